@@ -1,1 +1,17 @@
-//! (in the making)
+//! A daemonless OCI image assembler.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod archive;
+pub mod base;
+pub mod blob;
+pub mod compress;
+pub mod copy;
+pub mod digest;
+pub mod event;
+pub mod image;
+pub mod key;
+pub mod layout;
+pub mod oci;
+pub mod reference;
+pub mod registry;
+pub mod tar;

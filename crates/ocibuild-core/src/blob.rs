@@ -1,0 +1,200 @@
+//! Content-addressed storage: the traits that every place of blobs has, and the two places that
+//! are nothing but storage, on disk ([`Store`]) and in memory ([`Memory`]).
+//!
+//! Everything is keyed by a [`Descriptor`]; a manifest is a blob like any other. Knows nothing of
+//! what blobs mean or how they hang together.
+
+mod content;
+mod memory;
+mod store;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::digest::Digest;
+use crate::event::{Cancelled, Transfer};
+use crate::oci::Descriptor;
+use crate::reference::Repository;
+
+pub use content::{BytesContent, FileContent};
+pub use memory::Memory;
+pub use store::{BlobWriter, Store};
+
+/// A place of blobs could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BlobError {
+    /// The blob isn't there.
+    #[error("`{digest}` is not in {place}")]
+    Missing {
+        /// The blob asked for.
+        digest: Digest,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// The bytes aren't those the descriptor promises; nothing was kept of them.
+    #[error("the bytes of `{digest}` are not what they should be")]
+    Corrupt {
+        /// The blob at fault.
+        digest: Digest,
+        /// How they differ.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    File {
+        /// What was tried: `read`, `write`, …
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The bytes to send could not be read, or those asked for broke off.
+    #[error("cannot read `{digest}`")]
+    Read {
+        /// The blob at fault.
+        digest: Digest,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// A name is not known in a place.
+    #[error("{place} has no `{name}`")]
+    UnknownName {
+        /// The name asked for.
+        name: String,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// A place answered with a fault of its own.
+    #[error("{place} failed")]
+    Place {
+        /// The place, for people.
+        place: String,
+        /// What kind of fault it is.
+        fault: PlaceFault,
+        /// The fault.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The run was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// What kind of fault a place of blobs has, so that a caller can act on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlaceFault {
+    /// Credentials are missing or not accepted.
+    Unauthorized,
+    /// It cannot be reached, or is out of order.
+    Unavailable,
+    /// It refused the request, or answered what can't be understood.
+    Refused,
+    /// It is not a place of the kind expected.
+    Unsuitable,
+}
+
+/// Bytes that can be read again, from any offset: replayed, resumed, or taken over from elsewhere.
+pub trait Content: Send + Sync {
+    /// Opens the bytes from `offset` on. From offset 0, reading to the end verifies size and
+    /// digest where the content comes from a [`Source`]; from elsewhere nothing is verified.
+    ///
+    /// # Errors
+    /// Whatever opening the bytes meets.
+    fn open(&self, offset: u64) -> io::Result<Box<dyn io::Read + Send>>;
+
+    /// Names repositories known to hold the same bytes, so that a registry may take them over from
+    /// there without being sent any.
+    fn origins(&self) -> &[Repository] {
+        &[]
+    }
+}
+
+/// A place that blobs come from.
+pub trait Source: Send + Sync {
+    /// Names the place, for people.
+    fn place(&self) -> String;
+
+    /// Tells whether the blob is there, without reading it: success does not mean that its bytes
+    /// are whole.
+    ///
+    /// # Errors
+    /// [`BlobError`] if the place cannot tell.
+    fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError>;
+
+    /// Returns the blob's bytes, to be read when wanted.
+    ///
+    /// # Errors
+    /// [`BlobError::Missing`] if it isn't there. What is wrong with the bytes themselves shows at
+    /// the end of reading them.
+    fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError>;
+}
+
+/// A place that blobs go to.
+pub trait Sink: Send + Sync {
+    /// Names the place, for people.
+    fn place(&self) -> String;
+
+    /// Returns those of the blobs that would have to be pushed.
+    ///
+    /// # Errors
+    /// [`BlobError`] if the place cannot tell.
+    fn missing(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError>;
+
+    /// Makes sure that the blob is there: idempotent, and nothing of it is visible before it is
+    /// whole. The bytes are hashed on the way; what isn't as described is refused.
+    ///
+    /// The bytes are opened again as often as the place needs to send them again.
+    ///
+    /// # Errors
+    /// [`BlobError`]; nothing is then visible at the place.
+    fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError>;
+}
+
+/// A place that blobs come from and go to, and where names can be given to them.
+pub trait Target: Source + Sink {
+    /// Looks a name up.
+    ///
+    /// # Errors
+    /// [`BlobError::UnknownName`] if nothing has that name.
+    fn resolve(&self, name: &str) -> Result<Descriptor, BlobError>;
+
+    /// Gives a name to what is there already, taking it from whatever had it.
+    ///
+    /// # Errors
+    /// [`BlobError`]; the name then means what it meant before.
+    fn tag(&self, descriptor: &Descriptor, name: &str) -> Result<(), BlobError>;
+}
+
+/// Reads a blob whole and verifies it, if it has at most `limit` bytes.
+///
+/// # Errors
+/// [`BlobError`] if it isn't there, is larger, or its bytes aren't what they should be.
+pub fn read_whole(source: &dyn Source, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, BlobError> {
+    let digest = descriptor.digest;
+    if descriptor.size > limit {
+        let reason = format!("{} bytes are over the limit of {limit}", descriptor.size);
+        return Err(BlobError::Corrupt {
+            digest,
+            source: io::Error::new(io::ErrorKind::InvalidData, reason),
+        });
+    }
+    let content = source.fetch(descriptor)?;
+    let mut bytes = Vec::new();
+    let mut read = || io::Read::read_to_end(&mut content.open(0)?, &mut bytes);
+    read().map_err(|source| read_fault(digest, source))?;
+    Ok(bytes)
+}
+
+/// Tells bytes that are wrong from bytes that could not be had.
+pub(crate) fn read_fault(digest: Digest, source: io::Error) -> BlobError {
+    match source.kind() {
+        io::ErrorKind::InvalidData => BlobError::Corrupt { digest, source },
+        _ => BlobError::Read { digest, source },
+    }
+}

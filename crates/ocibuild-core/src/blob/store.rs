@@ -1,0 +1,254 @@
+//! Blobs in a directory: `blobs/ALGORITHM/HEX` below it, `tmp` beside.
+//!
+//! A blob is written under a temporary name in the same file system, synced, and renamed, so that
+//! a file under a blob's name is whole unless the disk itself forgot it; and as bytes are verified
+//! when they are read, even that is found. Many processes may share one store.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::{NamedTempFile, TempPath};
+
+use crate::blob::{BlobError, Content, FileContent, Sink, Source, read_fault};
+use crate::digest::{Digest, HashingWriter, VerifyingReader};
+use crate::event::Transfer;
+use crate::oci::Descriptor;
+
+/// A content-addressed store in a directory.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in a directory, which is made when the first blob is written.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Returns the directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the file that holds a blob, or would.
+    #[must_use]
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.algorithm()).join(digest.hex())
+    }
+
+    /// Starts a blob whose digest isn't known yet.
+    ///
+    /// # Errors
+    /// [`BlobError::File`] if the directory can't be written to.
+    pub fn writer(&self) -> Result<BlobWriter, BlobError> {
+        let directory = self.root.join("tmp");
+        let fault = |source| file_fault("create a file in", &directory, source);
+        fs::create_dir_all(&directory).map_err(fault)?;
+        let (file, path) = NamedTempFile::new_in(&directory).map_err(fault)?.into_parts();
+        Ok(BlobWriter { store: self.clone(), writer: HashingWriter::new(file), path })
+    }
+
+    /// Drops a blob, if it is there: what was found to be damaged is made again.
+    ///
+    /// # Errors
+    /// [`BlobError::File`] if it is there and can't be removed.
+    pub fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(file_fault("remove", &path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn keep(&self, file: &File, temporary: TempPath, digest: &Digest) -> Result<(), BlobError> {
+        let path = self.path(digest);
+        let fault = |source| file_fault("write", &path, source);
+        file.sync_data().map_err(fault)?;
+        fs::create_dir_all(path.parent().expect("a blob's path has a parent")).map_err(fault)?;
+        make_readable(file).map_err(fault)?;
+        temporary.persist(&path).map_err(|error| fault(error.error))
+    }
+
+    fn has(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
+        let path = self.path(&descriptor.digest);
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(metadata.len() == descriptor.size),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(file_fault("read", &path, source)),
+        }
+    }
+}
+
+/// Temporary files are private; blobs are for everyone that may enter the store.
+#[cfg(unix)]
+fn make_readable(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+fn file_fault(action: &'static str, path: &Path, source: io::Error) -> BlobError {
+    BlobError::File { action, path: path.to_owned(), source }
+}
+
+impl Source for Store {
+    fn place(&self) -> String {
+        format!("the store `{}`", self.root.display())
+    }
+
+    fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
+        self.has(descriptor)
+    }
+
+    fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
+        if self.has(descriptor)? {
+            return Ok(Box::new(FileContent::new(self.path(&descriptor.digest), descriptor.clone())));
+        }
+        Err(BlobError::Missing { digest: descriptor.digest, place: Source::place(self) })
+    }
+}
+
+impl Sink for Store {
+    fn place(&self) -> String {
+        Source::place(self)
+    }
+
+    fn missing(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        let mut missing = Vec::new();
+        for descriptor in descriptors {
+            if !self.has(descriptor)? {
+                missing.push(descriptor.clone());
+            }
+        }
+        Ok(missing)
+    }
+
+    fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError> {
+        if self.has(descriptor)? {
+            return Ok(Transfer::Present);
+        }
+        let digest = descriptor.digest;
+        let BlobWriter { writer, path, .. } = self.writer()?;
+        let (mut file, ..) = writer.finish();
+        let reader = content.open(0).map_err(|source| read_fault(digest, source))?;
+        let mut reader = VerifyingReader::new(reader, digest, descriptor.size);
+        copy(&mut reader, &mut file, &path, digest)?;
+        self.keep(&file, path, &digest)?;
+        Ok(Transfer::Sent)
+    }
+}
+
+/// Copies, and tells a fault of the source from one of the file.
+fn copy(reader: &mut dyn Read, file: &mut File, path: &Path, digest: Digest) -> Result<(), BlobError> {
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(read_fault(digest, source)),
+        };
+        file.write_all(&buffer[..count]).map_err(|source| file_fault("write", path, source))?;
+    }
+}
+
+/// A blob on its way into a [`Store`]; it becomes visible only by [`BlobWriter::finish`].
+///
+/// Dropped before that, it leaves nothing behind.
+pub struct BlobWriter {
+    store: Store,
+    writer: HashingWriter<File>,
+    path: TempPath,
+}
+
+impl BlobWriter {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::File`] if they can't be written.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.writer.write_all(bytes).map_err(|source| file_fault("write", &self.path, source))
+    }
+
+    /// Makes the blob visible under its digest, and returns that and its size in bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::File`] if it can't be synced or renamed; nothing is then kept.
+    pub fn finish(self) -> Result<(Digest, u64), BlobError> {
+        let (file, digest, size) = self.writer.finish();
+        self.store.keep(&file, self.path, &digest)?;
+        Ok((digest, size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::{BytesContent, read_whole};
+    use crate::oci::MediaType;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(directory.path().join("made/when/needed"));
+        (directory, store)
+    }
+
+    fn files(store: &Store) -> usize {
+        let files = |name: &str| fs::read_dir(store.root().join(name)).map_or(0, Iterator::count);
+        files("tmp") + files("blobs/sha256")
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let (_directory, store) = store();
+        let mut writer = store.writer().unwrap();
+        writer.write(b"hel").unwrap();
+        writer.write(b"lo").unwrap();
+        let (digest, size) = writer.finish().unwrap();
+        let descriptor = Descriptor::new(MediaType::LAYER, digest, size);
+        assert_eq!(descriptor, Descriptor::of(MediaType::LAYER, b"hello"));
+        assert!(store.exists(&descriptor).unwrap());
+        assert_eq!(read_whole(&store, &descriptor, 5).unwrap(), b"hello");
+        assert!(read_whole(&store, &descriptor, 4).is_err());
+        assert_eq!(files(&store), 1);
+    }
+
+    #[test]
+    fn an_unfinished_blob_leaves_nothing() {
+        let (_directory, store) = store();
+        store.writer().unwrap().write(b"hello").unwrap();
+        assert_eq!(files(&store), 0);
+    }
+
+    #[test]
+    fn wrong_bytes_are_refused_and_not_kept() {
+        let (_directory, store) = store();
+        let descriptor = Descriptor::of(MediaType::LAYER, b"hello");
+        let wrong = BytesContent::new(*b"hullo");
+        assert!(matches!(store.push(&descriptor, &wrong), Err(BlobError::Corrupt { .. })));
+        assert_eq!(files(&store), 0);
+        assert_eq!(store.push(&descriptor, &BytesContent::new(*b"hello")).unwrap(), Transfer::Sent);
+        assert_eq!(store.push(&descriptor, &BytesContent::new(*b"hello")).unwrap(), Transfer::Present);
+    }
+
+    #[test]
+    fn damage_is_found_on_reading() {
+        let (_directory, store) = store();
+        let descriptor = Descriptor::of(MediaType::LAYER, b"hello");
+        store.push(&descriptor, &BytesContent::new(*b"hello")).unwrap();
+        fs::write(store.path(&descriptor.digest), b"hellO").unwrap();
+        assert!(matches!(read_whole(&store, &descriptor, 5), Err(BlobError::Corrupt { .. })));
+        store.remove(&descriptor.digest).unwrap();
+        store.remove(&descriptor.digest).unwrap();
+        assert!(matches!(store.fetch(&descriptor), Err(BlobError::Missing { .. })));
+    }
+}

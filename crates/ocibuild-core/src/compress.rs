@@ -1,0 +1,4 @@
+//! Compression of layers: tar bytes in blocks to gzip, and any layer's blob back to tar bytes.
+
+mod decode;
+mod encode;

@@ -1,0 +1,188 @@
+//! How progress, warnings and numbers leave the core, and how the core is stopped.
+//!
+//! Events are values; what becomes of them (a bar, a log line, a metric) is the observer's matter.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::digest::Digest;
+
+/// Something worth telling happened.
+///
+/// Sizes are in bytes. Events of different layers and blobs interleave; those of one come in
+/// order.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A layer's bytes are needed: its files are being looked up.
+    LayerStarted {
+        /// The layer's label: its name, with the platform where the same name is built for several.
+        layer: String,
+    },
+    /// A layer's files are known; their bytes come next.
+    LayerWalked {
+        /// The layer's label.
+        layer: String,
+        /// Number of entries (files, directories, links).
+        entries: u64,
+        /// Uncompressed tar bytes to come.
+        bytes: u64,
+    },
+    /// More of a layer is compressed.
+    LayerProgress {
+        /// The layer's label.
+        layer: String,
+        /// Uncompressed tar bytes done since the last such event.
+        bytes: u64,
+    },
+    /// A layer is there: made now, or answered by a cache.
+    LayerFinished {
+        /// The layer's label.
+        layer: String,
+        /// The blob's digest.
+        digest: Digest,
+        /// The blob's size.
+        size: u64,
+        /// Where it came from.
+        outcome: LayerOutcome,
+        /// Time since the layer was started, or spent looking it up.
+        elapsed: Duration,
+    },
+    /// A blob or manifest is on its way to a destination.
+    PushStarted {
+        /// The destination, for people.
+        place: String,
+        /// What is sent.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+    },
+    /// More bytes of a blob were handed over.
+    PushProgress {
+        /// What is sent.
+        digest: Digest,
+        /// Bytes since the last such event.
+        bytes: u64,
+    },
+    /// A blob or manifest is confirmed at its destination.
+    PushFinished {
+        /// The destination, for people.
+        place: String,
+        /// What is there now.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+        /// How it came there.
+        transfer: Transfer,
+    },
+    /// Something the user should know of, though nothing failed.
+    Warning(Warning),
+}
+
+/// Where a finished layer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerOutcome {
+    /// Its bytes were made in this run.
+    Built,
+    /// A record answered; no file was looked at.
+    Reused,
+}
+
+/// How a blob came to its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Transfer {
+    /// It was there already.
+    Present,
+    /// Its bytes were sent.
+    Sent,
+    /// The destination took it over from another of its repositories.
+    Mounted,
+}
+
+/// Something the user should know of, though nothing failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Warning {
+    /// What happened, as a lowercase sentence without a full stop.
+    pub message: String,
+    /// What to do about it, if there is something to do.
+    pub hint: Option<String>,
+}
+
+impl Warning {
+    /// Makes a warning without a hint.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Receives events; called from many threads at once.
+///
+/// An observer must be quick and must not panic: it runs on the threads that do the work.
+pub trait Observer: Send + Sync {
+    /// Takes note of an event.
+    fn event(&self, event: &Event);
+}
+
+/// Observes nothing.
+impl Observer for () {
+    fn event(&self, _: &Event) {}
+}
+
+impl<F: Fn(&Event) + Send + Sync> Observer for F {
+    fn event(&self, event: &Event) {
+        self(event);
+    }
+}
+
+/// Work was stopped because its [`Cancel`] was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cancelled")]
+#[non_exhaustive]
+pub struct Cancelled;
+
+/// Asks running work to stop; shared by all its clones.
+///
+/// Work looks at it between blocks of at most 4 MiB and between requests, so it stops within a
+/// fraction of a second, leaving nothing half-written behind.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Makes one that isn't set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks everything that shares this to stop. Does nothing but set a flag, so it may be called
+    /// from a signal handler.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether work should stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Returns an error once work should stop.
+    ///
+    /// # Errors
+    /// [`Cancelled`] if [`Cancel::cancel`] was called.
+    pub fn check(&self) -> Result<(), Cancelled> {
+        if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,135 @@
+//! Platforms: what an image runs on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What an image runs on
+/// ([image-spec, index](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md#image-index-property-descriptions)).
+///
+/// Its text form is `os/architecture` or `os/architecture/variant`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Platform {
+    /// The processor's architecture, by Go's name (`amd64`, `arm64`, …).
+    pub architecture: String,
+    /// The operating system, by Go's name.
+    pub os: String,
+    /// The operating system's version.
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// Features of the operating system that are needed.
+    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
+    pub os_features: Vec<String>,
+    /// The processor's variant (`v7`, `v8`, …).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// Makes a platform without a variant.
+    #[must_use]
+    pub fn new(os: impl Into<String>, architecture: impl Into<String>) -> Self {
+        Self {
+            architecture: architecture.into(),
+            os: os.into(),
+            os_version: None,
+            os_features: Vec::new(),
+            variant: None,
+        }
+    }
+
+    /// Linux on 64-bit x86.
+    #[must_use]
+    pub fn linux_amd64() -> Self {
+        Self::new("linux", "amd64")
+    }
+
+    /// Linux on 64-bit Arm.
+    #[must_use]
+    pub fn linux_arm64() -> Self {
+        Self::new("linux", "arm64")
+    }
+
+    /// Sets the variant.
+    #[must_use]
+    pub fn with_variant(mut self, variant: impl Into<String>) -> Self {
+        self.variant = Some(variant.into());
+        self
+    }
+
+    /// Tells whether an image for `self` is what is asked for with `wanted`: same system and
+    /// architecture, and the same variant, where arm64's `v8` goes without saying.
+    #[must_use]
+    pub fn satisfies(&self, wanted: &Self) -> bool {
+        self.os == wanted.os
+            && self.architecture == wanted.architecture
+            && self.plain_variant() == wanted.plain_variant()
+    }
+
+    fn plain_variant(&self) -> Option<&str> {
+        match (self.architecture.as_str(), self.variant.as_deref()) {
+            ("arm64", Some("v8")) | (_, Some("")) => None,
+            (_, variant) => variant,
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The text names no platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no platform: it should read like `linux/amd64` or `linux/arm/v7`")]
+pub struct PlatformError(String);
+
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let part = |part: &str| {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+            !part.is_empty() && part.chars().all(fits)
+        };
+        let parts: Vec<&str> = text.split('/').collect();
+        if !parts.iter().all(|text| part(text)) {
+            return Err(PlatformError(text.to_owned()));
+        }
+        match parts[..] {
+            [os, architecture] => Ok(Self::new(os, architecture)),
+            [os, architecture, variant] => Ok(Self::new(os, architecture).with_variant(variant)),
+            _ => Err(PlatformError(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_read_as_written() {
+        for text in ["linux/amd64", "linux/arm/v7", "windows/amd64"] {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), text);
+        }
+        for text in ["", "linux", "linux/", "/amd64", "Linux/amd64", "linux/arm/v7/x", "linux amd64"] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn arm64_means_v8() {
+        let arm: Platform = "linux/arm64".parse().unwrap();
+        assert!("linux/arm64/v8".parse::<Platform>().unwrap().satisfies(&arm));
+        assert!(!"linux/arm/v7".parse::<Platform>().unwrap().satisfies(&"linux/arm/v6".parse().unwrap()));
+        assert!(!Platform::linux_amd64().satisfies(&arm));
+    }
+}

@@ -1,0 +1,4 @@
+//! Tar bytes: entries to deterministic PAX bytes, and a bounded reader of anybody's tar.
+
+mod read;
+mod write;
