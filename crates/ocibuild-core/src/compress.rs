@@ -1,4 +1,6 @@
-//! Compression of layers: tar bytes in blocks to gzip, and any layer's blob back to tar bytes.
+//! Compression of layers: tar bytes in blocks to a blob, and any layer's blob back to tar bytes.
 
 mod decode;
 mod encode;
+
+pub use encode::{EncodedBlock, Encoder, Framer};

@@ -134,7 +134,7 @@ impl KeyWriter {
 mod tests {
     use super::*;
 
-    fn key(write: impl FnOnce(&mut KeyWriter)) -> Key {
+    fn key(write: impl FnOnce(&mut KeyWriter) -> &mut KeyWriter) -> Key {
         let mut writer = KeyWriter::new("test", 1);
         write(&mut writer);
         writer.finish()
@@ -143,14 +143,14 @@ mod tests {
     #[test]
     fn fields_never_run_together() {
         let keys = [
-            key(|w| drop(w.field("ab", "c").field("d", ""))),
-            key(|w| drop(w.field("a", "bc").field("d", ""))),
-            key(|w| drop(w.field("ab", "cd"))),
-            key(|w| drop(w.list("ab", ["c", "d"]))),
-            key(|w| drop(w.list("ab", ["cd"]))),
-            key(|w| drop(w.optional("ab", Some("")))),
-            key(|w| drop(w.optional("ab", None::<&str>))),
-            key(|w| drop(w.number("ab", 1))),
+            key(|w| w.field("ab", "c").field("d", "")),
+            key(|w| w.field("a", "bc").field("d", "")),
+            key(|w| w.field("ab", "cd")),
+            key(|w| w.list("ab", ["c", "d"])),
+            key(|w| w.list("ab", ["cd"])),
+            key(|w| w.optional("ab", Some(""))),
+            key(|w| w.optional("ab", None::<&str>)),
+            key(|w| w.number("ab", 1)),
             KeyWriter::new("test", 2).finish(),
             KeyWriter::new("tes", 1).finish(),
         ];
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_key_is_read_back_as_written_and_stays_as_it_was() {
-        let key = key(|w| drop(w.field("name", "value")));
+        let key = key(|w| w.field("name", "value"));
         assert_eq!(key.to_string().parse::<Key>().unwrap(), key);
         assert_eq!(key.hex(), "df4b5979ac580f7e9b9454e19c9962f6edf1492eac520d5425f760c3ee7f355e");
         assert!("k".parse::<Key>().is_err());

@@ -8,6 +8,7 @@ pub mod compress;
 pub mod copy;
 pub mod digest;
 pub mod event;
+pub mod files;
 pub mod image;
 pub mod key;
 pub mod layout;

@@ -2,3 +2,5 @@
 
 mod read;
 mod write;
+
+pub use write::{MTIME, RECORD, TRAILER, header_len, pad, padded, write_header};

@@ -62,10 +62,8 @@ mod tests {
                 STANDARD.decode(body.replace('\n', "")).unwrap()
             })
             .collect();
-        let source: Vec<Vec<u8>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-            .iter()
-            .map(|certificate| certificate.to_vec())
-            .collect();
+        let source: Vec<Vec<u8>> =
+            webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|certificate| certificate.to_vec()).collect();
         assert_eq!(certificates, source);
         assert!(certificates.len() > 100, "only {}", certificates.len());
     }

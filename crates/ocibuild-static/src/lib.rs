@@ -108,13 +108,7 @@ fn add_missing_parents(files: &mut Vec<File>) {
 
 impl File {
     fn root(path: impl Into<String>, mode: u32, kind: Kind) -> File {
-        File {
-            path: path.into(),
-            mode,
-            uid: 0,
-            gid: 0,
-            kind,
-        }
+        File { path: path.into(), mode, uid: 0, gid: 0, kind }
     }
 
     fn directory(path: impl Into<String>, mode: u32) -> File {
@@ -131,10 +125,6 @@ impl File {
     }
 
     fn owned_by(self, id: u32) -> File {
-        File {
-            uid: id,
-            gid: id,
-            ..self
-        }
+        File { uid: id, gid: id, ..self }
     }
 }

@@ -48,10 +48,7 @@ mod tests {
     #[test]
     fn the_version_of_the_database_is_there() {
         let version = files().find(|file| file.path == "/usr/share/zoneinfo/+VERSION");
-        assert_eq!(
-            version.expect("a version").kind,
-            Kind::Regular(b"2026e\n".as_slice().into())
-        );
+        assert_eq!(version.expect("a version").kind, Kind::Regular(b"2026e\n".as_slice().into()));
     }
 
     #[test]

@@ -59,10 +59,8 @@ fn serialised(files: &[File]) -> Vec<u8> {
 
 #[test]
 fn version_1_has_its_golden_digest() {
-    let digest: String = Sha256::digest(serialised(&base()))
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest: String =
+        Sha256::digest(serialised(&base())).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(digest, GOLDEN);
 }
 
@@ -99,11 +97,8 @@ fn paths_are_clean_ordered_and_below_a_listed_directory() {
 #[test]
 fn modes_and_owners_are_as_documented() {
     let files = base();
-    let exceptions = BTreeMap::from([
-        ("/home/nonroot", (0o700, 65532)),
-        ("/root", (0o700, 0)),
-        ("/tmp", (0o1777, 0)),
-    ]);
+    let exceptions =
+        BTreeMap::from([("/home/nonroot", (0o700, 65532)), ("/root", (0o700, 0)), ("/tmp", (0o1777, 0))]);
     for file in &files {
         let usual = match file.kind {
             Kind::Directory => 0o755,
@@ -140,9 +135,7 @@ fn accounts_have_a_group_and_a_home() {
         .collect();
     let mut accounts = Vec::new();
     for line in text(&files, "/etc/passwd").lines() {
-        let [name, "x", uid, gid, _, home, "/sbin/nologin"] =
-            line.split(':').collect::<Vec<_>>()[..]
-        else {
+        let [name, "x", uid, gid, _, home, "/sbin/nologin"] = line.split(':').collect::<Vec<_>>()[..] else {
             panic!("bad account: {line}");
         };
         assert_eq!(groups.get(gid), Some(&name), "{line}");
@@ -151,19 +144,14 @@ fn accounts_have_a_group_and_a_home() {
         }
         accounts.push((name, uid.parse::<u32>().unwrap()));
     }
-    assert_eq!(
-        accounts,
-        [("root", 0), ("nobody", 65534), ("nonroot", 65532)]
-    );
+    assert_eq!(accounts, [("root", 0), ("nobody", 65534), ("nonroot", 65532)]);
 }
 
 #[test]
 fn os_release_is_assignments_that_name_us() {
     let files = base();
-    let fields: BTreeMap<&str, &str> = text(&files, "/etc/os-release")
-        .lines()
-        .map(|line| line.split_once('=').expect(line))
-        .collect();
+    let fields: BTreeMap<&str, &str> =
+        text(&files, "/etc/os-release").lines().map(|line| line.split_once('=').expect(line)).collect();
     assert_eq!(fields["ID"], "ocibuild-static");
     assert_eq!(fields["VERSION_ID"], "1");
     assert_eq!(fields["PRETTY_NAME"], "\"ocibuild static 1\"");
@@ -202,9 +190,7 @@ fn unpacked(files: &[File], prefix: &str) -> TempDir {
 }
 
 fn number_of_certificates() -> usize {
-    text(&base(), BUNDLE)
-        .matches("-----BEGIN CERTIFICATE-----")
-        .count()
+    text(&base(), BUNDLE).matches("-----BEGIN CERTIFICATE-----").count()
 }
 
 #[test]

@@ -1,0 +1,24 @@
+//! Input files: trees of them on disk and in memory, and the walk that finds them.
+//!
+//! A [`FileTree`] is rooted: paths are bytes relative to its root, without a leading `/`, and
+//! nothing outside the root can be reached through it, whatever links lie within. Knows nothing of
+//! images: where files go and with which metadata is decided further down.
+//!
+//! The walk is our own and not `walkdir`'s, because it looks at directories in parallel, works on
+//! trees in memory as well, and opens everything beneath the root's handle.
+
+#[cfg(unix)]
+mod disk;
+mod entry;
+mod memory;
+mod resolve;
+mod tree;
+mod walk;
+
+#[cfg(unix)]
+pub use disk::DiskTree;
+pub use entry::{Entry, EntryKind, FileSource};
+pub use memory::MemoryTree;
+pub use resolve::resolve;
+pub use tree::{FileError, FileId, FileKind, FileTree, Metadata, OpenFile, Timestamp, display};
+pub use walk::{Found, WalkOptions, walk};

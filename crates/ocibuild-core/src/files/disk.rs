@@ -1,0 +1,188 @@
+//! A tree on disk.
+//!
+//! Everything is opened beneath a handle of the root, with links refused on the way: by the kernel
+//! where it can (`openat2`), else component by component. A tree that is changed while it is read
+//! can so never lead out of the root.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+
+use crate::files::{FileError, FileId, FileKind, FileTree, Metadata, OpenFile, Timestamp, display};
+
+/// A tree of files on disk.
+#[derive(Debug)]
+pub struct DiskTree {
+    root: OwnedFd,
+    path: PathBuf,
+}
+
+impl DiskTree {
+    /// Opens the tree below a directory.
+    ///
+    /// # Errors
+    /// [`FileError::Io`] if it isn't there, or isn't a directory.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self, FileError> {
+        let root = root.as_ref();
+        let fault = |source| FileError::io("open the root", root.as_os_str().as_bytes(), source);
+        let path = root.canonicalize().map_err(fault)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| fault(error.into()))?;
+        Ok(Self { root, path })
+    }
+
+    /// Returns the root's path, absolute and without links.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open_beneath(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if path.is_empty() {
+            return Ok(rustix::fs::openat(&self.root, ".", flags, Mode::empty())?);
+        }
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::ResolveFlags;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
+                // An old kernel, or a sandbox that doesn't know the call.
+                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
+                result => return Ok(result?),
+            }
+        }
+        self.open_stepwise(path, flags)
+    }
+
+    fn open_stepwise(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let (parents, name) = split(path);
+        let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut at = rustix::fs::openat(&self.root, ".", directory, Mode::empty())?;
+        for part in parents.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            at = rustix::fs::openat(&at, part, directory, Mode::empty())?;
+        }
+        Ok(rustix::fs::openat(&at, name, flags, Mode::empty())?)
+    }
+
+    /// Runs `look` on the directory that holds a path, and on its name there.
+    fn in_parent<T>(
+        &self,
+        path: &[u8],
+        look: impl FnOnce(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<T>,
+    ) -> io::Result<T> {
+        let (parents, name) = split(path);
+        if parents.is_empty() {
+            let name = if name.is_empty() { b"." } else { name };
+            return Ok(look(self.root.as_fd(), name)?);
+        }
+        let parent = self.open_beneath(parents, OFlags::DIRECTORY)?;
+        Ok(look(parent.as_fd(), name)?)
+    }
+}
+
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+impl FileTree for DiskTree {
+    fn metadata(&self, path: &[u8]) -> io::Result<Metadata> {
+        self.in_parent(path, |parent, name| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW))
+            .map(|stat| metadata(&stat))
+    }
+
+    fn read_dir(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Metadata)>> {
+        let directory = self.open_beneath(path, OFlags::DIRECTORY)?;
+        let mut children = Vec::new();
+        for child in Dir::read_from(&directory)? {
+            let child = child?;
+            let name = child.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => children.push((name.to_vec(), metadata(&stat))),
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(children)
+    }
+
+    fn read_link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        self.in_parent(path, |parent, name| rustix::fs::readlinkat(parent, name, Vec::new()))
+            .map(std::ffi::CString::into_bytes)
+    }
+
+    fn open(&self, path: &[u8]) -> io::Result<Box<dyn OpenFile>> {
+        // Without NONBLOCK, a fifo that took the file's place would hold us up for ever.
+        let file = File::from(self.open_beneath(path, OFlags::NONBLOCK)?);
+        Ok(Box::new(DiskFile(file)))
+    }
+
+    fn locate(&self, absolute: &[u8]) -> Option<Vec<u8>> {
+        let path = Path::new(OsStr::from_bytes(absolute));
+        let below = path.strip_prefix(&self.path).ok()?;
+        Some(below.as_os_str().as_bytes().to_vec())
+    }
+}
+
+struct DiskFile(File);
+
+impl OpenFile for DiskFile {
+    fn metadata(&self) -> io::Result<Metadata> {
+        Ok(metadata(&rustix::fs::fstat(&self.0)?))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+#[expect(clippy::unnecessary_cast, reason = "the types of these fields differ between systems")]
+fn metadata(stat: &Stat) -> Metadata {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => FileKind::Directory,
+        FileType::Symlink => FileKind::Symlink,
+        FileType::Fifo => FileKind::Fifo,
+        FileType::Socket => FileKind::Socket,
+        FileType::CharacterDevice | FileType::BlockDevice => FileKind::Device,
+        _ => FileKind::Regular,
+    };
+    let time = |seconds, nanoseconds| Timestamp { seconds, nanoseconds };
+    Metadata {
+        kind,
+        mode: stat.st_mode as u32 & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: stat.st_size as u64,
+        id: FileId { device: stat.st_dev as u64, inode: stat.st_ino },
+        links: stat.st_nlink as u64,
+        mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+        ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+    }
+}
+
+impl std::fmt::Display for DiskTree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&display(self.path.as_os_str().as_bytes()))
+    }
+}
