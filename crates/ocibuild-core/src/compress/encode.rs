@@ -71,19 +71,19 @@ impl Encoder {
             Compression::None => return CodecId::new(format!("none;framing={FRAMING}")),
             Compression::Gzip { .. } => self.compression,
         };
-        let probe = Digest::of(&self.encode(probe()).bytes).short();
+        let probe = Digest::of(&self.encode(&probe()).bytes).short();
         CodecId::new(format!("{name};zlib-rs;framing={FRAMING};probe={probe}"))
     }
 
     /// Compresses a block.
     #[must_use]
-    pub fn encode(&self, block: Vec<u8>) -> EncodedBlock {
+    pub fn encode(&self, block: &[u8]) -> EncodedBlock {
         let mut checksum = crc32fast::Hasher::new();
         let bytes = match self.compression {
-            Compression::None => block,
+            Compression::None => block.to_vec(),
             Compression::Gzip { level } => {
-                checksum.update(&block);
-                deflate(&block, level)
+                checksum.update(block);
+                deflate(block, level)
             }
         };
         EncodedBlock { bytes, checksum }
@@ -170,7 +170,7 @@ mod tests {
         let (mut framer, header) = Framer::start(compression);
         let mut blob = header.to_vec();
         for block in blocks {
-            blob.extend_from_slice(framer.append(&encoder.encode(block.to_vec()), block.len()));
+            blob.extend_from_slice(framer.append(&encoder.encode(block), block.len()));
         }
         blob.extend(framer.finish());
         blob

@@ -1,0 +1,53 @@
+//! Records: what a key was once answered with, and where such answers are kept.
+//!
+//! A record names a layer's blobs and does not hold them. Whether a record may be believed is
+//! decided by where it was found and with which credentials, by nothing it says itself.
+
+mod local;
+mod record;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::key::Key;
+
+pub use local::LocalRecords;
+pub use record::{BuiltLayer, Material, Record};
+
+/// A place of records could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// A file of the cache could not be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A place where records are kept.
+pub trait RecordStore: Send + Sync {
+    /// Looks a key up. A record that can't be understood, or is another key's, is none.
+    ///
+    /// # Errors
+    /// [`CacheError`] if the place can't be read.
+    fn get(&self, key: &Key) -> Result<Option<Record>, CacheError>;
+
+    /// Keeps a record, in place of one under the same key.
+    ///
+    /// # Errors
+    /// [`CacheError`] if the place can't be written to; what was there is there still.
+    fn put(&self, record: &Record) -> Result<(), CacheError>;
+
+    /// Drops the record of a key, if there is one.
+    ///
+    /// # Errors
+    /// [`CacheError`] if the place can't be written to.
+    fn remove(&self, key: &Key) -> Result<(), CacheError>;
+}

@@ -1,0 +1,123 @@
+//! Records in a directory: `records/v1/XX/KEY.json`, each written under a temporary name, synced,
+//! and renamed.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::cache::{CacheError, Record, RecordStore};
+use crate::key::Key;
+use crate::oci::{from_json, to_json};
+
+/// Records in a directory, which many processes may share.
+#[derive(Debug, Clone)]
+pub struct LocalRecords {
+    root: PathBuf,
+}
+
+impl LocalRecords {
+    /// Opens the records in a directory, which is made when the first is written.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        let hex = key.hex();
+        self.root.join("records").join("v1").join(&hex[..2]).join(format!("{hex}.json"))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let temporary = self.root.join("tmp");
+        fs::create_dir_all(&temporary)?;
+        fs::create_dir_all(path.parent().expect("a record's path has a parent"))?;
+        let mut file = tempfile::NamedTempFile::new_in(temporary)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_data()?;
+        file.persist(path)?;
+        Ok(())
+    }
+}
+
+impl RecordStore for LocalRecords {
+    fn get(&self, key: &Key) -> Result<Option<Record>, CacheError> {
+        let path = self.path(key);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(CacheError::File { action: "read", path, source }),
+        };
+        let record = from_json::<Record>(&bytes).ok();
+        Ok(record.filter(|record| record.version == Record::VERSION && record.key == *key))
+    }
+
+    fn put(&self, record: &Record) -> Result<(), CacheError> {
+        let path = self.path(&record.key);
+        let written = self.write(&path, &to_json(record));
+        written.map_err(|source| CacheError::File { action: "write", path, source })
+    }
+
+    fn remove(&self, key: &Key) -> Result<(), CacheError> {
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(CacheError::File { action: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::cache::BuiltLayer;
+    use crate::digest::{DiffId, Digest};
+    use crate::key::KeyWriter;
+    use crate::oci::{Descriptor, MediaType};
+
+    fn record(key: Key) -> Record {
+        let descriptor = Descriptor::of(MediaType::LAYER_GZIP, b"blob");
+        Record {
+            version: Record::VERSION,
+            key,
+            layers: vec![BuiltLayer::new(descriptor, DiffId(Digest::of(b"tar")))],
+            materials: Vec::new(),
+            inventory: Descriptor::of(MediaType::INVENTORY, b"inventory"),
+            machines: BTreeSet::from(["amd64".to_owned()]),
+            entries: 3,
+            tar_size: 4096,
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_written_under_its_own_key_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let records = LocalRecords::new(directory.path().join("cache"));
+        let (one, other) = (KeyWriter::new("one", 1).finish(), KeyWriter::new("other", 1).finish());
+        assert_eq!(records.get(&one).unwrap(), None);
+        records.put(&record(one)).unwrap();
+        assert_eq!(records.get(&one).unwrap(), Some(record(one)));
+        fs::create_dir_all(records.path(&other).parent().unwrap()).unwrap();
+        fs::copy(records.path(&one), records.path(&other)).unwrap();
+        assert_eq!(records.get(&other).unwrap(), None);
+        records.remove(&one).unwrap();
+        records.remove(&one).unwrap();
+        assert_eq!(records.get(&one).unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_record_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let records = LocalRecords::new(directory.path());
+        let key = KeyWriter::new("one", 1).finish();
+        records.put(&record(key)).unwrap();
+        for damage in ["", "{", "{\"version\":2}", "\u{0}\u{0}"] {
+            fs::write(records.path(&key), damage).unwrap();
+            assert_eq!(records.get(&key).unwrap(), None, "{damage:?}");
+        }
+        records.put(&record(key)).unwrap();
+        assert!(records.get(&key).unwrap().is_some());
+    }
+}

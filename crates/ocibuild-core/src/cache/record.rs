@@ -1,0 +1,86 @@
+//! What a record says.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{DiffId, Digest};
+use crate::key::Key;
+use crate::oci::Descriptor;
+
+/// A layer that was built: its blob's descriptor, and the digest of its uncompressed bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct BuiltLayer {
+    /// The blob.
+    pub descriptor: Descriptor,
+    /// The digest of its tar bytes.
+    pub diff_id: DiffId,
+}
+
+impl BuiltLayer {
+    /// Puts the two together.
+    #[must_use]
+    pub fn new(descriptor: Descriptor, diff_id: DiffId) -> Self {
+        Self { descriptor, diff_id }
+    }
+}
+
+/// Something that went into a layer and that its key is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Material {
+    /// Its path below the root.
+    pub name: String,
+    /// The digest of its content.
+    pub digest: Digest,
+}
+
+impl Material {
+    /// Names a material.
+    #[must_use]
+    pub fn new(name: String, digest: Digest) -> Self {
+        Self { name, digest }
+    }
+}
+
+/// What a key was answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Record {
+    /// The version of this form.
+    pub version: u32,
+    /// The key it answers.
+    pub key: Key,
+    /// The blobs, bottom first: one, or several where a layer is split.
+    pub layers: Vec<BuiltLayer>,
+    /// The manifests that the key is made of.
+    pub materials: Vec<Material>,
+    /// The list of what the layers hold.
+    pub inventory: Descriptor,
+    /// The machines that programs among the files are for, by Go's names.
+    pub machines: BTreeSet<String>,
+    /// The number of entries.
+    pub entries: u64,
+    /// The length of the tar bytes.
+    pub tar_size: u64,
+}
+
+impl Record {
+    /// The version that is written; another is not understood.
+    pub const VERSION: u32 = 1;
+
+    /// Returns the same answer under another key.
+    #[must_use]
+    pub fn under(&self, key: Key) -> Self {
+        Self { key, ..self.clone() }
+    }
+
+    /// Returns the length of all blobs in bytes.
+    #[must_use]
+    pub fn blob_size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.descriptor.size).sum()
+    }
+}

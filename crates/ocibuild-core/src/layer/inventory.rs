@@ -1,0 +1,176 @@
+//! The inventory: what a layer holds, one JSON object a line, in the order of the layer.
+//!
+//! It answers what is in a layer without the layer's blob, and its digest is the Merkle root in
+//! the layer's content key. The fields of a line: `path`, relative to the image's root (`path-hex`
+//! instead where it isn't UTF-8); `kind` (`directory`, `file`, `symlink`); `mode`, octal; `uid`,
+//! `gid`; for a file `size` in bytes and `content`; for a symbolic link `target` (or `target-hex`).
+//!
+//! `content` is the BLAKE3 digest of a file of at most [`CHUNK`] bytes, and of a larger one the
+//! BLAKE3 digest of its chunks' digests (32 bytes each) in order, so that chunks can be hashed
+//! side by side.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+
+use crate::blob::{BlobError, BlobWriter, Store};
+use crate::digest::{Digest, Sha256Hasher, to_hex};
+use crate::files::{Entry, EntryKind};
+use crate::layer::block::{CHUNK, is_cut};
+use crate::oci::{Descriptor, MediaType};
+
+/// Fast, and small enough: an inventory is read by people's tools, not shipped with images.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Lines are handed to the compressor in runs of about this many bytes.
+const BUFFER: usize = 64 << 10;
+
+/// The digest of one run of a file's content.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ChunkDigest(blake3::Hash);
+
+impl ChunkDigest {
+    /// Hashes a run: a whole file of at most [`CHUNK`] bytes, or a chunk of a larger one.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self(blake3::hash(bytes))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
+    kind: &'static str,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_hex: Option<String>,
+}
+
+/// Writes an inventory, entry by entry.
+pub(super) struct InventoryWriter {
+    lines: Vec<u8>,
+    hasher: Sha256Hasher,
+    encoder: zstd::stream::Encoder<'static, Sink>,
+    chunks: Option<blake3::Hasher>,
+}
+
+/// A finished inventory.
+pub(super) struct Inventory {
+    /// Where its compressed bytes are.
+    pub(super) descriptor: Descriptor,
+    /// The digest of its lines.
+    pub(super) root: Digest,
+}
+
+/// Lets zstd write to a blob without losing which fault it met.
+struct Sink {
+    blob: BlobWriter,
+    fault: Option<BlobError>,
+}
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.blob.write(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(fault) => {
+                self.fault = Some(fault);
+                Err(std::io::ErrorKind::Other.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl InventoryWriter {
+    pub(super) fn new(store: &Store) -> Result<Self, BlobError> {
+        let sink = Sink { blob: store.writer()?, fault: None };
+        let encoder = zstd::stream::Encoder::new(sink, ZSTD_LEVEL).expect("the level is one of zstd's");
+        Ok(Self { lines: Vec::new(), hasher: Sha256Hasher::new(), encoder, chunks: None })
+    }
+
+    /// Takes the digest of an entry's content, or of its next chunk; `last` says that no more of
+    /// this entry follows.
+    pub(super) fn add(&mut self, entry: &Entry, chunk: Option<ChunkDigest>, last: bool) -> Result<(), BlobError> {
+        if let (true, Some(chunk)) = (is_cut(entry), chunk) {
+            self.chunks.get_or_insert_default().update(chunk.0.as_bytes());
+        }
+        if !last {
+            return Ok(());
+        }
+        let whole = self.chunks.take().map(|chunks| chunks.finalize());
+        let content = whole.or(chunk.map(|chunk| chunk.0));
+        write_line(&mut self.lines, entry, content);
+        if self.lines.len() >= BUFFER { self.drain() } else { Ok(()) }
+    }
+
+    pub(super) fn finish(mut self) -> Result<Inventory, BlobError> {
+        self.drain()?;
+        let (root, _) = self.hasher.finish();
+        let sink = match self.encoder.try_finish() {
+            Ok(sink) => sink,
+            Err((mut encoder, _)) => return Err(fault(&mut encoder)),
+        };
+        let (digest, size) = sink.blob.finish()?;
+        Ok(Inventory { descriptor: Descriptor::new(MediaType::INVENTORY, digest, size), root })
+    }
+
+    fn drain(&mut self) -> Result<(), BlobError> {
+        self.hasher.update(&self.lines);
+        let written = self.encoder.write_all(&self.lines);
+        self.lines.clear();
+        written.map_err(|_| fault(&mut self.encoder))
+    }
+}
+
+fn fault(encoder: &mut zstd::stream::Encoder<'static, Sink>) -> BlobError {
+    encoder.get_mut().fault.take().expect("zstd fails only when its writer does")
+}
+
+fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>) {
+    let (path, path_hex) = text(&entry.path);
+    let (kind, target) = match &entry.kind {
+        EntryKind::Directory => ("directory", None),
+        EntryKind::Symlink(target) => ("symlink", Some(text(target))),
+        EntryKind::File { .. } => ("file", None),
+    };
+    let (target, target_hex) = target.unwrap_or_default();
+    let is_file = matches!(entry.kind, EntryKind::File { .. });
+    let line = Line {
+        path,
+        path_hex,
+        kind,
+        mode: format!("{:04o}", entry.mode),
+        uid: entry.uid,
+        gid: entry.gid,
+        size: is_file.then(|| entry.size()),
+        content: content.map(|digest| format!("blake3:{}", digest.to_hex())),
+        target,
+        target_hex,
+    };
+    serde_json::to_writer(&mut *lines, &line).expect("a line has string keys, and memory takes it");
+    lines.push(b'\n');
+}
+
+fn text(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(to_hex(bytes))),
+    }
+}
+
+/// The largest run of a file that is hashed by itself; part of the format.
+const _: () = assert!(CHUNK == 1 << 20);

@@ -1,0 +1,75 @@
+//! Which machine a program is for, by its first bytes.
+
+use crate::oci::Platform;
+
+/// How many of a file's first bytes are looked at.
+pub(super) const PROBE: usize = 20;
+
+/// The architectures that ELF tells apart here, by Go's names:
+/// `e_machine`, bits (0 for either), little-endian.
+const MACHINES: &[(u16, u8, bool, &str)] = &[
+    (0x03, 32, true, "386"),
+    (0x3e, 64, true, "amd64"),
+    (0x28, 32, true, "arm"),
+    (0xb7, 64, true, "arm64"),
+    (0xf3, 64, true, "riscv64"),
+    (0x15, 64, true, "ppc64le"),
+    (0x15, 64, false, "ppc64"),
+    (0x16, 64, false, "s390x"),
+    (0x102, 64, true, "loong64"),
+    (0x08, 32, false, "mips"),
+    (0x08, 32, true, "mipsle"),
+    (0x08, 64, false, "mips64"),
+    (0x08, 64, true, "mips64le"),
+];
+
+/// Names the machine that a file is a program or library for, if it is one.
+///
+/// An ELF file for a machine without a name here, or for none (such as BPF), is nobody's.
+pub(super) fn of(first: &[u8]) -> Option<&'static str> {
+    let (class, data) = match first {
+        [0x7f, b'E', b'L', b'F', class, data, ..] if first.len() >= PROBE => (*class, *data),
+        _ => return None,
+    };
+    let little = data == 1;
+    let pair = [first[18], first[19]];
+    let machine = if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) };
+    let bits = if class == 2 { 64 } else { 32 };
+    let found = MACHINES.iter().find(|known| (known.0, known.1, known.2) == (machine, bits, little));
+    found.map(|(.., name)| *name)
+}
+
+/// Tells whether a platform's machine runs programs for another: itself, and its own 32-bit kin.
+pub(super) fn runs(platform: &Platform, machine: &str) -> bool {
+    let own = platform.architecture.as_str();
+    own == machine || matches!((own, machine), ("amd64", "386") | ("arm64", "arm"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn elf(class: u8, data: u8, machine: [u8; 2]) -> Vec<u8> {
+        let mut bytes = vec![0x7f, b'E', b'L', b'F', class, data];
+        bytes.resize(18, 0);
+        bytes.extend(machine);
+        bytes
+    }
+
+    #[test]
+    fn programs_are_told_by_their_first_bytes() {
+        assert_eq!(of(&elf(2, 1, [0x3e, 0])), Some("amd64"));
+        assert_eq!(of(&elf(2, 1, [0xb7, 0])), Some("arm64"));
+        assert_eq!(of(&elf(2, 2, [0, 0x16])), Some("s390x"));
+        assert_eq!(of(&elf(2, 1, [0xf7, 0])), None, "BPF runs in any kernel");
+        assert_eq!(of(&elf(2, 1, [0x3e, 0])[..19]), None);
+        assert_eq!(of(b"#!/bin/sh\n echo hello world"), None);
+    }
+
+    #[test]
+    fn a_machine_runs_its_own() {
+        assert!(runs(&Platform::linux_amd64(), "amd64"));
+        assert!(!runs(&Platform::linux_amd64(), "arm64"));
+        assert!(!runs(&Platform::linux_arm64(), "amd64"));
+    }
+}

@@ -1,0 +1,270 @@
+//! The hot path: entries to a blob, block by block.
+//!
+//! Every worker takes the next block, reads its files, and has its tar bytes; these are hashed
+//! into the `diff_id` in order by whoever is there, while the worker compresses them; compressed
+//! blocks are written in order in the same way. So each file is read once, no thread waits for
+//! another but for memory, and the bytes don't depend on how many threads there are.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::blob::{BlobWriter, Store};
+use crate::compress::{EncodedBlock, Encoder, Framer};
+use crate::digest::{DiffId, Sha256Hasher};
+use crate::event::{Cancel, Event, Observer};
+use crate::files::{Entry, EntryKind, FileSource, FileTree, Metadata, display};
+use crate::layer::block::{self, Block, content_range};
+use crate::layer::budget::{Budget, Room};
+use crate::layer::inventory::{ChunkDigest, Inventory, InventoryWriter};
+use crate::layer::ordered::Ordered;
+use crate::layer::{LayerError, machine};
+use crate::oci::{Descriptor, MediaType, Platform};
+use crate::tar;
+
+/// What a layer is written with.
+#[derive(Clone, Copy)]
+pub(super) struct Pipeline<'a> {
+    pub(super) label: &'a str,
+    pub(super) platforms: &'a [Platform],
+    pub(super) entries: &'a [Entry],
+    pub(super) encoder: Encoder,
+    pub(super) tree: &'a dyn FileTree,
+    pub(super) store: &'a Store,
+    pub(super) budget: &'a Budget,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) cancel: &'a Cancel,
+}
+
+/// A layer's bytes, written.
+pub(super) struct Written {
+    pub(super) descriptor: Descriptor,
+    pub(super) diff_id: DiffId,
+    pub(super) inventory: Inventory,
+    pub(super) machines: BTreeSet<String>,
+    pub(super) tar_size: u64,
+}
+
+/// A block's tar bytes, and what was learned in reading them.
+struct Rendered {
+    block: Block,
+    bytes: Vec<u8>,
+    /// For each entry of which content lies in the block.
+    digests: Vec<Option<ChunkDigest>>,
+    machines: BTreeSet<&'static str>,
+}
+
+struct Hashed {
+    hasher: Sha256Hasher,
+    inventory: InventoryWriter,
+    machines: BTreeSet<String>,
+}
+
+struct Spool {
+    framer: Framer,
+    blob: BlobWriter,
+}
+
+struct Compressed<'a> {
+    block: EncodedBlock,
+    length: usize,
+    _room: Room<'a>,
+}
+
+/// What all workers of a layer share.
+struct Shared<'a> {
+    blocks: Vec<Block>,
+    next: Mutex<usize>,
+    hashed: Ordered<Arc<Rendered>, Hashed>,
+    spool: Ordered<Compressed<'a>, Spool>,
+    fault: Mutex<Option<LayerError>>,
+}
+
+impl<'a> Pipeline<'a> {
+    /// Writes the layer into the store, in the rayon pool this is called from.
+    pub(super) fn run(&self) -> Result<Written, LayerError> {
+        let shared = self.start()?;
+        rayon::scope(|scope| {
+            for _ in 1..rayon::current_num_threads().min(shared.blocks.len()) {
+                scope.spawn(|_| self.work(&shared));
+            }
+            self.work(&shared);
+        });
+        self.finish(shared)
+    }
+
+    fn start(&self) -> Result<Shared<'a>, LayerError> {
+        let blocks = block::cut(self.entries);
+        let (framer, header) = Framer::start(self.encoder.compression());
+        let mut blob = self.store.writer()?;
+        blob.write(header)?;
+        let inventory = InventoryWriter::new(self.store)?;
+        let hashed = Hashed { hasher: Sha256Hasher::new(), inventory, machines: BTreeSet::new() };
+        self.observer.event(&Event::LayerWalked {
+            layer: self.label.to_owned(),
+            entries: self.entries.len() as u64,
+            bytes: blocks.iter().map(|block| block.len).sum(),
+        });
+        Ok(Shared {
+            blocks,
+            next: Mutex::new(0),
+            hashed: Ordered::new(hashed),
+            spool: Ordered::new(Spool { framer, blob }),
+            fault: Mutex::new(None),
+        })
+    }
+
+    fn finish(&self, shared: Shared<'a>) -> Result<Written, LayerError> {
+        if let Some(fault) = shared.fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(fault);
+        }
+        let Hashed { hasher, inventory, machines } = shared.hashed.into_state();
+        let Spool { framer, mut blob } = shared.spool.into_state();
+        blob.write(&framer.finish())?;
+        let (diff_id, tar_size) = hasher.finish();
+        let (digest, size) = blob.finish()?;
+        let media_type = MediaType::layer(self.encoder.compression());
+        Ok(Written {
+            descriptor: Descriptor::new(media_type, digest, size),
+            diff_id: DiffId(diff_id),
+            inventory: inventory.finish()?,
+            machines,
+            tar_size,
+        })
+    }
+
+    /// Does block after block, until there are none, or one went wrong.
+    fn work(&self, shared: &Shared<'a>) {
+        while let Some((index, room)) = self.take(shared) {
+            if let Err(fault) = self.block(shared, index, room) {
+                shared.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+                // What waits for this block in vain holds memory that others wait for.
+                shared.hashed.abandon();
+                shared.spool.abandon();
+            }
+        }
+    }
+
+    fn take(&self, shared: &Shared<'a>) -> Option<(usize, Room<'a>)> {
+        let mut next = shared.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.fault.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return None;
+        }
+        let block = shared.blocks.get(*next)?;
+        // The tar bytes, and at most as many compressed ones.
+        let room = self.budget.take(block.len * 2);
+        let index = *next;
+        *next += 1;
+        Some((index, room))
+    }
+
+    fn block(&self, shared: &Shared<'a>, index: usize, room: Room<'a>) -> Result<(), LayerError> {
+        self.cancel.check()?;
+        let rendered = Arc::new(self.render(&shared.blocks[index])?);
+        shared.hashed.push(index, Arc::clone(&rendered), |state, item| self.hash(state, &item))?;
+        let length = rendered.bytes.len();
+        let block = self.encoder.encode(&rendered.bytes);
+        drop(rendered);
+        shared.spool.push(index, Compressed { block, length, _room: room }, |state, item| {
+            state.blob.write(state.framer.append(&item.block, item.length))
+        })?;
+        self.observer.event(&Event::LayerProgress { layer: self.label.to_owned(), bytes: length as u64 });
+        Ok(())
+    }
+
+    fn hash(&self, state: &mut Hashed, rendered: &Rendered) -> Result<(), LayerError> {
+        state.hasher.update(&rendered.bytes);
+        for machine in &rendered.machines {
+            if !state.machines.contains(*machine) {
+                state.machines.insert((*machine).to_owned());
+            }
+        }
+        let block = &rendered.block;
+        for (index, digest) in (block.start.entry..).zip(&rendered.digests) {
+            let entry = &self.entries[index];
+            let last = index != block.end.entry || content_range(block, index, entry).end == entry.size();
+            state.inventory.add(entry, *digest, last)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a block's files and writes its tar bytes.
+    fn render(&self, block: &Block) -> Result<Rendered, LayerError> {
+        let mut rendered = Rendered {
+            block: *block,
+            bytes: Vec::with_capacity(usize::try_from(block.len).unwrap_or_default()),
+            digests: Vec::new(),
+            machines: BTreeSet::new(),
+        };
+        let end = block.end.entry + usize::from(block.end.offset > 0);
+        for index in block.start.entry..end {
+            self.render_entry(&mut rendered, index)?;
+        }
+        if block.end.entry == self.entries.len() {
+            rendered.bytes.extend_from_slice(&tar::TRAILER);
+        }
+        debug_assert_eq!(rendered.bytes.len() as u64, block.len);
+        Ok(rendered)
+    }
+
+    fn render_entry(&self, rendered: &mut Rendered, index: usize) -> Result<(), LayerError> {
+        let entry = &self.entries[index];
+        let range = content_range(&rendered.block, index, entry);
+        if range.start == 0 {
+            tar::write_header(entry, &mut rendered.bytes);
+        }
+        let EntryKind::File { source, .. } = &entry.kind else {
+            rendered.digests.push(None);
+            return Ok(());
+        };
+        let at = rendered.bytes.len();
+        let allow_foreign = match source {
+            FileSource::Bytes(bytes) => {
+                rendered.bytes.extend_from_slice(&bytes[range.start as usize..range.end as usize]);
+                true
+            }
+            FileSource::Tree { path, seen, allow_foreign } => {
+                self.read(path, seen, range.clone(), &mut rendered.bytes)?;
+                *allow_foreign
+            }
+        };
+        let content = &rendered.bytes[at..];
+        rendered.digests.push(Some(ChunkDigest::of(content)));
+        if let (0, false, Some(machine)) = (range.start, allow_foreign, machine::of(content)) {
+            self.check_machine(entry, machine)?;
+            rendered.machines.insert(machine);
+        }
+        tar::pad(&mut rendered.bytes);
+        Ok(())
+    }
+
+    /// Reads a range of a file that must be as it was found.
+    fn read(
+        &self,
+        path: &[u8],
+        seen: &Metadata,
+        range: std::ops::Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), LayerError> {
+        let fault = |source| LayerError::read(path, source);
+        let file = self.tree.open(path).map_err(fault)?;
+        let at = out.len();
+        let length = (range.end - range.start) as usize;
+        out.resize(at + length, 0);
+        let count = file.read_at(&mut out[at..], range.start).map_err(fault)?;
+        if count != length || !file.metadata().map_err(fault)?.is_unchanged(seen) {
+            return Err(LayerError::changed(path));
+        }
+        Ok(())
+    }
+
+    fn check_machine(&self, entry: &Entry, machine: &str) -> Result<(), LayerError> {
+        match self.platforms.iter().find(|platform| !machine::runs(platform, machine)) {
+            Some(platform) => Err(LayerError::Foreign {
+                path: display(&entry.path),
+                machine: machine.to_owned(),
+                platform: platform.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
