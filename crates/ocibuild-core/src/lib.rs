@@ -13,6 +13,8 @@ pub mod image;
 pub mod key;
 pub mod layout;
 pub mod oci;
+pub mod pattern;
 pub mod reference;
 pub mod registry;
+pub mod spec;
 pub mod tar;

@@ -1,0 +1,253 @@
+//! The grammar of strings in a spec.
+//!
+//! Strings without names in braces are checked when the spec is read. Those with names can be
+//! checked only when they are expanded for a platform: by the plan, with these same functions.
+
+mod path;
+
+pub use path::{destination, image_directory, layout, pattern, source};
+
+use std::time::Duration;
+
+use super::ValueError;
+use super::suggest::closest;
+use super::value::id;
+use crate::oci::{Compression, Platform};
+use crate::reference::Reference;
+
+/// The longest name of a layer or image, in bytes.
+const MAX_NAME: usize = 128;
+
+/// Checks the name of a layer or an image: ASCII letters and digits, `.`, `_` and `-` after the
+/// first, at most 128.
+pub fn name(text: &str) -> Result<(), ValueError> {
+    named(text, "._-")
+}
+
+/// Checks the name of a spec: like [`name`], and `/` between parts.
+pub fn spec_name(text: &str) -> Result<(), ValueError> {
+    named(text, "._-/")
+}
+
+fn named(text: &str, marks: &str) -> Result<(), ValueError> {
+    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let all = text.chars().all(|c| c.is_ascii_alphanumeric() || marks.contains(c));
+    if begins && all && text.len() <= MAX_NAME {
+        return Ok(());
+    }
+    let marks: Vec<String> = marks.chars().map(|mark| format!("`{mark}`")).collect();
+    Err(ValueError::new(format!("`{text}` is not a name")).hint(format!(
+        "use letters and digits, after the first also {}, at most {MAX_NAME}",
+        marks.join(", ")
+    )))
+}
+
+/// Checks the name of a variable: an ASCII letter or `_`, then also digits and `-`.
+pub fn var_name(text: &str) -> Result<(), ValueError> {
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if begins && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+        return Ok(());
+    }
+    Err(ValueError::new(format!("`{text}` is not a variable's name"))
+        .hint("begin with a letter, and use letters, digits, `_` and `-`"))
+}
+
+/// Checks the name of an environment variable: not empty, without `=`.
+pub fn env_name(text: &str) -> Result<(), ValueError> {
+    if text.is_empty() || text.contains(['=', '\0']) {
+        return Err(ValueError::new(format!(
+            "`{}` is not the name of an environment variable",
+            text.escape_debug()
+        )));
+    }
+    Ok(())
+}
+
+/// Checks the key of a label or an annotation: not empty, without control characters.
+pub fn label_key(text: &str) -> Result<(), ValueError> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err(ValueError::new(format!("`{}` is not a key", text.escape_debug())));
+    }
+    Ok(())
+}
+
+/// Checks text that reaches a process as a C string: an argument, an environment variable's
+/// value.
+pub fn c_string(text: &str) -> Result<(), ValueError> {
+    if text.contains('\0') {
+        return Err(ValueError::new("a NUL character can't be passed to a program"));
+    }
+    Ok(())
+}
+
+/// Checks the user of a container: `USER`, `UID`, `USER:GROUP` or `UID:GID`, or a mixture.
+pub fn user(text: &str) -> Result<(), ValueError> {
+    let (user, group) = text.split_once(':').map_or((text, None), |(u, g)| (u, Some(g)));
+    if is_account(user) && group.is_none_or(is_account) {
+        return Ok(());
+    }
+    Err(ValueError::new(format!("`{}` is not a user", text.escape_debug()))
+        .hint("write \"USER\", \"UID\", \"USER:GROUP\" or \"UID:GID\", such as \"65532:65532\""))
+}
+
+fn is_account(text: &str) -> bool {
+    if text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit()) {
+        return id(text).is_some();
+    }
+    let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != ':' && c != '/';
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(fits)
+}
+
+const SIGNALS: [&str; 31] = [
+    "SIGABRT",
+    "SIGALRM",
+    "SIGBUS",
+    "SIGCHLD",
+    "SIGCONT",
+    "SIGFPE",
+    "SIGHUP",
+    "SIGILL",
+    "SIGINT",
+    "SIGIO",
+    "SIGKILL",
+    "SIGPIPE",
+    "SIGPOLL",
+    "SIGPROF",
+    "SIGPWR",
+    "SIGQUIT",
+    "SIGRTMAX",
+    "SIGRTMIN",
+    "SIGSEGV",
+    "SIGSTKFLT",
+    "SIGSTOP",
+    "SIGSYS",
+    "SIGTERM",
+    "SIGTRAP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGWINCH",
+];
+
+/// Checks a signal: its name (`SIGTERM`), a real-time one (`SIGRTMIN+3`), or a number from 1 to 64.
+pub fn stop_signal(text: &str) -> Result<(), ValueError> {
+    let offset = |rest: &str| rest.parse::<u8>().is_ok_and(|n| n <= 30);
+    let real_time = text.strip_prefix("SIGRTMIN+").or_else(|| text.strip_prefix("SIGRTMAX-"));
+    let number = text.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n));
+    if SIGNALS.contains(&text) || number || real_time.is_some_and(offset) {
+        return Ok(());
+    }
+    let error = ValueError::new(format!("`{text}` is not a signal"));
+    let full = format!("SIG{}", text.to_ascii_uppercase());
+    if SIGNALS.contains(&full.as_str()) {
+        return Err(error.hint(format!("write \"{full}\"")));
+    }
+    Err(match closest(text, SIGNALS) {
+        Some(known) => error.hint(format!("did you mean `{known}`?")),
+        None => error.hint("write a name or a number, such as \"SIGTERM\""),
+    })
+}
+
+/// Checks the test of a healthcheck: `["CMD", …]`, `["CMD-SHELL", "…"]` or `["NONE"]`.
+pub fn health_test(test: &[String]) -> Result<(), ValueError> {
+    let hint = "write [\"CMD\", \"program\", \"argument\"], [\"CMD-SHELL\", \"command\"] or [\"NONE\"]";
+    let kind = test.first().map_or("", String::as_str);
+    let message = match (kind, test.len()) {
+        ("CMD", 2..) | ("CMD-SHELL", 2) | ("NONE", 1) => return Ok(()),
+        ("", _) => "the test is empty".to_owned(),
+        ("CMD" | "CMD-SHELL", 1) => format!("`{kind}` needs a command after it"),
+        ("CMD-SHELL", _) => "`CMD-SHELL` takes one string".to_owned(),
+        ("NONE", _) => "`NONE` takes nothing after it".to_owned(),
+        _ => format!("the test begins with `{kind}`"),
+    };
+    Err(ValueError::new(message).hint(hint))
+}
+
+/// Other names of architectures, which compilers and `uname` use.
+const ALIASES: [(&str, &str); 9] = [
+    ("x86_64", "amd64"),
+    ("x86-64", "amd64"),
+    ("x64", "amd64"),
+    ("aarch64", "arm64"),
+    ("armv7", "arm/v7"),
+    ("armv7l", "arm/v7"),
+    ("armv6l", "arm/v6"),
+    ("i386", "386"),
+    ("i686", "386"),
+];
+
+/// Parses a platform: `os/arch` or `os/arch/variant`, in Go's words.
+pub fn platform(text: &str) -> Result<Platform, ValueError> {
+    let architecture = text.split('/').nth(1).unwrap_or(text);
+    if let Some((_, name)) = ALIASES.iter().find(|(alias, _)| *alias == architecture) {
+        let os = text.split_once('/').map_or("linux", |(os, _)| os);
+        return Err(ValueError::new(format!("`{architecture}` is not an architecture's name in images"))
+            .hint(format!("write \"{os}/{name}\"")));
+    }
+    text.parse().map_err(|_| {
+        ValueError::new(format!("`{}` is not a platform", text.escape_debug()))
+            .hint("write \"os/arch\" or \"os/arch/variant\", such as \"linux/amd64\" or \"linux/arm/v7\"")
+    })
+}
+
+/// Parses a compression: `gzip`, `gzip:N` or `none`.
+pub fn compression(text: &str) -> Result<Compression, ValueError> {
+    text.parse().map_err(|_| {
+        let error = match text.split_once(':').unwrap_or((text, "")) {
+            ("zstd", _) => ValueError::new("compression with zstd is not supported yet"),
+            ("gzip", level) => ValueError::new(format!("gzip has no level `{level}`")),
+            _ => ValueError::new(format!("`{}` is not a compression", text.escape_debug())),
+        };
+        error.hint("write \"gzip\", \"gzip:1\" to \"gzip:9\", or \"none\"")
+    })
+}
+
+/// Parses a reference to tag an image with: `[registry/]repository[:tag]`, without a digest.
+pub fn tag(text: &str) -> Result<Reference, ValueError> {
+    let bad = |what: &str| ValueError::new(format!("the tag `{}` {what}", text.escape_debug()));
+    if let Some((_, rest)) = text.split_once("://") {
+        return Err(bad("begins with a scheme").hint(format!("write \"{rest}\"")));
+    }
+    if let Some((name, _)) = text.split_once('@') {
+        return Err(bad("has a digest, which the build makes").hint(format!("write \"{name}\"")));
+    }
+    let lower = text.to_ascii_lowercase();
+    text.parse::<Reference>().map_err(|error| {
+        let other = ValueError::new(error.to_string());
+        match lower.parse::<Reference>() {
+            Ok(_) => other.hint(format!("write \"{lower}\"")),
+            Err(_) => {
+                other.hint("write \"registry/repository:tag\", such as \"registry.example.com/team/app:1\"")
+            }
+        }
+    })
+}
+
+const UNITS: [(&str, u64); 5] =
+    [("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000)];
+const HOUR: u64 = 3_600_000_000_000;
+
+/// Parses a duration such as `30s`, `1m30s`, `500ms`, `2h`: whole numbers with units, without
+/// spaces. The result is at most what an image's config can hold: `i64::MAX` nanoseconds.
+pub fn duration(text: &str) -> Result<Duration, ValueError> {
+    let mut rest = text;
+    let mut sum = Some(0_u64);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let scale = UNITS.into_iter().chain([("h", HOUR)]).find(|(name, _)| *name == unit);
+        let part = scale.and_then(|(_, scale)| number.parse::<u64>().ok()?.checked_mul(scale));
+        sum = sum.zip(part).and_then(|(sum, part)| sum.checked_add(part));
+        rest = tail;
+    }
+    let sum = sum.filter(|nanos| !text.is_empty() && i64::try_from(*nanos).is_ok());
+    sum.map(Duration::from_nanos).ok_or_else(|| {
+        ValueError::new(format!("`{text}` is not a duration"))
+            .hint("write a number with a unit, such as \"30s\", \"1m30s\" or \"500ms\"")
+    })
+}

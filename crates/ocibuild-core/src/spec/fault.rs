@@ -1,0 +1,114 @@
+//! Faults of a spec: what is wrong, where, and what to write instead.
+
+use super::Span;
+use super::render;
+
+/// A value the spec can't take, without its place: what is wrong, and a hint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+#[non_exhaustive]
+pub struct ValueError {
+    /// What is wrong, in lower case and without a full stop.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl ValueError {
+    /// An error without a hint.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// One fault of a spec, or one warning about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// What is wrong, in lower case and without a full stop.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+    /// The bytes at fault; `None` where the value comes from a builder or from flags.
+    pub span: Option<Span>,
+    /// The part of the spec at fault in words, such as ``layer `app`, copy 1``; may be empty.
+    pub place: String,
+}
+
+impl Fault {
+    /// A fault at `span`.
+    pub fn new(message: impl Into<String>, span: Option<Span>) -> Self {
+        Self { message: message.into(), hint: None, span, place: String::new() }
+    }
+
+    /// A value's error, at the value's place.
+    pub fn of(error: ValueError, span: Option<Span>) -> Self {
+        Self { message: error.message, hint: error.hint, span, place: String::new() }
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says which part of the spec is at fault; shown where there is no line to show.
+    #[must_use]
+    pub fn within(mut self, place: impl Into<String>) -> Self {
+        self.place = place.into();
+        self
+    }
+
+    /// The line and column of the fault in `source`, both counted from 1, the column in characters.
+    pub fn position(&self, source: &str) -> Option<(usize, usize)> {
+        self.span.map(|span| render::Lines::new(source).position(span.start))
+    }
+
+    /// The fault as text for people: `FILE:LINE:COLUMN: message`, the line with the fault
+    /// underlined, and the hint, each line ended by a newline. Plain text without colour.
+    pub fn render(&self, file_name: &str, source: &str) -> String {
+        render::faults(std::slice::from_ref(self), file_name, source)
+    }
+}
+
+/// All that is wrong with a spec, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", render::summary(.faults))]
+#[non_exhaustive]
+pub struct SpecError {
+    /// The faults; never empty.
+    pub faults: Vec<Fault>,
+}
+
+impl SpecError {
+    /// An error of these faults, which are put in the order of the file.
+    pub fn new(mut faults: Vec<Fault>) -> Self {
+        sort(&mut faults);
+        Self { faults }
+    }
+
+    /// Every fault as text for people, with an empty line between two; see [`Fault::render`].
+    pub fn render(&self, file_name: &str, source: &str) -> String {
+        render::faults(&self.faults, file_name, source)
+    }
+}
+
+impl From<Fault> for SpecError {
+    fn from(fault: Fault) -> Self {
+        Self { faults: vec![fault] }
+    }
+}
+
+/// Puts faults in the order of the file, those without a place in it last, and drops repetitions.
+pub(super) fn sort(faults: &mut Vec<Fault>) {
+    faults.sort_by_key(|fault| fault.span.map_or((usize::MAX, usize::MAX), |s| (s.start, s.end)));
+    faults.dedup();
+}

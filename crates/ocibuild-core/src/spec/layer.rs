@@ -1,0 +1,98 @@
+//! Layers and their copies, as written.
+
+use super::{Located, Mode, Owner, Span, Template};
+use crate::oci::Compression;
+
+/// A layer: a named set of files with destinations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Layer {
+    /// The name images list it by.
+    pub name: Located<String>,
+    /// The lockfiles that vouch for its content, as paths from the root; empty where none do.
+    pub manifests: Vec<Located<Template>>,
+    /// What else belongs to its key, in the order of writing.
+    pub key: Vec<Located<String>>,
+    /// What it consists of, in the order of writing; never empty in a validated spec.
+    pub copies: Vec<CopyRule>,
+    /// How its blob is compressed; `None` leaves it to the build.
+    pub compression: Option<Located<Compression>>,
+}
+
+/// One part of a layer: what is copied, where to, and with which metadata.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CopyRule {
+    /// What is copied.
+    pub what: CopyKind,
+    /// Where to: an absolute path in the image. One that ends in `/` is a directory that takes
+    /// what is copied under its own name. For [`CopyKind::Directory`] the directory itself.
+    pub to: Located<Template>,
+    /// The mode of the files, or of the directory that [`CopyKind::Directory`] makes.
+    pub mode: Option<Located<Mode>>,
+    /// The mode of the directories.
+    pub dir_mode: Option<Located<Mode>>,
+    /// The owner of all of it.
+    pub owner: Option<Located<Owner>>,
+    /// Where the whole rule was written.
+    pub span: Option<Span>,
+}
+
+impl PartialEq for CopyRule {
+    /// Compares all but the place.
+    fn eq(&self, other: &Self) -> bool {
+        self.what == other.what
+            && self.to == other.to
+            && self.mode == other.mode
+            && self.dir_mode == other.dir_mode
+            && self.owner == other.owner
+    }
+}
+
+impl Eq for CopyRule {}
+
+/// What one copy copies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CopyKind {
+    /// Files and directories of the host.
+    From(FromRule),
+    /// A file with this text.
+    Content(Located<Template>),
+    /// A symbolic link to this target, which is kept as it is.
+    Symlink(Located<Template>),
+    /// An empty directory.
+    Directory,
+}
+
+/// Files and directories of the host: a path or a glob, and what of it is taken.
+///
+/// Patterns are templates as written. Parse them with [`Pattern`](crate::pattern::Pattern) once
+/// they are expanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FromRule {
+    /// A path from the root, or a glob if an unescaped `*`, `?` or `[` is in it.
+    pub path: Located<Template>,
+    /// Only what matches one of these is taken; all, if there are none.
+    pub include: Vec<Located<Template>>,
+    /// What matches one of these is left out.
+    pub exclude: Vec<Located<Template>>,
+    /// Whether it may select nothing.
+    pub allow_empty: bool,
+    /// Whether programs for another machine than the image's are let through.
+    pub allow_foreign: bool,
+}
+
+impl FromRule {
+    /// Everything at and below `path`.
+    pub fn new(path: impl Into<Located<Template>>) -> Self {
+        Self {
+            path: path.into(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            allow_empty: false,
+            allow_foreign: false,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Small values with a grammar of their own: modes, owners, ports.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::ValueError;
+
+/// The permission bits of a file or directory, at most `0o7777`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mode(u32);
+
+impl Mode {
+    /// A mode of these bits; an error if there are others than the lower twelve.
+    pub fn new(bits: u32) -> Result<Self, ValueError> {
+        if bits > 0o7777 {
+            return Err(bad_mode(&format!("{bits:#o}")));
+        }
+        Ok(Self(bits))
+    }
+
+    /// The bits.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Mode {
+    /// Writes it as in the spec: four octal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl FromStr for Mode {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let octal = (3..=5).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        let bits = if octal { u32::from_str_radix(text, 8).ok() } else { None };
+        bits.filter(|bits| *bits <= 0o7777).map(Self).ok_or_else(|| bad_mode(text))
+    }
+}
+
+fn bad_mode(text: &str) -> ValueError {
+    ValueError::new(format!("`{text}` is not a mode")).hint("write octal digits, such as \"0755\"")
+}
+
+/// The numeric owner of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
+impl FromStr for Owner {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (user, group) = text.split_once(':').unwrap_or((text, ""));
+        if let (Some(uid), Some(gid)) = (id(user), id(group)) {
+            return Ok(Self { uid, gid });
+        }
+        if id(user).is_some() && group.is_empty() {
+            return Err(ValueError::new(format!("the owner `{text}` has no group"))
+                .hint(format!("write \"{user}:{user}\"")));
+        }
+        if text.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+            return Err(ValueError::new("named owners are not supported yet")
+                .hint("write numbers, such as \"65532:65532\""));
+        }
+        Err(ValueError::new(format!("`{text}` is not an owner"))
+            .hint("write \"UID:GID\", such as \"65532:65532\""))
+    }
+}
+
+/// A user's or group's number. The highest means "no change" to the kernel and owns nothing.
+pub(super) fn id(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if digits { text.parse().ok().filter(|id| *id != u32::MAX) } else { None }
+}
+
+/// A port a container listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port {
+    number: u16,
+    protocol: Protocol,
+}
+
+/// The protocol of a [`Port`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Port {
+    /// A port; an error if the number is 0.
+    pub fn new(number: u16, protocol: Protocol) -> Result<Self, ValueError> {
+        if number == 0 { Err(bad_port("0")) } else { Ok(Self { number, protocol }) }
+    }
+
+    /// The number, from 1.
+    pub fn number(self) -> u16 {
+        self.number
+    }
+
+    /// The protocol.
+    pub fn protocol(self) -> Protocol {
+        self.protocol
+    }
+}
+
+impl fmt::Display for Port {
+    /// Writes it as in an image's config: `3000/tcp`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        };
+        write!(f, "{}/{protocol}", self.number)
+    }
+}
+
+impl FromStr for Port {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            "sctp" => Protocol::Sctp,
+            _ => {
+                return Err(ValueError::new(format!("`{protocol}` is not a protocol"))
+                    .hint("write `tcp`, `udp` or `sctp` after the port, such as \"53/udp\""));
+            }
+        };
+        let digits = number.bytes().all(|b| b.is_ascii_digit());
+        let number = if digits { number.parse().ok() } else { None };
+        number.ok_or_else(|| bad_port(text)).and_then(|number| Self::new(number, protocol))
+    }
+}
+
+pub(super) fn bad_port(text: &str) -> ValueError {
+    ValueError::new(format!("`{text}` is not a port"))
+        .hint("write a number from 1 to 65535, with `/udp` if it isn't TCP: \"3000/tcp\", \"53/udp\"")
+}
