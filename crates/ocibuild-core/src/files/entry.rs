@@ -67,7 +67,10 @@ impl Entry {
     #[must_use]
     pub fn compare_paths(one: &[u8], other: &[u8]) -> Ordering {
         let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
-        one.iter().map(rank).cmp(other.iter().map(rank))
+        match one.iter().zip(other).find(|(one, other)| one != other) {
+            Some((one, other)) => rank(one).cmp(&rank(other)),
+            None => one.len().cmp(&other.len()),
+        }
     }
 }
 

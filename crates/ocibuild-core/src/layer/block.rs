@@ -114,7 +114,8 @@ mod tests {
     fn blocks_are_the_whole_stream_in_order() {
         let entries = tree(|n| if n % 97 == 0 { 5 << 20 } else { n * 37 % 20_000 });
         let blocks = cut(&entries);
-        let stream: u64 = entries.iter().map(|entry| tar::header_len(entry) + tar::padded(entry.size())).sum();
+        let stream: u64 =
+            entries.iter().map(|entry| tar::header_len(entry) + tar::padded(entry.size())).sum();
         assert_eq!(blocks.iter().map(|block| block.len).sum::<u64>(), stream + 1024);
         assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start));
         assert!(blocks.iter().all(|block| block.len > 0 && block.len <= MAX + 1024));
@@ -134,7 +135,11 @@ mod tests {
     #[test]
     fn a_large_file_is_cut_at_multiples_from_its_own_start() {
         let blocks = cut(&[file("a", 1000), file("b", (5 << 20) + 7), file("c", 10)]);
-        let offsets: Vec<(usize, u64)> = blocks.iter().map(|block| (block.start.entry, block.start.offset)).collect();
-        assert_eq!(offsets, [(0, 0), (1, 0), (1, CHUNK), (1, 2 * CHUNK), (1, 3 * CHUNK), (1, 4 * CHUNK), (1, 5 * CHUNK)]);
+        let offsets: Vec<(usize, u64)> =
+            blocks.iter().map(|block| (block.start.entry, block.start.offset)).collect();
+        assert_eq!(
+            offsets,
+            [(0, 0), (1, 0), (1, CHUNK), (1, 2 * CHUNK), (1, 3 * CHUNK), (1, 4 * CHUNK), (1, 5 * CHUNK)]
+        );
     }
 }

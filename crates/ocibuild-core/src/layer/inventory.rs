@@ -104,7 +104,12 @@ impl InventoryWriter {
 
     /// Takes the digest of an entry's content, or of its next chunk; `last` says that no more of
     /// this entry follows.
-    pub(super) fn add(&mut self, entry: &Entry, chunk: Option<ChunkDigest>, last: bool) -> Result<(), BlobError> {
+    pub(super) fn add(
+        &mut self,
+        entry: &Entry,
+        chunk: Option<ChunkDigest>,
+        last: bool,
+    ) -> Result<(), BlobError> {
         if let (true, Some(chunk)) = (is_cut(entry), chunk) {
             self.chunks.get_or_insert_default().update(chunk.0.as_bytes());
         }

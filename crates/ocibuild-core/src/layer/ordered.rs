@@ -23,14 +23,22 @@ struct Queue<T> {
 impl<T, S> Ordered<T, S> {
     /// Starts with item 0 due, and the state that the work goes on.
     pub(super) fn new(state: S) -> Self {
-        Self { queue: Mutex::new(Queue { next: 0, waiting: BTreeMap::new(), busy: false, abandoned: false }), state: Mutex::new(state) }
+        Self {
+            queue: Mutex::new(Queue { next: 0, waiting: BTreeMap::new(), busy: false, abandoned: false }),
+            state: Mutex::new(state),
+        }
     }
 
     /// Brings an item.
     ///
     /// # Errors
     /// The first error of the work, to whoever does it; nothing is worked on after it.
-    pub(super) fn push<E>(&self, index: usize, item: T, work: impl Fn(&mut S, T) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn push<E>(
+        &self,
+        index: usize,
+        item: T,
+        work: impl Fn(&mut S, T) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut queue = self.queue();
         if queue.abandoned {
             return Ok(());

@@ -1,0 +1,276 @@
+//! One planned layer to a blob: its files gathered, written through the pipeline, and recorded.
+
+mod block;
+mod budget;
+mod gather;
+mod inventory;
+mod key;
+mod machine;
+mod merge;
+mod ordered;
+mod pipeline;
+
+use std::time::Duration;
+
+use crate::base::{Listing, ListingError};
+use crate::blob::{BlobError, Store};
+use crate::cache::{BuiltLayer, CacheError, Material, Record};
+use crate::compress::Encoder;
+use crate::event::{Cancel, Cancelled, Event, Observer, Warning};
+use crate::files::{FileError, FileId, FileKind, FileTree, display};
+use crate::plan::PlannedLayer;
+use crate::spec::Span;
+
+pub use budget::Budget;
+pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys};
+
+/// A layer can't be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// A copy's source isn't there.
+    #[error("`{from}` doesn't exist")]
+    Missing {
+        /// The source as the spec names it.
+        from: String,
+        /// Where it does.
+        span: Option<Span>,
+    },
+    /// A copy selects nothing.
+    #[error("`{from}` selects no files")]
+    Empty {
+        /// The source as the spec names it.
+        from: String,
+        /// Where it does.
+        span: Option<Span>,
+    },
+    /// Two copies want different things at one path.
+    #[error("copies {one} and {other} both write `/{path}`, and not the same")]
+    Conflict {
+        /// The path in the image.
+        path: String,
+        /// The first copy, counted from 1.
+        one: usize,
+        /// The second.
+        other: usize,
+        /// Where the spec has the second.
+        span: Option<Span>,
+    },
+    /// A file that no layer can hold.
+    #[error("`{path}` is a {}", kind_name(*.kind))]
+    Unsupported {
+        /// The file.
+        path: String,
+        /// What it is.
+        kind: FileKind,
+    },
+    /// A name that would take away a file instead of adding one.
+    #[error("the name of `/{path}` means the absence of a file")]
+    Whiteout {
+        /// The path in the image.
+        path: String,
+    },
+    /// A program for another machine than the image's.
+    #[error("`/{path}` is a program for {machine}, and the image is for {platform}")]
+    Foreign {
+        /// The path in the image.
+        path: String,
+        /// The machine it is for.
+        machine: String,
+        /// The platform of the image.
+        platform: String,
+    },
+    /// A file changed while the layer was built, each time it was tried.
+    #[error("`{path}` keeps changing while it is read")]
+    Changed {
+        /// The file.
+        path: String,
+    },
+    /// A lockfile can't be read.
+    #[error("cannot read the manifest `{path}`")]
+    Manifest {
+        /// The lockfile.
+        path: String,
+        /// Where the spec names it.
+        span: Option<Span>,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An input can't be read, or lies out of reach.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A path can't be followed through the base.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+    /// The store failed.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The records failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The run was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+fn kind_name(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Fifo => "named pipe",
+        FileKind::Socket => "socket",
+        FileKind::Device => "device",
+        FileKind::Regular => "file",
+        FileKind::Directory => "directory",
+        FileKind::Symlink => "symbolic link",
+    }
+}
+
+impl LayerError {
+    fn read(path: &[u8], source: std::io::Error) -> Self {
+        match source.kind() {
+            // It was there when it was found.
+            std::io::ErrorKind::NotFound => Self::changed(path),
+            _ => Self::File(FileError::Io { action: "read", path: display(path), source }),
+        }
+    }
+
+    fn changed(path: &[u8]) -> Self {
+        Self::Changed { path: display(path) }
+    }
+
+    fn at(mut self, place: Option<Span>) -> Self {
+        if let Self::Missing { span, .. } | Self::Empty { span, .. } = &mut self {
+            *span = place;
+        }
+        self
+    }
+
+    /// Returns where in the spec the fault lies, where that is known.
+    #[must_use]
+    pub fn span(&self) -> Option<Span> {
+        match self {
+            Self::Missing { span, .. }
+            | Self::Empty { span, .. }
+            | Self::Conflict { span, .. }
+            | Self::Manifest { span, .. } => *span,
+            _ => None,
+        }
+    }
+}
+
+/// What a layer is built from and with.
+#[derive(Clone, Copy)]
+pub struct Workshop<'a> {
+    /// The input files.
+    pub tree: &'a dyn FileTree,
+    /// What is never taken for input: our own outputs, caches and locks.
+    pub skip: &'a [FileId],
+    /// Where blobs are written.
+    pub store: &'a Store,
+    /// The memory that blocks share.
+    pub budget: &'a Budget,
+    /// Who is told.
+    pub observer: &'a dyn Observer,
+    /// Stops the work.
+    pub cancel: &'a Cancel,
+}
+
+/// How often a layer is started again because a file changed under it.
+const ATTEMPTS: u32 = 3;
+
+/// Builds a layer: gathers its files and writes its blob and inventory into the store.
+///
+/// The record that is returned stands under the layer's content key. Runs in the rayon pool that
+/// it is called from. A file that changes while it is read starts the layer again, a few times.
+///
+/// # Errors
+/// [`LayerError`]; nothing of the layer is then in the store.
+pub fn build(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    materials: Vec<Material>,
+    workshop: Workshop<'_>,
+) -> Result<Record, LayerError> {
+    let mut attempt = 1;
+    loop {
+        match build_once(layer, listing, &materials, workshop) {
+            Err(LayerError::Changed { .. }) if attempt < ATTEMPTS => {
+                std::thread::sleep(Duration::from_millis(20 << attempt));
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn build_once(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    materials: &[Material],
+    workshop: Workshop<'_>,
+) -> Result<Record, LayerError> {
+    let Workshop { tree, skip, store, budget, observer, cancel } = workshop;
+    observer.event(&Event::LayerStarted { layer: layer.label.clone() });
+    let sources = gather::Sources { tree, listing, skip, cancel };
+    let gathered = gather::gather(layer, sources)?;
+    let encoder = Encoder::new(layer.compression);
+    let pipeline = pipeline::Pipeline {
+        label: &layer.label,
+        platforms: &layer.platforms,
+        entries: &gathered.entries,
+        encoder,
+        tree,
+        store,
+        budget,
+        observer,
+        cancel,
+    };
+    let written = pipeline.run()?;
+    warn(layer, &gathered.notes, observer);
+    Ok(Record {
+        version: Record::VERSION,
+        key: content_key(&written.inventory.root, &encoder.id()),
+        layers: vec![BuiltLayer::new(written.descriptor, written.diff_id)],
+        materials: materials.to_vec(),
+        inventory: written.inventory.descriptor,
+        machines: written.machines,
+        entries: gathered.entries.len() as u64,
+        tar_size: written.tar_size,
+    })
+}
+
+fn warn(layer: &PlannedLayer, notes: &gather::Notes, observer: &dyn Observer) {
+    let label = &layer.label;
+    let say = |message: String, hint: &str| {
+        observer.event(&Event::Warning(Warning::new(format!("layer `{label}`: {message}")).hint(hint)));
+    };
+    if let Some((count, path)) = &notes.special_modes {
+        let others = if *count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+        say(
+            format!("setuid, setgid or sticky is dropped from `{path}`{others}"),
+            "give the file a copy of its own with `mode = \"4755\"` if it needs the bit",
+        );
+    }
+    if notes.linked.0 > 0 {
+        say(
+            format!(
+                "{} files are hard links of others: {} bytes are in it twice",
+                notes.linked.0, notes.linked.1
+            ),
+            "links between inputs are not kept, because package managers make them as the file system allows",
+        );
+    }
+    if notes.stale_pyc > 0 {
+        say(
+            format!("{} compiled Python files check a timestamp that images don't keep", notes.stale_pyc),
+            "compile with `SOURCE_DATE_EPOCH` set, or leave `**/__pycache__` out: Python recompiles them at every start",
+        );
+    }
+}
+
+/// Tells whether the programs in a layer run on all platforms it is planned for.
+#[must_use]
+pub fn suits(record: &Record, layer: &PlannedLayer) -> bool {
+    let runs = |platform| record.machines.iter().all(|machine| machine::runs(platform, machine));
+    layer.platforms.iter().all(runs)
+}

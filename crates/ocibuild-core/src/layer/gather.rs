@@ -1,0 +1,304 @@
+//! From a planned layer to its entries: what the copies select, where it goes, with which metadata.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::base::{ListedKind, Listing};
+use crate::event::Cancel;
+use crate::files::{
+    Entry, EntryKind, FileId, FileKind, FileSource, FileTree, Found, Metadata, WalkOptions, display, resolve,
+    walk,
+};
+use crate::layer::{LayerError, merge};
+use crate::plan::{From, PlannedCopy, PlannedLayer, What};
+
+/// Names that begin like this are whiteouts: they take away what lies below.
+const WHITEOUT: &[u8] = b".wh.";
+
+/// What a layer's entries are gathered from.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'a> {
+    pub(super) tree: &'a dyn FileTree,
+    pub(super) listing: &'a Listing,
+    pub(super) skip: &'a [FileId],
+    pub(super) cancel: &'a Cancel,
+}
+
+/// An entry as one copy wants it.
+pub(super) struct Draft {
+    pub(super) entry: Entry,
+    /// The copy it comes from.
+    pub(super) copy: u32,
+    /// How much the copy insists on the metadata of a directory.
+    pub(super) claim: Claim,
+}
+
+/// How much a copy insists on a directory's metadata: the stronger claim decides, and two equal
+/// ones must agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Claim {
+    /// The directory only came along.
+    Default,
+    /// The copy names a mode or owner for its directories.
+    Rule,
+    /// The directory itself was asked for.
+    Directory,
+}
+
+/// A layer's entries, ready to be written, and what was noticed on the way.
+pub(super) struct Gathered {
+    pub(super) entries: Vec<Entry>,
+    pub(super) notes: Notes,
+}
+
+/// What is worth a warning.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// Files that had setuid, setgid or sticky, which are dropped: their number, and one of them.
+    pub(super) special_modes: Option<(u64, String)>,
+    /// Files written again though they are one file with another: number and bytes.
+    pub(super) linked: (u64, u64),
+    /// Timestamp-checked `.pyc` files.
+    pub(super) stale_pyc: u64,
+}
+
+/// Gathers the entries of a layer, in the order they are written in.
+pub(super) fn gather(layer: &PlannedLayer, sources: Sources<'_>) -> Result<Gathered, LayerError> {
+    let mut gatherer =
+        Gatherer { sources, drafts: Vec::new(), notes: Notes::default(), seen: BTreeMap::new() };
+    for (index, copy) in layer.copies.iter().enumerate() {
+        let copier = Copier { copy, index: index as u32, gatherer: &mut gatherer };
+        copier.run().map_err(|fault| fault.at(copy.span))?;
+    }
+    let Gatherer { drafts, notes, .. } = gatherer;
+    let entries = merge::merge(drafts, layer, sources)?;
+    Ok(Gathered { entries, notes })
+}
+
+struct Gatherer<'a> {
+    sources: Sources<'a>,
+    drafts: Vec<Draft>,
+    notes: Notes,
+    /// Files with more than one name, and how often they were met.
+    seen: BTreeMap<FileId, u64>,
+}
+
+struct Copier<'c, 'a> {
+    copy: &'c PlannedCopy,
+    index: u32,
+    gatherer: &'c mut Gatherer<'a>,
+}
+
+impl Copier<'_, '_> {
+    fn run(mut self) -> Result<(), LayerError> {
+        match &self.copy.what {
+            What::Content(bytes) => {
+                let kind = file(FileSource::Bytes(Arc::clone(bytes)), bytes.len() as u64);
+                let path = self.named(b"file")?;
+                self.push(path, kind, self.copy.mode.unwrap_or(0o644));
+            }
+            What::Symlink(target) => {
+                let path = self.named(target.rsplit(|byte| *byte == b'/').next().unwrap_or_default())?;
+                self.push(path, EntryKind::Symlink(target.as_slice().into()), 0o777);
+            }
+            What::Directory => {
+                let path = self.sources().listing.resolve(&self.copy.to)?;
+                self.push_directory(path, self.copy.mode.or(self.copy.dir_mode));
+            }
+            What::From(from) => {
+                let before = self.gatherer.drafts.len();
+                self.from(from)?;
+                if self.gatherer.drafts.len() == before && !from.allow_empty {
+                    return Err(LayerError::Empty { from: from.path.clone(), span: None });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        self.gatherer.sources
+    }
+
+    /// Where a single thing of this name goes: links are followed up to its directory.
+    fn named(&self, name: &[u8]) -> Result<Vec<u8>, LayerError> {
+        let listing = self.sources().listing;
+        if self.copy.into {
+            return Ok(below(&listing.resolve(&self.copy.to)?, name));
+        }
+        Ok(listing.resolve_parents(&self.copy.to)?)
+    }
+
+    fn from(&mut self, from: &From) -> Result<(), LayerError> {
+        if let Some(glob) = &from.glob {
+            return self.glob(from, glob);
+        }
+        let start = resolve(self.sources().tree, &from.literal)?;
+        let metadata = match self.sources().tree.metadata(&start) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(LayerError::Missing { from: from.path.clone(), span: None });
+            }
+            Err(error) => return Err(LayerError::read(&start, error)),
+        };
+        if metadata.kind == FileKind::Directory {
+            return self.tree(from, &start);
+        }
+        let name = from.literal.rsplit(|byte| *byte == b'/').find(|name| !name.is_empty() && *name != b".");
+        let path = self.named(name.unwrap_or_default())?;
+        self.found(from, path, &start, &Found { path: Box::default(), metadata, target: None })
+    }
+
+    /// Merges a directory into the destination.
+    fn tree(&mut self, from: &From, start: &[u8]) -> Result<(), LayerError> {
+        let sources = self.sources();
+        let options = WalkOptions {
+            selects: &|path, _| from.selection.selects(path),
+            enters: &|path| from.selection.may_select_below(path),
+            skip: sources.skip,
+            cancel: sources.cancel,
+        };
+        let found = walk(sources.tree, start, options)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let to = sources.listing.resolve(&self.copy.to)?;
+        self.gatherer.drafts.reserve(found.len() + 1);
+        self.push_directory(to.clone(), self.copy.dir_mode);
+        let mapped = has_links(sources.listing, &to);
+        for found in found {
+            let path = below(&to, &found.path);
+            let path = if mapped { self.map(&path, found.metadata.kind)? } else { path };
+            self.found(from, path, start, &found)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what a glob matches, each under its path below the glob's first pattern.
+    fn glob(&mut self, from: &From, glob: &crate::pattern::Pattern) -> Result<(), LayerError> {
+        let sources = self.sources();
+        let start = resolve(sources.tree, &from.literal)?;
+        let full = |path: &[u8]| below(&from.literal, path);
+        let options = WalkOptions {
+            selects: &|path, _| glob.covers(&full(path)) && from.selection.selects(path),
+            enters: &|path| {
+                let at = full(path);
+                (glob.covers(&at) || glob.may_match_below(&at)) && from.selection.may_select_below(path)
+            },
+            skip: sources.skip,
+            cancel: sources.cancel,
+        };
+        let found = match sources.tree.metadata(&start) {
+            Ok(metadata) if metadata.kind == FileKind::Directory => walk(sources.tree, &start, options)?,
+            _ => Vec::new(),
+        };
+        let to = sources.listing.resolve(&self.copy.to)?;
+        let mapped = has_links(sources.listing, &to);
+        for found in found {
+            let path = below(&to, &found.path);
+            let path = if mapped { self.map(&path, found.metadata.kind)? } else { path };
+            self.found(from, path, &start, &found)?;
+        }
+        Ok(())
+    }
+
+    /// Follows the base's links on the way to a path; into a directory also the last.
+    fn map(&self, path: &[u8], kind: FileKind) -> Result<Vec<u8>, LayerError> {
+        let listing = self.sources().listing;
+        Ok(if kind == FileKind::Directory {
+            listing.resolve(path)?
+        } else {
+            listing.resolve_parents(path)?
+        })
+    }
+
+    fn found(&mut self, from: &From, path: Vec<u8>, start: &[u8], found: &Found) -> Result<(), LayerError> {
+        let source = below(start, &found.path);
+        let metadata = &found.metadata;
+        match metadata.kind {
+            FileKind::Directory => self.push_directory(path, self.copy.dir_mode),
+            FileKind::Regular => {
+                self.note(&source, metadata);
+                let mode = if metadata.mode & 0o100 == 0 { 0o644 } else { 0o755 };
+                let (path_in_tree, seen) = (source.into_boxed_slice(), Box::new(*metadata));
+                let allow_foreign = from.allow_foreign;
+                let source = FileSource::Tree { path: path_in_tree, seen, allow_foreign };
+                self.push(path, file(source, metadata.size), self.copy.mode.unwrap_or(mode));
+            }
+            FileKind::Symlink => {
+                let target = found.target.clone().unwrap_or_default();
+                self.push(path, EntryKind::Symlink(target), 0o777);
+            }
+            FileKind::Fifo | FileKind::Socket | FileKind::Device => {
+                return Err(LayerError::Unsupported { path: display(&source), kind: metadata.kind });
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, source: &[u8], metadata: &Metadata) {
+        let Gatherer { notes, seen, .. } = &mut *self.gatherer;
+        if metadata.mode & 0o7000 != 0 {
+            notes.special_modes.get_or_insert_with(|| (0, display(source))).0 += 1;
+        }
+        if metadata.links > 1 {
+            let times = seen.entry(metadata.id).or_default();
+            if *times > 0 {
+                notes.linked.0 += 1;
+                notes.linked.1 += metadata.size;
+            }
+            *times += 1;
+        }
+    }
+
+    /// A directory with the metadata asked for; else the base's, where it has the directory.
+    fn push_directory(&mut self, path: Vec<u8>, mode: Option<u32>) {
+        if path.is_empty() {
+            return;
+        }
+        let base = self.sources().listing.directory(&path);
+        let mode = mode.or(base.map(|base| base.mode)).unwrap_or(0o755);
+        let owner = self.copy.owner.or(base.map(|base| (base.uid, base.gid))).unwrap_or_default();
+        let claim = match self.copy.what {
+            What::Directory => Claim::Directory,
+            _ if self.copy.dir_mode.is_some() || self.copy.owner.is_some() => Claim::Rule,
+            _ => Claim::Default,
+        };
+        self.push_owned(path, EntryKind::Directory, mode, owner, claim);
+    }
+
+    fn push(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32) {
+        self.push_owned(path, kind, mode, self.copy.owner.unwrap_or_default(), Claim::Default);
+    }
+
+    fn push_owned(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32, owner: (u32, u32), claim: Claim) {
+        let entry = Entry { path: path.into(), kind, mode, uid: owner.0, gid: owner.1 };
+        self.gatherer.drafts.push(Draft { entry, copy: self.index, claim });
+    }
+}
+
+fn file(source: FileSource, size: u64) -> EntryKind {
+    EntryKind::File { source, size }
+}
+
+/// Tells whether paths below a destination may go through a link of the base.
+fn has_links(listing: &Listing, to: &[u8]) -> bool {
+    !listing.is_empty()
+        && listing.entries(to).any(|(_, listed)| matches!(listed.kind, ListedKind::Symlink { .. }))
+}
+
+/// Joins a directory and a path below it.
+pub(super) fn below(directory: &[u8], path: &[u8]) -> Vec<u8> {
+    match (directory, path) {
+        (b"", rest) | (rest, b"") => rest.to_vec(),
+        _ => [directory, b"/", path].concat(),
+    }
+}
+
+/// Refuses names that mean the absence of a file.
+pub(super) fn check_name(path: &[u8]) -> Result<(), LayerError> {
+    if path.split(|byte| *byte == b'/').any(|name| name.starts_with(WHITEOUT)) {
+        return Err(LayerError::Whiteout { path: display(path) });
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! What a layer's keys are made of.
+//!
+//! The *manifest key* is made before any file of the layer is looked at, of everything the spec
+//! says of the layer and of the lockfiles that vouch for its content. The *content key* is made of
+//! what the layer turned out to hold.
+
+use crate::base::Listing;
+use crate::cache::Material;
+use crate::compress::Encoder;
+use crate::digest::Digest;
+use crate::files::{FileKind, FileTree, resolve};
+use crate::key::{Key, KeyWriter};
+use crate::layer::LayerError;
+use crate::oci::{CodecId, Platform};
+use crate::plan::{From, PlannedCopy, PlannedLayer, What};
+
+/// Pins everything that affects a digest and isn't named by a key's other fields: metadata rules,
+/// the order of entries, where blocks are cut, the form of headers. Frozen with the first release;
+/// until then a change of such a rule changes the golden digests.
+pub const COMPAT: u64 = 1;
+
+/// The version of the fields of both keys.
+const VERSION: u32 = 1;
+
+/// The most that is read of a lockfile, in bytes.
+const MAX_MANIFEST: u64 = 256 << 20;
+
+/// A layer's manifest keys, one for each of its platforms, and the lockfiles they are made of.
+#[derive(Debug, Clone)]
+pub struct ManifestKeys {
+    /// The keys, in the order of [`PlannedLayer::platforms`].
+    pub keys: Vec<Key>,
+    /// The lockfiles, by name and digest.
+    pub materials: Vec<Material>,
+}
+
+/// What a manifest key depends on beside the layer itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// The spec's name.
+    pub spec: &'a str,
+    /// Names the host that made the files: system, architecture, C library.
+    pub host: &'a str,
+}
+
+/// Makes a layer's manifest keys; none for a layer that reads the host without a manifest to
+/// vouch for what it reads.
+///
+/// # Errors
+/// [`LayerError::Manifest`] if a lockfile can't be read; [`LayerError::Listing`] if a destination
+/// can't be followed through the base.
+pub fn manifest_keys(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    tree: &dyn FileTree,
+    circumstances: Circumstances<'_>,
+) -> Result<Option<ManifestKeys>, LayerError> {
+    if layer.manifests.is_empty() && layer.reads_host() {
+        return Ok(None);
+    }
+    let materials = layer.manifests.iter().map(|manifest| {
+        let fault =
+            |source| LayerError::Manifest { path: manifest.path.clone(), span: manifest.span, source };
+        let path = resolve(tree, manifest.path.as_bytes())?;
+        let digest = hash_file(tree, &path).map_err(fault)?;
+        Ok(Material::new(manifest.path.clone(), digest))
+    });
+    let materials = materials.collect::<Result<Vec<Material>, LayerError>>()?;
+    let keys = layer
+        .platforms
+        .iter()
+        .map(|platform| manifest_key(layer, listing, platform, &materials, circumstances));
+    Ok(Some(ManifestKeys { keys: keys.collect::<Result<_, _>>()?, materials }))
+}
+
+fn manifest_key(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    platform: &Platform,
+    materials: &[Material],
+    circumstances: Circumstances<'_>,
+) -> Result<Key, LayerError> {
+    let mut key = KeyWriter::new("manifest", VERSION);
+    key.number("compat", COMPAT);
+    key.field("codec", Encoder::new(layer.compression).id().as_str());
+    key.field("spec", circumstances.spec).field("layer", &layer.name);
+    key.field("platform", platform.to_string());
+    key.optional("host", layer.reads_host().then_some(circumstances.host));
+    key.list("manifests", materials.iter().map(|material| material.name.as_str()));
+    key.list("manifest contents", materials.iter().map(|material| material.digest.to_string()));
+    key.list("extras", &layer.extras);
+    key.number("copies", layer.copies.len() as u64);
+    for copy in &layer.copies {
+        write_copy(&mut key, copy);
+        write_mapping(&mut key, copy, listing)?;
+    }
+    Ok(key.finish())
+}
+
+fn write_copy(key: &mut KeyWriter, copy: &PlannedCopy) {
+    key.field("to", &copy.to).number("into", u64::from(copy.into));
+    key.optional("mode", copy.mode.map(u32::to_le_bytes));
+    key.optional("dir-mode", copy.dir_mode.map(u32::to_le_bytes));
+    key.optional("owner", copy.owner.map(|(uid, gid)| format!("{uid}:{gid}")));
+    match &copy.what {
+        What::From(from) => write_from(key, from),
+        What::Content(bytes) => {
+            key.field("content", bytes);
+        }
+        What::Symlink(target) => {
+            key.field("symlink", target);
+        }
+        What::Directory => {
+            key.field("directory", "");
+        }
+    }
+}
+
+fn write_from(key: &mut KeyWriter, from: &From) {
+    let [include, exclude] = &from.patterns;
+    key.field("from", &from.path).list("include", include).list("exclude", exclude);
+    key.number("allow-empty", u64::from(from.allow_empty));
+    key.number("allow-foreign", u64::from(from.allow_foreign));
+}
+
+/// What of the base shows in the layer: where the destination leads, the metadata of the
+/// directories on the way, and of all directories and links below.
+fn write_mapping(key: &mut KeyWriter, copy: &PlannedCopy, listing: &Listing) -> Result<(), LayerError> {
+    let resolved = listing.resolve(&copy.to)?;
+    key.field("resolved", &resolved).field("parents resolved", listing.resolve_parents(&copy.to)?);
+    let ends = resolved.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    for end in ends {
+        let parent = listing.directory(&resolved[..end]);
+        key.optional("parent", parent.map(|meta| format!("{:o} {}:{}", meta.mode, meta.uid, meta.gid)));
+    }
+    key.digest("below", &listing.fingerprint(&resolved));
+    Ok(())
+}
+
+/// Makes the key of what a layer holds: of its inventory's lines and everything else that decides
+/// its bytes.
+#[must_use]
+pub fn content_key(inventory: &Digest, codec: &CodecId) -> Key {
+    let mut key = KeyWriter::new("content", VERSION);
+    key.number("compat", COMPAT).field("codec", codec.as_str()).digest("inventory", inventory);
+    key.finish()
+}
+
+fn hash_file(tree: &dyn FileTree, path: &[u8]) -> std::io::Result<Digest> {
+    let file = tree.open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.kind != FileKind::Regular {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    if metadata.size > MAX_MANIFEST {
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it is larger than any lockfile"));
+    }
+    let mut bytes = vec![0; metadata.size as usize];
+    let count = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(count);
+    Ok(Digest::of(&bytes))
+}

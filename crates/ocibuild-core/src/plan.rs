@@ -1,0 +1,312 @@
+//! The plan: a spec with its names resolved and its variables filled in, for each platform.
+//!
+//! Pure: no file is read and no cache asked. What depends on files (globs, a base's content, the
+//! bytes of lockfiles) is left as it is, for `layer` and `build` to look at. A layer that comes out
+//! the same for several platforms is planned once.
+
+mod config;
+mod expand;
+mod layer;
+
+use std::collections::BTreeMap;
+
+use crate::oci::{self, Platform};
+use crate::reference::Reference;
+use crate::spec::{self, Base, Fault, Image, Located, Spec, SpecError};
+
+use expand::Expander;
+pub use layer::{Foundation, From, PlannedCopy, PlannedLayer, PlannedPath, What};
+
+/// The most layers an image can have and be run
+/// (the overlay file systems of the usual runtimes take no more).
+pub const MAX_LAYERS: usize = 127;
+
+/// A spec can't be planned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Its faults.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// An image was asked for that isn't in it.
+    #[error("the spec has no image `{name}`")]
+    UnknownImage {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+}
+
+/// A base that a program brings along: files as a layer, and a config for images on it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BuiltinBase {
+    /// Its files; no copy of it may read the host.
+    pub layer: spec::Layer,
+    /// What images on it inherit.
+    pub config: oci::Config,
+}
+
+impl BuiltinBase {
+    /// Puts the two together.
+    #[must_use]
+    pub fn new(layer: spec::Layer, config: oci::Config) -> Self {
+        Self { layer, config }
+    }
+}
+
+/// What a plan has to be told from outside, because it doesn't look for itself.
+pub trait Surroundings {
+    /// Returns a builtin base, if there is one of that name and version.
+    fn builtin(&self, name: &str, version: u32) -> Option<BuiltinBase>;
+
+    /// Returns the platform of the image in a layout (as it stands in the spec), where an image
+    /// on it doesn't name one; `None` leaves it at linux/amd64.
+    fn base_platform(&self, layout: &str) -> Option<Platform>;
+}
+
+/// What is to be built.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The name that is part of every manifest key.
+    pub name: String,
+    /// Every layer once.
+    pub layers: Vec<PlannedLayer>,
+    /// The images, in the order of the spec.
+    pub images: Vec<PlannedImage>,
+    /// What the spec's writer should be told.
+    pub warnings: Vec<Fault>,
+}
+
+/// One image, for all its platforms.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PlannedImage {
+    /// Its name in the spec.
+    pub name: String,
+    /// What it will be called; each with a tag.
+    pub tags: Vec<Reference>,
+    /// What is built for each platform; never empty.
+    pub variants: Vec<PlannedVariant>,
+}
+
+impl PlannedImage {
+    /// Returns the names it goes by in a layout or archive: its tags, or its own name where it has
+    /// none.
+    #[must_use]
+    pub fn ref_names(&self) -> Vec<String> {
+        if self.tags.is_empty() {
+            return vec![self.name.clone()];
+        }
+        let mut names: Vec<String> = Vec::new();
+        for tag in self.tags.iter().filter_map(Reference::tag) {
+            if !names.iter().any(|name| name == tag) {
+                names.push(tag.to_owned());
+            }
+        }
+        names
+    }
+}
+
+/// One image for one platform.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PlannedVariant {
+    /// The platform.
+    pub platform: Platform,
+    /// What it stands on.
+    pub foundation: Foundation,
+    /// Its own layers, bottom first, by their place in [`Plan::layers`].
+    pub layers: Vec<usize>,
+    /// How a container of it runs, where the base doesn't say or is overruled.
+    pub config: oci::Config,
+    /// Who takes responsibility for it.
+    pub author: Option<String>,
+    /// The manifest's annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Plans some images of a spec, or all of them where none is named.
+///
+/// # Errors
+/// [`PlanError`], with all faults of the spec that show here.
+pub fn plan(
+    spec: &Spec,
+    name: &str,
+    images: &[String],
+    surroundings: &dyn Surroundings,
+) -> Result<Plan, PlanError> {
+    let wanted = select(spec, images)?;
+    let mut planner = Planner { spec, surroundings, layers: Vec::new(), faults: Vec::new() };
+    let images: Vec<PlannedImage> = wanted.into_iter().map(|image| planner.image(image)).collect();
+    planner.check_tags(&images, spec);
+    if !planner.faults.is_empty() {
+        return Err(SpecError::new(planner.faults).into());
+    }
+    let mut layers = planner.layers;
+    layer::label(&mut layers);
+    Ok(Plan { name: name.to_owned(), layers, images, warnings: spec.warnings.clone() })
+}
+
+fn select<'s>(spec: &'s Spec, names: &[String]) -> Result<Vec<&'s Image>, PlanError> {
+    for name in names {
+        if spec.image(name).is_none() {
+            let known = spec.images.iter().map(|image| image.name.value.clone()).collect();
+            return Err(PlanError::UnknownImage { name: name.clone(), known });
+        }
+    }
+    let wanted = |image: &&Image| names.is_empty() || names.contains(&image.name.value);
+    Ok(spec.images.iter().filter(wanted).collect())
+}
+
+struct Planner<'s> {
+    spec: &'s Spec,
+    surroundings: &'s dyn Surroundings,
+    layers: Vec<PlannedLayer>,
+    faults: Vec<Fault>,
+}
+
+impl Planner<'_> {
+    fn image(&mut self, image: &Image) -> PlannedImage {
+        let platforms = self.platforms(image);
+        let mut variants = Vec::with_capacity(platforms.len());
+        let mut tags: Option<Vec<Reference>> = None;
+        for platform in platforms {
+            let own = self.tags(image, &platform);
+            if tags.as_ref().is_some_and(|tags| *tags != own) {
+                let span = image.tags.first().and_then(|tag| tag.span);
+                self.fault(Fault::new("the tags differ between the platforms of one image", span).hint(
+                    "platforms are told apart by the index under one tag; leave `{arch}` out of the tag",
+                ));
+            }
+            tags = Some(own);
+            variants.push(self.variant(image, platform));
+        }
+        PlannedImage { name: image.name.value.clone(), tags: tags.unwrap_or_default(), variants }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
+    fn expander(&self, platform: &Platform) -> Expander<'_> {
+        Expander::new(&self.spec.vars, platform)
+    }
+
+    fn platforms(&mut self, image: &Image) -> Vec<Platform> {
+        if !image.platforms.is_empty() {
+            return image.platforms.iter().map(|platform| platform.value.clone()).collect();
+        }
+        let platform = match &image.base.value {
+            Base::Layout { dir } => dir.as_literal().and_then(|dir| self.surroundings.base_platform(dir)),
+            _ => None,
+        };
+        vec![platform.unwrap_or_else(Platform::linux_amd64)]
+    }
+
+    fn tags(&mut self, image: &Image, platform: &Platform) -> Vec<Reference> {
+        let mut expander = self.expander(platform);
+        let mut tags = Vec::new();
+        for tag in &image.tags {
+            let Some(text) = expander.text(tag) else { continue };
+            match spec::check::tag(&text) {
+                Ok(reference) => tags.push(reference.or_latest()),
+                Err(error) => expander.faults.push(Fault::of(error, tag.span)),
+            }
+        }
+        self.absorb(expander.faults);
+        tags
+    }
+
+    fn absorb(&mut self, faults: Vec<Fault>) {
+        for fault in faults {
+            self.fault(fault);
+        }
+    }
+
+    fn variant(&mut self, image: &Image, platform: Platform) -> PlannedVariant {
+        let (foundation, mut layers, inherited) = self.base(&image.base, &platform);
+        for name in &image.layers {
+            match self.spec.layer(name) {
+                Some(layer) => layers.push(self.layer(layer, &platform, &foundation)),
+                None => self.fault(Fault::new(format!("there is no layer `{}`", name.value), name.span)),
+            }
+        }
+        if layers.len() > MAX_LAYERS {
+            self.fault(Fault::new(format!("the image has more than {MAX_LAYERS} layers"), image.name.span));
+        }
+        let mut expander = self.expander(&platform);
+        let own = config::plan(&image.config, &mut expander);
+        let annotations = expander.map(&image.annotations);
+        self.absorb(expander.faults);
+        PlannedVariant {
+            config: config::merge(inherited, own),
+            author: image.author.as_ref().map(|author| author.value.clone()),
+            platform,
+            foundation,
+            layers,
+            annotations,
+        }
+    }
+
+    fn base(&mut self, base: &Located<Base>, platform: &Platform) -> (Foundation, Vec<usize>, oci::Config) {
+        match &base.value {
+            Base::Builtin { name, version } => match self.surroundings.builtin(name, *version) {
+                Some(builtin) => {
+                    let index = self.layer(&builtin.layer, platform, &Foundation::Scratch);
+                    (Foundation::Builtin(index), vec![index], builtin.config)
+                }
+                None => {
+                    self.fault(Fault::new(format!("there is no builtin base `{name}@{version}`"), base.span));
+                    (Foundation::Scratch, Vec::new(), oci::Config::default())
+                }
+            },
+            Base::Layout { dir } => {
+                let mut expander = self.expander(platform);
+                let path = expander.text(dir).unwrap_or_default();
+                self.absorb(expander.faults);
+                let foundation = Foundation::Layout { dir: path, platform: platform.clone(), span: dir.span };
+                (foundation, Vec::new(), oci::Config::default())
+            }
+            _ => (Foundation::Scratch, Vec::new(), oci::Config::default()),
+        }
+    }
+
+    /// Plans a layer for a platform, as one with the same layer for another platform where that
+    /// comes out the same.
+    fn layer(&mut self, layer: &spec::Layer, platform: &Platform, foundation: &Foundation) -> usize {
+        let mut expander = self.expander(platform);
+        let planned = layer::plan(layer, foundation, &mut expander);
+        self.absorb(expander.faults);
+        match self.layers.iter().position(|known| known.is_same_but_for_platforms(&planned)) {
+            Some(index) => {
+                let known = &mut self.layers[index].platforms;
+                if !known.contains(platform) {
+                    known.push(platform.clone());
+                }
+                index
+            }
+            None => {
+                self.layers.push(PlannedLayer { platforms: vec![platform.clone()], ..planned });
+                self.layers.len() - 1
+            }
+        }
+    }
+
+    fn check_tags(&mut self, images: &[PlannedImage], spec: &Spec) {
+        for (index, image) in images.iter().enumerate() {
+            for tag in &image.tags {
+                if let Some(other) = images[..index].iter().find(|other| other.tags.contains(tag)) {
+                    let span = spec.image(&image.name).and_then(|image| image.tags.first()?.span);
+                    let message =
+                        format!("the images `{}` and `{}` share the tag `{tag}`", other.name, image.name);
+                    self.fault(Fault::new(message, span));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Layers, planned.
+
+use std::sync::Arc;
+
+use crate::oci::{Compression, Platform};
+use crate::pattern::{Pattern, Selection};
+use crate::plan::expand::Expander;
+use crate::spec::{self, CopyKind, CopyRule, Fault, FromRule, Located, Span, Template};
+
+/// What an image's own layers stand on.
+#[derive(Debug, Clone)]
+pub enum Foundation {
+    /// Nothing.
+    Scratch,
+    /// A builtin base: a layer by its place in the plan.
+    Builtin(usize),
+    /// The image for a platform in an OCI layout.
+    Layout {
+        /// The directory, relative to the root or absolute.
+        dir: String,
+        /// The platform.
+        platform: Platform,
+        /// Where the spec names it.
+        span: Option<Span>,
+    },
+}
+
+impl PartialEq for Foundation {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Scratch, Self::Scratch) => true,
+            (Self::Builtin(one), Self::Builtin(other)) => one == other,
+            (
+                Self::Layout { dir: one, platform: for_one, .. },
+                Self::Layout { dir: other, platform: for_other, .. },
+            ) => (one, for_one) == (other, for_other),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Foundation {}
+
+/// One layer, for one platform or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlannedLayer {
+    /// Its name in the spec.
+    pub name: String,
+    /// What people are told it is: its name, with platforms where that alone would be ambiguous.
+    pub label: String,
+    /// The platforms it is for.
+    pub platforms: Vec<Platform>,
+    /// What it is written over.
+    pub foundation: Foundation,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// The lockfiles that vouch for it.
+    pub manifests: Vec<PlannedPath>,
+    /// What else its key is made of.
+    pub extras: Vec<String>,
+    /// What it consists of.
+    pub copies: Vec<PlannedCopy>,
+}
+
+/// A path below the root, and where the spec names it.
+#[derive(Debug, Clone)]
+pub struct PlannedPath {
+    /// The path.
+    pub path: String,
+    /// Its place in the spec.
+    pub span: Option<Span>,
+}
+
+impl PartialEq for PlannedPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for PlannedPath {}
+
+/// One part of a layer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PlannedCopy {
+    /// What is copied.
+    pub what: What,
+    /// Where to, relative to the image's root, without slashes at either end.
+    pub to: Vec<u8>,
+    /// Whether the destination is a directory that takes what is copied under its own name.
+    pub into: bool,
+    /// The mode of files.
+    pub mode: Option<u32>,
+    /// The mode of directories.
+    pub dir_mode: Option<u32>,
+    /// The owner, user and group.
+    pub owner: Option<(u32, u32)>,
+    /// Where the spec says so.
+    pub span: Option<Span>,
+}
+
+impl PartialEq for PlannedCopy {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.what, &self.to, self.into, self.mode, self.dir_mode, self.owner)
+            == (&other.what, &other.to, other.into, other.mode, other.dir_mode, other.owner)
+    }
+}
+
+impl Eq for PlannedCopy {}
+
+/// What one copy copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum What {
+    /// Files of the host.
+    From(From),
+    /// A file with these bytes.
+    Content(Arc<[u8]>),
+    /// A symbolic link to this target.
+    Symlink(Vec<u8>),
+    /// A directory.
+    Directory,
+}
+
+/// Files of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct From {
+    /// The path or glob, relative to the root.
+    pub path: String,
+    /// The path's bytes, without escapes; of a glob, the part before its first pattern.
+    pub literal: Vec<u8>,
+    /// The glob, where it is one.
+    pub glob: Option<Pattern>,
+    /// The texts of the patterns that select below it: included and excluded ones.
+    pub patterns: [Vec<String>; 2],
+    /// What is selected below it.
+    pub selection: Selection,
+    /// Whether it may select nothing.
+    pub allow_empty: bool,
+    /// Whether programs for other machines are let through.
+    pub allow_foreign: bool,
+}
+
+impl PlannedLayer {
+    pub(super) fn is_same_but_for_platforms(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.foundation == other.foundation
+            && self.compression == other.compression
+            && self.manifests == other.manifests
+            && self.extras == other.extras
+            && self.copies == other.copies
+    }
+
+    /// Tells whether anything of it is read from the host.
+    #[must_use]
+    pub fn reads_host(&self) -> bool {
+        self.copies.iter().any(|copy| matches!(copy.what, What::From(_)))
+    }
+}
+
+/// Plans a layer, for no platform yet.
+pub(super) fn plan(
+    layer: &spec::Layer,
+    foundation: &Foundation,
+    expander: &mut Expander<'_>,
+) -> PlannedLayer {
+    let manifests = layer.manifests.iter().filter_map(|manifest| {
+        let path = expander.checked(manifest, spec::check::manifest)?;
+        Some(PlannedPath { path, span: manifest.span })
+    });
+    let manifests = manifests.collect();
+    PlannedLayer {
+        name: layer.name.value.clone(),
+        label: layer.name.value.clone(),
+        platforms: Vec::new(),
+        foundation: foundation.clone(),
+        compression: layer.compression.as_ref().map(|compression| compression.value).unwrap_or_default(),
+        manifests,
+        extras: layer.key.iter().map(|extra| extra.value.clone()).collect(),
+        copies: layer.copies.iter().filter_map(|rule| copy(rule, expander)).collect(),
+    }
+}
+
+fn copy(rule: &CopyRule, expander: &mut Expander<'_>) -> Option<PlannedCopy> {
+    let to = expander.checked(&rule.to, spec::check::destination);
+    let what = match &rule.what {
+        CopyKind::From(from) => What::From(plan_from(from, expander)?),
+        CopyKind::Content(text) => What::Content(expander.text(text)?.into_bytes().into()),
+        CopyKind::Symlink(target) => What::Symlink(expander.text(target)?.into_bytes()),
+        CopyKind::Directory => What::Directory,
+    };
+    let to = to?;
+    Some(PlannedCopy {
+        what,
+        into: to.ends_with('/'),
+        to: to.trim_matches('/').as_bytes().to_vec(),
+        mode: rule.mode.as_ref().map(|mode| mode.bits()),
+        dir_mode: rule.dir_mode.as_ref().map(|mode| mode.bits()),
+        owner: rule.owner.as_ref().map(|owner| (owner.uid, owner.gid)),
+        span: rule.span,
+    })
+}
+
+fn plan_from(from: &FromRule, expander: &mut Expander<'_>) -> Option<From> {
+    let path = expander.checked(&from.path, spec::check::source)?;
+    let include = patterns(&from.include, expander)?;
+    let exclude = patterns(&from.exclude, expander)?;
+    let texts = |patterns: &[(String, Pattern)]| patterns.iter().map(|(text, _)| text.clone()).collect();
+    let texts = [texts(&include), texts(&exclude)];
+    let parsed =
+        |patterns: Vec<(String, Pattern)>| patterns.into_iter().map(|(_, pattern)| pattern).collect();
+    let pattern = Pattern::parse(&path).ok();
+    Some(From {
+        literal: pattern.as_ref().map_or_else(|| path.clone().into_bytes(), Pattern::literal_prefix),
+        glob: pattern.filter(Pattern::is_glob),
+        path,
+        patterns: texts,
+        selection: Selection::new(parsed(include), parsed(exclude)),
+        allow_empty: from.allow_empty,
+        allow_foreign: from.allow_foreign,
+    })
+}
+
+fn patterns(templates: &[Located<Template>], expander: &mut Expander<'_>) -> Option<Vec<(String, Pattern)>> {
+    let mut patterns = Vec::with_capacity(templates.len());
+    for template in templates {
+        let text = expander.text(template)?;
+        match Pattern::parse(&text) {
+            Ok(pattern) => patterns.push((text, pattern)),
+            Err(error) => {
+                let fault = Fault::new(error.to_string(), template.span);
+                expander.faults.push(match error.hint() {
+                    Some(hint) => fault.hint(hint),
+                    None => fault,
+                });
+                return None;
+            }
+        }
+    }
+    Some(patterns)
+}
+
+/// Tells layers of one name apart.
+pub(super) fn label(layers: &mut [PlannedLayer]) {
+    for index in 0..layers.len() {
+        let name = layers[index].name.clone();
+        if layers.iter().filter(|layer| layer.name == name).count() > 1 {
+            let platforms: Vec<String> = layers[index].platforms.iter().map(Platform::to_string).collect();
+            layers[index].label = format!("{name} ({})", platforms.join(", "));
+        }
+    }
+}
