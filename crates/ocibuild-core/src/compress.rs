@@ -2,3 +2,5 @@
 
 mod decode;
 mod encode;
+
+pub use decode::{Bomb, Codec, DecodeError, DecodeLimits, Decoder, decoder};

@@ -2,3 +2,5 @@
 
 mod read;
 mod write;
+
+pub use read::{Content, Entry, EntryKind, MAX_EXTENSION, MAX_PATH, ReadError, Reader};
