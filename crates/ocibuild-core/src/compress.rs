@@ -3,4 +3,5 @@
 mod decode;
 mod encode;
 
+pub use decode::{Bomb, Codec, DecodeError, DecodeLimits, Decoder, decoder};
 pub use encode::{EncodedBlock, Encoder, Framer};

@@ -10,16 +10,13 @@ mod layer;
 
 use std::collections::BTreeMap;
 
+use crate::base::MAX_LAYERS;
 use crate::oci::{self, Platform};
 use crate::reference::Reference;
 use crate::spec::{self, Base, Fault, Image, Located, Spec, SpecError};
 
 use expand::Expander;
 pub use layer::{Foundation, From, PlannedCopy, PlannedLayer, PlannedPath, What};
-
-/// The most layers an image can have and be run
-/// (the overlay file systems of the usual runtimes take no more).
-pub const MAX_LAYERS: usize = 127;
 
 /// A spec can't be planned.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +165,7 @@ struct Planner<'s> {
     faults: Vec<Fault>,
 }
 
-impl Planner<'_> {
+impl<'s> Planner<'s> {
     fn image(&mut self, image: &Image) -> PlannedImage {
         let platforms = self.platforms(image);
         let mut variants = Vec::with_capacity(platforms.len());
@@ -193,7 +190,7 @@ impl Planner<'_> {
         }
     }
 
-    fn expander(&self, platform: &Platform) -> Expander<'_> {
+    fn expander(&self, platform: &Platform) -> Expander<'s> {
         Expander::new(&self.spec.vars, platform)
     }
 

@@ -89,7 +89,7 @@ struct Copier<'c, 'a> {
     gatherer: &'c mut Gatherer<'a>,
 }
 
-impl Copier<'_, '_> {
+impl<'a> Copier<'_, 'a> {
     fn run(mut self) -> Result<(), LayerError> {
         match &self.copy.what {
             What::Content(bytes) => {
@@ -116,7 +116,7 @@ impl Copier<'_, '_> {
         Ok(())
     }
 
-    fn sources(&self) -> Sources<'_> {
+    fn sources(&self) -> Sources<'a> {
         self.gatherer.sources
     }
 

@@ -1,0 +1,393 @@
+//! A listing in the making: entries are put, replaced and taken away, layer over layer.
+//!
+//! A directory that is replaced or removed leaves its node behind, and with it everything below:
+//! so removing is cheap, and what is left behind is dropped at the end.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::base::index::Index;
+use crate::base::listing::{Kind, Listed, ListedKind, Listing, Node, Owner, name_at};
+use crate::base::tree::{self, Step, Tree};
+use crate::base::users::Users;
+use crate::base::{ListingError, ListingLimits};
+
+/// Gathers the entries of a [`Listing`].
+pub struct ListingBuilder {
+    nodes: Vec<Growing>,
+    /// Names, each preceded by its length in a byte, and link targets.
+    text: Vec<u8>,
+    owners: Vec<Owner>,
+    owner_numbers: HashMap<Owner, u32>,
+    index: Index,
+    root: u32,
+    /// Contents that were asked to be kept, by node.
+    contents: BTreeMap<u32, Vec<u8>>,
+    limits: ListingLimits,
+    /// Names looked at so far, which hostile layers could make endless.
+    work: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Growing {
+    parent: u32,
+    name: u32,
+    kind: Kind,
+    value: (u32, u32),
+}
+
+/// How many names may be looked at in all: some seconds' worth.
+const MAX_WORK: u64 = 1 << 27;
+/// How many bytes of contents are kept, those of entries that were replaced since included.
+const MAX_CONTENTS: u64 = 16 << 20;
+const ABOVE_ROOT: u32 = u32::MAX;
+const IMPLIED: Owner = Owner { mode: 0o755, uid: 0, gid: 0 };
+
+impl ListingBuilder {
+    /// Starts with nothing but a root, 0755 and 0:0.
+    #[must_use]
+    pub fn new(limits: &ListingLimits) -> Self {
+        let kind = Kind::new(Kind::DIRECTORY, 0);
+        Self {
+            nodes: vec![Growing { parent: ABOVE_ROOT, name: 0, kind, value: (0, 0) }],
+            text: vec![0],
+            owners: vec![IMPLIED],
+            owner_numbers: HashMap::from([(IMPLIED, 0)]),
+            index: Index::new(),
+            root: 0,
+            contents: BTreeMap::new(),
+            limits: limits.clone(),
+            work: 0,
+        }
+    }
+
+    /// Puts an entry, as unpacking would: through the links of its parents, which are made where
+    /// they are missing; a directory over a directory changes its mode and owner only; everything
+    /// else replaces what is there, with all below it.
+    ///
+    /// # Errors
+    /// [`ListingError`] for a path that cannot be unpacked inside a root, for links that go in
+    /// circles, and for more than the limits allow.
+    pub fn insert(&mut self, path: &[u8], entry: Listed<'_>) -> Result<(), ListingError> {
+        self.put(path, entry).map(drop)
+    }
+
+    /// Puts a regular file and keeps its content: for `etc/passwd` and `etc/group`, which names of
+    /// users and groups are looked up in.
+    ///
+    /// # Errors
+    /// As for [`ListingBuilder::insert`].
+    pub fn insert_with_content(
+        &mut self,
+        path: &[u8],
+        entry: Listed<'_>,
+        content: Vec<u8>,
+    ) -> Result<(), ListingError> {
+        let node = self.put(path, entry)?;
+        self.keep(node, content)
+    }
+
+    /// Puts another name of an entry that is no directory. Returns whether its content, if asked
+    /// for, is at hand.
+    ///
+    /// # Errors
+    /// [`ListingError::Path`] if there is no such entry; else as for [`ListingBuilder::insert`].
+    pub fn insert_hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<bool, ListingError> {
+        let fault = |reason| ListingError::Path { path: path.to_vec(), reason };
+        let node = self.lookup(target)?;
+        let node = node.ok_or_else(|| fault("it is a hard link to what isn't there"))?;
+        let Growing { kind, value, .. } = self.nodes[node as usize];
+        if kind.kind() == Kind::DIRECTORY {
+            return Err(fault("it is a hard link to a directory"));
+        }
+        let content = self.contents.get(&node).cloned();
+        let link = self.place(path, kind, value)?;
+        let kept = content.is_some();
+        if let Some(content) = content {
+            self.keep(link, content)?;
+        }
+        Ok(kept)
+    }
+
+    /// Takes away what is at a path, if anything is, through the links of its parents.
+    ///
+    /// # Errors
+    /// As for [`ListingBuilder::insert`].
+    pub fn remove(&mut self, path: &[u8]) -> Result<(), ListingError> {
+        match self.lookup(path)? {
+            Some(node) if node == self.root => {
+                let fault = "the root cannot be removed";
+                return Err(ListingError::Path { path: path.to_vec(), reason: fault });
+            }
+            Some(node) => self.nodes[node as usize].kind = Kind::new(Kind::REMOVED, 0),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Takes away all that is in a directory, if it is there.
+    ///
+    /// # Errors
+    /// As for [`ListingBuilder::insert`].
+    pub fn clear(&mut self, path: &[u8]) -> Result<(), ListingError> {
+        let names = tree::checked_names(path)?;
+        let resolved = self.follow(&tree::join(&names), true)?;
+        let Some(node) = self.descend(&resolved) else { return Ok(()) };
+        let old = self.nodes[node as usize];
+        if old.kind.kind() != Kind::DIRECTORY {
+            return Ok(());
+        }
+        let fresh = self.push(old)?;
+        match node == self.root {
+            true => self.root = fresh,
+            false => self.index_node(fresh),
+        }
+        Ok(())
+    }
+
+    /// Tells whether there is nothing but a root yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.nodes.len() == 1
+    }
+
+    /// Finishes: drops what was left behind and puts everything in order.
+    #[must_use]
+    pub fn finish(mut self) -> Listing {
+        self.index = Index::new();
+        let (nodes, text) = (&self.nodes, &self.text);
+        let key = |node: u32| key(nodes, text, node);
+        let mut order: Vec<u32> = (0..nodes.len() as u32).collect();
+        // Of two nodes with one parent and name the later one counts.
+        order.sort_unstable_by(|one, other| key(*one).cmp(&key(*other)).then(other.cmp(one)));
+        order.dedup_by(|next, kept| key(*next) == key(*kept));
+        order.retain(|node| nodes[*node as usize].kind.kind() != Kind::REMOVED);
+        let (sorted, sources) = breadth_first(nodes, &order, self.root);
+        let users = Users::default();
+        let mut listing = Listing { nodes: sorted, text: self.text, owners: self.owners, users };
+        let content = |path: &[u8]| {
+            let node = listing.find(&listing.resolve(path).ok()?)?;
+            self.contents.get(&sources[node as usize]).cloned()
+        };
+        listing.users = Users { passwd: content(b"etc/passwd"), group: content(b"etc/group") };
+        listing
+    }
+
+    fn keep(&mut self, node: u32, content: Vec<u8>) -> Result<(), ListingError> {
+        self.contents.insert(node, content);
+        let size: usize = self.contents.values().map(Vec::len).sum();
+        limit("the contents of files with users and groups", size as u64, MAX_CONTENTS)
+    }
+
+    fn put(&mut self, path: &[u8], entry: Listed<'_>) -> Result<u32, ListingError> {
+        let owner = Owner { mode: entry.mode & 0o7777, uid: entry.uid, gid: entry.gid };
+        let owner = self.owner(owner)?;
+        let (kind, value) = match entry.kind {
+            ListedKind::Directory => (Kind::DIRECTORY, (0, 0)),
+            ListedKind::File { size } => (Kind::FILE, ((size >> 32) as u32, size as u32)),
+            ListedKind::Symlink { target } => (Kind::LINK, self.push_target(path, target)?),
+            ListedKind::Other => (Kind::OTHER, (0, 0)),
+        };
+        self.place(path, Kind::new(kind, owner), value)
+    }
+
+    fn place(&mut self, path: &[u8], kind: Kind, value: (u32, u32)) -> Result<u32, ListingError> {
+        let names = tree::checked_names(path)?;
+        let Some((name, parents)) = names.split_last() else {
+            return self.place_root(path, kind);
+        };
+        let parent = self.make_parents(parents)?;
+        self.place_child(parent, name, kind, value)
+    }
+
+    fn place_child(
+        &mut self,
+        parent: u32,
+        name: &[u8],
+        kind: Kind,
+        value: (u32, u32),
+    ) -> Result<u32, ListingError> {
+        let Some(node) = self.indexed(parent, name) else {
+            return self.push_named(parent, name, kind, value);
+        };
+        let old = &mut self.nodes[node as usize];
+        match (old.kind.kind(), kind.kind()) {
+            (Kind::DIRECTORY, Kind::DIRECTORY) => old.kind = kind,
+            (Kind::DIRECTORY | Kind::REMOVED, _) => {
+                let fresh = Growing { kind, value, ..*old };
+                let fresh = self.push(fresh)?;
+                self.index_node(fresh);
+                return Ok(fresh);
+            }
+            _ => {
+                (old.kind, old.value) = (kind, value);
+                self.contents.remove(&node);
+            }
+        }
+        Ok(node)
+    }
+
+    fn place_root(&mut self, path: &[u8], kind: Kind) -> Result<u32, ListingError> {
+        if kind.kind() != Kind::DIRECTORY {
+            return Err(ListingError::Path { path: path.to_vec(), reason: "the root is a directory" });
+        }
+        self.nodes[self.root as usize].kind = kind;
+        Ok(self.root)
+    }
+
+    /// Returns the directory that an entry goes to, making what is missing of it.
+    fn make_parents(&mut self, parents: &[&[u8]]) -> Result<u32, ListingError> {
+        self.spend(parents.len() as u64)?;
+        let mut node = self.root;
+        for name in parents {
+            match self.child(node, name).map(|child| (child, self.step(child))) {
+                Some((child, Step::Directory)) => node = child,
+                Some((_, Step::Link(_))) => {
+                    let resolved = self.follow(&tree::join(parents), true)?;
+                    return self.make_directories(&resolved);
+                }
+                _ => return self.make_directories(&tree::join(parents)),
+            }
+        }
+        Ok(node)
+    }
+
+    /// Makes directories along a path; there is no link in those that exist.
+    fn make_directories(&mut self, path: &[u8]) -> Result<u32, ListingError> {
+        let mut node = self.root;
+        for name in tree::names(path) {
+            node = match self.child(node, name).map(|child| (child, self.step(child))) {
+                Some((child, Step::Directory)) => child,
+                _ => self.place_child(node, name, Kind::new(Kind::DIRECTORY, 0), (0, 0))?,
+            };
+        }
+        Ok(node)
+    }
+
+    /// Finds what is at a path, through the links of its parents.
+    fn lookup(&mut self, path: &[u8]) -> Result<Option<u32>, ListingError> {
+        let names = tree::checked_names(path)?;
+        let resolved = self.follow(&tree::join(&names), false)?;
+        Ok(self.descend(&resolved))
+    }
+
+    fn follow(&mut self, path: &[u8], last: bool) -> Result<Vec<u8>, ListingError> {
+        let mut work = 0;
+        let resolved = tree::resolve(self, path, last, &mut work)?;
+        self.spend(work)?;
+        Ok(resolved)
+    }
+
+    fn spend(&mut self, work: u64) -> Result<(), ListingError> {
+        self.work += work;
+        limit("the number of names in all paths", self.work, MAX_WORK)
+    }
+
+    fn descend(&self, path: &[u8]) -> Option<u32> {
+        tree::names(path).try_fold(self.root, |node, name| self.child(node, name))
+    }
+
+    fn push_named(
+        &mut self,
+        parent: u32,
+        name: &[u8],
+        kind: Kind,
+        value: (u32, u32),
+    ) -> Result<u32, ListingError> {
+        // A link's target may hold what no entry's path may.
+        let length = u8::try_from(name.len()).map_err(|_| ListingError::Path {
+            path: name.to_vec(),
+            reason: "it is longer than names can be",
+        })?;
+        let offset = self.reserve_text(name.len() + 1)?;
+        self.text.push(length);
+        self.text.extend_from_slice(name);
+        let node = self.push(Growing { parent, name: offset, kind, value })?;
+        self.index_node(node);
+        Ok(node)
+    }
+
+    fn push(&mut self, node: Growing) -> Result<u32, ListingError> {
+        limit("the number of entries", self.nodes.len() as u64, self.limits.entries.into())?;
+        self.nodes.push(node);
+        Ok(self.nodes.len() as u32 - 1)
+    }
+
+    fn push_target(&mut self, path: &[u8], target: &[u8]) -> Result<(u32, u32), ListingError> {
+        let fault = |reason| ListingError::Path { path: path.to_vec(), reason };
+        if target.is_empty() || target.len() > tree::MAX_PATH || target.contains(&0) {
+            return Err(fault("it is a link whose target is no path"));
+        }
+        let offset = self.reserve_text(target.len())?;
+        self.text.extend_from_slice(target);
+        Ok((offset, target.len() as u32))
+    }
+
+    fn reserve_text(&self, length: usize) -> Result<u32, ListingError> {
+        let offset = self.text.len();
+        limit("the length of all names", (offset + length) as u64, self.limits.text.into())?;
+        Ok(u32::try_from(offset).expect("the limit is a u32"))
+    }
+
+    fn owner(&mut self, owner: Owner) -> Result<u32, ListingError> {
+        if let Some(number) = self.owner_numbers.get(&owner) {
+            return Ok(*number);
+        }
+        limit("the number of different owners", self.owners.len() as u64, Kind::MAX_OWNERS)?;
+        let number = self.owners.len() as u32;
+        self.owners.push(owner);
+        self.owner_numbers.insert(owner, number);
+        Ok(number)
+    }
+
+    fn indexed(&self, parent: u32, name: &[u8]) -> Option<u32> {
+        self.index.find(parent, name, |node| key(&self.nodes, &self.text, node))
+    }
+
+    fn index_node(&mut self, node: u32) {
+        let (nodes, text) = (&self.nodes, &self.text);
+        self.index.set(node, |node| key(nodes, text, node));
+    }
+}
+
+impl Tree for ListingBuilder {
+    fn root(&self) -> u32 {
+        self.root
+    }
+
+    fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
+        self.indexed(directory, name).filter(|node| self.nodes[*node as usize].kind.kind() != Kind::REMOVED)
+    }
+
+    fn step(&self, node: u32) -> Step<'_> {
+        let Growing { kind, value, .. } = self.nodes[node as usize];
+        match kind.kind() {
+            Kind::DIRECTORY => Step::Directory,
+            Kind::LINK => Step::Link(&self.text[value.0 as usize..][..value.1 as usize]),
+            _ => Step::Other,
+        }
+    }
+}
+
+fn key<'a>(nodes: &[Growing], text: &'a [u8], node: u32) -> (u32, &'a [u8]) {
+    let Growing { parent, name, .. } = nodes[node as usize];
+    (parent, name_at(text, name))
+}
+
+/// Puts nodes in the order of a listing, from the sorted entries of all directories. Returns with
+/// them what each was before.
+fn breadth_first(nodes: &[Growing], order: &[u32], root: u32) -> (Vec<Node>, Vec<u32>) {
+    let mut sources = vec![root];
+    let mut sorted = Vec::new();
+    while let Some(source) = sources.get(sorted.len()).copied() {
+        let first = sources.len() as u32;
+        let start = order.partition_point(|node| nodes[*node as usize].parent < source);
+        let children = order[start..].iter().take_while(|node| nodes[**node as usize].parent == source);
+        sources.extend(children);
+        let Growing { name, kind, value, .. } = nodes[source as usize];
+        sorted.push(Node { name, first, kind, value });
+    }
+    (sorted, sources)
+}
+
+pub(super) fn limit(what: &'static str, size: u64, limit: u64) -> Result<(), ListingError> {
+    if size > limit { Err(ListingError::Limit { what, limit }) } else { Ok(()) }
+}

@@ -1,0 +1,153 @@
+//! A listing as bytes, to be kept as a blob: versioned, compressed, and read with suspicion.
+//!
+//! After a line that names the format, zstd over: the owners, then every node in the order of the
+//! listing (number of its entries, name, kind and owner, what the kind adds), then the contents
+//! of `/etc/passwd` and `/etc/group`.
+
+use std::io::Read as _;
+
+use crate::base::listing::{Kind, Listing, Node, Owner};
+use crate::base::users::Users;
+use crate::base::{ListingError, ListingLimits, tree, varint};
+use crate::compress::{DecodeLimits, decoder};
+
+const MAGIC: &[u8] = b"ocibuild listing 1\n";
+const LEVEL: i32 = 3;
+
+/// More than this is never decompressed: the text of a listing is limited, and what comes with
+/// each entry is small.
+fn limits(limits: &ListingLimits) -> DecodeLimits {
+    let bytes = u64::from(limits.text) + 40 * u64::from(limits.entries) + (4 << 20);
+    DecodeLimits { bytes, ratio: u64::MAX, ..DecodeLimits::default() }
+}
+
+pub(super) fn to_bytes(listing: &Listing) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    varint::push(&mut bytes, listing.owners.len() as u64);
+    for Owner { mode, uid, gid } in &listing.owners {
+        for number in [mode, uid, gid] {
+            varint::push(&mut bytes, (*number).into());
+        }
+    }
+    varint::push(&mut bytes, listing.nodes.len() as u64);
+    for node in 0..listing.nodes.len() as u32 {
+        push_node(&mut bytes, listing, node);
+    }
+    for content in [&listing.users.passwd, &listing.users.group] {
+        bytes.push(u8::from(content.is_some()));
+        varint::push_bytes(&mut bytes, content.as_deref().unwrap_or_default());
+    }
+    let compressed = zstd::bulk::compress(&bytes, LEVEL).expect("zstd compresses any bytes in memory");
+    [MAGIC, &compressed].concat()
+}
+
+fn push_node(bytes: &mut Vec<u8>, listing: &Listing, number: u32) {
+    let Node { kind, value, .. } = listing.nodes[number as usize];
+    varint::push(bytes, listing.children(number).len() as u64);
+    varint::push_bytes(bytes, listing.name(number));
+    varint::push(bytes, u64::from(kind.kind()) << 32 | kind.owner() as u64);
+    match kind.kind() {
+        Kind::FILE => varint::push(bytes, u64::from(value.0) << 32 | u64::from(value.1)),
+        Kind::LINK => varint::push_bytes(bytes, &listing.text[value.0 as usize..][..value.1 as usize]),
+        _ => {}
+    }
+}
+
+pub(super) fn from_bytes(bytes: &[u8], bounds: &ListingLimits) -> Result<Listing, ListingError> {
+    let compressed = bytes.strip_prefix(MAGIC).ok_or(ListingError::Damaged)?;
+    let mut bytes = Vec::new();
+    decoder(compressed, &limits(bounds))?.read_to_end(&mut bytes).map_err(|_| ListingError::Damaged)?;
+    let mut rest = &bytes[..];
+    let listing = take_listing(&mut rest, bounds).ok_or(ListingError::Damaged)?;
+    if rest.is_empty() { Ok(listing) } else { Err(ListingError::Damaged) }
+}
+
+fn take_listing(bytes: &mut &[u8], limits: &ListingLimits) -> Option<Listing> {
+    let owners = take_owners(bytes)?;
+    let count = varint::take_u32(bytes)?;
+    if count == 0 || count > limits.entries {
+        return None;
+    }
+    let mut listing = Listing { nodes: Vec::new(), text: Vec::new(), owners, users: Users::default() };
+    // Entries of a directory follow those of all directories before it; the root is nobody's.
+    let mut first = 1_u32;
+    while listing.nodes.len() < count as usize {
+        let children = take_node(bytes, &mut listing, first)?;
+        first = first.checked_add(children).filter(|next| *next <= count)?;
+        // All nodes before this one's entries are there already, or it stands behind itself.
+        if first as usize <= listing.nodes.len() && listing.nodes.len() < count as usize {
+            return None;
+        }
+    }
+    let passwd = take_content(bytes)?;
+    let group = take_content(bytes)?;
+    listing.users = Users { passwd, group };
+    (first == count && is_sorted(&listing)).then_some(listing)
+}
+
+fn take_owners(bytes: &mut &[u8]) -> Option<Vec<Owner>> {
+    let count = varint::take(bytes)?;
+    // Each takes three bytes at least.
+    if count == 0 || count > Kind::MAX_OWNERS || count > bytes.len() as u64 / 3 {
+        return None;
+    }
+    let mut owner = || {
+        let mode = varint::take_u32(bytes).filter(|mode| *mode <= 0o7777)?;
+        Some(Owner { mode, uid: varint::take_u32(bytes)?, gid: varint::take_u32(bytes)? })
+    };
+    (0..count).map(|_| owner()).collect()
+}
+
+/// Takes one node; returns the number of its entries.
+fn take_node(bytes: &mut &[u8], listing: &mut Listing, first: u32) -> Option<u32> {
+    let children = varint::take_u32(bytes)?;
+    let name = varint::take_bytes(bytes)?;
+    let is_root = listing.nodes.is_empty();
+    let is_name =
+        !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && name.len() <= tree::MAX_NAME;
+    let kind = varint::take(bytes)?;
+    let (kind, owner) = ((kind >> 32) as u32, kind as u32);
+    let is_directory = kind == Kind::DIRECTORY;
+    let sound = (if is_root { name.is_empty() && is_directory } else { is_name })
+        && (is_directory || children == 0)
+        && (owner as usize) < listing.owners.len()
+        && (Kind::DIRECTORY..=Kind::OTHER).contains(&kind);
+    if !sound {
+        return None;
+    }
+    let offset = u32::try_from(listing.text.len()).ok()?;
+    listing.text.push(name.len() as u8);
+    listing.text.extend_from_slice(name);
+    let value = take_value(bytes, kind, &mut listing.text)?;
+    listing.nodes.push(Node { name: offset, first, kind: Kind::new(kind, owner), value });
+    Some(children)
+}
+
+fn take_value(bytes: &mut &[u8], kind: u32, text: &mut Vec<u8>) -> Option<(u32, u32)> {
+    match kind {
+        Kind::FILE => varint::take(bytes).map(|size| ((size >> 32) as u32, size as u32)),
+        Kind::LINK => {
+            let target = varint::take_bytes(bytes).filter(|target| target.len() <= tree::MAX_PATH)?;
+            let offset = u32::try_from(text.len()).ok()?;
+            text.extend_from_slice(target);
+            Some((offset, target.len() as u32))
+        }
+        _ => Some((0, 0)),
+    }
+}
+
+fn take_content(bytes: &mut &[u8]) -> Option<Option<Vec<u8>>> {
+    let (present, rest) = bytes.split_first()?;
+    *bytes = rest;
+    let content = varint::take_bytes(bytes)?;
+    Some((*present == 1).then(|| content.to_vec()))
+}
+
+/// Tells whether the names in every directory go up, as looking them up relies on.
+fn is_sorted(listing: &Listing) -> bool {
+    (0..listing.nodes.len() as u32).all(|node| {
+        let mut names = listing.children(node).map(|child| listing.name(child));
+        let Some(first) = names.next() else { return true };
+        names.try_fold(first, |last, name| (last < name).then_some(name)).is_some()
+    })
+}

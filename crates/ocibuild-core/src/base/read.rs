@@ -1,0 +1,245 @@
+//! A base's layers to its listing: streamed, verified, bounded.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+
+use sha2::{Digest as _, Sha256, Sha512};
+
+use crate::base::builder::limit;
+use crate::base::changes::Changes;
+use crate::base::listing::{Listed, ListedKind, Listing};
+use crate::base::tree;
+use crate::base::{Base, BaseError, ListingBuilder, ListingError, ListingLimits};
+use crate::blob::{Source, read_fault};
+use crate::compress::decoder;
+use crate::digest::{DiffId, Digest, to_hex};
+use crate::oci::Descriptor;
+use crate::tar::{Entry, EntryKind, ReadError, Reader};
+
+/// The largest `/etc/passwd` and `/etc/group` that are kept, in bytes.
+const MAX_USERS_FILE: u64 = 1 << 20;
+const USERS_FILES: [&[u8]; 2] = [b"etc/passwd", b"etc/group"];
+
+/// Reads all layers of a base; once more, where `/etc/passwd` or `/etc/group` turns out to be
+/// another file by a link.
+pub(super) fn read(source: &dyn Source, base: &Base, limits: &ListingLimits) -> Result<Listing, BaseError> {
+    let mut wanted: BTreeSet<Vec<u8>> = USERS_FILES.map(<[u8]>::to_vec).into();
+    let (mut listing, linked) = scan(source, base, limits, &wanted)?;
+    let missing: Vec<Vec<u8>> = missing(&listing).into_iter().chain(linked).collect();
+    if missing.iter().any(|path| !wanted.contains(path)) {
+        wanted.extend(missing);
+        (listing, _) = scan(source, base, limits, &wanted)?;
+    }
+    Ok(listing)
+}
+
+/// Returns the files that stand for those with users and groups, where their content is lacking.
+fn missing(listing: &Listing) -> Vec<Vec<u8>> {
+    let kept = [&listing.users.passwd, &listing.users.group];
+    let lacking = USERS_FILES.iter().zip(kept).filter(|(_, content)| content.is_none());
+    let resolved = lacking.filter_map(|(path, _)| listing.resolve(path).ok());
+    let is_file =
+        |path: &Vec<u8>| matches!(listing.get(path), Some(Listed { kind: ListedKind::File { .. }, .. }));
+    resolved.filter(is_file).collect()
+}
+
+fn scan(
+    source: &dyn Source,
+    base: &Base,
+    limits: &ListingLimits,
+    wanted: &BTreeSet<Vec<u8>>,
+) -> Result<(Listing, Vec<Vec<u8>>), BaseError> {
+    let mut builder = ListingBuilder::new(limits);
+    let mut linked = Vec::new();
+    for (descriptor, diff_id) in base.layers.iter().zip(&base.diff_ids) {
+        let content = source.fetch(descriptor)?;
+        let digest = descriptor.digest;
+        let bytes = content.open(0).map_err(|source| read_fault(digest, source))?;
+        let result = scan_layer(bytes, *diff_id, &mut builder, limits, wanted);
+        linked.extend(result.map_err(|source| layer_fault(descriptor, source))?);
+    }
+    Ok((builder.finish(), linked))
+}
+
+/// Tells bytes that could not be had, or aren't those that were promised, from what is wrong with
+/// what they say.
+fn layer_fault(descriptor: &Descriptor, source: ListingError) -> BaseError {
+    BaseError::Layer { digest: descriptor.digest, source: Box::new(source) }
+}
+
+fn scan_layer(
+    bytes: impl Read + Send,
+    diff_id: DiffId,
+    builder: &mut ListingBuilder,
+    limits: &ListingLimits,
+    wanted: &BTreeSet<Vec<u8>>,
+) -> Result<Vec<Vec<u8>>, ListingError> {
+    let bytes = HashingReader::new(decoder(bytes, &limits.decode)?, diff_id);
+    let mut reader = Reader::new(bytes);
+    let mut layer =
+        Layer { first: builder.is_fresh(), builder, changes: Changes::new(limits), linked: Vec::new() };
+    while let Some(entry) = reader.next_entry()? {
+        let content = wanted_content(&mut reader, &entry, wanted)?;
+        layer.entry(entry, content, wanted)?;
+    }
+    let actual = reader.finish()?.value();
+    if actual != diff_id {
+        return Err(ListingError::DiffId { expected: Box::new(diff_id), actual: Box::new(actual) });
+    }
+    let Layer { builder, changes, mut linked, .. } = layer;
+    changes.apply(builder, wanted, &mut linked)?;
+    Ok(linked)
+}
+
+/// Reads the content of a file that users and groups are looked up in.
+fn wanted_content<R: Read>(
+    reader: &mut Reader<R>,
+    entry: &Entry,
+    wanted: &BTreeSet<Vec<u8>>,
+) -> Result<Option<Vec<u8>>, ListingError> {
+    if entry.kind != EntryKind::Regular || entry.sparse || !wanted.contains(&clean(&entry.path)) {
+        return Ok(None);
+    }
+    limit("the size of a file with users or groups", entry.size, MAX_USERS_FILE)?;
+    let mut content = Vec::new();
+    reader.content().read_to_end(&mut content).map_err(ReadError::from)?;
+    Ok(Some(content))
+}
+
+/// One layer on its way into the listing.
+///
+/// Whiteouts hide what lower layers hold, wherever in the layer they stand
+/// ([image-spec, whiteouts](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)):
+/// they are carried out at once, and the other entries wait for the layer's end; but not those of
+/// the first layer, which has nothing below it.
+struct Layer<'a> {
+    first: bool,
+    builder: &'a mut ListingBuilder,
+    changes: Changes,
+    linked: Vec<Vec<u8>>,
+}
+
+/// What a name beginning with `.wh.` asks for.
+enum Whiteout {
+    No,
+    Hide(Vec<u8>),
+    HideAll(Vec<u8>),
+    /// Book-keeping of AUFS, which every reader passes over.
+    Ignore,
+}
+
+impl Layer<'_> {
+    fn entry(
+        &mut self,
+        entry: Entry,
+        content: Option<Vec<u8>>,
+        wanted: &BTreeSet<Vec<u8>>,
+    ) -> Result<(), ListingError> {
+        let names = tree::checked_names(&entry.path)?;
+        match (whiteout(&names, &entry.path)?, self.first) {
+            (Whiteout::No, true) => put(self.builder, &entry, content, wanted, &mut self.linked),
+            (Whiteout::No, false) => self.changes.push(&entry, content),
+            (Whiteout::Hide(path), false) => self.builder.remove(&path),
+            (Whiteout::HideAll(path), false) => self.builder.clear(&path),
+            (Whiteout::Hide(_) | Whiteout::HideAll(_) | Whiteout::Ignore, _) => Ok(()),
+        }
+    }
+}
+
+fn whiteout(names: &[&[u8]], path: &[u8]) -> Result<Whiteout, ListingError> {
+    let Some((name, parents)) = names.split_last() else { return Ok(Whiteout::No) };
+    let fault = |reason| ListingError::Path { path: path.to_vec(), reason };
+    if parents.iter().any(|name| name.starts_with(b".wh..wh.")) {
+        return Ok(Whiteout::Ignore);
+    }
+    if parents.iter().any(|name| name.starts_with(b".wh.")) {
+        return Err(fault("it lies below a whiteout"));
+    }
+    match name.strip_prefix(b".wh.") {
+        None => Ok(Whiteout::No),
+        Some(b".wh..opq") => Ok(Whiteout::HideAll(tree::join(parents))),
+        Some(hidden) if hidden.starts_with(b".wh.") => Ok(Whiteout::Ignore),
+        Some(b"" | b"." | b"..") => Err(fault("it is a whiteout of nothing")),
+        Some(hidden) => Ok(Whiteout::Hide(tree::join(&[parents, &[hidden]].concat()))),
+    }
+}
+
+/// Puts one entry of a layer that is no whiteout. Notes in `linked` which other content is wanted,
+/// because a wanted file is a hard link to it.
+pub(super) fn put(
+    builder: &mut ListingBuilder,
+    entry: &Entry,
+    content: Option<Vec<u8>>,
+    wanted: &BTreeSet<Vec<u8>>,
+    linked: &mut Vec<Vec<u8>>,
+) -> Result<(), ListingError> {
+    let path = &entry.path;
+    if let EntryKind::Hardlink { target } = &entry.kind {
+        let kept = builder.insert_hard_link(path, target)?;
+        if !kept && wanted.contains(&clean(path)) && linked.len() < 16 {
+            linked.push(clean(target));
+        }
+        return Ok(());
+    }
+    let fault = |reason| ListingError::Path { path: path.clone(), reason };
+    let kind = match &entry.kind {
+        EntryKind::Regular => ListedKind::File { size: entry.size },
+        EntryKind::Directory => ListedKind::Directory,
+        EntryKind::Symlink { target } => ListedKind::Symlink { target },
+        EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } | EntryKind::Fifo => ListedKind::Other,
+        _ => return Err(fault("its type has no place in a layer")),
+    };
+    let id = |id: u64| u32::try_from(id).map_err(|_| fault("its owner is over 32 bits"));
+    let listed = Listed { kind, mode: entry.mode, uid: id(entry.uid)?, gid: id(entry.gid)? };
+    match content {
+        Some(content) => builder.insert_with_content(path, listed, content),
+        None => builder.insert(path, listed),
+    }
+}
+
+/// Returns a path as listings have it.
+pub(super) fn clean(path: &[u8]) -> Vec<u8> {
+    tree::join(&tree::names(path).collect::<Vec<_>>())
+}
+
+/// Hashes a layer's tar bytes as they pass, with the algorithm of the digest they should have.
+pub(crate) struct HashingReader<R> {
+    inner: R,
+    hasher: Hasher,
+}
+
+enum Hasher {
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl<R: Read> HashingReader<R> {
+    pub(crate) fn new(inner: R, like: DiffId) -> Self {
+        let hasher = match like.0.algorithm() {
+            "sha512" => Hasher::Sha512(Sha512::new()),
+            _ => Hasher::Sha256(Sha256::new()),
+        };
+        Self { inner, hasher }
+    }
+
+    pub(crate) fn value(self) -> DiffId {
+        DiffId(match self.hasher {
+            Hasher::Sha256(state) => Digest::from_sha256(state.finalize().into()),
+            Hasher::Sha512(state) => {
+                let text = format!("sha512:{}", to_hex(&state.finalize()));
+                text.parse().expect("that is a digest's form")
+            }
+        })
+    }
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        match &mut self.hasher {
+            Hasher::Sha256(state) => state.update(&buffer[..count]),
+            Hasher::Sha512(state) => state.update(&buffer[..count]),
+        }
+        Ok(count)
+    }
+}
