@@ -2,3 +2,23 @@
 
 mod assemble;
 mod validate;
+
+pub use assemble::{Assembled, Created, OwnLayer, assemble, assemble_index};
+
+/// An image can't be put together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// It would have more layers than can be run.
+    #[error(
+        "the image would have {} layers, {base} of them its base's: more than {} cannot be run",
+        base + own,
+        crate::base::MAX_LAYERS
+    )]
+    TooManyLayers {
+        /// The base's layers.
+        base: usize,
+        /// The image's own.
+        own: usize,
+    },
+}

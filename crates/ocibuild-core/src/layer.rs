@@ -2,6 +2,7 @@
 
 mod block;
 mod budget;
+mod directories;
 mod gather;
 mod inventory;
 mod key;
@@ -22,6 +23,7 @@ use crate::plan::PlannedLayer;
 use crate::spec::Span;
 
 pub use budget::Budget;
+pub use directories::{DirectoryOwner, directories, may_disagree};
 pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys};
 
 /// A layer can't be built.

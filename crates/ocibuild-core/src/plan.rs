@@ -15,6 +15,7 @@ use crate::oci::{self, Platform};
 use crate::reference::Reference;
 use crate::spec::{self, Base, Fault, Image, Located, Spec, SpecError};
 
+pub use config::merge as merge_configs;
 use expand::Expander;
 pub use layer::{Foundation, From, PlannedCopy, PlannedLayer, PlannedPath, What};
 

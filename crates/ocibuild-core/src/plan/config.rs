@@ -56,7 +56,7 @@ fn healthcheck(check: &spec::Healthcheck) -> oci::Healthcheck {
 ///
 /// Environment and labels are merged by name, ports and volumes united; all else is replaced where
 /// it is given. An entrypoint takes the inherited arguments away, which were meant for another.
-pub(crate) fn merge(base: oci::Config, own: oci::Config) -> oci::Config {
+pub fn merge(base: oci::Config, own: oci::Config) -> oci::Config {
     let cmd = if own.entrypoint.is_some() { own.cmd } else { own.cmd.or(base.cmd) };
     let mut other = base.other;
     other.extend(own.other);

@@ -1,0 +1,381 @@
+//! Resolving a plan and building it: which layers are answered by a record, which are made, and
+//! the images put together from them.
+//!
+//! Never meets a registry or a layout: bases come from whatever [`Bases`] opens, and what was built
+//! is handed out as a [`Source`].
+
+mod bases;
+mod built;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+
+use crate::base::{BaseError, Listing, ListingError};
+use crate::blob::{BlobError, Memory, Source as _, Store};
+use crate::cache::{CacheError, Material, Record, RecordStore};
+use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
+use crate::files::{FileId, FileTree};
+use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
+use crate::key::Key;
+use crate::layer::{self, Budget, Circumstances, LayerError, Workshop};
+use crate::oci::MediaType;
+use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
+use crate::spec::Span;
+
+pub use bases::{Bases, OpenBase};
+use bases::{Found, Foundations};
+pub use built::{Built, BuiltImage, FinishedLayer};
+
+/// A plan can't be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A layer can't be built.
+    #[error("layer `{layer}`")]
+    Layer {
+        /// Its label.
+        layer: String,
+        /// Why not.
+        #[source]
+        source: Box<LayerError>,
+    },
+    /// A base can't be used.
+    #[error("base `{base}`")]
+    Base {
+        /// The base as the spec names it.
+        base: String,
+        /// Where it does.
+        span: Option<Span>,
+        /// Why not.
+        #[source]
+        source: Box<BaseError>,
+    },
+    /// What a base holds can't be found out.
+    #[error("base `{base}`")]
+    Listing {
+        /// The base as the spec names it.
+        base: String,
+        /// Why not.
+        #[source]
+        source: Box<ListingError>,
+    },
+    /// Two layers of an image want different metadata for one directory.
+    #[error(
+        "layers `{one}` and `{other}` disagree on the directory `/{path}`: {} and {}",
+        owner(.first), owner(.second)
+    )]
+    Disagreement {
+        /// The first layer.
+        one: String,
+        /// The second.
+        other: String,
+        /// The directory in the image.
+        path: String,
+        /// Mode, user and group in the first.
+        first: layer::DirectoryOwner,
+        /// And in the second.
+        second: layer::DirectoryOwner,
+    },
+    /// An image can't be put together.
+    #[error("image `{image}`")]
+    Image {
+        /// Its name.
+        image: String,
+        /// Why not.
+        #[source]
+        source: ImageError,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The records failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The run was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+fn owner((mode, uid, gid): &layer::DirectoryOwner) -> String {
+    format!("{mode:04o} {uid}:{gid}")
+}
+
+impl BuildError {
+    /// Returns where in the spec the fault lies, where that is known.
+    #[must_use]
+    pub fn span(&self) -> Option<Span> {
+        match self {
+            Self::Layer { source, .. } => source.span(),
+            Self::Base { span, .. } => *span,
+            _ => None,
+        }
+    }
+}
+
+/// What a plan is built from and with.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The input files.
+    pub tree: &'a dyn FileTree,
+    /// What is never taken for input: our own outputs, caches and locks.
+    pub skip: &'a [FileId],
+    /// Opens the bases that the plan names.
+    pub bases: &'a dyn Bases,
+    /// Where blobs are kept.
+    pub store: &'a Store,
+    /// Where records are kept; without, nothing is answered nor recorded.
+    pub records: Option<&'a dyn RecordStore>,
+    /// Where work runs.
+    pub pool: &'a rayon::ThreadPool,
+    /// The memory that blocks share.
+    pub budget: &'a Budget,
+    /// Who is told.
+    pub observer: &'a dyn Observer,
+    /// Stops the work.
+    pub cancel: &'a Cancel,
+    /// Names the host that makes files: part of the key of layers that read it.
+    pub host: &'a str,
+    /// When images say they were made.
+    pub created: Created,
+}
+
+/// A plan for which it is known what has to be made.
+pub struct Resolved<'p> {
+    plan: &'p Plan,
+    foundations: Foundations,
+    layers: Vec<Decision>,
+}
+
+/// What is known of a layer before any of its files is looked at.
+#[derive(Debug)]
+struct Decision {
+    keys: Vec<Key>,
+    materials: Vec<Material>,
+    reused: Option<Record>,
+}
+
+impl Resolved<'_> {
+    /// Tells for each layer of the plan whether it is reused, in their order.
+    pub fn reused(&self) -> impl Iterator<Item = bool> + '_ {
+        self.layers.iter().map(|layer| layer.reused.is_some())
+    }
+}
+
+/// Finds out which layers are answered by records, without looking at their files.
+///
+/// Reads lockfiles, and the listings of bases: from records where there are any, else from the
+/// bases' layers.
+///
+/// # Errors
+/// [`BuildError`] for the first fault of a base, a lockfile or the cache.
+pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>, BuildError> {
+    let foundations = Foundations::open(plan, context)?;
+    let decide = |layer: &PlannedLayer| {
+        context.cancel.check()?;
+        decide(plan, layer, foundations.listing(&layer.foundation), context)
+    };
+    let layers = plan.layers.iter().map(decide).collect::<Result<Vec<Decision>, BuildError>>()?;
+    Ok(Resolved { plan, foundations, layers })
+}
+
+fn decide(
+    plan: &Plan,
+    layer: &PlannedLayer,
+    listing: &Listing,
+    context: Context<'_>,
+) -> Result<Decision, BuildError> {
+    let circumstances = Circumstances { spec: &plan.name, host: context.host };
+    let keys = layer::manifest_keys(layer, listing, context.tree, circumstances)
+        .map_err(|fault| layer_fault(layer, fault))?;
+    let Some(layer::ManifestKeys { keys, materials }) = keys else {
+        return Ok(Decision { keys: Vec::new(), materials: Vec::new(), reused: None });
+    };
+    let mut reused = None;
+    if let Some(records) = context.records {
+        for key in &keys {
+            let Some(record) = records.get(key)? else { continue };
+            if layer::suits(&record, layer) && holds(context.store, &record)? {
+                reused = Some(record);
+                break;
+            }
+        }
+    }
+    Ok(Decision { keys, materials, reused })
+}
+
+/// Tells whether the store has everything a record names.
+fn holds(store: &Store, record: &Record) -> Result<bool, BlobError> {
+    for layer in &record.layers {
+        if !store.exists(&layer.descriptor)? {
+            return Ok(false);
+        }
+    }
+    store.exists(&record.inventory)
+}
+
+fn layer_fault(layer: &PlannedLayer, fault: LayerError) -> BuildError {
+    match fault {
+        LayerError::Cancelled(cancelled) => BuildError::Cancelled(cancelled),
+        source => BuildError::Layer { layer: layer.label.clone(), source: Box::new(source) },
+    }
+}
+
+/// Builds what has to be built, layers side by side, and puts the images together.
+///
+/// `finished` is told of each layer as soon as its blobs are in the store, from the thread that
+/// made it, so that they can be sent while others are still being made.
+///
+/// # Errors
+/// The first [`BuildError`]. Layers that were finished before it are recorded, and found again by
+/// the next build.
+pub fn build(
+    resolved: Resolved<'_>,
+    context: Context<'_>,
+    finished: &(dyn Fn(&FinishedLayer) + Sync),
+) -> Result<Built, BuildError> {
+    let Resolved { plan, foundations, layers } = resolved;
+    let work: Vec<(&PlannedLayer, Decision)> = plan.layers.iter().zip(layers).collect();
+    let one = |(layer, decision): (&PlannedLayer, Decision)| {
+        let listing = foundations.listing(&layer.foundation);
+        let layer = make(layer, decision, listing, context)?;
+        finished(&layer);
+        Ok(layer)
+    };
+    let layers = if work.iter().all(|(_, decision)| decision.reused.is_some()) {
+        work.into_iter().map(one).collect::<Result<Vec<_>, BuildError>>()?
+    } else {
+        context.pool.install(|| work.into_par_iter().map(one).collect::<Result<Vec<_>, BuildError>>())?
+    };
+    let memory = Memory::new();
+    let mut images = Vec::with_capacity(plan.images.len());
+    for image in &plan.images {
+        check_directories(plan, image, &layers, context.store)?;
+        images.push(put_together(image, &foundations, &layers, &memory, context.created)?);
+    }
+    let sources = foundations.into_sources();
+    Ok(Built { images, layers, memory: Arc::new(memory), store: context.store.clone(), bases: sources })
+}
+
+fn make(
+    layer: &PlannedLayer,
+    decision: Decision,
+    listing: &Listing,
+    context: Context<'_>,
+) -> Result<FinishedLayer, BuildError> {
+    let start = Instant::now();
+    let Decision { keys, materials, reused } = decision;
+    let outcome = if reused.is_some() { LayerOutcome::Reused } else { LayerOutcome::Built };
+    let record = match reused {
+        Some(record) => record,
+        None => {
+            let Context { tree, skip, store, budget, observer, cancel, .. } = context;
+            let workshop = Workshop { tree, skip, store, budget, observer, cancel };
+            let record =
+                layer::build(layer, listing, materials, workshop).map_err(|fault| layer_fault(layer, fault))?;
+            keep(&record, &keys, context);
+            record
+        }
+    };
+    let finished =
+        FinishedLayer { name: layer.name.clone(), label: layer.label.clone(), record, outcome, elapsed: start.elapsed() };
+    for built in &finished.record.layers {
+        context.observer.event(&Event::LayerFinished {
+            layer: finished.label.clone(),
+            digest: built.descriptor.digest,
+            size: built.descriptor.size,
+            outcome,
+            elapsed: finished.elapsed,
+        });
+    }
+    Ok(finished)
+}
+
+/// Records a layer under all its keys. A cache that can't be written to costs the next build time,
+/// and this one nothing.
+fn keep(record: &Record, keys: &[Key], context: Context<'_>) {
+    let Some(records) = context.records else { return };
+    let all = std::iter::once(record.clone()).chain(keys.iter().map(|key| record.under(*key)));
+    for record in all {
+        if let Err(fault) = records.put(&record) {
+            let warning = Warning::new(format!("the layer is not cached: {fault}"));
+            context.observer.event(&Event::Warning(warning.hint("check the cache directory")));
+            return;
+        }
+    }
+}
+
+/// Makes sure that no layer of an image resets a directory of another.
+fn check_directories(
+    plan: &Plan,
+    image: &PlannedImage,
+    layers: &[FinishedLayer],
+    store: &Store,
+) -> Result<(), BuildError> {
+    for variant in &image.variants {
+        let foundation = match variant.foundation {
+            Foundation::Builtin(index) => Some(index),
+            _ => None,
+        };
+        let own: Vec<usize> = variant.layers.iter().copied().filter(|index| Some(*index) != foundation).collect();
+        for (at, one) in own.iter().enumerate() {
+            for other in &own[at + 1..] {
+                if layer::may_disagree(&plan.layers[*one], &plan.layers[*other]) {
+                    compare(&layers[*one], &layers[*other], store)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn compare(one: &FinishedLayer, other: &FinishedLayer, store: &Store) -> Result<(), BuildError> {
+    let ours = layer::directories(&one.record, store)?;
+    let theirs = layer::directories(&other.record, store)?;
+    match ours.iter().find(|(path, owner)| theirs.get(*path).is_some_and(|theirs| theirs != *owner)) {
+        Some((path, owner)) => Err(BuildError::Disagreement {
+            one: one.label.clone(),
+            other: other.label.clone(),
+            path: crate::files::display(path),
+            first: *owner,
+            second: theirs[path],
+        }),
+        None => Ok(()),
+    }
+}
+
+fn put_together(
+    image: &PlannedImage,
+    foundations: &Foundations,
+    layers: &[FinishedLayer],
+    memory: &Memory,
+    created: Created,
+) -> Result<BuiltImage, BuildError> {
+    let fault = |source| BuildError::Image { image: image.name.clone(), source };
+    let mut assembled = Vec::with_capacity(image.variants.len());
+    for variant in &image.variants {
+        let base = foundations.base(&variant.foundation).map(Found::base);
+        let own: Vec<OwnLayer<'_>> = variant
+            .layers
+            .iter()
+            .map(|index| &layers[*index])
+            .flat_map(|layer| layer.record.layers.iter().map(|built| OwnLayer { name: &layer.name, built }))
+            .collect();
+        let image = assemble(variant, base, &own, created).map_err(fault)?;
+        memory.insert(MediaType::CONFIG, image.config.clone());
+        memory.insert(MediaType::MANIFEST, image.manifest.clone());
+        assembled.push((image, variant));
+    }
+    let root = match &assembled[..] {
+        [(only, _)] => only.descriptor.clone(),
+        several => memory.insert(MediaType::INDEX, assemble_index(several)),
+    };
+    Ok(BuiltImage {
+        name: image.name.clone(),
+        tags: image.tags.clone(),
+        ref_names: image.ref_names(),
+        root,
+        layers: built::layer_numbers(image),
+    })
+}

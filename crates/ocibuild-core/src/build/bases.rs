@@ -1,0 +1,176 @@
+//! The bases of a plan, opened and listed.
+
+use std::sync::Arc;
+
+use crate::base::{Base, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
+use crate::blob::{BlobError, BytesContent, Sink as _, Source, read_whole};
+use crate::build::{BuildError, Context};
+use crate::cache::{BuiltLayer, Record};
+use crate::event::{Event, Warning};
+use crate::oci::{Descriptor, MediaType};
+use crate::plan::{Foundation, Plan, PlannedLayer, What};
+use crate::spec::Span;
+
+/// The largest listing that is read back, in bytes: far beyond what the limits of a listing allow.
+const MAX_LISTING: u64 = 256 << 20;
+
+/// A base's place: where its blobs are, and which of them is its root.
+#[derive(Clone)]
+pub struct OpenBase {
+    /// The blobs.
+    pub source: Arc<dyn Source>,
+    /// The manifest or index.
+    pub root: Descriptor,
+}
+
+/// Opens bases.
+pub trait Bases: Send + Sync {
+    /// Opens the layout in a directory, as the spec names it.
+    ///
+    /// # Errors
+    /// [`BlobError`] if there is none, or it is ambiguous.
+    fn layout(&self, directory: &str) -> Result<OpenBase, BlobError>;
+}
+
+/// A base that was found.
+pub(super) struct Found {
+    foundation: Foundation,
+    base: Base,
+    listing: Listing,
+    source: Arc<dyn Source>,
+}
+
+impl Found {
+    pub(super) fn base(&self) -> &Base {
+        &self.base
+    }
+}
+
+/// All foundations of a plan.
+pub(super) struct Foundations {
+    found: Vec<Found>,
+    /// By the builtin's place in the plan.
+    builtins: Vec<(usize, Listing)>,
+    empty: Listing,
+}
+
+impl Foundations {
+    pub(super) fn open(plan: &Plan, context: Context<'_>) -> Result<Self, BuildError> {
+        let mut all = Self { found: Vec::new(), builtins: Vec::new(), empty: Listing::empty() };
+        for variant in plan.images.iter().flat_map(|image| &image.variants) {
+            match &variant.foundation {
+                Foundation::Scratch => {}
+                Foundation::Builtin(index) => all.add_builtin(plan, *index)?,
+                foundation => all.add_base(foundation, context)?,
+            }
+        }
+        Ok(all)
+    }
+
+    pub(super) fn base(&self, foundation: &Foundation) -> Option<&Found> {
+        self.found.iter().find(|found| found.foundation == *foundation)
+    }
+
+    pub(super) fn listing(&self, foundation: &Foundation) -> &Listing {
+        match foundation {
+            Foundation::Builtin(index) => {
+                self.builtins.iter().find(|(known, _)| known == index).map_or(&self.empty, |(_, listing)| listing)
+            }
+            _ => self.base(foundation).map_or(&self.empty, |found| &found.listing),
+        }
+    }
+
+    pub(super) fn into_sources(self) -> Vec<Arc<dyn Source>> {
+        self.found.into_iter().map(|found| found.source).collect()
+    }
+
+    fn add_builtin(&mut self, plan: &Plan, index: usize) -> Result<(), BuildError> {
+        if self.builtins.iter().any(|(known, _)| *known == index) {
+            return Ok(());
+        }
+        let layer = &plan.layers[index];
+        let fault = |source| BuildError::Listing { base: layer.name.clone(), source: Box::new(source) };
+        self.builtins.push((index, list_builtin(layer).map_err(fault)?));
+        Ok(())
+    }
+
+    fn add_base(&mut self, foundation: &Foundation, context: Context<'_>) -> Result<(), BuildError> {
+        let Foundation::Layout { dir, platform, span } = foundation else { return Ok(()) };
+        if self.base(foundation).is_some() {
+            return Ok(());
+        }
+        let opened = context.bases.layout(dir).map_err(|fault| base_fault(dir, *span, fault.into()))?;
+        let source = opened.source.as_ref();
+        let base = Base::open(source, &opened.root, Some(platform)).map_err(|fault| base_fault(dir, *span, fault))?;
+        let listing = match known_listing(&base, context)? {
+            Some(listing) => listing,
+            None => {
+                let listing = Listing::read(source, &base, &ListingLimits::default())
+                    .map_err(|fault| base_fault(dir, *span, fault))?;
+                keep_listing(&base, &listing, context);
+                listing
+            }
+        };
+        self.found.push(Found { foundation: foundation.clone(), base, listing, source: opened.source });
+        Ok(())
+    }
+}
+
+fn base_fault(base: &str, span: Option<Span>, fault: crate::base::BaseError) -> BuildError {
+    BuildError::Base { base: base.to_owned(), span, source: Box::new(fault) }
+}
+
+/// A builtin base's directories and links, as its layer's rules have them.
+fn list_builtin(layer: &PlannedLayer) -> Result<Listing, crate::base::ListingError> {
+    let mut builder = ListingBuilder::new(&ListingLimits::default());
+    for copy in &layer.copies {
+        let (uid, gid) = copy.owner.unwrap_or_default();
+        let (kind, mode) = match &copy.what {
+            What::Directory => (ListedKind::Directory, copy.mode.or(copy.dir_mode).unwrap_or(0o755)),
+            What::Symlink(target) => (ListedKind::Symlink { target }, 0o777),
+            What::Content(bytes) => (ListedKind::File { size: bytes.len() as u64 }, copy.mode.unwrap_or(0o644)),
+            What::From(_) => continue,
+        };
+        let listed = Listed { kind, mode, uid, gid };
+        match &copy.what {
+            What::Content(bytes) if matches!(&copy.to[..], b"etc/passwd" | b"etc/group") => {
+                builder.insert_with_content(&copy.to, listed, bytes.to_vec())?;
+            }
+            _ => builder.insert(&copy.to, listed)?,
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// A listing is kept as a layer's inventory is: a record under a key of the base's contents names
+/// the blob.
+fn known_listing(base: &Base, context: Context<'_>) -> Result<Option<Listing>, BuildError> {
+    let Some(records) = context.records else { return Ok(None) };
+    let Some(record) = records.get(&listing_key(&base.diff_ids))? else { return Ok(None) };
+    // Damaged or gone, it is made again.
+    let bytes = read_whole(context.store, &record.inventory, MAX_LISTING).ok();
+    Ok(bytes.and_then(|bytes| Listing::from_bytes(&bytes, &ListingLimits::default()).ok()))
+}
+
+fn keep_listing(base: &Base, listing: &Listing, context: Context<'_>) {
+    let Some(records) = context.records else { return };
+    let bytes = listing.to_bytes();
+    let descriptor = Descriptor::of(MediaType::LISTING, &bytes);
+    let layers = base.layers.iter().zip(&base.diff_ids);
+    let record = Record {
+        version: Record::VERSION,
+        key: listing_key(&base.diff_ids),
+        layers: layers.map(|(layer, diff_id)| BuiltLayer::new(layer.clone(), *diff_id)).collect(),
+        materials: Vec::new(),
+        inventory: descriptor.clone(),
+        machines: std::collections::BTreeSet::new(),
+        entries: listing.len() as u64,
+        tar_size: 0,
+    };
+    let kept = context.store.push(&descriptor, &BytesContent::new(bytes)).map_err(|fault| fault.to_string());
+    let kept = kept.and_then(|_| records.put(&record).map_err(|fault| fault.to_string()));
+    if let Err(fault) = kept {
+        let warning = Warning::new(format!("the base's listing is not cached: {fault}"));
+        context.observer.event(&Event::Warning(warning.hint("check the cache directory")));
+    }
+}

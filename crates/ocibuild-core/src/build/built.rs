@@ -1,0 +1,76 @@
+//! What a build comes to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::blob::{Memory, Source, Store, Union};
+use crate::cache::Record;
+use crate::event::LayerOutcome;
+use crate::oci::Descriptor;
+use crate::plan::PlannedImage;
+use crate::reference::Reference;
+
+/// A layer whose blobs are there.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FinishedLayer {
+    /// Its name in the spec.
+    pub name: String,
+    /// What people are told it is.
+    pub label: String,
+    /// Its blobs and what is known of them.
+    pub record: Record,
+    /// Whether it was made in this run.
+    pub outcome: LayerOutcome,
+    /// How long that took.
+    pub elapsed: Duration,
+}
+
+/// An image that was built.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BuiltImage {
+    /// Its name in the spec.
+    pub name: String,
+    /// What it will be called.
+    pub tags: Vec<Reference>,
+    /// What it goes by in a layout or archive.
+    pub ref_names: Vec<String>,
+    /// Its manifest, or the index of its platforms.
+    pub root: Descriptor,
+    /// Its own layers, by their place in [`Built::layers`], each once.
+    pub layers: Vec<usize>,
+}
+
+/// Images that were built, with everything they consist of.
+pub struct Built {
+    /// The images, in the order of the spec.
+    pub images: Vec<BuiltImage>,
+    /// Every layer of theirs, each once.
+    pub layers: Vec<FinishedLayer>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) store: Store,
+    pub(super) bases: Vec<Arc<dyn Source>>,
+}
+
+impl Built {
+    /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.
+    #[must_use]
+    pub fn source(&self) -> Union {
+        let own: [Arc<dyn Source>; 2] = [Arc::clone(&self.memory) as _, Arc::new(self.store.clone())];
+        Union::new(own.into_iter().chain(self.bases.iter().cloned()).collect())
+    }
+
+    /// Returns the store that holds the layers.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+pub(super) fn layer_numbers(image: &PlannedImage) -> Vec<usize> {
+    let mut numbers: Vec<usize> = image.variants.iter().flat_map(|variant| variant.layers.clone()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}

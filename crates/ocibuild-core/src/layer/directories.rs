@@ -1,0 +1,75 @@
+//! Directories that two layers of one image write: they must not disagree about their metadata.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+
+use serde::Deserialize;
+
+use crate::blob::{BlobError, Source};
+use crate::cache::Record;
+use crate::digest::from_hex_any;
+use crate::plan::{PlannedCopy, PlannedLayer, What};
+
+/// Mode, user and group of a directory.
+pub type DirectoryOwner = (u32, u32, u32);
+
+/// Tells from the plan alone whether two layers may disagree about a directory: whether one says
+/// something about directories that lie on the way of the other.
+#[must_use]
+pub fn may_disagree(one: &PlannedLayer, other: &PlannedLayer) -> bool {
+    let pairs = |one: &PlannedLayer, other: &PlannedLayer| {
+        one.copies.iter().filter(|copy| is_particular(copy)).any(|copy| {
+            other.copies.iter().any(|other| overlap(&copy.to, &other.to) && !same_rule(copy, other))
+        })
+    };
+    pairs(one, other) || pairs(other, one)
+}
+
+fn is_particular(copy: &PlannedCopy) -> bool {
+    copy.dir_mode.is_some() || copy.owner.is_some() || (copy.what == What::Directory && copy.mode.is_some())
+}
+
+fn same_rule(one: &PlannedCopy, other: &PlannedCopy) -> bool {
+    one.to == other.to
+        && (one.mode, one.dir_mode, one.owner, one.into) == (other.mode, other.dir_mode, other.owner, other.into)
+}
+
+fn overlap(one: &[u8], other: &[u8]) -> bool {
+    let above = |one: &[u8], other: &[u8]| {
+        other.strip_prefix(one).is_some_and(|rest| one.is_empty() || rest.is_empty() || rest[0] == b'/')
+    };
+    above(one, other) || above(other, one)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Line {
+    path: Option<String>,
+    path_hex: Option<String>,
+    kind: String,
+    mode: String,
+    uid: u32,
+    gid: u32,
+}
+
+/// Reads the directories of a layer from its inventory.
+///
+/// # Errors
+/// [`BlobError`] if the inventory isn't there or isn't one.
+pub fn directories(record: &Record, source: &dyn Source) -> Result<BTreeMap<Vec<u8>, DirectoryOwner>, BlobError> {
+    let digest = record.inventory.digest;
+    let fault = |source| BlobError::Read { digest, source };
+    let reader = source.fetch(&record.inventory)?.open(0).map_err(fault)?;
+    let lines = BufReader::new(zstd::stream::Decoder::new(reader).map_err(fault)?);
+    let mut directories = BTreeMap::new();
+    for line in lines.split(b'\n') {
+        let line: Line = serde_json::from_slice(&line.map_err(fault)?).map_err(|error| fault(error.into()))?;
+        if line.kind != "directory" {
+            continue;
+        }
+        let path = line.path.map(String::into_bytes).or_else(|| from_hex_any(&line.path_hex?));
+        let mode = u32::from_str_radix(&line.mode, 8).unwrap_or_default();
+        directories.insert(path.unwrap_or_default(), (mode, line.uid, line.gid));
+    }
+    Ok(directories)
+}
