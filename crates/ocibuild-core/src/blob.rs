@@ -5,6 +5,8 @@
 //! what blobs mean or how they hang together.
 
 mod content;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod memory;
 mod store;
 mod union;
