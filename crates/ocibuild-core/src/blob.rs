@@ -5,13 +5,16 @@
 //! what blobs mean or how they hang together.
 
 mod content;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod memory;
 mod store;
+mod union;
 
 use std::io;
 use std::path::PathBuf;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifyingReader};
 use crate::event::{Cancelled, Transfer};
 use crate::oci::Descriptor;
 use crate::reference::Repository;
@@ -19,6 +22,7 @@ use crate::reference::Repository;
 pub use content::{BytesContent, FileContent};
 pub use memory::Memory;
 pub use store::{BlobWriter, Store};
+pub use union::Union;
 
 /// A place of blobs could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +74,7 @@ pub enum BlobError {
         place: String,
     },
     /// A place answered with a fault of its own.
-    #[error("{place} failed")]
+    #[error("cannot use {place}")]
     Place {
         /// The place, for people.
         place: String,
@@ -154,6 +158,13 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// [`BlobError`]; nothing is then visible at the place.
     fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError>;
+
+    /// Tells how many pushes the place has a use for at a time. Where it is one, the place is a
+    /// stream whose bytes follow the order of the pushes: whoever pushes several blobs then pushes
+    /// them one after the other, in an order that depends on nothing but the blobs.
+    fn concurrency(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// A place that blobs come from and go to, and where names can be given to them.
@@ -189,6 +200,32 @@ pub fn read_whole(source: &dyn Source, descriptor: &Descriptor, limit: u64) -> R
     let mut read = || io::Read::read_to_end(&mut content.open(0)?, &mut bytes);
     read().map_err(|source| read_fault(digest, source))?;
     Ok(bytes)
+}
+
+/// Copies content into a writer and verifies it on the way; `fault` is what a failing writer means.
+///
+/// # Errors
+/// [`BlobError`]; what was written so far is then worth nothing.
+pub(crate) fn pour(
+    descriptor: &Descriptor,
+    content: &dyn Content,
+    writer: &mut dyn io::Write,
+    fault: &dyn Fn(io::Error) -> BlobError,
+) -> Result<(), BlobError> {
+    let digest = descriptor.digest;
+    let reader = content.open(0).map_err(|source| read_fault(digest, source))?;
+    let mut reader = VerifyingReader::new(reader, digest, descriptor.size);
+    let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; size.clamp(1, 256 << 10)];
+    loop {
+        let count = match io::Read::read(&mut reader, &mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(read_fault(digest, source)),
+        };
+        writer.write_all(&buffer[..count]).map_err(fault)?;
+    }
 }
 
 /// Tells bytes that are wrong from bytes that could not be had.

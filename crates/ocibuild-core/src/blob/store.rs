@@ -5,13 +5,13 @@
 //! when they are read, even that is found. Many processes may share one store.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::blob::{BlobError, Content, FileContent, Sink, Source, read_fault};
-use crate::digest::{Digest, HashingWriter, VerifyingReader};
+use crate::blob::{BlobError, Content, FileContent, Sink, Source, pour};
+use crate::digest::{Digest, HashingWriter};
 use crate::event::Transfer;
 use crate::oci::Descriptor;
 
@@ -136,28 +136,11 @@ impl Sink for Store {
         if self.has(descriptor)? {
             return Ok(Transfer::Present);
         }
-        let digest = descriptor.digest;
         let BlobWriter { writer, path, .. } = self.writer()?;
         let (mut file, ..) = writer.finish();
-        let reader = content.open(0).map_err(|source| read_fault(digest, source))?;
-        let mut reader = VerifyingReader::new(reader, digest, descriptor.size);
-        copy(&mut reader, &mut file, &path, digest)?;
-        self.keep(&file, path, &digest)?;
+        pour(descriptor, content, &mut file, &|source| file_fault("write", &path, source))?;
+        self.keep(&file, path, &descriptor.digest)?;
         Ok(Transfer::Sent)
-    }
-}
-
-/// Copies, and tells a fault of the source from one of the file.
-fn copy(reader: &mut dyn Read, file: &mut File, path: &Path, digest: Digest) -> Result<(), BlobError> {
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let count = match reader.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(read_fault(digest, source)),
-        };
-        file.write_all(&buffer[..count]).map_err(|source| file_fault("write", path, source))?;
     }
 }
 

@@ -15,3 +15,5 @@ pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
 pub const TITLE: &str = "org.opencontainers.image.title";
 /// The version of the packaged software.
 pub const VERSION: &str = "org.opencontainers.image.version";
+/// The full name of a reference in a layout's index, as containerd's importer reads it.
+pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
