@@ -65,6 +65,14 @@ impl Spec {
         read::parse(source, given)
     }
 
+    /// Validates a spec that was changed after it was made, and returns the warnings. Paths, names
+    /// and config fields are checked; that every layer copies something isn't.
+    pub fn validate(&self) -> Result<Vec<Fault>, SpecError> {
+        let mut log = log::Log::default();
+        validate::spec(self, &mut log);
+        log.finish()
+    }
+
     /// The layer of that name.
     pub fn layer(&self, name: &str) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.name.value == name)

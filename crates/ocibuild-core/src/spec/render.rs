@@ -16,11 +16,16 @@ impl<'a> Lines<'a> {
         Self { source, starts: std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect() }
     }
 
+    /// The line of a byte, counted from 1.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
+    }
+
     /// Line and column of a byte, counted from 1, the column in characters. An offset beyond the
     /// end or inside a character is taken as the nearest position before it.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         let offset = floor(self.source, offset);
-        let line = self.starts.partition_point(|start| *start <= offset);
+        let line = self.line(offset);
         let start = self.starts[line - 1];
         (line, self.source[start..offset].chars().count() + 1)
     }

@@ -70,8 +70,9 @@ fn unique<'a>(names: impl Iterator<Item = &'a Located<String>>, what: &str, verb
 
 /// Reports templates that are there twice, which are equal for every platform.
 fn unique_templates(templates: &[Located<Template>], what: &str, log: &mut Log) {
-    for (index, template) in templates.iter().enumerate() {
-        if templates[..index].contains(template) {
+    let mut seen = BTreeSet::new();
+    for template in templates {
+        if !seen.insert(&template.value) {
             log.report(Fault::new(format!("this {what}"), template.span));
         }
     }

@@ -48,7 +48,7 @@ pub(super) fn faults(errors: &[toml::de::Error], source: &str) -> Result<Vec<Fau
     let lines = render::Lines::new(source);
     let mut faults: Vec<Fault> = errors.iter().map(|error| fault(error, source)).collect();
     faults.sort_by_key(|fault| fault.span);
-    faults.dedup_by_key(|fault| fault.span.map(|span| lines.position(span.start).0));
+    faults.dedup_by_key(|fault| fault.span.map(|span| lines.line(span.start)));
     let swallows = |message: &str| {
         ["unclosed array", "unclosed inline", "invalid multi-line"]
             .iter()
@@ -82,7 +82,7 @@ fn fault(error: &toml::de::Error, source: &str) -> Fault {
 /// Adds to faults of syntax those of the parts that were understood: the ones on other lines.
 pub(super) fn merge(mut syntax: Vec<Fault>, others: &[Fault], source: &str) -> Vec<Fault> {
     let lines = render::Lines::new(source);
-    let line = |fault: &Fault| fault.span.map(|span| lines.position(span.start).0);
+    let line = |fault: &Fault| fault.span.map(|span| lines.line(span.start));
     let broken: BTreeSet<_> = syntax.iter().map(line).collect();
     syntax.extend(others.iter().filter(|fault| !broken.contains(&line(fault))).cloned());
     syntax

@@ -75,6 +75,14 @@ fn the_example_is_read() {
 }
 
 #[test]
+fn the_quickstart_is_read() {
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/quickstart/ocibuild.toml");
+    let spec = sound(&std::fs::read_to_string(path).unwrap());
+    assert!(spec.warnings.is_empty(), "{:?}", spec.warnings);
+}
+
+#[test]
 fn values_know_their_place() {
     let spec = sound(EXAMPLE);
     let tag = &spec.image("runtime").unwrap().tags[0];
@@ -207,6 +215,15 @@ fn names_in_braces_stand_for_values() {
     spec.vars.given.clear();
     let error = expand(&spec, "linux/amd64").unwrap_err();
     assert_eq!(error.to_string(), "variable `given` has no value for linux/amd64");
+
+    let platform = amd64();
+    let lookup = spec.vars.lookup(&platform);
+    let fault = label.resolve(&lookup, check::c_string).unwrap_err();
+    assert_eq!((fault.message, fault.span), (error.to_string(), label.span));
+    assert_eq!(fault.hint.unwrap(), "define it under `[vars]` or `[vars.\"linux/amd64\"]`");
+    spec.vars.given.insert("given".to_owned(), "\0".to_owned());
+    let fault = label.resolve(&spec.vars.lookup(&platform), check::c_string).unwrap_err();
+    assert_eq!(fault.message, "a NUL character can't be passed to a program");
 }
 
 #[test]

@@ -36,10 +36,10 @@ fn layers(image: &Image, spec: &Spec, log: &mut Log) {
         log.report(Fault::new(message, image.layers.get(MAX_LAYERS).and_then(|name| name.span)));
     }
     unique(image.layers.iter(), "layer", "is listed", log);
-    for name in image.layers.iter().filter(|name| spec.layer(name).is_none()) {
+    let known: BTreeSet<&str> = spec.layers.iter().map(|layer| layer.name.value.as_str()).collect();
+    for name in image.layers.iter().filter(|name| !known.contains(name.value.as_str())) {
         let fault = Fault::new(format!("unknown layer `{}`", name.value.escape_debug()), name.span);
-        let known = spec.layers.iter().map(|layer| layer.name.value.as_str());
-        log.absent(match closest(name, known) {
+        log.absent(match closest(name, known.iter().copied()) {
             Some(known) => fault.hint(format!("did you mean `{known}`?")),
             None => fault.hint(format!("define it: `[layers.{}]`", name.value.escape_debug())),
         });
@@ -53,8 +53,12 @@ const ARCHITECTURES: [&str; 13] = [
 ];
 
 fn platforms(platforms: &[Located<Platform>], log: &mut Log) {
-    for (index, platform) in platforms.iter().enumerate() {
-        if platforms[..index].iter().any(|other| other.satisfies(platform)) {
+    let mut seen = BTreeSet::new();
+    for platform in platforms {
+        let mut plain = platform.value.clone();
+        // The variant that goes without saying.
+        plain.variant = plain.variant.filter(|variant| (&*plain.architecture, &**variant) != ("arm64", "v8"));
+        if !seen.insert(plain) {
             log.report(Fault::new(format!("platform {} is listed twice", platform.value), platform.span));
         }
         let word = |name: &str, known: &[&str], what: &str, log: &mut Log| {
