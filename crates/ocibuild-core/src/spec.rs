@@ -6,17 +6,22 @@
 //! values carry their places along. Embedders and flags make the same [`Spec`] by builders, which
 //! validate by the same functions.
 
+mod builder;
 pub mod check;
 mod fault;
 mod image;
 mod layer;
 mod located;
+mod log;
+mod read;
 mod render;
 mod suggest;
 mod template;
+mod validate;
 mod value;
 mod vars;
 
+pub use builder::{ImageSpec, LayerSpec};
 pub use fault::{Fault, SpecError, ValueError};
 pub use image::{Base, Config, Healthcheck, Image};
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};
@@ -57,8 +62,15 @@ impl Spec {
     /// Fails with all faults of the file. Strings with names in braces are checked only for their
     /// syntax and for known names.
     pub fn parse(source: &str, given: &BTreeMap<String, String>) -> Result<Self, SpecError> {
-        let _ = (source, given);
-        todo!()
+        read::parse(source, given)
+    }
+
+    /// Validates a spec that was changed after it was made, and returns the warnings. Paths, names
+    /// and config fields are checked; that every layer copies something isn't.
+    pub fn validate(&self) -> Result<Vec<Fault>, SpecError> {
+        let mut log = log::Log::default();
+        validate::spec(self, &mut log);
+        log.finish()
     }
 
     /// The layer of that name.
@@ -71,3 +83,6 @@ impl Spec {
         self.images.iter().find(|image| image.name.value == name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 
 mod path;
 
-pub use path::{destination, image_directory, layout, pattern, source};
+pub use path::{destination, image_directory, layout, manifest, pattern, root, source};
 
 use std::time::Duration;
 
@@ -214,7 +214,11 @@ pub fn tag(text: &str) -> Result<Reference, ValueError> {
     if let Some((name, _)) = text.split_once('@') {
         return Err(bad("has a digest, which the build makes").hint(format!("write \"{name}\"")));
     }
-    let lower = text.to_ascii_lowercase();
+    let name = match text.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => text,
+    };
+    let lower = format!("{}{}", name.to_ascii_lowercase(), &text[name.len()..]);
     text.parse::<Reference>().map_err(|error| {
         let other = ValueError::new(error.to_string());
         match lower.parse::<Reference>() {

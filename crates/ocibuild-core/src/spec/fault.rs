@@ -79,6 +79,9 @@ impl Fault {
     }
 }
 
+/// The most faults that are told.
+const MAX_FAULTS: usize = 100;
+
 /// All that is wrong with a spec, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", render::summary(.faults))]
@@ -86,24 +89,32 @@ impl Fault {
 pub struct SpecError {
     /// The faults; never empty.
     pub faults: Vec<Fault>,
+    /// How many more there are: what has a hundred faults isn't mended by reading on.
+    pub omitted: usize,
 }
 
 impl SpecError {
     /// An error of these faults, which are put in the order of the file.
     pub fn new(mut faults: Vec<Fault>) -> Self {
         sort(&mut faults);
-        Self { faults }
+        let omitted = faults.len().saturating_sub(MAX_FAULTS);
+        faults.truncate(MAX_FAULTS);
+        Self { faults, omitted }
     }
 
     /// Every fault as text for people, with an empty line between two; see [`Fault::render`].
     pub fn render(&self, file_name: &str, source: &str) -> String {
-        render::faults(&self.faults, file_name, source)
+        let mut text = render::faults(&self.faults, file_name, source);
+        if self.omitted > 0 {
+            text.push_str(&format!("\n{file_name}: {} more faults\n", self.omitted));
+        }
+        text
     }
 }
 
 impl From<Fault> for SpecError {
     fn from(fault: Fault) -> Self {
-        Self { faults: vec![fault] }
+        Self { faults: vec![fault], omitted: 0 }
     }
 }
 

@@ -67,8 +67,8 @@ pub enum CopyKind {
 
 /// Files and directories of the host: a path or a glob, and what of it is taken.
 ///
-/// Patterns are templates as written. Parse them with [`Pattern`](crate::pattern::Pattern) once
-/// they are expanded.
+/// Paths and patterns are templates as written, to be parsed by [`Pattern`](crate::pattern::Pattern)
+/// once they are expanded; what stands for a name is then read as a part of the pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FromRule {

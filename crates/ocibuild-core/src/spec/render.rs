@@ -16,11 +16,16 @@ impl<'a> Lines<'a> {
         Self { source, starts: std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect() }
     }
 
+    /// The line of a byte, counted from 1.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
+    }
+
     /// Line and column of a byte, counted from 1, the column in characters. An offset beyond the
     /// end or inside a character is taken as the nearest position before it.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         let offset = floor(self.source, offset);
-        let line = self.starts.partition_point(|start| *start <= offset);
+        let line = self.line(offset);
         let start = self.starts[line - 1];
         (line, self.source[start..offset].chars().count() + 1)
     }
@@ -80,14 +85,15 @@ const BEFORE: usize = 40;
 fn excerpt(out: &mut String, lines: &Lines<'_>, start: usize, end: usize) {
     let (line, column) = lines.position(start);
     let (last, end_column) = lines.position(end.max(start));
-    let text: Vec<char> = lines.text(line).chars().collect();
+    let all: Vec<char> = lines.text(line).chars().collect();
     let from = column - 1;
-    let to = if last > line { text.len() } else { (end_column - 1).min(text.len()) };
-    let skip = if text.len() > WIDTH { from.saturating_sub(BEFORE) } else { 0 };
-    let shown = &text[skip.min(text.len())..text.len().min(skip + WIDTH)];
+    let to = if last > line { all.len() } else { (end_column - 1).min(all.len()) };
+    let skip = if all.len() > WIDTH { from.saturating_sub(BEFORE) } else { 0 };
+    let shown = &all[skip.min(all.len())..all.len().min(skip + WIDTH)];
     let number = line.to_string();
     let gutter = " ".repeat(number.len());
-    let _ = writeln!(out, "  {number} | {}", shown.iter().map(|c| cell(*c).0).collect::<String>());
+    let text = shown.iter().map(|c| cell(*c).0).collect::<String>();
+    let _ = writeln!(out, "{}", format!("  {number} | {text}").trim_end());
     let width = |range: &[char]| range.iter().map(|c| cell(*c).1).sum::<usize>();
     let at = from.saturating_sub(skip).min(shown.len());
     let upto = to.saturating_sub(skip).clamp(at, shown.len());

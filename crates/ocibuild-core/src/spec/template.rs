@@ -1,10 +1,10 @@
 //! Strings with names in braces: `{os}`, `{arch}`, `{variant}`, `{var.NAME}`.
 
 use super::suggest::closest;
-use super::{Lookup, ValueError};
+use super::{Fault, Located, Lookup, ValueError};
 
 /// One piece of a [`Template`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Segment {
     /// Text that stands for itself.
@@ -20,7 +20,7 @@ pub enum Segment {
 }
 
 /// A string of the spec in which names in braces stand for values of the platform.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Template {
     segments: Vec<Segment>,
 }
@@ -34,6 +34,29 @@ pub struct ExpandError {
     pub name: String,
     /// The platform, as `os/arch[/variant]`.
     pub platform: String,
+}
+
+impl From<ExpandError> for ValueError {
+    fn from(error: ExpandError) -> Self {
+        let hint = format!("define it under `[vars]` or `[vars.\"{}\"]`", error.platform);
+        Self::new(error.to_string()).hint(hint)
+    }
+}
+
+impl Located<Template> {
+    /// The string for one platform, if it passes `check`; otherwise the fault at its place.
+    pub fn resolve<T>(
+        &self,
+        lookup: &Lookup<'_>,
+        check: impl FnOnce(&str) -> Result<T, ValueError>,
+    ) -> Result<String, Fault> {
+        let expanded = || {
+            let text = self.expand(lookup)?;
+            check(&text)?;
+            Ok(text)
+        };
+        expanded().map_err(|error| Fault::of(error, self.span))
+    }
 }
 
 impl Template {

@@ -52,31 +52,42 @@ fn not_absolute(text: &str) -> ValueError {
 
 /// What was probably meant by a path with a drive letter or backslashes.
 fn windows(text: &str) -> Option<String> {
-    let drive = |text: &str| {
-        let bytes = text.as_bytes();
-        bytes.len() > 2
-            && bytes[0].is_ascii_alphabetic()
-            && bytes[1] == b':'
-            && matches!(bytes[2], b'\\' | b'/')
-    };
-    if drive(text) {
-        return Some(text[2..].replace('\\', "/"));
-    }
-    let slashes = text.replace('\\', "/");
-    text.contains('\\').then(|| format!("/{}", slashes.trim_start_matches('/')))
+    let rest = if has_drive(text) { &text[2..] } else { text };
+    let windows = has_drive(text) || text.contains('\\');
+    windows.then(|| format!("/{}", rest.replace('\\', "/").trim_start_matches('/')))
+}
+
+fn has_drive(text: &str) -> bool {
+    matches!(text.as_bytes(), [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic())
 }
 
 /// Checks a path or glob of the host: relative to the root and below it.
 ///
 /// Success doesn't mean that it exists, nor that a link on the way doesn't lead out of the root.
 pub fn source(text: &str) -> Result<(), ValueError> {
+    below_root(text)?;
+    Pattern::parse(text).map(|_| ()).map_err(|error| pattern_error(text, &error))
+}
+
+/// Checks a manifest: a path as for [`source`], but of one file.
+pub fn manifest(text: &str) -> Result<(), ValueError> {
+    below_root(text)?;
+    if text.contains(['*', '?']) {
+        return Err(ValueError::new(format!("`{text}`: globs are not expanded here"))
+            .hint("list each file by its name"));
+    }
+    Ok(())
+}
+
+fn below_root(text: &str) -> Result<(), ValueError> {
     no_nul(text)?;
     if text.is_empty() {
         return Err(ValueError::new("the path is empty").hint("write `.` for the root itself"));
     }
-    if let Some(path) = windows(text).filter(|_| has_windows_separator(text)) {
-        return Err(ValueError::new(format!("`{text}` is written with backslashes"))
-            .hint(format!("write \"{}\", relative to the root", path.trim_start_matches('/'))));
+    if let Some(path) = windows(text).filter(|_| has_drive(text) || has_windows_separator(text)) {
+        let path = path.trim_start_matches('/');
+        return Err(ValueError::new(format!("`{text}` is a Windows path"))
+            .hint(format!("write \"{path}\", relative to the root")));
     }
     if text.starts_with('/') {
         return Err(ValueError::new(format!("`{text}` is absolute, but paths are relative to the root"))
@@ -86,7 +97,7 @@ pub fn source(text: &str) -> Result<(), ValueError> {
         return Err(ValueError::new(format!("`{text}` leads out of the root"))
             .hint("set `root` to a directory that holds it, and write the path from there"));
     }
-    Pattern::parse(text).map(|_| ()).map_err(|error| pattern_error(text, &error))
+    Ok(())
 }
 
 /// Checks a pattern of `include` or `exclude`, which is relative to the copy's `from`.
@@ -121,6 +132,15 @@ fn has_windows_separator(text: &str) -> bool {
         }
     }
     false
+}
+
+/// Checks the root of a spec: a path of the host, relative to the spec file or absolute.
+pub fn root(text: &str) -> Result<(), ValueError> {
+    no_nul(text)?;
+    if text.is_empty() {
+        return Err(ValueError::new("the root is empty").hint("write \".\" for the spec's own directory"));
+    }
+    Ok(())
 }
 
 /// Checks the directory of a layout. Whether it may lie outside the root is for the caller to say.

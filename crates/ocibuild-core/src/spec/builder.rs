@@ -1,0 +1,411 @@
+//! Specs made by programs and by flags instead of a file.
+//!
+//! Builders only gather; everything is checked when the spec is made, by the rules of the file.
+//! Braces in their values have no meaning.
+
+use std::time::Duration;
+
+use super::log::Log;
+use super::{
+    Base, CopyKind, CopyRule, FromRule, Healthcheck, Image, Layer, Located, Mode, Owner, Port, Protocol,
+    Spec, SpecError, Template, VERSION, ValueError, Vars, validate,
+};
+use crate::oci::{Compression, Platform};
+
+/// One image with its layers, in the making.
+///
+/// ```
+/// use ocibuild_core::oci::Platform;
+/// use ocibuild_core::spec::{ImageSpec, LayerSpec};
+///
+/// let image = ImageSpec::scratch(Platform::linux_amd64())
+///     .layer(LayerSpec::named("app").copy("target/release/server", "/app/server").mode(0o755))
+///     .entrypoint(["/app/server"])
+///     .user("65532");
+/// let spec = image.into_spec()?;
+/// assert_eq!(spec.layers.len(), 1);
+/// # Ok::<(), ocibuild_core::spec::SpecError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ImageSpec {
+    image: Image,
+    layers: Vec<LayerSpec>,
+    spec_name: Option<String>,
+    root: Option<String>,
+    misuse: Vec<ValueError>,
+}
+
+fn literal(text: impl Into<String>) -> Located<Template> {
+    Template::literal(text).into()
+}
+
+fn strings(words: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
+    words.into_iter().map(Into::into).collect()
+}
+
+impl ImageSpec {
+    /// An image on `base`, for the base's platform, with the name `image`.
+    pub fn on(base: Base) -> Self {
+        let image = Image { base: base.into(), ..Image::new("image".to_owned()) };
+        Self { image, layers: Vec::new(), spec_name: None, root: None, misuse: Vec::new() }
+    }
+
+    /// An image on nothing.
+    pub fn scratch(platform: Platform) -> Self {
+        Self::on(Base::Scratch).platform(platform)
+    }
+
+    /// Puts the image on the OCI layout in the directory `dir`.
+    #[must_use]
+    pub fn base_layout(mut self, dir: impl Into<String>) -> Self {
+        self.image.base = Base::Layout { dir: literal(dir) }.into();
+        self
+    }
+
+    /// Puts the image on a base made by the program itself, such as `static`, version 1.
+    #[must_use]
+    pub fn base_builtin(mut self, name: impl Into<String>, version: u32) -> Self {
+        self.image.base = Base::Builtin { name: name.into(), version }.into();
+        self
+    }
+
+    /// Names the image.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.image.name = name.into().into();
+        self
+    }
+
+    /// Names the spec, which is part of every manifest key.
+    #[must_use]
+    pub fn spec_name(mut self, name: impl Into<String>) -> Self {
+        self.spec_name = Some(name.into());
+        self
+    }
+
+    /// Sets the context of all paths.
+    #[must_use]
+    pub fn root(mut self, root: impl Into<String>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// Adds a layer on top of those before.
+    #[must_use]
+    pub fn layer(mut self, layer: LayerSpec) -> Self {
+        self.image.layers.push(layer.layer.name.clone());
+        self.layers.push(layer);
+        self
+    }
+
+    /// Adds a platform.
+    #[must_use]
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.image.platforms.push(platform.into());
+        self
+    }
+
+    /// Adds a reference to tag the image with.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.image.tags.push(literal(tag));
+        self
+    }
+
+    /// Sets the command.
+    #[must_use]
+    pub fn entrypoint(mut self, words: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.image.config.entrypoint = Some(strings(words).into());
+        self
+    }
+
+    /// Sets the arguments of the command.
+    #[must_use]
+    pub fn cmd(mut self, words: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.image.config.cmd = Some(strings(words).into());
+        self
+    }
+
+    /// Sets an environment variable; the last value of a name counts.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        set(&mut self.image.config.env, name.into(), value.into());
+        self
+    }
+
+    /// Sets the user, as `USER`, `UID`, `USER:GROUP` or `UID:GID`.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.image.config.user = Some(user.into().into());
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn workdir(mut self, directory: impl Into<String>) -> Self {
+        self.image.config.workdir = Some(literal(directory));
+        self
+    }
+
+    /// Adds a TCP port it listens on.
+    #[must_use]
+    pub fn expose(self, port: u16) -> Self {
+        self.expose_port(Port::new(port, Protocol::Tcp))
+    }
+
+    /// Adds a port it listens on, or the fault of one: what [`Port::new`] and `str::parse` return.
+    #[must_use]
+    pub fn expose_port(mut self, port: Result<Port, ValueError>) -> Self {
+        match port {
+            Ok(port) => self.image.config.expose.push(port.into()),
+            Err(error) => self.misuse.push(error),
+        }
+        self
+    }
+
+    /// Adds a directory to mount a volume at.
+    #[must_use]
+    pub fn volume(mut self, directory: impl Into<String>) -> Self {
+        self.image.config.volumes.push(literal(directory));
+        self
+    }
+
+    /// Sets a label; the last value of a key counts.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        set(&mut self.image.config.labels, key.into(), value.into());
+        self
+    }
+
+    /// Sets an annotation; the last value of a key counts.
+    #[must_use]
+    pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        set(&mut self.image.annotations, key.into(), value.into());
+        self
+    }
+
+    /// Sets the author.
+    #[must_use]
+    pub fn author(mut self, author: impl Into<String>) -> Self {
+        self.image.author = Some(author.into().into());
+        self
+    }
+
+    /// Sets the signal that stops it.
+    #[must_use]
+    pub fn stop_signal(mut self, signal: impl Into<String>) -> Self {
+        self.image.config.stop_signal = Some(signal.into().into());
+        self
+    }
+
+    /// Sets the healthcheck.
+    #[must_use]
+    pub fn healthcheck(mut self, healthcheck: Healthcheck) -> Self {
+        self.image.config.healthcheck = Some(healthcheck);
+        self
+    }
+
+    /// Makes the spec of this one image. Fails with all its faults.
+    pub fn into_spec(self) -> Result<Spec, SpecError> {
+        let mut log = Log::default();
+        for error in self.misuse {
+            log.accept::<()>(Err(error), None);
+        }
+        if self.layers.is_empty() && self.image.base.value == Base::Scratch {
+            log.absent(validate::no_layers(&self.image.name));
+        }
+        let layers = self.layers.into_iter().map(|layer| layer.into_layer(&mut log)).collect();
+        let spec = Spec {
+            version: VERSION,
+            name: self.spec_name.map(Located::from),
+            root: self.root.map(Located::from),
+            vars: Vars::default(),
+            layers,
+            images: vec![self.image],
+            warnings: Vec::new(),
+        };
+        validate::spec(&spec, &mut log);
+        Ok(Spec { warnings: log.finish()?, ..spec })
+    }
+}
+
+fn set(pairs: &mut Vec<(Located<String>, Located<Template>)>, key: String, value: String) {
+    pairs.retain(|(other, _)| other.value != key);
+    pairs.push((key.into(), literal(value)));
+}
+
+/// One layer, in the making.
+#[derive(Clone, Debug)]
+pub struct LayerSpec {
+    layer: Layer,
+    misuse: Vec<ValueError>,
+}
+
+impl LayerSpec {
+    /// A layer of this name that copies nothing yet.
+    pub fn named(name: impl Into<String>) -> Self {
+        let layer = Layer {
+            name: name.into().into(),
+            manifests: Vec::new(),
+            key: Vec::new(),
+            copies: Vec::new(),
+            compression: None,
+        };
+        Self { layer, misuse: Vec::new() }
+    }
+
+    /// Copies a file, a directory or what a glob finds, relative to the root, to `to`.
+    #[must_use]
+    pub fn copy(self, from: impl Into<String>, to: impl Into<String>) -> Self {
+        self.rule(CopyKind::From(FromRule::new(literal(from))), to.into())
+    }
+
+    /// Makes a file with this text.
+    #[must_use]
+    pub fn content(self, to: impl Into<String>, text: impl Into<String>) -> Self {
+        self.rule(CopyKind::Content(literal(text)), to.into())
+    }
+
+    /// Makes a symbolic link at `to`.
+    #[must_use]
+    pub fn symlink(self, to: impl Into<String>, target: impl Into<String>) -> Self {
+        self.rule(CopyKind::Symlink(literal(target)), to.into())
+    }
+
+    /// Makes an empty directory.
+    #[must_use]
+    pub fn directory(self, path: impl Into<String>) -> Self {
+        self.rule(CopyKind::Directory, path.into())
+    }
+
+    /// Sets the mode of the files of the last copy, or of the directory it makes.
+    #[must_use]
+    pub fn mode(mut self, bits: u32) -> Self {
+        match Mode::new(bits) {
+            Ok(mode) => self.last("mode", |rule| rule.mode = Some(mode.into())),
+            Err(error) => self.misuse.push(error),
+        }
+        self
+    }
+
+    /// Sets the mode of the directories of the last copy.
+    #[must_use]
+    pub fn dir_mode(mut self, bits: u32) -> Self {
+        match Mode::new(bits) {
+            Ok(mode) => self.last("dir_mode", |rule| rule.dir_mode = Some(mode.into())),
+            Err(error) => self.misuse.push(error),
+        }
+        self
+    }
+
+    /// Sets the owner of the last copy.
+    #[must_use]
+    pub fn owner(mut self, uid: u32, gid: u32) -> Self {
+        self.last("owner", |rule| rule.owner = Some(Owner { uid, gid }.into()));
+        self
+    }
+
+    /// Adds a pattern to the last copy: only what matches one of them is taken.
+    #[must_use]
+    pub fn include(mut self, pattern: impl Into<String>) -> Self {
+        self.last_from("include", |from| from.include.push(literal(pattern)));
+        self
+    }
+
+    /// Adds a pattern to the last copy: what matches is left out.
+    #[must_use]
+    pub fn exclude(mut self, pattern: impl Into<String>) -> Self {
+        self.last_from("exclude", |from| from.exclude.push(literal(pattern)));
+        self
+    }
+
+    /// Lets the last copy select nothing.
+    #[must_use]
+    pub fn allow_empty(mut self) -> Self {
+        self.last_from("allow_empty", |from| from.allow_empty = true);
+        self
+    }
+
+    /// Lets programs for another machine than the image's through in the last copy.
+    #[must_use]
+    pub fn allow_foreign(mut self) -> Self {
+        self.last_from("allow_foreign", |from| from.allow_foreign = true);
+        self
+    }
+
+    /// Adds lockfiles that vouch for the layer's content.
+    #[must_use]
+    pub fn manifests(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.layer.manifests.extend(paths.into_iter().map(literal));
+        self
+    }
+
+    /// Adds what else belongs to the layer's key.
+    #[must_use]
+    pub fn key(mut self, extras: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.layer.key.extend(strings(extras).into_iter().map(Located::from));
+        self
+    }
+
+    /// Sets how the layer's blob is compressed.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.layer.compression = Some(compression.into());
+        self
+    }
+
+    fn rule(mut self, what: CopyKind, to: String) -> Self {
+        let to = literal(to);
+        self.layer.copies.push(CopyRule { what, to, mode: None, dir_mode: None, owner: None, span: None });
+        self
+    }
+
+    fn last(&mut self, what: &str, change: impl FnOnce(&mut CopyRule)) {
+        match self.layer.copies.last_mut() {
+            Some(rule) => change(rule),
+            None => self.misuse.push(ValueError::new(format!("`{what}` comes before any copy"))),
+        }
+    }
+
+    fn last_from(&mut self, what: &str, change: impl FnOnce(&mut FromRule)) {
+        match self.layer.copies.last_mut().map(|rule| &mut rule.what) {
+            Some(CopyKind::From(from)) => change(from),
+            _ => self.misuse.push(ValueError::new(format!("`{what}` goes only with files of the host"))),
+        }
+    }
+
+    fn into_layer(self, log: &mut Log) -> Layer {
+        log.within(format!("layer `{}`", self.layer.name.value), |log| {
+            for error in self.misuse {
+                log.accept::<()>(Err(error), None);
+            }
+            if self.layer.copies.is_empty() {
+                log.absent(validate::no_copies(&self.layer.name));
+            }
+        });
+        self.layer
+    }
+}
+
+impl Healthcheck {
+    /// Sets the time between two checks.
+    #[must_use]
+    pub fn interval(mut self, time: Duration) -> Self {
+        self.interval = Some(time.into());
+        self
+    }
+
+    /// Sets the time a check may take.
+    #[must_use]
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = Some(time.into());
+        self
+    }
+
+    /// Sets the failures in a row that make it unhealthy.
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = Some(retries.into());
+        self
+    }
+}

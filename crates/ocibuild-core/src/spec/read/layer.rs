@@ -1,0 +1,150 @@
+//! Layers and their copies.
+
+use super::fields::{Context, Fields, Value, mismatch, unknown};
+use crate::spec::{CopyKind, CopyRule, Fault, FromRule, Layer, Located, Template, check, validate};
+
+const LATER: [(&str, &str); 8] = [
+    ("split", "leave it out"),
+    ("trust", "leave it out"),
+    ("preserve", "leave it out: set `mode`, `dir-mode` and `owner` on the copies"),
+    ("pyc", "list `**/*.pyc` in `exclude` of the copy"),
+    ("remove", "leave it out"),
+    ("ignore-file", "list the patterns in `exclude` of the copy"),
+    ("on-base-symlink", "leave it out: links of the base are followed"),
+    ("max-size", "leave it out"),
+];
+
+const LATER_IN_COPY: [(&str, &str); 5] = [
+    ("step", "run the command before the build, and copy what it makes with `from`"),
+    ("preserve", "leave it out: set `mode`, `dir-mode` and `owner`"),
+    ("pyc", "list `**/*.pyc` in `exclude`"),
+    ("ignore-file", "list the patterns in `exclude`"),
+    ("on-base-symlink", "leave it out: links of the base are followed"),
+];
+
+/// Reads a layer.
+pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut Context<'_>) -> Layer {
+    let before = context.log.faults().len();
+    let copies = fields.list("copy", context, copy).map_or_else(Vec::new, |list| list.value);
+    // Where copies were refused, more were meant than are left.
+    let empty = copies.is_empty() && context.log.faults().len() == before;
+    let layer = Layer {
+        manifests: fields.templates("manifests", context),
+        key: fields.strings("key", context),
+        copies,
+        compression: fields.parsed("compression", context, check::compression),
+        name,
+    };
+    if empty && !fields.is_mistyped(&["copy"]) {
+        context.log.absent(validate::no_copies(&layer.name));
+    }
+    fields.finish(context, &LATER);
+    layer
+}
+
+fn copy(key: &str, value: &Value<'_>, context: &mut Context<'_>) -> Option<CopyRule> {
+    let Some(table) = value.get_ref().as_table() else {
+        context.log.report(mismatch(key, "a table", value).hint("write { from = \"…\", to = \"/…\" }"));
+        return None;
+    };
+    let mut fields = Fields::new(table, Some(value.span().into()));
+    let rule = rule(&mut fields, context);
+    fields.finish(context, &LATER_IN_COPY);
+    Some(rule)
+}
+
+/// Reads a copy. What is missing was reported; something stands for it, so that the rest is checked.
+fn rule(fields: &mut Fields<'_>, context: &mut Context<'_>) -> CopyRule {
+    let (nothing, nowhere) = (!KINDS.into_iter().any(|kind| fields.has(kind)), !fields.has("to"));
+    let kind = kind_of(fields, context);
+    let from = fields.template("from", context);
+    let content = fields.template("content", context);
+    let symlink = fields.template("symlink", context);
+    let directory = fields.template("directory", context);
+    let to = destination(fields, kind, context);
+    let selection = selection(fields, kind, context);
+    let what = match kind {
+        Some("content") => CopyKind::Content(content.unwrap_or_else(unknown)),
+        Some("symlink") => CopyKind::Symlink(symlink.unwrap_or_else(unknown)),
+        Some("directory") => CopyKind::Directory,
+        _ => CopyKind::From(FromRule { path: from.unwrap_or_else(unknown), ..selection }),
+    };
+    let rule = CopyRule {
+        what,
+        to: to.or(directory).unwrap_or_else(unknown),
+        mode: fields.parsed("mode", context, str::parse),
+        dir_mode: fields.parsed("dir-mode", context, str::parse),
+        owner: fields.parsed("owner", context, str::parse),
+        span: fields.span,
+    };
+    if nothing {
+        no_kind(fields, context);
+    } else if nowhere && kind.is_some_and(|kind| kind != "directory") {
+        no_destination(fields, context);
+    }
+    rule
+}
+
+/// Reports a copy of nothing. A `step` and mistyped keys are reported by themselves.
+fn no_kind(fields: &Fields<'_>, context: &mut Context<'_>) {
+    if !fields.has("step") && !fields.is_mistyped(&KINDS) {
+        context.log.absent(Fault::new("the copy doesn't say what to copy", fields.span).hint(ONE_KIND));
+    }
+}
+
+fn no_destination(fields: &Fields<'_>, context: &mut Context<'_>) {
+    if !fields.is_mistyped(&["to"]) {
+        let fault = Fault::new("the copy doesn't say where to: `to` is missing", fields.span);
+        context.log.absent(fault.hint("add `to = \"/…\"`"));
+    }
+}
+
+const KINDS: [&str; 4] = ["from", "content", "symlink", "directory"];
+const ONE_KIND: &str = "a copy takes exactly one of `from`, `content`, `symlink` and `directory`";
+
+/// Finds out which of the four a copy is. It must not be two.
+fn kind_of(fields: &Fields<'_>, context: &mut Context<'_>) -> Option<&'static str> {
+    let mut kinds = KINDS.into_iter().filter(|kind| fields.has(kind));
+    let first = kinds.next();
+    match (first, kinds.next()) {
+        (Some(first), Some(second)) => {
+            let message = format!("`{first}` and `{second}` exclude each other");
+            context.log.report(Fault::new(message, fields.key_span(second)).hint(ONE_KIND));
+            None
+        }
+        (first, _) => first,
+    }
+}
+
+/// Reads `to`, which every kind but `directory` has.
+fn destination(
+    fields: &mut Fields<'_>,
+    kind: Option<&str>,
+    context: &mut Context<'_>,
+) -> Option<Located<Template>> {
+    let span = fields.key_span("to");
+    let to = fields.template("to", context)?;
+    if kind != Some("directory") {
+        return Some(to);
+    }
+    let fault = Fault::new("`directory` and `to` exclude each other", span);
+    context.log.report(fault.hint("write the path of the directory as the value of `directory`"));
+    None
+}
+
+/// Reads what only goes with `from`.
+fn selection(fields: &mut Fields<'_>, kind: Option<&str>, context: &mut Context<'_>) -> FromRule {
+    let other = kind.is_some_and(|kind| kind != "from");
+    for key in ["include", "exclude", "allow-empty", "allow-foreign"] {
+        if let Some(span) = fields.key_span(key).filter(|_| other) {
+            context.log.report(Fault::new(format!("`{key}` goes only with `from`"), Some(span)));
+        }
+    }
+    FromRule {
+        path: unknown(),
+        include: fields.templates("include", context),
+        exclude: fields.templates("exclude", context),
+        allow_empty: fields.boolean("allow-empty", context),
+        allow_foreign: fields.boolean("allow-foreign", context),
+    }
+}

@@ -1,0 +1,63 @@
+//! One copy of a layer.
+
+use super::literal;
+use crate::pattern::Pattern;
+use crate::spec::log::Log;
+use crate::spec::{CopyKind, CopyRule, Fault, FromRule, Located, Mode, ValueError, check};
+
+pub(super) fn copy(rule: &CopyRule, log: &mut Log) {
+    literal(&rule.to, check::destination, log);
+    if let Some(owner) = rule.owner.filter(|owner| owner.uid == u32::MAX || owner.gid == u32::MAX) {
+        let message = format!("`{}` is not an owner: the highest number stands for none", owner.value);
+        log.report(Fault::new(message, owner.span));
+    }
+    match &rule.what {
+        CopyKind::From(from) => from_host(from, rule, log),
+        CopyKind::Content(_) => {
+            file_name(rule, "content", log);
+            no_mode(rule.dir_mode, "`dir-mode` goes only with `from`", log);
+        }
+        CopyKind::Symlink(target) => {
+            file_name(rule, "a symlink", log);
+            literal(target, link_target, log);
+            no_mode(rule.mode, "a symlink has no mode", log);
+            no_mode(rule.dir_mode, "a symlink has no mode", log);
+        }
+        CopyKind::Directory => no_mode(rule.dir_mode, "a directory's mode is its `mode`", log),
+    }
+}
+
+fn from_host(from: &FromRule, rule: &CopyRule, log: &mut Log) {
+    literal(&from.path, check::source, log);
+    for pattern in from.include.iter().chain(&from.exclude) {
+        literal(pattern, check::pattern, log);
+    }
+    let (path, to) = (from.path.as_literal(), rule.to.as_literal());
+    let glob = path.and_then(|path| Pattern::parse(path).ok()).is_some_and(|pattern| pattern.is_glob());
+    if let Some(to) = to.filter(|to| glob && to.starts_with('/') && !to.ends_with('/')) {
+        let fault =
+            Fault::new(format!("`{to}` is to take what a glob finds, but isn't a directory"), rule.to.span);
+        log.report(fault.hint(format!("write \"{to}/\"")));
+    }
+}
+
+/// Checks that the destination names a file: there is no other name it could keep.
+fn file_name(rule: &CopyRule, what: &str, log: &mut Log) {
+    if let Some(to) = rule.to.as_literal().filter(|to| to.starts_with('/') && to.ends_with('/')) {
+        let fault = Fault::new(format!("`{to}` is a directory, but {what} needs a name"), rule.to.span);
+        log.report(fault.hint(format!("write \"{to}NAME\"")));
+    }
+}
+
+fn link_target(text: &str) -> Result<(), ValueError> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(ValueError::new("the target of the symlink is empty or holds a NUL character"));
+    }
+    Ok(())
+}
+
+fn no_mode(mode: Option<Located<Mode>>, message: &str, log: &mut Log) {
+    if let Some(mode) = mode {
+        log.report(Fault::new(message, mode.span));
+    }
+}
