@@ -13,10 +13,10 @@ use crate::services::{self, PASSWORD, Service, USER};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -44,6 +44,7 @@ pub(crate) fn isolated(home: &Path, all: bool, arguments: &[String]) -> Option<C
         .arg(home)
         .arg(if all { "all" } else { "some" })
         .args(arguments);
+    command.stdin(Stdio::piped());
     Some(command)
 }
 
@@ -53,9 +54,19 @@ pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
         return Err("this chore is for `cargo xtask test` to call".into());
     };
     let home = Path::new(home);
+    end_with_caller();
     furnish(home)?;
     session(root, home, all == "all", arguments, &Interrupt::listen()?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the session, and so all that lives in it, when the caller's end of our input is closed:
+/// it closes with the caller, even a killed one.
+fn end_with_caller() {
+    thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        process::exit(1);
+    });
 }
 
 /// Makes the mounts that containers need and a small machine may lack, in our namespace alone.
