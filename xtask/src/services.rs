@@ -146,6 +146,11 @@ pub(crate) fn docker(home: &Path, interrupt: &Interrupt) -> Result<Service> {
     })
 }
 
+/// The socket of the containerd that this daemon starts for itself.
+pub(crate) fn containerd(home: &Path) -> PathBuf {
+    home.join("run/containerd/containerd.sock")
+}
+
 fn docker_answers(address: &str) -> bool {
     // A newer client than Debian's may stand ahead in `PATH` and refuse its daemon.
     let debian = Path::new("/usr/bin/docker");

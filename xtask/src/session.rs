@@ -146,10 +146,14 @@ fn start(home: &Path, interrupt: &Interrupt) -> Started {
             .push(("OCIBUILD_TEST_REGISTRY_AUTH_PASSWORD", PASSWORD.to_owned()));
     }
     if is_root() {
-        started.keep(
-            "OCIBUILD_TEST_DOCKER_HOST",
-            services::docker(&home.join("docker"), interrupt),
-        );
+        let docker = home.join("docker");
+        let service = services::docker(&docker, interrupt);
+        if started.keep("OCIBUILD_TEST_DOCKER_HOST", service) {
+            let containerd = services::containerd(&docker).display().to_string();
+            started
+                .variables
+                .push(("OCIBUILD_TEST_CONTAINERD", containerd));
+        }
     }
     started
 }

@@ -23,6 +23,7 @@
 )]
 
 pub mod command;
+pub mod containerd;
 pub mod disorder;
 pub mod docker;
 pub mod mounts;
@@ -34,6 +35,7 @@ pub mod skip;
 pub mod tree;
 
 pub use command::{Output, run, run_any};
+pub use containerd::Containerd;
 pub use disorder::Disorderfs;
 pub use docker::{Docker, docker};
 pub use oci_tools::{Bundle, Skopeo, Umoci};

@@ -1,8 +1,8 @@
 //! Each helper against the part it wraps.
 
 use ocibuild_testkit::{
-    Bundle, Disorderfs, Podman, Skopeo, TempTree, Umoci, auth_registry, docker, entries,
-    hello_program, registry, require, run, tool,
+    Bundle, Containerd, Disorderfs, Podman, Skopeo, TempTree, Umoci, auth_registry, docker,
+    entries, hello_program, registry, require, run, tool,
 };
 use std::path::Path;
 use std::process::Command;
@@ -64,6 +64,18 @@ fn docker_loads_and_runs() {
         "/hello"
     );
     docker.remove("testkit-docker:1");
+}
+
+#[test]
+fn containerd_imports_and_runs() {
+    let umoci = require!(Umoci::new());
+    let skopeo = require!(Skopeo::new());
+    let containerd = require!(Containerd::new());
+    let image = umoci_image(&umoci);
+    let archive = archive(&skopeo, &image, "testkit-containerd:1");
+    let names = containerd.import(&archive);
+    assert_eq!(names, ["docker.io/library/testkit-containerd:1"]);
+    assert_eq!(containerd.run(&names[0], &[]).text(), "hello");
 }
 
 #[test]
