@@ -1,0 +1,118 @@
+//! `cargo xtask ci`: all that has to hold before a change is taken.
+
+use crate::counts::Counts;
+use crate::interrupt::Interrupt;
+use crate::programs::{cargo, run, succeeds};
+use crate::{Result, test};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// The version of cargo-deny to install: another may judge otherwise.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Runs every part, though one before it failed; the last line printed holds the tests' counts.
+pub(crate) fn main(root: &Path) -> Result<ExitCode> {
+    let interrupt = Interrupt::listen()?;
+    let mut report = Report::new(&interrupt);
+    report.part("format", || {
+        run(cargo(root).args(["fmt", "--all", "--check"]))
+    });
+    report.part("clippy", || {
+        let arguments = ["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"];
+        run(cargo(root).args(arguments))
+    });
+    let mut counts = Counts::default();
+    counts.blame(); // until they ran
+    report.part("tests", || {
+        counts = test::tests(root, &[], &interrupt)?;
+        if counts.failed == 0 {
+            Ok(())
+        } else {
+            Err("tests failed".into())
+        }
+    });
+    report.part("docs", || {
+        let arguments = ["doc", "--no-deps", "--workspace"];
+        run(cargo(root)
+            .args(arguments)
+            .env("RUSTDOCFLAGS", "-Dwarnings"))
+    });
+    report.part("licences and bans", || dependencies(root));
+    interrupt.check()?;
+    print!("{}", report.text);
+    println!("{counts}");
+    Ok(if report.is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// How each part went, and how long it took.
+struct Report<'a> {
+    interrupt: &'a Interrupt,
+    text: String,
+    is_good: bool,
+}
+
+impl<'a> Report<'a> {
+    fn new(interrupt: &'a Interrupt) -> Self {
+        Self {
+            interrupt,
+            text: String::new(),
+            is_good: true,
+        }
+    }
+
+    fn part(&mut self, name: &str, work: impl FnOnce() -> Result<()>) {
+        if self.interrupt.asked() {
+            return;
+        }
+        println!("=== {name}");
+        let started = Instant::now();
+        let outcome = work();
+        let seconds = started.elapsed().as_secs_f64();
+        let word = match &outcome {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => format!("FAILED: {error}"),
+        };
+        println!("=== {name}: {word} ({seconds:.1} s)");
+        self.text += &format!("{seconds:7.1} s  {name}: {word}\n");
+        self.is_good &= outcome.is_ok();
+    }
+}
+
+/// Judges the dependency graph by `deny.toml`.
+///
+/// Not its advisories: their database changes without a change of ours.
+fn dependencies(root: &Path) -> Result<()> {
+    let cargo_deny = cargo_deny(root)?;
+    let checks = ["check", "bans", "licenses", "sources"];
+    run(Command::new(cargo_deny).current_dir(root).args(checks))
+}
+
+/// Gives cargo-deny, built once into `target`: unoptimised, as it has little to do.
+fn cargo_deny(root: &Path) -> Result<PathBuf> {
+    let tools = root.join("target/ci-tools");
+    let program = tools.join("bin/cargo-deny");
+    let version = Command::new(&program).arg("--version").output();
+    let is_there = version.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout)
+            .trim()
+            .ends_with(CARGO_DENY)
+    });
+    if !is_there {
+        let mut install = cargo(root);
+        install.env("CARGO_PROFILE_DEV_DEBUG", "0");
+        install.args(["install", "cargo-deny", "--version", CARGO_DENY]);
+        run(install
+            .args(["--locked", "--debug", "--force", "--root"])
+            .arg(&tools))?;
+    }
+    if succeeds(Command::new(&program).arg("--version")) {
+        Ok(program)
+    } else {
+        Err(format!("`{}` doesn't run", program.display()).into())
+    }
+}

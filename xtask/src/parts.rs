@@ -1,0 +1,114 @@
+//! What the tests need from Debian, and its installation.
+
+use crate::Result;
+use crate::programs::{find, is_root, list, run};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// A program, and the packages that bring it where it isn't in `PATH`.
+///
+/// Another Node or Python than Debian's is as good, hence no question for packages.
+const PARTS: &[(&str, &[&str])] = &[
+    ("ar", &["binutils"]),
+    ("bsdtar", &["libarchive-tools"]),
+    ("containerd", &["containerd"]),
+    ("crun", &["crun"]),
+    ("disorderfs", &["disorderfs"]),
+    ("docker-registry", &["docker-registry"]),
+    ("dockerd", &["docker.io"]),
+    ("faketime", &["faketime"]),
+    ("jq", &["jq"]),
+    ("mmdebstrap", &["mmdebstrap"]),
+    ("node", &["nodejs"]),
+    ("npm", &["npm"]),
+    ("pigz", &["pigz"]),
+    ("pip3", &["python3-pip", "python3-venv"]),
+    ("podman", &["podman"]),
+    ("python3", &["python3"]),
+    ("runc", &["runc"]),
+    ("skopeo", &["skopeo"]),
+    ("strace", &["strace"]),
+    ("time", &["time"]),
+    ("umoci", &["umoci"]),
+    ("zstd", &["zstd"]),
+];
+
+/// Installs what is missing, where that is possible; answers whether everything is there then.
+pub(crate) fn install() -> Result<bool> {
+    let packages = missing_packages();
+    if packages.is_empty() {
+        return Ok(true);
+    }
+    if !is_root() || find("apt-get").is_none() {
+        eprintln!(
+            "Missing, and only root on Debian can have it installed: {}",
+            list(packages)
+        );
+        return Ok(false);
+    }
+    eprintln!("Installing {}", list(&packages));
+    let _services = KeptFromStarting::new()?;
+    run(apt_get().arg("update"))?;
+    run(apt_get()
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(packages))?;
+    let packages = missing_packages();
+    if packages.is_empty() {
+        return Ok(true);
+    }
+    Err(format!("still missing after their installation: {}", list(packages)).into())
+}
+
+fn missing_packages() -> Vec<&'static str> {
+    let missing = PARTS.iter().filter(|(program, _)| find(program).is_none());
+    missing
+        .flat_map(|(_, packages)| packages.iter().copied())
+        .collect()
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["--quiet", "--quiet"])
+        .args([
+            "--option=DPkg::Lock::Timeout=300",
+            "--option=Acquire::Retries=3",
+            "--option=Dpkg::Use-Pty=0",
+        ]);
+    command
+}
+
+/// While it lives, packages don't start their services: the tests start their own.
+struct KeptFromStarting {
+    is_ours: bool,
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl KeptFromStarting {
+    /// An administrator's policy stays as it is.
+    fn new() -> Result<Self> {
+        if Path::new(POLICY).exists() {
+            return Ok(Self { is_ours: false });
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(POLICY)?;
+        file.write_all(b"#!/bin/sh\nexit 101\n")?;
+        Ok(Self { is_ours: true })
+    }
+}
+
+impl Drop for KeptFromStarting {
+    fn drop(&mut self) {
+        if self.is_ours {
+            let _ = fs::remove_file(POLICY);
+        }
+    }
+}
