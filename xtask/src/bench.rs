@@ -10,14 +10,7 @@ pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let trees = root.join("target/bench-trees");
     let example = |name: &str| {
         let mut command = cargo(root);
-        command.args([
-            "run",
-            "--release",
-            "--package",
-            "ocibuild-benches",
-            "--example",
-            name,
-        ]);
+        command.args(["run", "--release", "--package", "ocibuild-benches", "--example", name]);
         command.arg("--").arg(&trees);
         command
     };

@@ -15,9 +15,7 @@ const CARGO_DENY: &str = "0.20.2";
 pub(crate) fn main(root: &Path) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let mut report = Report::new(&interrupt);
-    report.part("format", || {
-        run(cargo(root).args(["fmt", "--all", "--check"]))
-    });
+    report.part("format", || run(cargo(root).args(["fmt", "--all", "--check"])));
     report.part("clippy", || {
         let arguments = ["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"];
         run(cargo(root).args(arguments))
@@ -26,27 +24,17 @@ pub(crate) fn main(root: &Path) -> Result<ExitCode> {
     counts.blame(); // until they ran
     report.part("tests", || {
         counts = test::tests(root, &[], &interrupt)?;
-        if counts.failed == 0 {
-            Ok(())
-        } else {
-            Err("tests failed".into())
-        }
+        if counts.failed == 0 { Ok(()) } else { Err("tests failed".into()) }
     });
     report.part("docs", || {
         let arguments = ["doc", "--no-deps", "--workspace"];
-        run(cargo(root)
-            .args(arguments)
-            .env("RUSTDOCFLAGS", "-Dwarnings"))
+        run(cargo(root).args(arguments).env("RUSTDOCFLAGS", "-Dwarnings"))
     });
     report.part("licences and bans", || dependencies(root));
     interrupt.check()?;
     print!("{}", report.text);
     println!("{counts}");
-    Ok(if report.is_good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// How each part went, and how long it took.
@@ -58,11 +46,7 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(interrupt: &'a Interrupt) -> Self {
-        Self {
-            interrupt,
-            text: String::new(),
-            is_good: true,
-        }
+        Self { interrupt, text: String::new(), is_good: true }
     }
 
     fn part(&mut self, name: &str, work: impl FnOnce() -> Result<()>) {
@@ -97,18 +81,13 @@ fn cargo_deny(root: &Path) -> Result<PathBuf> {
     let tools = root.join("target/ci-tools");
     let program = tools.join("bin/cargo-deny");
     let version = Command::new(&program).arg("--version").output();
-    let is_there = version.is_ok_and(|output| {
-        String::from_utf8_lossy(&output.stdout)
-            .trim()
-            .ends_with(CARGO_DENY)
-    });
+    let is_there =
+        version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim().ends_with(CARGO_DENY));
     if !is_there {
         let mut install = cargo(root);
         install.env("CARGO_PROFILE_DEV_DEBUG", "0");
         install.args(["install", "cargo-deny", "--version", CARGO_DENY]);
-        run(install
-            .args(["--locked", "--debug", "--force", "--root"])
-            .arg(&tools))?;
+        run(install.args(["--locked", "--debug", "--force", "--root"]).arg(&tools))?;
     }
     if succeeds(Command::new(&program).arg("--version")) {
         Ok(program)

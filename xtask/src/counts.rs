@@ -18,19 +18,12 @@ impl Counts {
     ///
     /// An ignored test is a skipped one.
     pub(crate) fn of_line(line: &str) -> Option<Self> {
-        let (_, numbers) = line
-            .trim()
-            .strip_prefix("test result: ")?
-            .split_once(". ")?;
+        let (_, numbers) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
         let number = |what: &str| {
             let mut parts = numbers.split("; ");
             parts.find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
         };
-        Some(Self {
-            passed: number("passed")?,
-            failed: number("failed")?,
-            skipped: number("ignored")?,
-        })
+        Some(Self { passed: number("passed")?, failed: number("failed")?, skipped: number("ignored")? })
     }
 
     /// Moves tests that said they were skipped out of the passed ones, as the runner counts them.
@@ -55,15 +48,8 @@ impl AddAssign for Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            passed,
-            failed,
-            skipped,
-        } = self;
-        write!(
-            formatter,
-            "{passed} passed, {failed} failed, {skipped} skipped"
-        )
+        let Self { passed, failed, skipped } = self;
+        write!(formatter, "{passed} passed, {failed} failed, {skipped} skipped")
     }
 }
 
@@ -72,16 +58,9 @@ impl FromStr for Counts {
 
     /// Reads what [`Display`](fmt::Display) wrote.
     fn from_str(text: &str) -> Result<Self> {
-        let numbers: Vec<u64> = text
-            .split_whitespace()
-            .filter_map(|word| word.parse().ok())
-            .collect();
+        let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         match numbers[..] {
-            [passed, failed, skipped] => Ok(Self {
-                passed,
-                failed,
-                skipped,
-            }),
+            [passed, failed, skipped] => Ok(Self { passed, failed, skipped }),
             _ => Err(format!("`{text}` aren't counts").into()),
         }
     }
@@ -95,11 +74,7 @@ mod tests {
     fn result_lines_are_read() {
         let line = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; \
             3 filtered out; finished in 0.36s";
-        let counts = Counts {
-            passed: 5,
-            failed: 2,
-            skipped: 1,
-        };
+        let counts = Counts { passed: 5, failed: 2, skipped: 1 };
         assert_eq!(Counts::of_line(line), Some(counts));
         assert_eq!(Counts::of_line("test a::test result: ... ok"), None);
         assert_eq!(counts.to_string().parse::<Counts>().unwrap(), counts);
@@ -107,19 +82,8 @@ mod tests {
 
     #[test]
     fn skips_were_counted_as_passed() {
-        let mut counts = Counts {
-            passed: 5,
-            failed: 0,
-            skipped: 1,
-        };
+        let mut counts = Counts { passed: 5, failed: 0, skipped: 1 };
         counts.skip(2);
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 3,
-                failed: 0,
-                skipped: 3
-            }
-        );
+        assert_eq!(counts, Counts { passed: 3, failed: 0, skipped: 3 });
     }
 }

@@ -21,11 +21,7 @@ impl Interrupt {
 
     /// An error once one of those signals has come.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.asked() {
-            Err("interrupted".into())
-        } else {
-            Ok(())
-        }
+        if self.asked() { Err("interrupted".into()) } else { Ok(()) }
     }
 
     /// Answers whether one of those signals has come.

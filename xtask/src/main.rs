@@ -72,8 +72,5 @@ fn fixtures(_root: &Path, arguments: &[String]) -> Result<ExitCode> {
 /// The workspace's directory: where this package was built from.
 fn root() -> Result<PathBuf> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(package
-        .parent()
-        .ok_or("xtask lies in a workspace")?
-        .to_owned())
+    Ok(package.parent().ok_or("xtask lies in a workspace")?.to_owned())
 }

@@ -43,18 +43,13 @@ pub(crate) fn install() -> Result<bool> {
         return Ok(true);
     }
     if !is_root() || find("apt-get").is_none() {
-        eprintln!(
-            "Missing, and only root on Debian can have it installed: {}",
-            list(packages)
-        );
+        eprintln!("Missing, and only root on Debian can have it installed: {}", list(packages));
         return Ok(false);
     }
     eprintln!("Installing {}", list(&packages));
     let _services = KeptFromStarting::new()?;
     run(apt_get().arg("update"))?;
-    run(apt_get()
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(packages))?;
+    run(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(packages))?;
     let packages = missing_packages();
     if packages.is_empty() {
         return Ok(true);
@@ -64,21 +59,16 @@ pub(crate) fn install() -> Result<bool> {
 
 fn missing_packages() -> Vec<&'static str> {
     let missing = PARTS.iter().filter(|(program, _)| find(program).is_none());
-    missing
-        .flat_map(|(_, packages)| packages.iter().copied())
-        .collect()
+    missing.flat_map(|(_, packages)| packages.iter().copied()).collect()
 }
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["--quiet", "--quiet"])
-        .args([
-            "--option=DPkg::Lock::Timeout=300",
-            "--option=Acquire::Retries=3",
-            "--option=Dpkg::Use-Pty=0",
-        ]);
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["--quiet", "--quiet"]).args([
+        "--option=DPkg::Lock::Timeout=300",
+        "--option=Acquire::Retries=3",
+        "--option=Dpkg::Use-Pty=0",
+    ]);
     command
 }
 
@@ -95,11 +85,7 @@ impl KeptFromStarting {
         if Path::new(POLICY).exists() {
             return Ok(Self { is_ours: false });
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o755)
-            .open(POLICY)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY)?;
         file.write_all(b"#!/bin/sh\nexit 101\n")?;
         Ok(Self { is_ours: true })
     }

@@ -25,39 +25,26 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// Runs a command to its end, showing what it says; an error unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let program = Path::new(command.get_program()).display().to_string();
-    let status = command
-        .status()
-        .map_err(|error| format!("can't start `{program}`: {error}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{program}` failed: {status}").into())
-    }
+    let status = command.status().map_err(|error| format!("can't start `{program}`: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{program}` failed: {status}").into()) }
 }
 
 /// Answers whether a command can be started and succeeds; what it says isn't shown.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
-    command
-        .stdin(Stdio::null())
-        .output()
-        .is_ok_and(|output| output.status.success())
+    command.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
 }
 
 /// Sends a signal to the process group that `leader` leads.
 pub(crate) fn signal_group(signal: &str, leader: u32) {
     // The shell's own `kill`: the program of that name isn't part of a minimal Debian.
     let script = format!("kill -s {signal} -- -{leader}");
-    let _ = Command::new("sh")
-        .args(["-c", &script])
-        .stderr(Stdio::null())
-        .status();
+    let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
 }
 
 /// Answers whether this process runs as root.
@@ -68,9 +55,6 @@ pub(crate) fn is_root() -> bool {
 
 /// Joins words for a message.
 pub(crate) fn list<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> String {
-    let words: Vec<_> = words
-        .into_iter()
-        .map(|word| word.as_ref().to_string_lossy().into_owned())
-        .collect();
+    let words: Vec<_> = words.into_iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect();
     words.join(" ")
 }

@@ -45,12 +45,7 @@ impl Service {
             .stderr(file)
             .spawn()
             .map_err(|error| format!("can't start {name}: {error}"))?;
-        Ok(Self {
-            name,
-            child,
-            log,
-            address: String::new(),
-        })
+        Ok(Self { name, child, log, address: String::new() })
     }
 
     fn log(&self) -> String {
@@ -58,11 +53,7 @@ impl Service {
     }
 
     /// Waits until `address` finds the service's address; an error with its log if it never does.
-    fn wait_for(
-        mut self,
-        interrupt: &Interrupt,
-        address: impl Fn(&Self) -> Option<String>,
-    ) -> Result<Self> {
+    fn wait_for(mut self, interrupt: &Interrupt, address: impl Fn(&Self) -> Option<String>) -> Result<Self> {
         let started = Instant::now();
         while started.elapsed() < START && !interrupt.asked() {
             if let Some(address) = address(&self) {
@@ -101,9 +92,7 @@ pub(crate) fn registry(home: &Path, password: bool, interrupt: &Interrupt) -> Re
     Service::start("docker-registry", home, &mut command)?.wait_for(interrupt, |service| {
         let log = service.log();
         let (_, after) = log.split_once("listening on ")?;
-        let address = after
-            .split(|c: char| c == '"' || c.is_whitespace())
-            .next()?;
+        let address = after.split(|c: char| c == '"' || c.is_whitespace()).next()?;
         TcpStream::connect(address).ok().map(|_| address.to_owned())
     })
 }
@@ -141,9 +130,8 @@ pub(crate) fn docker(home: &Path, interrupt: &Interrupt) -> Result<Service> {
         command.arg(option).arg(home.join(name));
     }
     command.args(["--host", &address, "--iptables=false", "--bridge=none"]);
-    Service::start("dockerd", home, &mut command)?.wait_for(interrupt, |_| {
-        docker_answers(&address).then(|| address.clone())
-    })
+    Service::start("dockerd", home, &mut command)?
+        .wait_for(interrupt, |_| docker_answers(&address).then(|| address.clone()))
 }
 
 /// The socket of the containerd that this daemon starts for itself.
@@ -154,14 +142,6 @@ pub(crate) fn containerd(home: &Path) -> PathBuf {
 fn docker_answers(address: &str) -> bool {
     // A newer client than Debian's may stand ahead in `PATH` and refuse its daemon.
     let debian = Path::new("/usr/bin/docker");
-    let client = if debian.exists() {
-        debian
-    } else {
-        Path::new("docker")
-    };
-    succeeds(
-        Command::new(client)
-            .arg("version")
-            .env("DOCKER_HOST", address),
-    )
+    let client = if debian.exists() { debian } else { Path::new("docker") };
+    succeeds(Command::new(client).arg("version").env("DOCKER_HOST", address))
 }

@@ -40,10 +40,7 @@ pub(crate) fn isolated(home: &Path, all: bool, arguments: &[String]) -> Option<C
     }
     let mut command = unshare();
     command.arg(env::current_exe().ok()?).arg(CHORE);
-    command
-        .arg(home)
-        .arg(if all { "all" } else { "some" })
-        .args(arguments);
+    command.arg(home).arg(if all { "all" } else { "some" }).args(arguments);
     command.stdin(Stdio::piped());
     Some(command)
 }
@@ -74,24 +71,17 @@ fn furnish(home: &Path) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let is_cgroup = |line: &str| {
         let mut fields = line.split(' ');
-        fields
-            .nth(1)
-            .is_some_and(|point| point.starts_with("/sys/fs/cgroup"))
+        fields.nth(1).is_some_and(|point| point.starts_with("/sys/fs/cgroup"))
             && fields.next().is_some_and(|kind| kind.starts_with("cgroup"))
     };
     if !mounts.lines().any(is_cgroup) {
         // No container runtime works without; a machine without systemd may have mounted none.
         run(Command::new("mount").args(["-t", "cgroup2", "none", "/sys/fs/cgroup"]))?;
     }
-    let kind = Command::new("stat")
-        .args(["-f", "-c", "%T"])
-        .arg(home)
-        .output()?;
+    let kind = Command::new("stat").args(["-f", "-c", "%T"]).arg(home).output()?;
     if kind.stdout.trim_ascii() == b"overlayfs" {
         // An overlay can't have its upper layer on another; inside a container /tmp is on one.
-        run(Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "mode=0755", "none"])
-            .arg(home))?;
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=0755", "none"]).arg(home))?;
     }
     Ok(())
 }
@@ -128,31 +118,19 @@ struct Started {
 
 /// A service that can't be started is told of, and missed by the tests that need it.
 fn start(home: &Path, interrupt: &Interrupt) -> Started {
-    let mut started = Started {
-        services: Vec::new(),
-        variables: Vec::new(),
-    };
-    started.keep(
-        "OCIBUILD_TEST_REGISTRY",
-        services::registry(&home.join("registry"), false, interrupt),
-    );
+    let mut started = Started { services: Vec::new(), variables: Vec::new() };
+    started.keep("OCIBUILD_TEST_REGISTRY", services::registry(&home.join("registry"), false, interrupt));
     let auth = services::registry(&home.join("registry-auth"), true, interrupt);
     if started.keep("OCIBUILD_TEST_REGISTRY_AUTH", auth) {
-        started
-            .variables
-            .push(("OCIBUILD_TEST_REGISTRY_AUTH_USER", USER.to_owned()));
-        started
-            .variables
-            .push(("OCIBUILD_TEST_REGISTRY_AUTH_PASSWORD", PASSWORD.to_owned()));
+        started.variables.push(("OCIBUILD_TEST_REGISTRY_AUTH_USER", USER.to_owned()));
+        started.variables.push(("OCIBUILD_TEST_REGISTRY_AUTH_PASSWORD", PASSWORD.to_owned()));
     }
     if is_root() {
         let docker = home.join("docker");
         let service = services::docker(&docker, interrupt);
         if started.keep("OCIBUILD_TEST_DOCKER_HOST", service) {
             let containerd = services::containerd(&docker).display().to_string();
-            started
-                .variables
-                .push(("OCIBUILD_TEST_CONTAINERD", containerd));
+            started.variables.push(("OCIBUILD_TEST_CONTAINERD", containerd));
         }
     }
     started
@@ -179,10 +157,7 @@ fn test_command(root: &Path, home: &Path, arguments: &[String]) -> Result<Comman
     let mut command = programs::cargo(root);
     command.args(["test", "--no-fail-fast"]);
     let own = arguments.iter().take_while(|argument| *argument != "--");
-    if !own
-        .into_iter()
-        .any(|argument| argument.starts_with("-p") || argument == "--package")
-    {
+    if !own.into_iter().any(|argument| argument.starts_with("-p") || argument == "--package") {
         command.arg("--workspace");
     }
     command.args(arguments);
@@ -195,11 +170,7 @@ fn test_command(root: &Path, home: &Path, arguments: &[String]) -> Result<Comman
 /// Runs the tests, passing on and reading all they print.
 fn count(command: &mut Command, interrupt: &Interrupt) -> Result<Counts> {
     // A group of its own, so that an interrupt reaches the tests through us, and all of them.
-    let mut child = command
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut counts = Counts::default();
     let status = watched(&mut child, interrupt, |line| {
         println!("{line}");
@@ -214,11 +185,7 @@ fn count(command: &mut Command, interrupt: &Interrupt) -> Result<Counts> {
 }
 
 /// Hands each line the child prints to `see`; kills it and all it started on an interrupt.
-fn watched(
-    child: &mut Child,
-    interrupt: &Interrupt,
-    mut see: impl FnMut(&str),
-) -> Result<ExitStatus> {
+fn watched(child: &mut Child, interrupt: &Interrupt, mut see: impl FnMut(&str)) -> Result<ExitStatus> {
     let leader = child.id();
     let output = child.stdout.take().ok_or("the tests' output is piped")?;
     let has_ended = AtomicBool::new(false);
@@ -232,10 +199,7 @@ fn watched(
                 thread::sleep(Duration::from_millis(50));
             }
         });
-        for line in BufReader::new(output)
-            .split(b'\n')
-            .map_while(|line| line.ok())
-        {
+        for line in BufReader::new(output).split(b'\n').map_while(|line| line.ok()) {
             see(&String::from_utf8_lossy(&line));
         }
         let status = child.wait();

@@ -17,11 +17,7 @@ use std::time::Duration;
 pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let counts = tests(root, arguments, &Interrupt::listen()?)?;
     println!("{counts}");
-    Ok(if counts.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs the tests and gives the counts.
@@ -79,10 +75,7 @@ impl Home {
     }
 
     fn counts(&self) -> Option<Counts> {
-        fs::read_to_string(self.0.join(session::COUNTS))
-            .ok()?
-            .parse()
-            .ok()
+        fs::read_to_string(self.0.join(session::COUNTS)).ok()?.parse().ok()
     }
 }
 

@@ -272,14 +272,19 @@ fn make(
         None => {
             let Context { tree, skip, store, budget, observer, cancel, .. } = context;
             let workshop = Workshop { tree, skip, store, budget, observer, cancel };
-            let record =
-                layer::build(layer, listing, materials, workshop).map_err(|fault| layer_fault(layer, fault))?;
+            let record = layer::build(layer, listing, materials, workshop)
+                .map_err(|fault| layer_fault(layer, fault))?;
             keep(&record, &keys, context);
             record
         }
     };
-    let finished =
-        FinishedLayer { name: layer.name.clone(), label: layer.label.clone(), record, outcome, elapsed: start.elapsed() };
+    let finished = FinishedLayer {
+        name: layer.name.clone(),
+        label: layer.label.clone(),
+        record,
+        outcome,
+        elapsed: start.elapsed(),
+    };
     for built in &finished.record.layers {
         context.observer.event(&Event::LayerFinished {
             layer: finished.label.clone(),
@@ -318,7 +323,8 @@ fn check_directories(
             Foundation::Builtin(index) => Some(index),
             _ => None,
         };
-        let own: Vec<usize> = variant.layers.iter().copied().filter(|index| Some(*index) != foundation).collect();
+        let own: Vec<usize> =
+            variant.layers.iter().copied().filter(|index| Some(*index) != foundation).collect();
         for (at, one) in own.iter().enumerate() {
             for other in &own[at + 1..] {
                 if layer::may_disagree(&plan.layers[*one], &plan.layers[*other]) {

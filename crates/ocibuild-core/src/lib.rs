@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod base;
 pub mod blob;
+pub mod build;
 pub mod cache;
 pub mod compress;
 pub mod copy;

@@ -71,23 +71,16 @@ pub fn run(command: &mut Command) -> Output {
 pub fn run_any(command: &mut Command) -> Output {
     let line = command_line(command);
     match command.stdin(Stdio::null()).output() {
-        Ok(output) => Output {
-            command: line,
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: output.stderr,
-        },
+        Ok(output) => {
+            Output { command: line, code: output.status.code(), stdout: output.stdout, stderr: output.stderr }
+        }
         Err(error) => panic!("can't start `{line}`: {error}"),
     }
 }
 
 fn command_line(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy()];
-    words.extend(
-        command
-            .get_args()
-            .map(|argument| argument.to_string_lossy()),
-    );
+    words.extend(command.get_args().map(|argument| argument.to_string_lossy()));
     words.join(" ")
 }
 
@@ -100,12 +93,7 @@ mod tests {
         let fail = || run(Command::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]));
         let panic = std::panic::catch_unwind(fail).unwrap_err();
         let message = panic.downcast_ref::<String>().unwrap();
-        for part in [
-            "sh -c echo out",
-            "exit code: 3",
-            "stdout\nout",
-            "stderr\nerr",
-        ] {
+        for part in ["sh -c echo out", "exit code: 3", "stdout\nout", "stderr\nerr"] {
             assert!(message.contains(part), "`{part}` is missing from {message}");
         }
     }

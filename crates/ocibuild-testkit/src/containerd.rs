@@ -19,11 +19,7 @@ pub struct Containerd {
 static NUMBERS: AtomicU32 = AtomicU32::new(0);
 
 fn unique_name() -> String {
-    format!(
-        "test-{}-{}",
-        process::id(),
-        NUMBERS.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("test-{}-{}", process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Containerd {
@@ -56,9 +52,7 @@ impl Containerd {
     #[track_caller]
     pub fn run(&self, image: &str, arguments: &[&str]) -> Output {
         let mut command = self.command();
-        command
-            .args(["run", "--rm", image, &unique_name()])
-            .args(arguments);
+        command.args(["run", "--rm", image, &unique_name()]).args(arguments);
         run(&mut command)
     }
 }

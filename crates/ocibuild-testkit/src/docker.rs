@@ -21,11 +21,7 @@ pub fn docker() -> Result<Docker, Missing> {
     let host = variable("OCIBUILD_TEST_DOCKER_HOST", "a docker daemon")?;
     // Another version may stand ahead in `PATH`; the distribution's fits the daemon.
     let debian = PathBuf::from("/usr/bin/docker");
-    let program = if is_executable(&debian) {
-        debian
-    } else {
-        tool("docker")?
-    };
+    let program = if is_executable(&debian) { debian } else { tool("docker")? };
     Ok(Docker { host, program })
 }
 
@@ -69,11 +65,7 @@ impl Docker {
     #[track_caller]
     pub fn run_with(&self, options: &[&str], image: &str, arguments: &[&str]) -> Output {
         let mut command = self.command();
-        command
-            .args(["run", "--rm", "--network=none"])
-            .args(options)
-            .arg(image)
-            .args(arguments);
+        command.args(["run", "--rm", "--network=none"]).args(options).arg(image).args(arguments);
         run(&mut command)
     }
 
@@ -96,8 +88,7 @@ pub(crate) fn loaded_name(output: &Output) -> String {
     let text = output.text();
     let name = text.lines().rev().find_map(|line| {
         let (what, name) = line.split_once(": ")?;
-        what.starts_with("Loaded image")
-            .then(|| name.trim().to_owned())
+        what.starts_with("Loaded image").then(|| name.trim().to_owned())
     });
     name.unwrap_or_else(|| panic!("no image was loaded: {output}"))
 }

@@ -17,10 +17,7 @@
 //! Helpers panic when a part refuses its work, with the command, its exit code and what it said:
 //! this crate is for tests only, and knows nothing of the product it helps to test.
 
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "every helper panics where a test should fail"
-)]
+#![expect(clippy::missing_panics_doc, reason = "every helper panics where a test should fail")]
 
 pub mod command;
 pub mod containerd;

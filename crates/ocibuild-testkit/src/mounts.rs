@@ -10,14 +10,8 @@ use std::process::Command;
 /// Lazily, as a container that has just ended may keep its root file system busy for a moment.
 pub fn unmount_below(directory: &Path) {
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let directory = directory
-        .canonicalize()
-        .unwrap_or_else(|_| directory.to_owned());
-    for mount in mount_points(&table)
-        .iter()
-        .rev()
-        .filter(|mount| mount.starts_with(&directory))
-    {
+    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    for mount in mount_points(&table).iter().rev().filter(|mount| mount.starts_with(&directory)) {
         let _ = Command::new("umount").arg("--lazy").arg(mount).output();
     }
 }
@@ -36,9 +30,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
-        let digits = tail
-            .get(..3)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
         let octal = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match octal.filter(|_| first == b'\\') {
             Some(byte) => {
@@ -62,9 +54,6 @@ mod tests {
     fn mount_points_are_unescaped() {
         let table = b"36 35 98:0 / / rw - ext4 /dev/a rw\n\
             37 36 0:5 / /tmp/a\\040b rw - tmpfs tmpfs rw\n";
-        assert_eq!(
-            mount_points(table),
-            [PathBuf::from("/"), PathBuf::from("/tmp/a b")]
-        );
+        assert_eq!(mount_points(table), [PathBuf::from("/"), PathBuf::from("/tmp/a b")]);
     }
 }

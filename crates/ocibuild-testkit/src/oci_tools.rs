@@ -19,9 +19,7 @@ pub struct Skopeo {
 impl Skopeo {
     /// Finds it.
     pub fn new() -> Result<Self, Missing> {
-        Ok(Self {
-            program: tool("skopeo")?,
-        })
+        Ok(Self { program: tool("skopeo")? })
     }
 
     /// Prepares a call of skopeo that trusts any image.
@@ -41,31 +39,20 @@ impl Skopeo {
     #[track_caller]
     pub fn copy_with(&self, options: &[&str], from: &str, to: &str) {
         let mut command = self.command();
-        command.args([
-            "copy",
-            "--quiet",
-            "--src-tls-verify=false",
-            "--dest-tls-verify=false",
-        ]);
+        command.args(["copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"]);
         run(command.args(options).args([from, to]));
     }
 
     /// Gives the bytes of an image's manifest or index as they are.
     #[track_caller]
     pub fn raw_manifest(&self, image: &str) -> Vec<u8> {
-        run(self
-            .command()
-            .args(["inspect", "--tls-verify=false", "--raw", image]))
-        .stdout
+        run(self.command().args(["inspect", "--tls-verify=false", "--raw", image])).stdout
     }
 
     /// Gives an image's config.
     #[track_caller]
     pub fn config(&self, image: &str) -> Value {
-        run(self
-            .command()
-            .args(["inspect", "--tls-verify=false", "--config", image]))
-        .json()
+        run(self.command().args(["inspect", "--tls-verify=false", "--config", image])).json()
     }
 }
 
@@ -79,9 +66,7 @@ impl Umoci {
     /// Finds it; as root, so that owners come out as they are in the image.
     pub fn new() -> Result<Self, Missing> {
         root()?;
-        Ok(Self {
-            program: tool("umoci")?,
-        })
+        Ok(Self { program: tool("umoci")? })
     }
 
     /// Prepares a call of umoci.
@@ -95,10 +80,7 @@ impl Umoci {
         let home = TempDir::with_prefix("bundle-").expect("a temporary directory can be made");
         let image = format!("{}:{tag}", layout.display());
         let bundle = Bundle { home };
-        run(self
-            .command()
-            .args(["unpack", "--image", &image])
-            .arg(bundle.path()));
+        run(self.command().args(["unpack", "--image", &image]).arg(bundle.path()));
         bundle
     }
 }

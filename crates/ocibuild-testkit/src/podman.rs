@@ -40,11 +40,7 @@ impl Podman {
         command
             .env("CONTAINERS_CONF", home.join("containers.conf"))
             .env("REGISTRY_AUTH_FILE", home.join("auth.json"));
-        for (option, directory) in [
-            ("--root", "root"),
-            ("--runroot", "run"),
-            ("--tmpdir", "tmp"),
-        ] {
+        for (option, directory) in [("--root", "root"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
             command.arg(option).arg(home.join(directory));
         }
         // Neither systemd nor its journal can be counted on where tests run.
@@ -63,9 +59,7 @@ impl Podman {
     /// Pulls an image, over http where the registry speaks that only; without a user's credentials.
     #[track_caller]
     pub fn pull(&self, reference: &str) {
-        run(self
-            .command()
-            .args(["pull", "--quiet", "--tls-verify=false", reference]));
+        run(self.command().args(["pull", "--quiet", "--tls-verify=false", reference]));
     }
 
     /// Runs an image without a network to its end, with its own command where `arguments` is empty.
@@ -80,12 +74,7 @@ impl Podman {
         let mut command = self.command();
         // Podman's default limits may be above those of the machine, and then can't be set.
         command.args(["run", "--rm", "--network=none", "--pids-limit=-1"]);
-        command.args([
-            "--ulimit",
-            "nofile=1024:1024",
-            "--ulimit",
-            "nproc=1024:1024",
-        ]);
+        command.args(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
         command.args(options).arg(image).args(arguments);
         run(&mut command)
     }

@@ -34,9 +34,6 @@ pub fn auth_registry() -> Result<AuthRegistry, Missing> {
 
 /// `cargo xtask test` names what it started in variables: a developer may name their own.
 pub(crate) fn variable(name: &str, part: &str) -> Result<String, Missing> {
-    env::var(name).map_err(|_| {
-        Missing::new(format!(
-            "{part} (`cargo xtask test` starts one, `{name}` names another)"
-        ))
-    })
+    env::var(name)
+        .map_err(|_| Missing::new(format!("{part} (`cargo xtask test` starts one, `{name}` names another)")))
 }

@@ -46,8 +46,7 @@ pub fn tool(name: &str) -> Result<PathBuf, Missing> {
 }
 
 pub(crate) fn is_executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// Answers whether this process is root's: mounts, owners and containers need it.
@@ -57,11 +56,7 @@ pub fn root() -> Result<(), Missing> {
         .lines()
         .find_map(|line| line.strip_prefix("Uid:"))
         .and_then(|ids| ids.split_whitespace().nth(1));
-    if effective == Some("0") {
-        Ok(())
-    } else {
-        Err(Missing::new("to run as root"))
-    }
+    if effective == Some("0") { Ok(()) } else { Err(Missing::new("to run as root")) }
 }
 
 /// Counts `test` as skipped and says why, or panics where [`ALL`] says that nothing may be skipped.
@@ -78,9 +73,7 @@ pub fn skip(test: &str, why: &str) {
 fn report(line: &str) {
     let counted = env::var_os(SKIPS).is_some_and(|file| {
         let opened = OpenOptions::new().create(true).append(true).open(file);
-        opened
-            .and_then(|mut file| file.write_all(line.as_bytes()))
-            .is_ok()
+        opened.and_then(|mut file| file.write_all(line.as_bytes())).is_ok()
     });
     if !counted {
         // The handle, not `eprint!`: only the macro's output is captured by the test runner.
@@ -113,8 +106,7 @@ macro_rules! this_function {
     () => {{
         fn here() {}
         let name = ::std::any::type_name_of_val(&here);
-        name.trim_end_matches("::here")
-            .trim_end_matches("::{{closure}}")
+        name.trim_end_matches("::here").trim_end_matches("::{{closure}}")
     }};
 }
 
@@ -133,10 +125,7 @@ mod tests {
     fn this_function_is_named_inside_closures_too() {
         let closure = || this_function!();
         let name = closure();
-        assert_eq!(
-            name,
-            "ocibuild_testkit::skip::tests::this_function_is_named_inside_closures_too"
-        );
+        assert_eq!(name, "ocibuild_testkit::skip::tests::this_function_is_named_inside_closures_too");
     }
 
     #[test]

@@ -65,12 +65,7 @@ impl TempTree {
 
     /// Adds a file with a mode such as `0o755`.
     #[track_caller]
-    pub fn file_with_mode(
-        self,
-        path: impl AsRef<Path>,
-        content: impl AsRef<[u8]>,
-        mode: u32,
-    ) -> Self {
+    pub fn file_with_mode(self, path: impl AsRef<Path>, content: impl AsRef<[u8]>, mode: u32) -> Self {
         self.write(&path, content);
         self.chmod(path, mode);
         self
@@ -140,11 +135,7 @@ impl TempTree {
     pub fn remove(&self, path: impl AsRef<Path>) {
         let path = self.join(path);
         let metadata = demand(path.symlink_metadata(), "find", &path);
-        let removed = if metadata.is_dir() {
-            fs::remove_dir_all(&path)
-        } else {
-            fs::remove_file(&path)
-        };
+        let removed = if metadata.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         demand(removed, "remove", &path);
     }
 
@@ -159,8 +150,7 @@ impl TempTree {
     pub fn set_modified(&self, path: impl AsRef<Path>, seconds: u64) {
         let path = self.join(path);
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let set =
-            File::open(&path).and_then(|file| file.set_times(FileTimes::new().set_modified(time)));
+        let set = File::open(&path).and_then(|file| file.set_times(FileTimes::new().set_modified(time)));
         demand(set, "set the time of", &path);
     }
 
@@ -217,10 +207,7 @@ fn path_and_mode(head: &str) -> (&str, Option<u32>) {
         Ok(mode) => mode,
         Err(_) => panic!("`{mode}` isn't an octal mode in `{head}`"),
     });
-    assert!(
-        words.next().is_none(),
-        "`{head}` isn't `PATH [MODE]` (a space is `\\s`)"
-    );
+    assert!(words.next().is_none(), "`{head}` isn't `PATH [MODE]` (a space is `\\s`)");
     (path, mode)
 }
 
@@ -229,11 +216,7 @@ fn unescape(text: &str) -> OsString {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
-        let (plain, used) = if byte == b'\\' {
-            escape(tail, text)
-        } else {
-            (byte, 0)
-        };
+        let (plain, used) = if byte == b'\\' { escape(tail, text) } else { (byte, 0) };
         bytes.push(plain);
         rest = &tail[used..];
     }
@@ -243,13 +226,8 @@ fn unescape(text: &str) -> OsString {
 /// Gives the byte that an escape stands for, and how many bytes follow its backslash.
 #[track_caller]
 fn escape(tail: &[u8], text: &str) -> (u8, usize) {
-    let hex = tail
-        .get(1..3)
-        .and_then(|digits| std::str::from_utf8(digits).ok());
-    match (
-        tail.first(),
-        hex.and_then(|digits| u8::from_str_radix(digits, 16).ok()),
-    ) {
+    let hex = tail.get(1..3).and_then(|digits| std::str::from_utf8(digits).ok());
+    match (tail.first(), hex.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
         (Some(b'n'), _) => (b'\n', 1),
         (Some(b't'), _) => (b'\t', 1),
         (Some(b's'), _) => (b' ', 1),
@@ -261,11 +239,7 @@ fn escape(tail: &[u8], text: &str) -> (u8, usize) {
 
 #[track_caller]
 fn set_mode(path: &Path, mode: u32) {
-    demand(
-        fs::set_permissions(path, Permissions::from_mode(mode)),
-        "set the mode of",
-        path,
-    );
+    demand(fs::set_permissions(path, Permissions::from_mode(mode)), "set the mode of", path);
 }
 
 #[track_caller]
@@ -348,16 +322,11 @@ fn kind(path: &Path, metadata: &Metadata) -> Kind {
     if metadata.is_dir() {
         Kind::Directory
     } else if metadata.is_symlink() {
-        Kind::Symlink {
-            target: demand(fs::read_link(path), "read", path),
-        }
+        Kind::Symlink { target: demand(fs::read_link(path), "read", path) }
     } else if metadata.is_file() {
         let mut hasher = DefaultHasher::new();
         demand(fs::read(path), "read", path).hash(&mut hasher);
-        Kind::File {
-            length: metadata.len(),
-            hash: hasher.finish(),
-        }
+        Kind::File { length: metadata.len(), hash: hasher.finish() }
     } else {
         Kind::Special(metadata.mode() & !0o7777)
     }

@@ -1,8 +1,8 @@
 //! Each helper against the part it wraps.
 
 use ocibuild_testkit::{
-    Bundle, Containerd, Disorderfs, Podman, Skopeo, TempTree, Umoci, auth_registry, docker,
-    entries, hello_program, registry, require, run, tool,
+    Bundle, Containerd, Disorderfs, Podman, Skopeo, TempTree, Umoci, auth_registry, docker, entries,
+    hello_program, registry, require, run, tool,
 };
 use std::path::Path;
 use std::process::Command;
@@ -14,14 +14,8 @@ fn umoci_image(umoci: &Umoci) -> TempTree {
     let image = format!("{}:t", layout.display());
     run(umoci.command().args(["init", "--layout"]).arg(&layout));
     run(umoci.command().args(["new", "--image", &image]));
-    run(umoci
-        .command()
-        .args(["insert", "--image", &image])
-        .arg(tree.join("hello"))
-        .arg("/hello"));
-    run(umoci
-        .command()
-        .args(["config", "--image", &image, "--config.entrypoint", "/hello"]));
+    run(umoci.command().args(["insert", "--image", &image]).arg(tree.join("hello")).arg("/hello"));
+    run(umoci.command().args(["config", "--image", &image, "--config.entrypoint", "/hello"]));
     tree
 }
 
@@ -53,16 +47,8 @@ fn docker_loads_and_runs() {
     let archive = archive(&skopeo, &image, "testkit-docker:1");
     assert_eq!(docker.load(&archive), "testkit-docker:1");
     assert_eq!(docker.run("testkit-docker:1", &[]).text(), "hello");
-    assert_eq!(
-        docker
-            .run_with(&["--user", "65532"], "testkit-docker:1", &[])
-            .text(),
-        "hello"
-    );
-    assert_eq!(
-        docker.inspect("testkit-docker:1")["Config"]["Entrypoint"][0],
-        "/hello"
-    );
+    assert_eq!(docker.run_with(&["--user", "65532"], "testkit-docker:1", &[]).text(), "hello");
+    assert_eq!(docker.inspect("testkit-docker:1")["Config"]["Entrypoint"][0], "/hello");
     docker.remove("testkit-docker:1");
 }
 
@@ -87,10 +73,7 @@ fn podman_loads_and_runs() {
     let archive = archive(&skopeo, &image, "localhost/testkit-podman:1");
     assert_eq!(podman.load(&archive), "localhost/testkit-podman:1");
     assert_eq!(podman.run("testkit-podman:1", &[]).text(), "hello");
-    assert_eq!(
-        podman.inspect("testkit-podman:1")["Config"]["Entrypoint"][0],
-        "/hello"
-    );
+    assert_eq!(podman.inspect("testkit-podman:1")["Config"]["Entrypoint"][0], "/hello");
 }
 
 #[test]

@@ -73,9 +73,11 @@ impl Foundations {
 
     pub(super) fn listing(&self, foundation: &Foundation) -> &Listing {
         match foundation {
-            Foundation::Builtin(index) => {
-                self.builtins.iter().find(|(known, _)| known == index).map_or(&self.empty, |(_, listing)| listing)
-            }
+            Foundation::Builtin(index) => self
+                .builtins
+                .iter()
+                .find(|(known, _)| known == index)
+                .map_or(&self.empty, |(_, listing)| listing),
             _ => self.base(foundation).map_or(&self.empty, |found| &found.listing),
         }
     }
@@ -101,7 +103,8 @@ impl Foundations {
         }
         let opened = context.bases.layout(dir).map_err(|fault| base_fault(dir, *span, fault.into()))?;
         let source = opened.source.as_ref();
-        let base = Base::open(source, &opened.root, Some(platform)).map_err(|fault| base_fault(dir, *span, fault))?;
+        let base = Base::open(source, &opened.root, Some(platform))
+            .map_err(|fault| base_fault(dir, *span, fault))?;
         let listing = match known_listing(&base, context)? {
             Some(listing) => listing,
             None => {
@@ -128,7 +131,9 @@ fn list_builtin(layer: &PlannedLayer) -> Result<Listing, crate::base::ListingErr
         let (kind, mode) = match &copy.what {
             What::Directory => (ListedKind::Directory, copy.mode.or(copy.dir_mode).unwrap_or(0o755)),
             What::Symlink(target) => (ListedKind::Symlink { target }, 0o777),
-            What::Content(bytes) => (ListedKind::File { size: bytes.len() as u64 }, copy.mode.unwrap_or(0o644)),
+            What::Content(bytes) => {
+                (ListedKind::File { size: bytes.len() as u64 }, copy.mode.unwrap_or(0o644))
+            }
             What::From(_) => continue,
         };
         let listed = Listed { kind, mode, uid, gid };
@@ -149,7 +154,7 @@ fn known_listing(base: &Base, context: Context<'_>) -> Result<Option<Listing>, B
     let Some(record) = records.get(&listing_key(&base.diff_ids))? else { return Ok(None) };
     // Damaged or gone, it is made again.
     let bytes = read_whole(context.store, &record.inventory, MAX_LISTING).ok();
-    Ok(bytes.and_then(|bytes| Listing::from_bytes(&bytes, &ListingLimits::default()).ok()))
+    Ok(bytes.and_then(|bytes| Listing::from_bytes(&bytes).ok()))
 }
 
 fn keep_listing(base: &Base, listing: &Listing, context: Context<'_>) {

@@ -56,9 +56,9 @@ pub struct Built {
 impl Built {
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.
     #[must_use]
-    pub fn source(&self) -> Union {
-        let own: [Arc<dyn Source>; 2] = [Arc::clone(&self.memory) as _, Arc::new(self.store.clone())];
-        Union::new(own.into_iter().chain(self.bases.iter().cloned()).collect())
+    pub fn source(&self) -> Union<'_> {
+        let own: [&dyn Source; 2] = [self.memory.as_ref(), &self.store];
+        Union::new(own.into_iter().chain(self.bases.iter().map(AsRef::as_ref)).collect())
     }
 
     /// Returns the store that holds the layers.

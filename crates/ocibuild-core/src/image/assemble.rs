@@ -122,7 +122,8 @@ fn config(
         config.author.clone_from(&variant.author);
     }
     let inherited = config.config.take().unwrap_or_default();
-    config.config = Some(merge_configs(inherited, variant.config.clone())).filter(|own| *own != oci::Config::default());
+    config.config =
+        Some(merge_configs(inherited, variant.config.clone())).filter(|own| *own != oci::Config::default());
     for layer in layers {
         config.rootfs.diff_ids.push(layer.built.diff_id);
         config.history.push(History::of_layer(created.to_string(), format!("ocibuild layer {}", layer.name)));

@@ -31,7 +31,8 @@ fn is_particular(copy: &PlannedCopy) -> bool {
 
 fn same_rule(one: &PlannedCopy, other: &PlannedCopy) -> bool {
     one.to == other.to
-        && (one.mode, one.dir_mode, one.owner, one.into) == (other.mode, other.dir_mode, other.owner, other.into)
+        && (one.mode, one.dir_mode, one.owner, one.into)
+            == (other.mode, other.dir_mode, other.owner, other.into)
 }
 
 fn overlap(one: &[u8], other: &[u8]) -> bool {
@@ -56,14 +57,18 @@ struct Line {
 ///
 /// # Errors
 /// [`BlobError`] if the inventory isn't there or isn't one.
-pub fn directories(record: &Record, source: &dyn Source) -> Result<BTreeMap<Vec<u8>, DirectoryOwner>, BlobError> {
+pub fn directories(
+    record: &Record,
+    source: &dyn Source,
+) -> Result<BTreeMap<Vec<u8>, DirectoryOwner>, BlobError> {
     let digest = record.inventory.digest;
     let fault = |source| BlobError::Read { digest, source };
     let reader = source.fetch(&record.inventory)?.open(0).map_err(fault)?;
     let lines = BufReader::new(zstd::stream::Decoder::new(reader).map_err(fault)?);
     let mut directories = BTreeMap::new();
     for line in lines.split(b'\n') {
-        let line: Line = serde_json::from_slice(&line.map_err(fault)?).map_err(|error| fault(error.into()))?;
+        let line: Line =
+            serde_json::from_slice(&line.map_err(fault)?).map_err(|error| fault(error.into()))?;
         if line.kind != "directory" {
             continue;
         }

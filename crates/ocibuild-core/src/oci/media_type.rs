@@ -38,6 +38,9 @@ impl MediaType {
     /// A layer's inventory, as records name it: one JSON object a line, zstd.
     pub const INVENTORY: Self = Self::known("application/vnd.ocibuild.inventory.v1+jsonl+zstd");
 
+    /// A base's listing, as records name it.
+    pub const LISTING: Self = Self::known("application/vnd.ocibuild.listing.v1");
+
     const fn known(text: &'static str) -> Self {
         Self(Cow::Borrowed(text))
     }
