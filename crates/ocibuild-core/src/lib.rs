@@ -13,5 +13,6 @@ pub mod key;
 pub mod layout;
 pub mod oci;
 pub mod reference;
+#[cfg(feature = "registry")]
 pub mod registry;
 pub mod tar;
