@@ -239,17 +239,14 @@ fn connect_remedy(source: &(dyn Error + 'static)) -> &'static str {
     "check the registry's name and port, and that it is running"
 }
 
-fn is_certificate_fault(source: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(source);
-    while let Some(error) = next {
-        // An I/O error shows what it wraps only by `get_ref`; its `source` skips it.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) || error.is::<rustls::Error>() {
-            return true;
-        }
-        next = error.source();
+fn is_certificate_fault(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return matches!(error, rustls::Error::InvalidCertificate(_));
     }
-    false
+    // What an I/O error wraps is shown by `get_ref` only: its `source` skips it.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let wrapped = wrapped.map(|inner| inner as &(dyn Error + 'static));
+    wrapped.or_else(|| error.source()).is_some_and(is_certificate_fault)
 }
 
 /// A registry's own words about an error, shortened and free of control characters

@@ -89,7 +89,10 @@ fn a_manifest_goes_by_digest_and_its_tag_gets_the_same_bytes() {
         assert_eq!(put.header("content-type"), Some(MediaType::MANIFEST.as_str()));
     }
     for name in ["", "../x", ".x", "a b", "sha256:12"] {
-        assert!(matches!(fault(repository.tag(&descriptor, name).unwrap_err()).1, RegistryError::Name { .. }));
+        assert!(matches!(
+            fault(repository.tag(&descriptor, name).unwrap_err()).1,
+            RegistryError::Name { .. }
+        ));
     }
 }
 
@@ -98,8 +101,10 @@ fn a_manifest_over_the_limit_is_refused() {
     let recorder = Recorder::start(|asked, _| takes(asked));
     let repository = connect(&recorder, options());
     let descriptor = Descriptor::new(MediaType::MANIFEST, Digest::of(b""), (4 << 20) + 1);
-    let errors =
-        [repository.push(&descriptor, &BytesContent::new(*b"")).unwrap_err(), repository.fetch(&descriptor).err().unwrap()];
+    let errors = [
+        repository.push(&descriptor, &BytesContent::new(*b"")).unwrap_err(),
+        repository.fetch(&descriptor).err().unwrap(),
+    ];
     for error in errors {
         assert!(matches!(fault(error), (PlaceFault::Refused, RegistryError::TooLarge { .. })));
     }
@@ -218,12 +223,16 @@ fn basic_credentials_are_sent_when_asked_for() {
     let (descriptor, content) = layer(b"one");
     connect(&recorder, login("me", "hidden")).push(&descriptor, &content).unwrap();
     assert_eq!(recorder.asked().len(), 4);
-    let (kind, error) = fault(connect(&recorder, login("me", "wrong")).push(&descriptor, &content).unwrap_err());
+    let (kind, error) =
+        fault(connect(&recorder, login("me", "wrong")).push(&descriptor, &content).unwrap_err());
     assert_eq!(kind, PlaceFault::Unauthorized);
     assert!(error.to_string().contains("with the credentials of the test"), "{error}");
     let get = Descriptor::of(MediaType::MANIFEST, b"x");
     let error = fault(connect(&recorder, options()).fetch(&get).err().unwrap()).1;
-    assert!(error.to_string().ends_with("was refused without credentials: 401 UNAUTHORIZED: log in"), "{error}");
+    assert!(
+        error.to_string().ends_with("was refused without credentials: 401 UNAUTHORIZED: log in"),
+        "{error}"
+    );
 }
 
 /// A registry with a password, whose every second step leads to another host.
@@ -313,7 +322,8 @@ fn a_location_that_makes_no_sense_is_an_error() {
 #[test]
 fn the_registrys_own_words_are_told() {
     let recorder = Recorder::start(|asked, _| match asked.method.as_str() {
-        "POST" => Reply::new(404).body(r#"{"errors":[{"code":"NAME_UNKNOWN","message":"no \u001b[31mrepository"}]}"#),
+        "POST" => Reply::new(404)
+            .body(r#"{"errors":[{"code":"NAME_UNKNOWN","message":"no \u001b[31mrepository"}]}"#),
         "PUT" => Reply::new(403).body(r#"{"errors":[{"code":"DENIED","message":"read only"}]}"#),
         _ => takes(asked),
     });
@@ -340,7 +350,9 @@ fn at_first(asked: &Asked, before: &[Asked], reply: Reply) -> Reply {
 
 #[test]
 fn what_fails_once_is_tried_again() {
-    for reply in [Reply::new(500), Reply::new(503), Reply::new(429).header("Retry-After", 0), Reply::default()] {
+    for reply in
+        [Reply::new(500), Reply::new(503), Reply::new(429).header("Retry-After", 0), Reply::default()]
+    {
         let recorder = Recorder::start(move |asked, before| at_first(asked, before, reply.clone()));
         let bytes = noise(300_000);
         let (descriptor, content) = layer(&bytes);
@@ -464,20 +476,6 @@ fn what_arrives_is_verified() {
     let recorder = Recorder::start(move |_, _| Reply::new(200).body(&cut).claim(1000));
     let error = read_whole(&connect(&recorder, options()), &layer(&bytes).0, 1 << 20).unwrap_err();
     assert!(matches!(error, BlobError::Read { .. }), "{error:?}");
-}
-
-#[test]
-fn https_without_a_provider_is_an_error_with_its_remedy() {
-    let recorder = Recorder::start(|_, _| Reply::new(200));
-    let mut strict = options();
-    strict.secure = vec![recorder.host.clone()];
-    let (kind, error) = fault(connect(&recorder, strict).exists(&layer(b"one").0).unwrap_err());
-    // Another test of this process may have installed one; then it is the server that isn't up to it.
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        assert_eq!(kind, PlaceFault::Refused);
-        assert!(error.remedy().unwrap().contains("install_default"), "{error:?}");
-    }
-    assert!(recorder.asked().is_empty());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Registries: a real one where there is one, and a recording one for what a real one doesn't do.
 #![cfg(feature = "registry")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod debian;
 mod double;
+mod real;
 mod recorder;
 
 use std::sync::Arc;

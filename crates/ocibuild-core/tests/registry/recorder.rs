@@ -17,7 +17,10 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// Method and path, as tests match on them.
@@ -117,8 +120,10 @@ fn read(reader: &mut impl BufRead) -> Option<Asked> {
     }
     let mut words = lines.first()?.split(' ').map(str::to_owned);
     let (method, path) = (words.next()?, words.next()?);
-    let split = |line: &String| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut asked = Asked { method, path, headers: lines.iter().filter_map(split).collect(), body: Vec::new() };
+    let split =
+        |line: &String| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut asked =
+        Asked { method, path, headers: lines.iter().filter_map(split).collect(), body: Vec::new() };
     let length = asked.header("content-length").map_or(0, |length| length.parse().unwrap());
     reader.take(length).read_to_end(&mut asked.body).ok()?;
     Some(asked)
