@@ -19,6 +19,7 @@ pub mod oci;
 pub mod pattern;
 pub mod plan;
 pub mod reference;
+#[cfg(feature = "registry")]
 pub mod registry;
 pub mod spec;
 pub mod tar;

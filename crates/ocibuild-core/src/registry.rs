@@ -1,1 +1,132 @@
-//! (in the making)
+//! Registries, by the OCI distribution specification: where images come from and go to.
+//!
+//! A [`Registry`] is a client for any number of hosts; [`Registry::repository`] gives one of their
+//! repositories as a [`Target`](crate::blob::Target). All requests run on one background thread,
+//! started with the first of them; the library reads neither environment nor configuration of the
+//! machine for them, except the CA certificates that it trusts.
+//!
+//! Knows blobs and names, not what an image is made of, nor in which order it is pushed.
+
+mod auth;
+mod challenge;
+mod client;
+mod credentials;
+mod docker_config;
+mod download;
+mod error;
+mod feed;
+mod remote;
+mod repository;
+mod runtime;
+mod tls;
+mod transport;
+mod url;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::Cancel;
+use crate::reference::Repository;
+
+pub use credentials::{Credential, Credentials, CredentialsError};
+pub use docker_config::DockerConfig;
+pub use error::{RegistryError, ServerMessage, TlsError};
+pub use repository::RemoteRepository;
+
+/// How registries are reached.
+///
+/// Registries are named as in references, with their port where it has one.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct RegistryOptions {
+    /// Knows the credentials; by default there are none.
+    pub credentials: Arc<dyn Credentials>,
+    /// Stops all requests when it is set.
+    pub cancel: Cancel,
+    /// Registries to reach by http; those on a loopback address are anyway.
+    pub insecure: Vec<String>,
+    /// Registries to reach by https though they are on a loopback address.
+    pub secure: Vec<String>,
+    /// CA certificates to trust besides the machine's, as texts in PEM form.
+    pub ca: Vec<Vec<u8>>,
+    /// Hosts of token servers that may have credentials though they are not in the registry's own
+    /// domain.
+    pub token_hosts: Vec<String>,
+    /// How long making a connection may take.
+    pub connect_timeout: Duration,
+    /// How long a request may stand still; there is no bound on its whole time.
+    pub idle_timeout: Duration,
+    /// How often a request is made until its failure counts, at least 1.
+    pub attempts: u32,
+    /// How many requests are under way at once, at least 1.
+    pub requests: usize,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> Self {
+        Self {
+            credentials: Arc::new(()),
+            cancel: Cancel::new(),
+            insecure: Vec::new(),
+            secure: Vec::new(),
+            ca: Vec::new(),
+            token_hosts: Vec::new(),
+            connect_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(120),
+            attempts: 4,
+            requests: 8,
+        }
+    }
+}
+
+/// Shows no credentials.
+impl fmt::Debug for RegistryOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryOptions")
+            .field("insecure", &self.insecure)
+            .field("secure", &self.secure)
+            .field("attempts", &self.attempts)
+            .field("requests", &self.requests)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A client for registries; its clones share connections, tokens and the thread.
+///
+/// For https, the program must have installed a TLS provider
+/// (`rustls::crypto::ring::default_provider().install_default()`); without one, such requests fail
+/// with [`TlsError::NoProvider`].
+#[derive(Clone)]
+pub struct Registry {
+    client: Arc<client::Client>,
+    runtime: Arc<runtime::Runtime>,
+}
+
+impl Registry {
+    /// Makes a client; nothing is started, read or asked for yet.
+    #[must_use]
+    pub fn new(options: RegistryOptions) -> Self {
+        Self { client: Arc::new(client::Client::new(options)), runtime: Arc::default() }
+    }
+
+    /// Returns a repository, without asking whether there is one.
+    #[must_use]
+    pub fn repository(&self, repository: &Repository) -> RemoteRepository {
+        let remote = remote::Remote::new(Arc::clone(&self.client), repository.clone());
+        RemoteRepository::new(remote, Arc::clone(&self.runtime))
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new(RegistryOptions::default())
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! Credentials: what they are, and where a registry client asks for them.
+//!
+//! Nothing here shows a secret: not by `Debug`, not in an error.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::reference::Repository;
+
+/// Knows the credentials of registries.
+///
+/// It is asked when a registry wants credentials, not before, on a thread that may wait.
+pub trait Credentials: Send + Sync {
+    /// Looks up what may be presented for a repository; `None` is to go on without.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] if there may be some, but they can't be had.
+    fn lookup(&self, repository: &Repository) -> Result<Option<Credential>, CredentialsError>;
+}
+
+/// Knows none.
+impl Credentials for () {
+    fn lookup(&self, _: &Repository) -> Result<Option<Credential>, CredentialsError> {
+        Ok(None)
+    }
+}
+
+/// Credentials can't be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// A file of credentials is not of the form it should have.
+    #[error("cannot understand the credentials in `{}`, line {line}: {reason}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The credentials are in the keeping of a helper program.
+    #[error("`{}` leaves `{registry}` to the credential helper `{helper}`, which cannot be asked yet", path.display())]
+    Helper {
+        /// The file that names the helper.
+        path: PathBuf,
+        /// The registry.
+        registry: String,
+        /// The helper, as the file names it.
+        helper: String,
+    },
+    /// Something else that knows credentials failed.
+    #[error("cannot look up the credentials of `{repository}`")]
+    Lookup {
+        /// The repository they are for.
+        repository: String,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl CredentialsError {
+    pub(super) fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Syntax { .. } => Some("mend the file, or log in again so that it is written anew"),
+            Self::Helper { .. } => Some("put the registry's user name and password into the file's `auths`"),
+            Self::Lookup { .. } => None,
+        }
+    }
+}
+
+/// What is presented to a registry, and where it came from.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    pub(super) secret: Secret,
+    source: String,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Secret {
+    Password {
+        username: String,
+        password: String,
+    },
+    /// A refresh token of OAuth 2, good at the token server only.
+    IdentityToken(String),
+}
+
+impl Credential {
+    /// A user name and password; `source` says for people where they come from.
+    pub fn password(
+        username: impl Into<String>,
+        password: impl Into<String>,
+        source: impl Into<String>,
+    ) -> Self {
+        let secret = Secret::Password { username: username.into(), password: password.into() };
+        Self { secret, source: source.into() }
+    }
+
+    /// An identity token; `source` says for people where it comes from.
+    pub fn identity_token(token: impl Into<String>, source: impl Into<String>) -> Self {
+        Self { secret: Secret::IdentityToken(token.into()), source: source.into() }
+    }
+
+    /// Says for people where it comes from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+/// Shows where it comes from, and nothing else.
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential").field("source", &self.source).finish_non_exhaustive()
+    }
+}

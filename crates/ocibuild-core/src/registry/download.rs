@@ -1,0 +1,110 @@
+//! Bytes from a registry, for a reader that blocks.
+//!
+//! A job on the requests' thread reads the answer, as far ahead of the reader as the credit that
+//! the reader gives; so memory is bounded however slow the reader is.
+
+use std::io::{self, Read};
+use std::sync::{Arc, mpsc};
+
+use hyper::body::{Buf as _, Bytes};
+use tokio::sync::Semaphore;
+
+use crate::blob::Content;
+use crate::digest::VerifyingReader;
+use crate::oci::Descriptor;
+use crate::registry::RegistryError;
+use crate::registry::remote::Remote;
+use crate::registry::runtime::Runtime;
+use crate::registry::transport::Answer;
+
+/// Chunks read ahead; each is as large as a connection's buffer at most.
+const AHEAD: usize = 8;
+
+/// A blob in a registry.
+pub(super) struct RemoteContent {
+    pub(super) remote: Remote,
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) descriptor: Descriptor,
+}
+
+impl Content for RemoteContent {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let (remote, digest) = (self.remote.clone(), self.descriptor.digest);
+        if offset > 0 && offset >= self.descriptor.size {
+            return Ok(Box::new(io::empty()));
+        }
+        let opening = async move { remote.open(&digest, offset).await };
+        let opened = self.runtime.wait(opening, || ()).map_err(io::Error::other)?;
+        let Some((answer, skip)) = opened else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("the registry has no `{digest}`")));
+        };
+        let mut reader = Download::start(Arc::clone(&self.runtime), answer).map_err(io::Error::other)?;
+        if offset == 0 {
+            return Ok(Box::new(VerifyingReader::new(reader, digest, self.descriptor.size)));
+        }
+        io::copy(&mut reader.by_ref().take(skip), &mut io::sink())?;
+        Ok(Box::new(reader.take(self.descriptor.size - offset)))
+    }
+}
+
+/// An empty chunk is the end, to be told from a job that came to nothing.
+type Chunk = Result<Bytes, RegistryError>;
+
+struct Download {
+    chunks: mpsc::Receiver<Chunk>,
+    credit: Arc<Semaphore>,
+    current: Bytes,
+    ended: bool,
+    /// Kept running until the last byte is read.
+    _runtime: Arc<Runtime>,
+}
+
+impl Download {
+    fn start(runtime: Arc<Runtime>, answer: Answer) -> Result<Self, RegistryError> {
+        let credit = Arc::new(Semaphore::new(AHEAD));
+        let (sender, chunks) = mpsc::channel();
+        runtime.start(read(answer, Arc::clone(&credit), sender))?;
+        Ok(Self { chunks, credit, current: Bytes::new(), ended: false, _runtime: runtime })
+    }
+}
+
+async fn read(mut answer: Answer, credit: Arc<Semaphore>, sender: mpsc::Sender<Chunk>) {
+    // Without credit for ever, the reader is gone.
+    while let Ok(permit) = credit.acquire().await {
+        permit.forget();
+        let chunk = next(&mut answer).await;
+        let last = chunk.as_ref().map_or(true, Bytes::is_empty);
+        if sender.send(chunk).is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn next(answer: &mut Answer) -> Chunk {
+    while let Some(chunk) = answer.chunk().await? {
+        if !chunk.is_empty() {
+            return Ok(chunk);
+        }
+    }
+    Ok(Bytes::new())
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.current.is_empty() && !buffer.is_empty() && !self.ended {
+            let chunk = self.chunks.recv().unwrap_or(Err(RegistryError::Ended));
+            self.current = chunk.map_err(io::Error::other)?;
+            self.ended = self.current.is_empty();
+            self.credit.add_permits(1);
+        }
+        let count = buffer.len().min(self.current.len());
+        self.current.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.credit.close();
+    }
+}

@@ -1,0 +1,90 @@
+//! Registries by https; a test program of its own, as a TLS provider is for a whole process.
+#![cfg(feature = "registry")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../registry/debian.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod debian;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use ocibuild_core::blob::{BlobError, BytesContent, Sink, Source, Target};
+use ocibuild_core::oci::{Descriptor, MediaType};
+use ocibuild_core::reference::Reference;
+use ocibuild_core::registry::{Registry, RegistryError, RegistryOptions, RemoteRepository};
+
+use debian::{Debian, skipped};
+
+fn openssl(directory: &Path, arguments: &str) -> bool {
+    let mut command = Command::new("openssl");
+    let command = command.args(arguments.split(' ')).current_dir(directory);
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// Makes a CA, and a certificate for this machine; false where there is no openssl.
+fn make_certificates(directory: &Path) -> bool {
+    let make = |name: &str| {
+        format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem"
+        )
+    };
+    openssl(directory, &make("authority"))
+        && openssl(
+            directory,
+            &format!(
+                "{} -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE -CA authority.pem -CAkey authority.key",
+                make("server")
+            ),
+        )
+}
+
+fn connect(debian: &Debian, ca: Option<&Path>) -> RemoteRepository {
+    let mut options = RegistryOptions::default();
+    options.secure = vec![debian.host.clone()];
+    options.attempts = 2;
+    options.ca = ca.map(|path| fs::read(path).unwrap()).into_iter().collect();
+    let reference: Reference = format!("{}/tls/app", debian.host).parse().unwrap();
+    Registry::new(options).repository(reference.repository())
+}
+
+fn fault(error: BlobError) -> RegistryError {
+    match error {
+        BlobError::Place { source, .. } => *source.downcast().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn https_needs_a_provider_and_an_authority() {
+    let certificates = tempfile::tempdir().unwrap();
+    if !make_certificates(certificates.path()) {
+        return skipped("openssl");
+    }
+    let path = |name: &str| certificates.path().join(name);
+    let (certificate, key) = (path("server.pem"), path("server.key"));
+    let section = |_: &Path| {
+        format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display())
+    };
+    let Some(debian) = Debian::start(section) else { return };
+    let blob = Descriptor::of(MediaType::LAYER, b"one");
+
+    let error = fault(connect(&debian, Some(&path("authority.pem"))).exists(&blob).unwrap_err());
+    assert!(error.remedy().unwrap().contains("install_default"), "{error:?}");
+
+    rustls::crypto::ring::default_provider().install_default().unwrap();
+    let repository = connect(&debian, Some(&path("authority.pem")));
+    repository.push(&blob, &BytesContent::new(*b"one")).unwrap();
+    assert!(repository.exists(&blob).unwrap());
+    assert!(matches!(repository.resolve("v1"), Err(BlobError::UnknownName { .. })));
+
+    let untrusted = tempfile::tempdir().unwrap();
+    assert!(make_certificates(untrusted.path()));
+    let error = connect(&debian, Some(&untrusted.path().join("authority.pem"))).exists(&blob).unwrap_err();
+    let error = fault(error);
+    assert!(error.remedy().unwrap().contains("CA certificate"), "{error:?}");
+
+    let error = fault(connect(&debian, Some(&key)).exists(&blob).unwrap_err());
+    assert!(error.to_string().contains("cannot use the given CA certificates"), "{error}");
+}
