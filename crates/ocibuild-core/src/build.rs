@@ -6,6 +6,7 @@
 
 mod bases;
 mod built;
+mod pool;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,6 +28,7 @@ use crate::spec::Span;
 pub use bases::{Bases, OpenBase};
 use bases::{Found, Foundations};
 pub use built::{Built, BuiltImage, FinishedLayer};
+pub use pool::Pool;
 
 /// A plan can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,9 @@ pub enum BuildError {
     /// The records failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The system gives no threads.
+    #[error("cannot start threads")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
     /// The run was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -128,7 +133,7 @@ pub struct Context<'a> {
     /// Where records are kept; without, nothing is answered nor recorded.
     pub records: Option<&'a dyn RecordStore>,
     /// Where work runs.
-    pub pool: &'a rayon::ThreadPool,
+    pub pool: &'a Pool,
     /// The memory that blocks share.
     pub budget: &'a Budget,
     /// Who is told.
@@ -246,7 +251,7 @@ pub fn build(
     let layers = if work.iter().all(|(_, decision)| decision.reused.is_some()) {
         work.into_iter().map(one).collect::<Result<Vec<_>, BuildError>>()?
     } else {
-        context.pool.install(|| work.into_par_iter().map(one).collect::<Result<Vec<_>, BuildError>>())?
+        context.pool.install(|| work.into_par_iter().map(one).collect::<Result<Vec<_>, BuildError>>())??
     };
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());

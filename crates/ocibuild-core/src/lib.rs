@@ -1,10 +1,17 @@
-//! A daemonless OCI image assembler.
+//! A daemonless OCI image assembler, to be embedded.
+//!
+//! [`Builder`] does the whole job; the modules are its parts, for whoever needs only some of them.
+//! Each module uses only those above it in the ladder of `docs/architecture.md`.
+//!
+//! The library reads no environment variable, prints nothing, touches no global state, and is
+//! synchronous; what needs a network runs on a thread of its own.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod archive;
 pub mod base;
 pub mod blob;
 pub mod build;
+mod builder;
 pub mod cache;
 pub mod compress;
 pub mod copy;
@@ -23,3 +30,13 @@ pub mod reference;
 pub mod registry;
 pub mod spec;
 pub mod tar;
+
+pub use build::Built;
+pub use builder::{BuildError, Builder, Error};
+pub use digest::{DiffId, Digest};
+pub use event::{Cancel, Event, Observer};
+pub use oci::{Compression, Descriptor, Platform};
+pub use reference::Reference;
+#[cfg(feature = "registry")]
+pub use registry::Registry;
+pub use spec::{ImageSpec, LayerSpec, Spec};

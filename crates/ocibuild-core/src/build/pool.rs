@@ -1,0 +1,50 @@
+//! The threads that work runs on.
+
+use std::sync::{Arc, OnceLock};
+
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+
+/// A rayon pool: one that is given, or one that is started when there is work for it.
+///
+/// The global pool is never used: it is the program's, not ours.
+#[derive(Debug)]
+pub struct Pool {
+    threads: usize,
+    started: OnceLock<Arc<ThreadPool>>,
+}
+
+impl Pool {
+    /// Plans a pool of so many threads; 0 means as many as there are processors.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        Self { threads, started: OnceLock::new() }
+    }
+
+    /// Takes a pool that is there.
+    #[must_use]
+    pub fn given(pool: Arc<ThreadPool>) -> Self {
+        Self { threads: pool.current_num_threads(), started: OnceLock::from(pool) }
+    }
+
+    /// Runs `work` in the pool.
+    ///
+    /// # Errors
+    /// The system's, where it gives no threads.
+    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, ThreadPoolBuildError> {
+        let pool = match self.started.get() {
+            Some(pool) => Arc::clone(pool),
+            None => {
+                let named = |index| format!("ocibuild-{index}");
+                let pool = ThreadPoolBuilder::new().num_threads(self.threads).thread_name(named).build()?;
+                Arc::clone(self.started.get_or_init(|| Arc::new(pool)))
+            }
+        };
+        Ok(pool.install(work))
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}

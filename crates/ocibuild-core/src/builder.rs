@@ -1,0 +1,367 @@
+//! The builder: everything an embedder needs for the whole job, in one place.
+//!
+//! It only joins the modules below: opens the tree, the cache and the bases, plans, resolves,
+//! builds, and hands what was built to a destination.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::archive::{ArchiveImage, ArchiveWriter};
+use crate::blob::{BlobError, Store, Target as _};
+use crate::build::{Bases, Built, BuiltImage, Context, FinishedLayer, OpenBase, Pool, build, resolve};
+use crate::cache::LocalRecords;
+use crate::copy::{CopyOptions, CopyReport, copy};
+use crate::event::{Cancel, Observer};
+use crate::files::{DiskTree, FileError, FileId};
+use crate::image::Created;
+use crate::layer::Budget;
+use crate::layout::Layout;
+use crate::oci::Platform;
+use crate::plan::{BuiltinBase, Plan, PlanError, Surroundings, plan};
+use crate::spec::{ImageSpec, Spec, SpecError};
+#[cfg(feature = "registry")]
+use crate::{reference::Reference, registry::Registry};
+
+pub use crate::build::BuildError;
+
+/// Something on the way from a spec to built images went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The spec is faulty.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The spec can't be planned.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The root can't be opened.
+    #[error(transparent)]
+    Root(#[from] FileError),
+    /// The plan can't be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+type Builtins<'a> = Box<dyn Fn(&str, u32) -> Option<BuiltinBase> + Send + Sync + 'a>;
+
+/// Builds images of files below a root, with a cache.
+///
+/// Takes everything as parameters: it reads no environment, prints nothing, and starts threads
+/// only while it builds, unless it is given a pool.
+///
+/// ```no_run
+/// use ocibuild_core::{Builder, ImageSpec, LayerSpec, Platform, Registry};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let image = ImageSpec::scratch(Platform::linux_amd64())
+///     .layer(LayerSpec::named("app").copy("target/release/server", "/app/server").mode(0o755))
+///     .entrypoint(["/app/server"])
+///     .user("65532");
+/// let built = Builder::new("/src/server", "/var/cache/server").build(&image)?;
+/// built.push(&Registry::default(), &"registry.example.com/team/app:1".parse()?)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Builder<'a> {
+    root: PathBuf,
+    cache: PathBuf,
+    name: Option<String>,
+    images: Vec<String>,
+    use_records: bool,
+    pool: Pool,
+    memory: u64,
+    observer: &'a dyn Observer,
+    finished: Option<&'a (dyn Fn(&FinishedLayer) + Sync)>,
+    cancel: Cancel,
+    host: String,
+    created: Created,
+    builtins: Builtins<'a>,
+    outputs: Vec<PathBuf>,
+}
+
+impl<'a> Builder<'a> {
+    /// Makes a builder of images of files below `root`, which keeps blobs and records in `cache`.
+    pub fn new(root: impl Into<PathBuf>, cache: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            cache: cache.into(),
+            name: None,
+            images: Vec::new(),
+            use_records: true,
+            pool: Pool::default(),
+            memory: Budget::DEFAULT,
+            observer: &(),
+            finished: None,
+            cancel: Cancel::new(),
+            host: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+            created: Created::default(),
+            builtins: Box::new(|_, _| None),
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Names the spec: part of the keys of its layers, so that two specs with layers of one name
+    /// don't answer for each other. By default the spec's own name, or that of its first image.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Builds only these images of a spec.
+    #[must_use]
+    pub fn images(mut self, images: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.images = images.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Says whether layers are answered from records and recorded; they are by default. The images
+    /// are the same either way.
+    #[must_use]
+    pub fn use_records(mut self, yes: bool) -> Self {
+        self.use_records = yes;
+        self
+    }
+
+    /// Works with so many threads; by default with as many as there are processors.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.pool = Pool::new(threads);
+        self
+    }
+
+    /// Works in a rayon pool that is there.
+    #[must_use]
+    pub fn pool(mut self, pool: Arc<rayon::ThreadPool>) -> Self {
+        self.pool = Pool::given(pool);
+        self
+    }
+
+    /// Bounds the memory that file contents take on their way, in bytes; 32 MiB by default.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Has an observer told of what happens.
+    #[must_use]
+    pub fn observer(mut self, observer: &'a dyn Observer) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Has a function told of each layer as soon as its blobs are in the store.
+    #[must_use]
+    pub fn on_layer(mut self, finished: &'a (dyn Fn(&FinishedLayer) + Sync)) -> Self {
+        self.finished = Some(finished);
+        self
+    }
+
+    /// Stops when this is set.
+    #[must_use]
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// Names the host that the files are made on, as far as it shows in them: system,
+    /// architecture, C library. By default the system and architecture.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    /// Says when images were made (`SOURCE_DATE_EPOCH`): seconds since 1970-01-01T00:00:00Z. It
+    /// reaches configs and annotations, never layers.
+    #[must_use]
+    pub fn created(mut self, seconds: u64) -> Self {
+        self.created = Created(seconds);
+        self
+    }
+
+    /// Brings builtin bases along, by name and version.
+    #[must_use]
+    pub fn builtins(
+        mut self,
+        builtins: impl Fn(&str, u32) -> Option<BuiltinBase> + Send + Sync + 'a,
+    ) -> Self {
+        self.builtins = Box::new(builtins);
+        self
+    }
+
+    /// Names a file or directory that is written to, so that it is never taken for input. The
+    /// cache is one by itself.
+    #[must_use]
+    pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
+        self.outputs.push(path.into());
+        self
+    }
+
+    /// Builds an image.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing but whole layers is then in the cache.
+    pub fn build(&self, image: &ImageSpec) -> Result<Built, Error> {
+        self.build_spec(&image.clone().into_spec()?)
+    }
+
+    /// Builds the images of a spec. The spec's `root` is not looked at: the builder's counts.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing but whole layers is then in the cache.
+    pub fn build_spec(&self, spec: &Spec) -> Result<Built, Error> {
+        let plan = self.plan(spec)?;
+        let tree = DiskTree::open(&self.root)?;
+        let store = Store::new(&self.cache);
+        let records = LocalRecords::new(&self.cache);
+        let skip = self.skipped();
+        let budget = Budget::new(self.memory);
+        let bases = Layouts { root: &self.root };
+        let context = Context {
+            tree: &tree,
+            skip: &skip,
+            bases: &bases,
+            store: &store,
+            records: if self.use_records { Some(&records) } else { None },
+            pool: &self.pool,
+            budget: &budget,
+            observer: self.observer,
+            cancel: &self.cancel,
+            host: &self.host,
+            created: self.created,
+        };
+        let resolved = resolve(&plan, context)?;
+        Ok(build(resolved, context, self.finished.unwrap_or(&|_| {}))?)
+    }
+
+    /// Plans a spec without building it.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn plan(&self, spec: &Spec) -> Result<Plan, PlanError> {
+        let own = spec.name.as_ref().map(|name| name.value.clone());
+        let first = || spec.images.first().map(|image| image.name.value.clone());
+        let name = own.or_else(|| self.name.clone()).or_else(first).unwrap_or_default();
+        plan(spec, &name, &self.images, self)
+    }
+
+    fn skipped(&self) -> Vec<FileId> {
+        let paths = std::iter::once(&self.cache).chain(&self.outputs);
+        paths.filter_map(|path| file_id(path)).collect()
+    }
+}
+
+#[cfg(unix)]
+fn file_id(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = path.metadata().ok()?;
+    Some(FileId { device: metadata.dev(), inode: metadata.ino() })
+}
+
+impl Surroundings for Builder<'_> {
+    fn builtin(&self, name: &str, version: u32) -> Option<BuiltinBase> {
+        (self.builtins)(name, version)
+    }
+
+    fn base_platform(&self, layout: &str) -> Option<Platform> {
+        let opened = Layouts { root: &self.root }.layout(layout).ok()?;
+        let amd64 = Platform::linux_amd64();
+        let open = |platform| crate::base::Base::open(opened.source.as_ref(), &opened.root, platform).ok();
+        open(Some(&amd64)).or_else(|| open(None)).map(|base| base.platform)
+    }
+}
+
+/// Layouts below a root.
+struct Layouts<'a> {
+    root: &'a Path,
+}
+
+impl Bases for Layouts<'_> {
+    fn layout(&self, directory: &str) -> Result<OpenBase, BlobError> {
+        let layout = Layout::open(self.root.join(directory))?;
+        let root = layout.sole()?;
+        Ok(OpenBase { source: Arc::new(layout), root })
+    }
+}
+
+impl Built {
+    /// Pushes the only image to a repository and gives it the reference's tag (`latest` where it
+    /// names none).
+    ///
+    /// # Errors
+    /// [`BlobError`]; the tag then means what it meant before.
+    ///
+    /// # Panics
+    /// If several images were built: push them with [`Built::push_image`].
+    #[cfg(feature = "registry")]
+    pub fn push(&self, registry: &Registry, reference: &Reference) -> Result<CopyReport, BlobError> {
+        let [image] = &self.images[..] else { panic!("`push` is for a single image: use `push_image`") };
+        self.push_image(image, registry, reference, &CopyOptions::default())
+    }
+
+    /// Pushes one of the images to a repository and gives it the reference's tag (`latest` where
+    /// it names none). Blobs come before the manifests that name them, and the tag comes last.
+    ///
+    /// # Errors
+    /// [`BlobError`]; the tag then means what it meant before.
+    #[cfg(feature = "registry")]
+    pub fn push_image(
+        &self,
+        image: &BuiltImage,
+        registry: &Registry,
+        reference: &Reference,
+        options: &CopyOptions<'_>,
+    ) -> Result<CopyReport, BlobError> {
+        let target = registry.repository(reference.repository());
+        let report = copy(std::slice::from_ref(&image.root), &self.source(), &target, options)?;
+        let reference = reference.clone().or_latest();
+        if let Some(tag) = reference.tag() {
+            target.tag(&image.root, tag)?;
+        }
+        Ok(report)
+    }
+
+    /// Adds images to an OCI layout, each under its names, taking them from what had them.
+    ///
+    /// # Errors
+    /// [`BlobError`]; the layout's names then mean what they meant before, or already the new.
+    pub fn write_layout(
+        &self,
+        images: &[BuiltImage],
+        layout: &Layout,
+        options: &CopyOptions<'_>,
+    ) -> Result<CopyReport, BlobError> {
+        let report = copy(&roots(images), &self.source(), layout, options)?;
+        for image in images {
+            for name in &image.ref_names {
+                layout.tag(&image.root, name)?;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Writes images into an archive and completes it.
+    ///
+    /// # Errors
+    /// [`BlobError`]; a file that was there is then still the old one.
+    pub fn write_archive(
+        &self,
+        images: &[BuiltImage],
+        archive: ArchiveWriter<'_>,
+        options: &CopyOptions<'_>,
+    ) -> Result<CopyReport, BlobError> {
+        let report = copy(&roots(images), &self.source(), &archive, options)?;
+        let named = |image: &BuiltImage| {
+            let named = ArchiveImage::new(image.root.clone(), image.name.clone());
+            image.tags.iter().cloned().fold(named, ArchiveImage::reference)
+        };
+        archive.finish(&images.iter().map(named).collect::<Vec<_>>())?;
+        Ok(report)
+    }
+}
+
+fn roots(images: &[BuiltImage]) -> Vec<crate::oci::Descriptor> {
+    images.iter().map(|image| image.root.clone()).collect()
+}
