@@ -3,31 +3,27 @@
 use std::collections::BTreeMap;
 
 use crate::oci::Platform;
-use crate::spec::{Fault, Located, Lookup, Template, ValueError, Vars};
+use crate::spec::{Fault, Located, Template, ValueError, Vars};
 
 /// Fills in variables for one platform.
 pub(super) struct Expander<'a> {
-    lookup: Box<dyn Fn(&Template) -> Result<String, Fault> + 'a>,
+    vars: &'a Vars,
+    platform: Platform,
     pub(super) faults: Vec<Fault>,
 }
 
 impl<'a> Expander<'a> {
     pub(super) fn new(vars: &'a Vars, platform: &Platform) -> Self {
-        let platform = platform.clone();
-        let lookup = move |template: &Template| {
-            let lookup: Lookup<'_> = vars.lookup(&platform);
-            template.expand(&lookup).map_err(|error| Fault::new(error.to_string(), None))
-        };
-        Self { lookup: Box::new(lookup), faults: Vec::new() }
+        Self { vars, platform: platform.clone(), faults: Vec::new() }
     }
 
     /// Returns the text, or notes the fault at the template's place.
     pub(super) fn text(&mut self, template: &Located<Template>) -> Option<String> {
-        match (self.lookup)(&template.value) {
+        match template.value.expand(&self.vars.lookup(&self.platform)) {
             Ok(text) => Some(text),
-            Err(fault) => {
+            Err(error) => {
                 let hint = "give it a value in `[vars]`, or in `[vars.\"os/arch\"]`";
-                self.faults.push(Fault { span: template.span, ..fault }.hint(hint));
+                self.faults.push(Fault::new(error.to_string(), template.span).hint(hint));
                 None
             }
         }

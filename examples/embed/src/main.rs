@@ -1,2 +1,0 @@
-//! (in the making)
-fn main() {}
