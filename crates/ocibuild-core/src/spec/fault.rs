@@ -80,7 +80,7 @@ impl Fault {
 }
 
 /// The most faults that are told.
-const MAX_FAULTS: usize = 100;
+pub(super) const MAX_FAULTS: usize = 100;
 
 /// All that is wrong with a spec, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

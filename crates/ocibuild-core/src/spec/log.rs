@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use super::fault::MAX_FAULTS;
+use super::suggest::closest;
 use super::{Fault, Span, SpecError, ValueError};
 
 /// Collects faults, so that one doesn't hide the next.
@@ -48,6 +50,12 @@ impl Log {
     /// Keeps the value, or reports the error.
     pub(super) fn accept<T>(&mut self, result: Result<T, ValueError>, span: Option<Span>) -> Option<T> {
         result.map_err(|error| self.report(Fault::of(error, span))).ok()
+    }
+
+    /// The one of `known` that was probably meant by a word at fault. Beyond the faults that are
+    /// told it isn't looked for: that could take as long as the file has words, squared.
+    pub(super) fn likely<'a>(&self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+        if self.faults.len() > MAX_FAULTS { None } else { closest(word, known) }
     }
 
     pub(super) fn faults(&self) -> &[Fault] {

@@ -257,7 +257,7 @@ pub(super) fn template_of(
     let template = context.log.accept(Template::parse(&text), text.span)?;
     for name in template.vars().filter(|name| !context.vars.contains(*name)) {
         let fault = Fault::new(format!("unknown variable `{name}`"), text.span);
-        let known = closest(name, context.vars.iter().map(String::as_str));
+        let known = context.log.likely(name, context.vars.iter().map(String::as_str));
         let hint = known.map_or_else(
             || format!("define it: `{name} = \"…\"` under `[vars]`"),
             |known| format!("did you mean `{{var.{known}}}`?"),

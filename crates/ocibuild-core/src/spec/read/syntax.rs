@@ -71,9 +71,10 @@ fn fault(error: &toml::de::Error, source: &str) -> Fault {
         let hint = "write `\\\\` for a backslash, or put single quotes around the string";
         return Fault::new("unknown escape in a string", span).hint(hint);
     }
-    let line = span.and_then(|span| source.get(..span.start)?.rsplit('\n').next());
+    let before = span.and_then(|span| source.get(..span.start)).unwrap_or_default();
+    let is_mode = before.trim_end().strip_suffix('=').is_some_and(|key| key.trim_end().ends_with("mode"));
     let fault = Fault::new(message, span);
-    if message.contains("leading zero") && line.is_some_and(|line| line.contains("mode")) {
+    if message.contains("leading zero") && is_mode {
         return fault.hint("write modes in quotes, such as \"0755\"");
     }
     fault

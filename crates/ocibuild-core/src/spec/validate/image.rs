@@ -39,7 +39,8 @@ fn layers(image: &Image, spec: &Spec, log: &mut Log) {
     let known: BTreeSet<&str> = spec.layers.iter().map(|layer| layer.name.value.as_str()).collect();
     for name in image.layers.iter().filter(|name| !known.contains(name.value.as_str())) {
         let fault = Fault::new(format!("unknown layer `{}`", name.value.escape_debug()), name.span);
-        log.absent(match closest(name, known.iter().copied()) {
+        let likely = log.likely(name, known.iter().copied());
+        log.absent(match likely {
             Some(known) => fault.hint(format!("did you mean `{known}`?")),
             None => fault.hint(format!("define it: `[layers.{}]`", name.value.escape_debug())),
         });
