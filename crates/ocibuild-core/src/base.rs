@@ -11,10 +11,10 @@ mod json;
 mod listing;
 mod open;
 mod read;
-mod tree;
-mod users;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod users;
 mod varint;
 
 use crate::blob::{BlobError, Source};
@@ -26,6 +26,7 @@ use crate::tar::ReadError;
 pub use builder::ListingBuilder;
 pub(crate) use json::duplicate_key;
 pub use listing::{DirectoryMeta, Entries, Listed, ListedKind, Listing, listing_key};
+pub(crate) use read::{HashingReader, is_content_fault};
 
 /// The most layers that an image can have and still be run.
 pub const MAX_LAYERS: usize = 127;

@@ -2,3 +2,7 @@
 
 mod assemble;
 mod validate;
+
+pub use validate::{
+    Depth, ValidateError, ValidateOptions, Violation, check_config, check_index, check_manifest, validate,
+};

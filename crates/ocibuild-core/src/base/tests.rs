@@ -120,11 +120,17 @@ fn upper_layers_change_lower_ones_as_unpacking_would() {
     for (upper, expected) in [
         ("f a/.wh.b", "d a 755\nf a/f 1\nd e 755\nf e/x 1\nl lib e\n"),
         // Whiteouts hide what is below, not what is beside them, in whatever order they stand.
-        ("d a/b 711\nf a/b/new 22\nf a/.wh.b", "d a 755\nd a/b 711\nf a/b/new 2\nf a/f 1\nd e 755\nf e/x 1\nl lib e\n"),
+        (
+            "d a/b 711\nf a/b/new 22\nf a/.wh.b",
+            "d a 755\nd a/b 711\nf a/b/new 2\nf a/f 1\nd e 755\nf e/x 1\nl lib e\n",
+        ),
         ("f a/b/n 1\nf a/.wh..wh..opq", "d a 755\nd a/b 755\nf a/b/n 1\nd e 755\nf e/x 1\nl lib e\n"),
         ("f .wh..wh..opq\nf n 1", "f n 1\n"),
         ("f a now-a-file\nd lib", "f a 10\nd e 755\nf e/x 1\nd lib 755\n"),
-        ("d a/f\nf a/f/x 1", "d a 755\nd a/b 700\nf a/b/c 1\nd a/f 755\nf a/f/x 1\nd e 755\nf e/x 1\nl lib e\n"),
+        (
+            "d a/f\nf a/f/x 1",
+            "d a 755\nd a/b 700\nf a/b/c 1\nd a/f 755\nf a/f/x 1\nd e 755\nf e/x 1\nl lib e\n",
+        ),
         ("f lib/y 1\nf lib/.wh.x", "d a 755\nd a/b 700\nf a/b/c 1\nf a/f 1\nd e 755\nf e/y 1\nl lib e\n"),
         ("f .wh.a\nf .wh.e\nf .wh.lib\nf .wh..wh.plnk", ""),
         ("f .wh.a\nh x e/x\nh y lib\nf .wh.e\nf .wh.lib\nf .wh.nothing", ""),
@@ -138,5 +144,8 @@ fn upper_layers_change_lower_ones_as_unpacking_would() {
         check(&[lower, upper], expected);
     }
     check(&[lower, "f a 1", "d a"], "d a 755\nd e 755\nf e/x 1\nl lib e\n");
-    check(&[lower, "f .wh.a", "f a/z 1", "h zz a/z"], "d a 755\nf a/z 1\nd e 755\nf e/x 1\nl lib e\nf zz 1\n");
+    check(
+        &[lower, "f .wh.a", "f a/z 1", "h zz a/z"],
+        "d a 755\nf a/z 1\nd e 755\nf e/x 1\nl lib e\nf zz 1\n",
+    );
 }
