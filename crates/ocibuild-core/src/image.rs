@@ -3,6 +3,7 @@
 mod assemble;
 mod validate;
 
+<<<<<<< HEAD
 pub use assemble::{Assembled, Created, OwnLayer, assemble, assemble_index};
 
 /// An image can't be put together.
@@ -22,3 +23,8 @@ pub enum ImageError {
         own: usize,
     },
 }
+=======
+pub use validate::{
+    Depth, ValidateError, ValidateOptions, Violation, check_config, check_index, check_manifest, validate,
+};
+>>>>>>> refs/heads/base
