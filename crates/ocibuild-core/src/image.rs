@@ -3,8 +3,10 @@
 mod assemble;
 mod validate;
 
-<<<<<<< HEAD
 pub use assemble::{Assembled, Created, OwnLayer, assemble, assemble_index};
+pub use validate::{
+    Depth, ValidateError, ValidateOptions, Violation, check_config, check_index, check_manifest, validate,
+};
 
 /// An image can't be put together.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +25,3 @@ pub enum ImageError {
         own: usize,
     },
 }
-=======
-pub use validate::{
-    Depth, ValidateError, ValidateOptions, Violation, check_config, check_index, check_manifest, validate,
-};
->>>>>>> refs/heads/base

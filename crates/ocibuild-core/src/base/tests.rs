@@ -148,8 +148,6 @@ fn upper_layers_change_lower_ones_as_unpacking_would() {
         &[lower, "f .wh.a", "f a/z 1", "h zz a/z"],
         "d a 755\nf a/z 1\nd e 755\nf e/x 1\nl lib e\nf zz 1\n",
     );
-<<<<<<< HEAD
-=======
 }
 
 #[track_caller]
@@ -560,5 +558,4 @@ mod properties {
             }
         }
     }
->>>>>>> refs/heads/base
 }
