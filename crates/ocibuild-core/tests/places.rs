@@ -85,18 +85,20 @@ fn put(layout: &Layout, memory: &Memory, root: &Descriptor, name: &str) {
     layout.tag(root, name).unwrap();
 }
 
-/// An archive of two images, one with two names, one that is an index.
+/// An archive of three images: one with two names, one that is an index, one without a reference.
 fn archive(path: &Path) -> (Descriptor, Descriptor) {
     let memory = Memory::new();
     let (one, two) = (image(&memory, &Platform::linux_amd64(), "one"), index(&memory));
+    let three = image(&memory, &Platform::linux_amd64(), "three");
     let images = [
         ArchiveImage::new(one.clone(), "one")
             .reference("r.example.com/team/one:1".parse().unwrap())
             .reference("one:latest".parse().unwrap()),
         ArchiveImage::new(two.clone(), "two").reference("r.example.com/team/two:2".parse().unwrap()),
+        ArchiveImage::new(three.clone(), "three"),
     ];
     let writer = ArchiveWriter::to_file(path).unwrap();
-    copy(&[one.clone(), two.clone()], &memory, &writer, &CopyOptions::new()).unwrap();
+    copy(&[one.clone(), two.clone(), three], &memory, &writer, &CopyOptions::new()).unwrap();
     writer.finish(&images).unwrap();
     (one, two)
 }
@@ -170,6 +172,7 @@ fn skopeo_takes_an_archive_both_ways() {
     let at = path.display();
     let digest = |from: &str| skopeo(&["inspect", "--format", "{{.Digest}}", from]).trim().to_owned();
     assert_eq!(digest(&format!("oci-archive:{at}:1")), one.digest.to_string());
+    digest(&format!("oci-archive:{at}:three"));
     let copied = directory.path().join("copied");
     let to = format!("oci:{}:x", copied.display());
     skopeo(&["copy", "--all", &format!("oci-archive:{at}:2"), &to]);
