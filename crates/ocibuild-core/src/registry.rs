@@ -60,7 +60,8 @@ pub struct RegistryOptions {
     pub idle_timeout: Duration,
     /// How often a request is made until its failure counts, at least 1.
     pub attempts: u32,
-    /// How many requests are under way at once, at least 1.
+    /// How many requests are under way at once, at least 1; uploads don't count, as each has its
+    /// caller waiting.
     pub requests: usize,
 }
 

@@ -54,6 +54,14 @@ impl Default for Grant {
     }
 }
 
+impl Grant {
+    /// What another host is presented with.
+    pub(super) fn elsewhere() -> Self {
+        let credential = "without credentials, as it is not the registry's own address".to_owned();
+        Self { header: None, credential }
+    }
+}
+
 /// A grant and its turn: while a fresh one is being asked for, others wait for that one.
 pub(super) type Slot = Arc<tokio::sync::Mutex<Grant>>;
 
@@ -314,6 +322,7 @@ mod tests {
             ("https://r.io/", "http://r.io/token"),
             ("http://127.0.0.1:5000/", "http://127.0.0.1:5001/token"),
             ("https://10.0.0.1/", "https://12.0.0.1/token"),
+            ("https://[::ffff:10.0.0.1]/", "https://[::ffff:12.0.0.1]/token"),
             ("https://registry-1.docker.io/", "https://auth.docker.io.evil.com/"),
             ("https://registry-1.docker.io/", "https://evildocker.io/"),
             ("https://example.com/", "https://evil.com/"),

@@ -14,6 +14,7 @@ use crate::reference::Repository;
 use crate::registry::RegistryError;
 use crate::registry::auth::{Access, Asking};
 use crate::registry::client::{Call, Client, location};
+use crate::registry::error::tidy;
 use crate::registry::feed::Feed;
 use crate::registry::transport::{Answer, Payload};
 use crate::registry::url::Url;
@@ -351,8 +352,7 @@ async fn confirm(answer: Answer, digest: &Digest) -> Result<(), RegistryError> {
                 && digest.algorithm() == "sha256"
                 && other != digest.to_string() =>
         {
-            Err(answer
-                .odd(format!("the digest `{}`, after being sent `{digest}`", super::error::tidy(other))))
+            Err(answer.odd(format!("the digest `{}`, after being sent `{digest}`", tidy(other))))
         }
         _ => Ok(()),
     }

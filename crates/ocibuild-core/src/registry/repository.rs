@@ -10,7 +10,7 @@ use crate::reference::Repository;
 use crate::registry::RegistryError;
 use crate::registry::auth::Access;
 use crate::registry::download::RemoteContent;
-use crate::registry::feed::feed;
+use crate::registry::feed::{Feeding, feed};
 use crate::registry::remote::Remote;
 use crate::registry::runtime::Runtime;
 
@@ -155,7 +155,7 @@ impl RemoteRepository {
     fn pushing(
         &self,
         descriptor: &Descriptor,
-        feeding: crate::registry::feed::Feeding,
+        feeding: Feeding,
     ) -> impl Future<Output = Result<Transfer, RegistryError>> + use<> {
         let (remote, descriptor) = (self.remote.clone(), descriptor.clone());
         async move {

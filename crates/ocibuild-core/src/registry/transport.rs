@@ -96,7 +96,13 @@ impl Transport {
         let stopped = |stop| blame.stopped(stop, &self.watch);
         let pulse = Pulse::default();
         let message = message(&request, pulse.clone());
-        let _turn = self.watch.patient().over(&pulse, self.requests.acquire()).await.map_err(stopped)?;
+        let _turn = match request.payload {
+            Payload::Bytes(_) => {
+                Some(self.watch.patient().over(&pulse, self.requests.acquire()).await.map_err(stopped)?)
+            }
+            // What feeds an upload may itself need a turn, to be read from a registry.
+            Payload::Feed(_) => None,
+        };
         let response = self.watch.over(&pulse, self.exchange(request.url, message)).await.map_err(stopped)?;
         let (head, body) = response?.map_err(|error| blame.failed(error))?.into_parts();
         Ok(Answer { status: head.status, headers: head.headers, blame, body, watch: self.watch.clone() })

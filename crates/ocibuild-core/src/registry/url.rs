@@ -83,7 +83,7 @@ impl Url {
         let secure = self.is_secure();
         Origin {
             secure,
-            host: self.0.host().unwrap_or_default().to_ascii_lowercase(),
+            host: self.0.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase(),
             port: self.0.port_u16().unwrap_or(if secure { 443 } else { 80 }),
         }
     }

@@ -484,7 +484,7 @@ fn the_same_verbs_are_futures_of_any_executor() {
     let repository = connect(&recorder, options());
     let bytes = noise(300_000);
     let (descriptor, content) = layer(&bytes);
-    let transfer = block_on(repository.push_async(&descriptor, Arc::new(content))).unwrap();
+    let transfer = block_on(any_thread(repository.push_async(&descriptor, Arc::new(content)))).unwrap();
     assert_eq!(transfer, Transfer::Sent);
     assert_eq!(recorder.asked()[2].body, bytes);
     assert!(!block_on(repository.exists_async(&descriptor)).unwrap());
@@ -494,6 +494,11 @@ fn the_same_verbs_are_futures_of_any_executor() {
     assert!(matches!(block_on(repository.fetch_async(&descriptor)), Err(BlobError::Missing { .. })));
     let manifest = Descriptor::of(MediaType::MANIFEST, b"{}");
     assert!(matches!(block_on(repository.tag_async(&manifest, "v1")), Err(BlobError::Missing { .. })));
+}
+
+/// Passes a future on, if it may be polled on any thread.
+fn any_thread<F: Future + Send>(future: F) -> F {
+    future
 }
 
 /// The smallest executor there is.
@@ -513,4 +518,30 @@ fn block_on<F: Future>(future: F) -> F::Output {
             std::task::Poll::Pending => std::thread::park(),
         }
     }
+}
+
+#[test]
+fn a_dropped_future_stops_its_request() {
+    let recorder = Recorder::start(|asked, _| {
+        std::thread::sleep(Duration::from_millis(300));
+        takes(asked)
+    });
+    let repository = connect(&recorder, options());
+    let (descriptor, content) = layer(b"one");
+    let waker = std::task::Waker::noop();
+    let mut future = Box::pin(repository.push_async(&descriptor, Arc::new(content)));
+    assert!(future.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+    std::thread::sleep(Duration::from_millis(100));
+    drop(future);
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(recorder.asked().len(), 1);
+}
+
+#[test]
+fn an_upload_refused_elsewhere_says_why_it_went_without_credentials() {
+    let storage = Recorder::start(|_, _| Reply::new(401));
+    let registry = elsewhere(&storage.host);
+    let (descriptor, content) = layer(b"blob");
+    let error = fault(connect(&registry, login("me", "hidden")).push(&descriptor, &content).unwrap_err()).1;
+    assert!(error.to_string().contains("not the registry's own address"), "{error}");
 }

@@ -143,6 +143,26 @@ fn a_file_is_sent_from_disk() {
 }
 
 #[test]
+fn a_blob_goes_from_repository_to_repository_though_turns_are_few() {
+    let Some(debian) = open() else { return };
+    let mut few = options();
+    few.requests = 1;
+    let registry = Registry::new(few);
+    let (from, to) = (fresh(&debian, "from"), fresh(&debian, "to"));
+    let (from, to) = (registry.repository(&from), registry.repository(&to));
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let (from, to) = (&from, &to);
+            scope.spawn(move || {
+                let (descriptor, content) = layer(&noise(1_000_000 + number));
+                from.push(&descriptor, &content).unwrap();
+                assert_eq!(to.push(&descriptor, &*from.fetch(&descriptor).unwrap()).unwrap(), Transfer::Sent);
+            });
+        }
+    });
+}
+
+#[test]
 fn a_password_opens_a_guarded_registry() {
     let Some(debian) = guarded() else { return };
     let given = |name: &str, default: &str| environment(name).unwrap_or_else(|| default.to_owned());
