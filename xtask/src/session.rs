@@ -181,7 +181,7 @@ fn test_command(root: &Path, home: &Path, arguments: &[String]) -> Result<Comman
     let own = arguments.iter().take_while(|argument| *argument != "--");
     if !own
         .into_iter()
-        .any(|argument| argument.starts_with("-p") || argument == "--package")
+        .any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
     {
         command.arg("--workspace");
     }
