@@ -157,7 +157,14 @@ fn test_command(root: &Path, home: &Path, arguments: &[String]) -> Result<Comman
     let mut command = programs::cargo(root);
     command.args(["test", "--no-fail-fast"]);
     let own = arguments.iter().take_while(|argument| *argument != "--");
+<<<<<<< HEAD
     if !own.into_iter().any(|argument| argument.starts_with("-p") || argument == "--package") {
+=======
+    if !own
+        .into_iter()
+        .any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+    {
+>>>>>>> refs/heads/xtask
         command.arg("--workspace");
     }
     command.args(arguments);
