@@ -111,8 +111,12 @@ fn every_module_uses_only_those_above_it() {
             }
             match ladder.get(&name) {
                 Some(other) if other < row => steps += 1,
-                Some(other) => faults.push(format!("{}: row {row} uses `{name}` of row {other}", below.display())),
-                None => faults.push(format!("{}: uses `{name}`, which is not in the ladder", below.display())),
+                Some(other) => {
+                    faults.push(format!("{}: row {row} uses `{name}` of row {other}", below.display()))
+                }
+                None => {
+                    faults.push(format!("{}: uses `{name}`, which is not in the ladder", below.display()))
+                }
             }
         }
     }
@@ -125,6 +129,7 @@ fn a_step_down_is_found() {
     let root = Path::new("/src");
     let text = "use crate::{digest::Digest, build::{Built, Context}};\nfn f() { super::copy::copy() } // crate::no\n";
     assert_eq!(uses(Path::new("/src/key.rs"), root, text), ["digest", "build", "copy"]);
-    let text = "use super::super::registry;\nuse super::own;\n#[cfg(test)]\nmod tests { use crate::layout; }\n";
+    let text =
+        "use super::super::registry;\nuse super::own;\n#[cfg(test)]\nmod tests { use crate::layout; }\n";
     assert_eq!(uses(Path::new("/src/key/part.rs"), root, text), ["registry"]);
 }
