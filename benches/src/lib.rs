@@ -2,5 +2,13 @@
 //!
 //! Nothing here uses the product's crates: the product is measured from outside, as a command.
 
+pub mod blocks;
+pub mod churn;
+pub mod encode;
 pub mod error;
+pub mod measure;
+pub mod pipeline;
+pub mod stream;
 pub mod trees;
+pub mod verify;
+pub mod walk;
