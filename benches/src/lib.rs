@@ -1,1 +1,14 @@
-//! (in the making)
+//! Trials and benchmarks of ocibuild: what decides a design by measurement is kept here.
+//!
+//! Nothing here uses the product's crates: the product is measured from outside, as a command.
+
+pub mod blocks;
+pub mod churn;
+pub mod encode;
+pub mod error;
+pub mod measure;
+pub mod pipeline;
+pub mod stream;
+pub mod trees;
+pub mod verify;
+pub mod walk;
