@@ -7,8 +7,9 @@
 
 use crate::Result;
 use crate::counts::Counts;
+use crate::furnish;
 use crate::interrupt::Interrupt;
-use crate::programs::{self, is_root, run, signal_group, succeeds};
+use crate::programs::{self, is_root, signal_group, succeeds};
 use crate::services::{self, PASSWORD, Service, USER};
 use std::env;
 use std::ffi::OsString;
@@ -55,7 +56,7 @@ pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     };
     let home = Path::new(home);
     end_with_caller();
-    furnish(home)?;
+    furnish::furnish(home)?;
     session(root, home, all == "all", arguments, &Interrupt::listen()?)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -67,33 +68,6 @@ fn end_with_caller() {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         process::exit(1);
     });
-}
-
-/// Makes the mounts that containers need and a small machine may lack, in our namespace alone.
-fn furnish(home: &Path) -> Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let is_cgroup = |line: &str| {
-        let mut fields = line.split(' ');
-        fields
-            .nth(1)
-            .is_some_and(|point| point.starts_with("/sys/fs/cgroup"))
-            && fields.next().is_some_and(|kind| kind.starts_with("cgroup"))
-    };
-    if !mounts.lines().any(is_cgroup) {
-        // No container runtime works without; a machine without systemd may have mounted none.
-        run(Command::new("mount").args(["-t", "cgroup2", "none", "/sys/fs/cgroup"]))?;
-    }
-    let kind = Command::new("stat")
-        .args(["-f", "-c", "%T"])
-        .arg(home)
-        .output()?;
-    if kind.stdout.trim_ascii() == b"overlayfs" {
-        // An overlay can't have its upper layer on another; inside a container /tmp is on one.
-        run(Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "mode=0755", "none"])
-            .arg(home))?;
-    }
-    Ok(())
 }
 
 /// Starts the services, runs the tests, stops the services; the counts lie in [`COUNTS`] then.
