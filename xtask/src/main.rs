@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod counts;
+mod furnish;
 mod interrupt;
 mod parts;
 mod programs;
