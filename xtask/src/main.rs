@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod counts;
+mod fixtures;
 mod furnish;
 mod interrupt;
 mod parts;
@@ -65,9 +66,14 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
 }
 
 /// Remakes what lies in `testdata`, or with `--check` compares it with what would be made.
-fn fixtures(_root: &Path, arguments: &[String]) -> Result<ExitCode> {
-    let _check = arguments.iter().any(|argument| argument == "--check");
-    Err("there are no fixtures yet".into())
+fn fixtures(root: &Path, arguments: &[String]) -> Result<ExitCode> {
+    let check = match arguments {
+        [] => false,
+        [only] if only == "--check" => true,
+        _ => return Err("usage: cargo xtask fixtures [--check]".into()),
+    };
+    fixtures::remake(root, check)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The workspace's directory: where this package was built from.
