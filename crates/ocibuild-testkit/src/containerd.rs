@@ -20,7 +20,7 @@ static NUMBERS: AtomicU32 = AtomicU32::new(0);
 
 fn unique_name() -> String {
     format!(
-        "test-{}-{}",
+        "ocibuild-test-{}-{}",
         process::id(),
         NUMBERS.fetch_add(1, Ordering::Relaxed)
     )
