@@ -48,14 +48,8 @@ impl Loaded {
             _ => Ok(Vec::new()),
         };
         let contents = entries.par_iter().map(content).collect::<Result<_, _>>()?;
-        let files = (0..entries.len())
-            .filter(|&at| matches!(entries[at].kind, Kind::File { .. }))
-            .collect();
-        Ok(Loaded {
-            entries,
-            contents,
-            files,
-        })
+        let files = (0..entries.len()).filter(|&at| matches!(entries[at].kind, Kind::File { .. })).collect();
+        Ok(Loaded { entries, contents, files })
     }
 
     /// Compresses the tree's blocks: their compressed sizes by the SHA-256 of their content.
@@ -107,8 +101,7 @@ impl Loaded {
             block(&buffer[..length]);
             Ok(buffer)
         });
-        let (edit, mut random) =
-            edit.map_or((None, Random(0)), |(edit, random)| (Some(edit), random));
+        let (edit, mut random) = edit.map_or((None, Random(0)), |(edit, random)| (Some(edit), random));
         let chosen = self.files[random.below(self.files.len())];
         for (at, (entry, content)) in self.entries.iter().zip(&self.contents).enumerate() {
             match edit {
@@ -123,11 +116,7 @@ impl Loaded {
             if at == chosen && edit == Some(Edit::Added) {
                 let mut new = entry.clone();
                 new.path.extend_from_slice(b".added");
-                add(
-                    &mut former,
-                    &new,
-                    &self.contents[self.files[random.below(self.files.len())]],
-                )?;
+                add(&mut former, &new, &self.contents[self.files[random.below(self.files.len())]])?;
             }
         }
         former.finish()

@@ -43,27 +43,15 @@ impl Encoder {
     /// Says whether a block is compressed with the end of the one before.
     #[must_use]
     pub fn dictionary(&self) -> bool {
-        matches!(
-            self,
-            Encoder::ZlibRs {
-                dictionary: true,
-                ..
-            }
-        )
+        matches!(self, Encoder::ZlibRs { dictionary: true, .. })
     }
 }
 
 impl fmt::Display for Encoder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Encoder::ZlibRs {
-                level,
-                dictionary: false,
-            } => write!(formatter, "zlib-rs:{level}"),
-            Encoder::ZlibRs {
-                level,
-                dictionary: true,
-            } => write!(formatter, "zlib-rs+dict:{level}"),
+            Encoder::ZlibRs { level, dictionary: false } => write!(formatter, "zlib-rs:{level}"),
+            Encoder::ZlibRs { level, dictionary: true } => write!(formatter, "zlib-rs+dict:{level}"),
             Encoder::Libdeflate { level } => write!(formatter, "libdeflate:{level}"),
             Encoder::Miniz { level } => write!(formatter, "miniz:{level}"),
         }
@@ -74,24 +62,13 @@ impl FromStr for Encoder {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::Argument {
-            what: "encoder",
-            value: text.to_owned(),
-        };
+        let wrong = || Error::Argument { what: "encoder", value: text.to_owned() };
         let (name, level) = text.split_once(':').ok_or_else(wrong)?;
         let level: u8 = level.parse().map_err(|_| wrong())?;
         match (name, level) {
-            ("zlib-rs", 1..=9) => Ok(Encoder::ZlibRs {
-                level: level.into(),
-                dictionary: false,
-            }),
-            ("zlib-rs+dict", 1..=9) => Ok(Encoder::ZlibRs {
-                level: level.into(),
-                dictionary: true,
-            }),
-            ("libdeflate", 1..=12) => Ok(Encoder::Libdeflate {
-                level: level.into(),
-            }),
+            ("zlib-rs", 1..=9) => Ok(Encoder::ZlibRs { level: level.into(), dictionary: false }),
+            ("zlib-rs+dict", 1..=9) => Ok(Encoder::ZlibRs { level: level.into(), dictionary: true }),
+            ("libdeflate", 1..=12) => Ok(Encoder::Libdeflate { level: level.into() }),
             ("miniz", 1..=9) => Ok(Encoder::Miniz { level }),
             _ => Err(wrong()),
         }
@@ -136,15 +113,8 @@ pub fn compress(
         Encoder::Libdeflate { level } => libdeflate(level, scratch, block),
         Encoder::Miniz { level } => miniz(level, scratch, block),
     }
-    .map_err(|reason| Error::Encode {
-        encoder: encoder.to_string(),
-        reason,
-    })?;
-    Ok(Piece {
-        bytes: scratch.output[..written].to_vec(),
-        crc,
-        length: block.len(),
-    })
+    .map_err(|reason| Error::Encode { encoder: encoder.to_string(), reason })?;
+    Ok(Piece { bytes: scratch.output[..written].to_vec(), crc, length: block.len() })
 }
 
 /// Grows the output to hold `bound` bytes, and gives just these: the bytes zlib-rs writes may
@@ -160,24 +130,15 @@ fn zlib(level: i32, scratch: &mut Scratch, block: &[u8], before: &[u8]) -> Resul
     // A fresh encoder each time: one that is reset keeps state that shows in the bytes.
     let mut deflate = Deflate::new(level, false, 15);
     if !before.is_empty() {
-        deflate
-            .set_dictionary(before)
-            .map_err(|error| error.as_str().to_owned())?;
+        deflate.set_dictionary(before).map_err(|error| error.as_str().to_owned())?;
     }
-    let output = room(
-        &mut scratch.output,
-        zlib_rs::compress_bound(block.len()) + 64,
-    );
+    let output = room(&mut scratch.output, zlib_rs::compress_bound(block.len()) + 64);
     let status = deflate
         .compress(block, output, DeflateFlush::SyncFlush)
         .map_err(|error| error.as_str().to_owned())?;
     let written = deflate.total_out() as usize;
     if status != Status::Ok || deflate.total_in() != block.len() as u64 || written >= output.len() {
-        return Err(format!(
-            "{status:?} after {} of {} bytes",
-            deflate.total_in(),
-            block.len()
-        ));
+        return Err(format!("{status:?} after {} of {} bytes", deflate.total_in(), block.len()));
     }
     Ok(written)
 }
@@ -190,13 +151,8 @@ fn libdeflate(level: i32, scratch: &mut Scratch, block: &[u8]) -> Result<usize, 
             (i32::from(level), Compressor::new(level))
         }
     };
-    let output = room(
-        &mut scratch.output,
-        compressor.gzip_compress_bound(block.len()),
-    );
-    let outcome = compressor
-        .gzip_compress(block, output)
-        .map_err(|error| error.to_string());
+    let output = room(&mut scratch.output, compressor.gzip_compress_bound(block.len()));
+    let outcome = compressor.gzip_compress(block, output).map_err(|error| error.to_string());
     scratch.compressor = Some((kept, compressor));
     outcome
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use oci_spec::image as other;
 use ocibuild_core::blob::{Source as _, Target as _, read_whole};
 use ocibuild_core::layout::Layout;
-use ocibuild_core::oci::{MAX_MANIFEST_SIZE, from_json, Index, Manifest};
+use ocibuild_core::oci::{Index, MAX_MANIFEST_SIZE, Manifest, from_json};
 use ocibuild_core::{Builder, Descriptor, ImageSpec, LayerSpec, Platform};
-use oci_spec::image as other;
 
 fn build(directory: &Path, platforms: &[Platform]) -> (Layout, Descriptor) {
     let mut image = ImageSpec::scratch(platforms[0].clone())
@@ -79,7 +79,10 @@ fn an_index_is_understood() {
     assert_eq!(index.media_type(), &Some(other::MediaType::ImageIndex));
     let platforms: Vec<_> = index.manifests().iter().map(|one| one.platform().clone().unwrap()).collect();
     assert_eq!(platforms[0].architecture(), &other::Arch::Amd64);
-    assert_eq!((platforms[1].architecture(), platforms[1].variant().as_deref()), (&other::Arch::ARM, Some("v7")));
+    assert_eq!(
+        (platforms[1].architecture(), platforms[1].variant().as_deref()),
+        (&other::Arch::ARM, Some("v7"))
+    );
 
     let ours: Index = from_json(&written).unwrap();
     let manifests = ours.manifests.iter().map(|one| from_json::<Manifest>(&bytes(&layout, one)).unwrap());
