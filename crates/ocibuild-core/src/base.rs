@@ -26,6 +26,7 @@ use crate::tar::ReadError;
 pub use builder::ListingBuilder;
 pub(crate) use json::duplicate_key;
 pub use listing::{DirectoryMeta, Entries, Listed, ListedKind, Listing, listing_key};
+pub(crate) use read::{HashingReader, is_content_fault};
 
 /// The most layers that an image can have and still be run.
 pub const MAX_LAYERS: usize = 127;

@@ -4,6 +4,9 @@ mod assemble;
 mod validate;
 
 pub use assemble::{Assembled, Created, OwnLayer, assemble, assemble_index};
+pub use validate::{
+    Depth, ValidateError, ValidateOptions, Violation, check_config, check_index, check_manifest, validate,
+};
 
 /// An image can't be put together.
 #[derive(Debug, thiserror::Error)]

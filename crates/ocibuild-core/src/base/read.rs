@@ -11,8 +11,8 @@ use crate::base::listing::{Listed, ListedKind, Listing};
 use crate::base::tree;
 use crate::base::{Base, BaseError, ListingBuilder, ListingError, ListingLimits};
 use crate::blob::{Source, read_fault};
-use crate::compress::decoder;
-use crate::digest::{DiffId, Digest, to_hex};
+use crate::compress::{DecodeError, decoder};
+use crate::digest::{DiffId, Digest, Mismatch, to_hex};
 use crate::oci::Descriptor;
 use crate::tar::{Entry, EntryKind, ReadError, Reader};
 
@@ -63,8 +63,22 @@ fn scan(
 
 /// Tells bytes that could not be had, or aren't those that were promised, from what is wrong with
 /// what they say.
-fn layer_fault(descriptor: &Descriptor, source: ListingError) -> BaseError {
-    BaseError::Layer { digest: descriptor.digest, source: Box::new(source) }
+fn layer_fault(descriptor: &Descriptor, error: ListingError) -> BaseError {
+    let digest = descriptor.digest;
+    match error {
+        ListingError::Tar(ReadError::Read(source)) | ListingError::Decode(DecodeError::Read(source))
+            if !is_content_fault(&source) =>
+        {
+            read_fault(digest, source).into()
+        }
+        error => BaseError::Layer { digest, source: Box::new(error) },
+    }
+}
+
+/// Tells whether the right bytes came, and are no sound layer.
+pub(crate) fn is_content_fault(error: &io::Error) -> bool {
+    let mismatch = error.get_ref().is_some_and(|inner| inner.is::<Mismatch>());
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) && !mismatch
 }
 
 fn scan_layer(

@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -103,12 +103,22 @@ pub struct Bomb {
 }
 
 /// Decompressed bytes.
+///
+/// What is wrong with them shows while reading, as an [`io::Error`] of kind `InvalidData` or
+/// `UnexpectedEof`; other kinds come from the reader they are taken from.
 pub struct Decoder<'a> {
     codec: Codec,
     inner: Box<dyn Read + Send + 'a>,
     limits: DecodeLimits,
-    input: Arc<AtomicU64>,
+    input: Arc<Input>,
     output: u64,
+}
+
+/// What is known of the bytes that went in.
+#[derive(Default)]
+struct Input {
+    count: AtomicU64,
+    failed: AtomicBool,
 }
 
 /// Opens a blob's bytes for decompression, after looking at the first of them.
@@ -116,12 +126,12 @@ pub struct Decoder<'a> {
 /// # Errors
 /// [`DecodeError`]. What is wrong later on, and a [`Bomb`], shows as an error while reading.
 pub fn decoder<'a>(reader: impl Read + Send + 'a, limits: &DecodeLimits) -> Result<Decoder<'a>, DecodeError> {
-    let input = Arc::new(AtomicU64::new(0));
+    let input = Arc::new(Input::default());
     let mut reader = reader;
     let magic = magic(&mut reader).map_err(DecodeError::Read)?;
     let codec = Codec::sniff(&magic)?;
     let whole = io::Cursor::new(magic).chain(reader);
-    let counted = Counted { inner: BufReader::with_capacity(128 << 10, whole), count: Arc::clone(&input) };
+    let counted = Counted { inner: BufReader::with_capacity(128 << 10, whole), input: Arc::clone(&input) };
     let inner: Box<dyn Read + Send + 'a> = match codec {
         Codec::None => Box::new(counted),
         Codec::Gzip => Box::new(MultiGzDecoder::new(counted)),
@@ -141,8 +151,19 @@ impl Decoder<'_> {
         self.codec
     }
 
+    /// Gives what a decoder finds wrong one kind, whatever the decoder; what the reader below it
+    /// met stays as it is.
+    fn fault(&self, error: io::Error) -> io::Error {
+        let of_reader = self.input.failed.load(Ordering::Relaxed);
+        match error.kind() {
+            io::ErrorKind::Interrupted | io::ErrorKind::UnexpectedEof => error,
+            _ if of_reader => error,
+            _ => io::Error::new(io::ErrorKind::InvalidData, error),
+        }
+    }
+
     fn check(&self) -> io::Result<()> {
-        let input = self.input.load(Ordering::Relaxed);
+        let input = self.input.count.load(Ordering::Relaxed);
         let by_ratio = input.saturating_mul(self.limits.ratio).max(self.limits.free);
         if self.output <= by_ratio.min(self.limits.bytes) {
             return Ok(());
@@ -154,7 +175,7 @@ impl Decoder<'_> {
 
 impl Read for Decoder<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
+        let count = self.inner.read(buffer).map_err(|error| self.fault(error))?;
         self.output += count as u64;
         self.check()?;
         Ok(count)
@@ -168,27 +189,35 @@ fn magic(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(magic)
 }
 
-/// Counts what a decoder takes.
+/// Counts what a decoder takes, and notes if there is no more to be had.
 struct Counted<R> {
     inner: R,
-    count: Arc<AtomicU64>,
+    input: Arc<Input>,
 }
 
 impl<R: BufRead> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.count.fetch_add(count as u64, Ordering::Relaxed);
+        let count = self.inner.read(buffer).inspect_err(|error| self.input.note(error))?;
+        self.input.count.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }
 
 impl<R: BufRead> BufRead for Counted<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.inner.fill_buf()
+        self.inner.fill_buf().inspect_err(|error| self.input.note(error))
     }
 
     fn consume(&mut self, amount: usize) {
-        self.count.fetch_add(amount as u64, Ordering::Relaxed);
+        self.input.count.fetch_add(amount as u64, Ordering::Relaxed);
         self.inner.consume(amount);
+    }
+}
+
+impl Input {
+    fn note(&self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            self.failed.store(true, Ordering::Relaxed);
+        }
     }
 }

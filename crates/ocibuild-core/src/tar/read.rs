@@ -21,12 +21,12 @@ pub const MAX_EXTENSION: u64 = 1 << 20;
 pub const MAX_PATH: usize = 64 << 10;
 
 /// Tar bytes could not be read.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// The bytes could not be had, or end in the middle of an entry.
     #[error("cannot read the tar bytes")]
-    Read(#[source] std::sync::Arc<io::Error>),
+    Read(#[source] io::Error),
     /// A header's checksum is wrong: this is no tar, or a damaged one.
     #[error("no tar header at byte {offset}: its checksum is wrong")]
     Checksum {
@@ -76,7 +76,7 @@ pub enum ReadError {
 
 impl From<io::Error> for ReadError {
     fn from(source: io::Error) -> Self {
-        Self::Read(std::sync::Arc::new(source))
+        Self::Read(source)
     }
 }
 

@@ -20,8 +20,8 @@ impl<'a> Header<'a> {
     /// Takes a block, after verifying its checksum. Historic writers summed signed bytes: both
     /// sums are known in the wild.
     pub(super) fn new(block: &'a [u8; BLOCK], offset: u64) -> Result<Self, ReadError> {
-        let fault = ReadError::Checksum { offset };
-        let stored = octal(&block[148..156]).ok_or_else(|| fault.clone())?;
+        let fault = || ReadError::Checksum { offset };
+        let stored = octal(&block[148..156]).ok_or_else(fault)?;
         let (mut unsigned, mut signed) = (0_i64, 0_i64);
         for (index, byte) in block.iter().enumerate() {
             let byte = if (148..156).contains(&index) { b' ' } else { *byte };
@@ -30,7 +30,7 @@ impl<'a> Header<'a> {
         }
         match i64::try_from(stored) {
             Ok(stored) if stored == unsigned || stored == signed => Ok(Self(block)),
-            _ => Err(fault),
+            _ => Err(fault()),
         }
     }
 
