@@ -149,3 +149,413 @@ fn upper_layers_change_lower_ones_as_unpacking_would() {
         "d a 755\nf a/z 1\nd e 755\nf e/x 1\nl lib e\nf zz 1\n",
     );
 }
+
+#[track_caller]
+fn refused(what: &str, layers: &[&str]) {
+    let error = read(layers).unwrap_err();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(source) = cause {
+        text += &format!(": {source}");
+        cause = source.source();
+    }
+    assert!(text.contains(what), "{what}: {text}");
+}
+
+#[test]
+fn what_cannot_be_unpacked_inside_a_root_is_refused() {
+    refused("`a/../../b` cannot be unpacked: it holds `..`", &["f a/../../b x"]);
+    refused("it holds `..`", &["f a x\nh b ../a"]);
+    refused("it holds `..`", &["f ../.wh.a"]);
+    refused("hard link to what isn't there", &["h b a\nf a x"]);
+    refused("hard link to a directory", &["d a\nh b a"]);
+    refused("a whiteout of nothing", &["f a/.wh."]);
+    refused("a whiteout of nothing", &["f a/.wh..."]);
+    refused("below a whiteout", &["f .wh.a/b"]);
+    refused("too many symbolic links", &["l a b\nl b a", "f a/x 1"]);
+    refused("the root is a directory", &["f . x"]);
+    refused("a link whose target is no path", &["l a "]);
+    // An absolute path is taken from the root, as everybody does.
+    check(&["f /a x"], "f a 1\n");
+}
+
+#[test]
+fn a_name_that_is_too_long_is_refused_behind_a_link_too() {
+    let target = vec![b'x'; 256];
+    let mut builder = ListingBuilder::new(&ListingLimits::default());
+    let link = Listed { kind: ListedKind::Symlink { target: &target }, mode: 0o777, uid: 0, gid: 0 };
+    let file = Listed { kind: ListedKind::File { size: 0 }, ..link };
+    builder.insert(b"a", link).unwrap();
+    assert!(matches!(builder.insert(b"a/b", file), Err(ListingError::Path { .. })));
+    assert!(matches!(builder.insert(&target, file), Err(ListingError::Path { .. })));
+    assert!(matches!(builder.insert(&b"d/".repeat(3000), file), Err(ListingError::Path { .. })));
+}
+
+#[test]
+fn links_stay_inside_the_root_while_unpacking() {
+    check(&["l a ../../../..\nl b /\nf a/x 1\nf b/y 1"], "l a ../../../..\nl b /\nf x 1\nf y 1\n");
+}
+
+#[test]
+fn limits_hold() {
+    let memory = Memory::new();
+    let lines: Vec<String> = (0..200).map(|number| format!("f d/{number} x")).collect();
+    let layer = tar(&lines.join("\n"));
+    let base = Base::open(&memory, &image(&memory, &[layer.clone(), layer]), None).unwrap();
+    let read = |limits: ListingLimits| Listing::read(&memory, &base, &limits).map(|listing| listing.len());
+    assert_eq!(read(ListingLimits::default()).unwrap(), 201);
+    assert_eq!(read(ListingLimits { entries: 201, ..ListingLimits::default() }).unwrap(), 201);
+    assert!(read(ListingLimits { entries: 200, ..ListingLimits::default() }).is_err());
+    assert!(read(ListingLimits { text: 500, ..ListingLimits::default() }).is_err());
+}
+
+#[test]
+fn contents_must_be_what_the_config_says() {
+    let memory = Memory::new();
+    let root = image(&memory, &[tar("f a x")]);
+    let mut base = Base::open(&memory, &root, None).unwrap();
+    base.diff_ids[0] = DiffId(Digest::of(b"else"));
+    let error = Listing::read(&memory, &base, &ListingLimits::default()).unwrap_err();
+    let BaseError::Layer { source, .. } = error else { panic!("{error}") };
+    assert!(matches!(*source, ListingError::DiffId { .. }));
+    base.layers[0].digest = Digest::of(b"nowhere");
+    let missing = Listing::read(&memory, &base, &ListingLimits::default());
+    assert!(matches!(missing, Err(BaseError::Blob(BlobError::Missing { .. }))));
+}
+
+#[test]
+fn damaged_bytes_are_told_from_bytes_that_cannot_be_had() {
+    let memory = Memory::new();
+    let base = Base::open(&memory, &image(&memory, &[tar("f a x")]), None).unwrap();
+    struct Spoilt(Memory, std::io::ErrorKind);
+    impl Source for Spoilt {
+        fn place(&self) -> String {
+            "there".to_owned()
+        }
+        fn exists(&self, _: &Descriptor) -> Result<bool, BlobError> {
+            Ok(true)
+        }
+        fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn crate::blob::Content>, BlobError> {
+            self.0.fetch(descriptor)?;
+            Ok(Box::new(SpoiltContent(descriptor.clone(), self.1)))
+        }
+    }
+    struct SpoiltContent(Descriptor, std::io::ErrorKind);
+    impl crate::blob::Content for SpoiltContent {
+        fn open(&self, _: u64) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+            if self.1 != std::io::ErrorKind::InvalidData {
+                return Err(self.1.into());
+            }
+            let bytes = std::io::Cursor::new(vec![0; 1024]);
+            Ok(Box::new(crate::digest::VerifyingReader::new(bytes, self.0.digest, self.0.size)))
+        }
+    }
+    let corrupt = Spoilt(Memory::new(), std::io::ErrorKind::InvalidData);
+    corrupt.0.insert(MediaType::LAYER, tar("f a x"));
+    let error = Listing::read(&corrupt, &base, &ListingLimits::default()).unwrap_err();
+    assert!(matches!(error, BaseError::Blob(BlobError::Corrupt { .. })), "{error:?}");
+    let broken = Spoilt(corrupt.0, std::io::ErrorKind::TimedOut);
+    let error = Listing::read(&broken, &base, &ListingLimits::default()).unwrap_err();
+    assert!(matches!(error, BaseError::Blob(BlobError::Read { .. })), "{error:?}");
+}
+
+#[test]
+fn users_are_found_behind_links() {
+    for layers in [
+        &["l etc usr/etc\nf usr/etc/passwd a:x:5:6"][..],
+        &["l etc/passwd ../lib/users\nf lib/users a:x:5:6"],
+        &["f etc/p a:x:5:6\nh etc/passwd etc/p"],
+        &["f etc/passwd old:x:1:1", "f etc/.wh.passwd", "f x a:x:5:6\nl etc/passwd /x"],
+        &["f etc/passwd old:x:1:1", "f etc/passwd a:x:5:6"],
+    ] {
+        let listing = read(layers).unwrap();
+        assert_eq!(listing.user("a"), Some((5, 6)), "{layers:?}");
+        assert_eq!(listing.user("old"), None);
+        assert_eq!(Listing::from_bytes(&listing.to_bytes()).unwrap().user("a"), Some((5, 6)));
+    }
+    assert_eq!(read(&["f etc/passwd a:x:5:6", "f .wh.etc"]).unwrap().user("a"), None);
+}
+
+#[test]
+fn a_fingerprint_changes_with_directories_and_links_only() {
+    let print = |layers: &[&str], below: &str| read(layers).unwrap().fingerprint(below.as_bytes());
+    let one = print(&[DEBIAN], "/usr");
+    assert_eq!(one, print(&[DEBIAN, "f usr/bin/x 1\nd srv 711"], "usr/"));
+    assert_ne!(one, print(&[DEBIAN, "d usr/bin 700"], "usr"));
+    assert_ne!(one, print(&[DEBIAN, "d usr/new"], "usr"));
+    assert_ne!(one, print(&[DEBIAN, "l usr/new x"], "usr"));
+    assert_ne!(print(&[DEBIAN, "l usr/new x"], "usr"), print(&[DEBIAN, "l usr/new y"], "usr"));
+    assert_ne!(one, print(&[DEBIAN], "usr/bin"));
+    assert_eq!(print(&[DEBIAN], "nowhere"), Listing::empty().fingerprint(b"x/y"));
+    assert_eq!(print(&[DEBIAN], "etc/passwd"), print(&[DEBIAN], "nowhere"));
+}
+
+#[test]
+fn a_listing_of_nothing_is_a_root() {
+    let listing = Listing::empty();
+    assert!(listing.is_empty());
+    assert_eq!(listing.directory(b"/"), Some(DirectoryMeta { mode: 0o755, uid: 0, gid: 0 }));
+    assert_eq!(listing.resolve(b"/a/./b/../c").unwrap(), b"a/c");
+    assert_eq!(Listing::from_bytes(&listing.to_bytes()).unwrap(), listing);
+}
+
+#[test]
+fn a_key_depends_on_the_order_of_layers() {
+    let ids = ["a", "b"].map(|text| DiffId(Digest::of(text.as_bytes())));
+    assert_ne!(listing_key(&ids), listing_key(&[ids[1], ids[0]]));
+    assert_ne!(listing_key(&ids[..1]), listing_key(&[]));
+}
+
+mod open {
+    use super::*;
+
+    fn index(memory: &Memory, entries: &str) -> Descriptor {
+        memory.insert(MediaType::INDEX, format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#).into())
+    }
+
+    fn platform_image(memory: &Memory, platform: &str, declared: Option<&str>, extra: &str) -> String {
+        let platform: Platform = platform.parse().unwrap();
+        let mut config = ImageConfig::new(&platform.os, &platform.architecture);
+        config.variant = platform.variant;
+        let config = memory.insert(MediaType::CONFIG, to_json(&config));
+        let manifest = memory.insert(MediaType::MANIFEST, to_json(&Manifest::new(config, Vec::new())));
+        let platform = declared.map(|text| text.parse::<Platform>().unwrap());
+        let manifest = Descriptor { platform, ..manifest };
+        let json = String::from_utf8(to_json(&manifest)).unwrap();
+        format!("{}{extra}}}", json.strip_suffix('}').unwrap())
+    }
+
+    #[test]
+    fn an_index_is_searched_for_the_platform() {
+        let memory = Memory::new();
+        let attestation = r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":"DIGEST",
+            "platform":{"os":"unknown","architecture":"unknown"},
+            "annotations":{"vnd.docker.reference.type":"attestation-manifest"}}"#;
+        let attestation = attestation.replace("DIGEST", &Digest::of(b"x").to_string());
+        let other = attestation.replace("image.manifest.v1+json", "x");
+        let nested = index(&memory, &platform_image(&memory, "linux/s390x", None, ""));
+        let entries = [
+            attestation,
+            other,
+            platform_image(&memory, "linux/arm/v7", Some("linux/arm/v7"), ""),
+            platform_image(&memory, "linux/arm64", Some("linux/arm64/v8"), ""),
+            platform_image(&memory, "linux/amd64", Some("linux/amd64"), ""),
+            String::from_utf8(to_json(&nested)).unwrap(),
+        ];
+        let root = index(&memory, &entries.join(","));
+        let find = |text: &str| {
+            let platform = text.parse::<Platform>().unwrap();
+            Base::open(&memory, &root, Some(&platform)).map(|base| base.platform.to_string())
+        };
+        assert_eq!(find("linux/amd64").unwrap(), "linux/amd64");
+        assert_eq!(find("linux/arm64").unwrap(), "linux/arm64/v8");
+        assert_eq!(find("linux/s390x").unwrap(), "linux/s390x");
+        assert_eq!(Base::open(&memory, &root, None).unwrap().platform.to_string(), "linux/arm/v7");
+        let error = find("linux/arm/v6").unwrap_err().to_string();
+        assert!(error.contains("only for `linux/arm/v7`, `linux/arm64/v8`, `linux/amd64`"), "{error}");
+    }
+
+    #[test]
+    fn a_config_for_another_platform_is_refused() {
+        let memory = Memory::new();
+        let root = index(&memory, &platform_image(&memory, "linux/amd64", Some("linux/arm64"), ""));
+        let arm = Platform::linux_arm64();
+        assert!(matches!(Base::open(&memory, &root, Some(&arm)), Err(BaseError::PlatformMismatch { .. })));
+    }
+
+    #[test]
+    fn docker_schema_2_is_read_as_what_it_stands_for() {
+        let memory = Memory::new();
+        let layer = Descriptor::of(MediaType::DOCKER_LAYER, b"x");
+        let mut config = ImageConfig::new("linux", "amd64");
+        config.rootfs = RootFs::new(vec![DiffId(layer.digest)]);
+        let config = memory.insert(MediaType::DOCKER_CONFIG, to_json(&config));
+        let mut manifest = Manifest::new(config, vec![layer]);
+        manifest.media_type = Some(MediaType::DOCKER_MANIFEST);
+        let root = memory.insert(MediaType::DOCKER_MANIFEST, to_json(&manifest));
+        let base = Base::open(&memory, &root, None).unwrap();
+        assert_eq!(base.layers[0].media_type, MediaType::LAYER_GZIP);
+        assert_eq!(base.manifest.config.media_type, MediaType::CONFIG);
+        assert_eq!(Digest::of(&base.manifest_bytes), root.digest);
+    }
+
+    #[track_caller]
+    fn refused(what: &str, media_type: MediaType, bytes: &str) {
+        let memory = Memory::new();
+        let root = memory.insert(media_type, bytes.into());
+        let error = Base::open(&memory, &root, None).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
+
+    #[test]
+    fn what_could_be_two_things_is_refused() {
+        let both = r#"{"schemaVersion":2,"config":{},"layers":[],"manifests":[]}"#;
+        refused("at once", MediaType::MANIFEST, both);
+        refused("at once", MediaType::INDEX, both);
+        refused("no index, but a manifest", MediaType::INDEX, r#"{"schemaVersion":2,"layers":[]}"#);
+        refused("no manifest, but an index", MediaType::MANIFEST, r#"{"schemaVersion":2,"manifests":[]}"#);
+        refused("another type", MediaType::MANIFEST, r#"{"schemaVersion":2,"mediaType":"a/b"}"#);
+        refused("schema 1", MediaType::MANIFEST, r#"{"schemaVersion":1,"fsLayers":[]}"#);
+        refused(
+            "schema 1",
+            MediaType::new("application/vnd.docker.distribution.manifest.v1+prettyjws"),
+            "{}",
+        );
+        refused("not 2", MediaType::INDEX, r#"{"schemaVersion":3}"#);
+        refused("stands twice", MediaType::INDEX, r#"{"schemaVersion":2,"a":1,"a":2,"manifests":[]}"#);
+        refused("no image", MediaType::INDEX, r#"{"schemaVersion":2,"manifests":[]}"#);
+        refused("cannot be read", MediaType::MANIFEST, "{");
+        refused("no image manifest or index", MediaType::CONFIG, "{}");
+        let path = r#"{"schemaVersion":2,"config":{"mediaType":"a/b","size":1,"digest":"sha256:../../x"},"layers":[]}"#;
+        refused("cannot be read", MediaType::MANIFEST, path);
+    }
+
+    #[test]
+    fn sizes_and_numbers_have_bounds() {
+        let memory = Memory::new();
+        let huge = Descriptor::new(MediaType::MANIFEST, Digest::of(b"x"), 200 << 20);
+        assert!(matches!(Base::open(&memory, &huge, None), Err(BaseError::Blob(BlobError::Corrupt { .. }))));
+        let many = image(&memory, &vec![tar("f a x"); 128]);
+        assert!(matches!(Base::open(&memory, &many, None), Err(BaseError::TooManyLayers { count: 128, .. })));
+        let config = memory.insert(MediaType::CONFIG, to_json(&ImageConfig::new("linux", "amd64")));
+        let layer = Descriptor::of(MediaType::LAYER, b"x");
+        let uneven = memory.insert(MediaType::MANIFEST, to_json(&Manifest::new(config, vec![layer])));
+        assert!(matches!(Base::open(&memory, &uneven, None), Err(BaseError::LayerCount { .. })));
+        // Indexes of indexes end somewhere.
+        let mut root = index(&memory, "");
+        for _ in 0..40 {
+            root = index(&memory, &String::from_utf8(to_json(&root)).unwrap());
+        }
+        assert!(matches!(Base::open(&memory, &root, None), Err(BaseError::Unusable { .. })));
+    }
+}
+
+mod properties {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Change {
+        Directory(u32),
+        File(u64),
+        Remove,
+        Clear,
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        proptest::collection::vec(proptest::sample::select(vec!["a", "b", "a-", "a.c"]), 1..4)
+            .prop_map(|names| names.join("/"))
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            (0..0o1000_u32).prop_map(Change::Directory),
+            (0..9_u64).prop_map(Change::File),
+            Just(Change::Remove),
+            Just(Change::Clear),
+        ]
+    }
+
+    type Model = BTreeMap<Vec<String>, (bool, u64)>;
+
+    /// The same over whole paths: slow and plain.
+    fn apply(model: &mut Model, path: &str, change: &Change) {
+        let names: Vec<String> = path.split('/').map(str::to_owned).collect();
+        let below = |model: &mut Model, itself: bool| {
+            model.retain(|other, _| !(other.starts_with(&names) && (itself || *other != names)));
+        };
+        let is_directory = |model: &Model, names: &[String]| model.get(names).is_some_and(|(it, _)| *it);
+        match change {
+            Change::Remove => below(model, true),
+            Change::Clear if is_directory(model, &names) => below(model, false),
+            Change::Clear => {}
+            Change::Directory(_) | Change::File(_) => {
+                for length in 1..names.len() {
+                    if !is_directory(model, &names[..length]) {
+                        model.insert(names[..length].to_vec(), (true, 0o755));
+                    }
+                }
+                let value = match change {
+                    Change::Directory(mode) => (true, u64::from(*mode)),
+                    Change::File(size) => (false, *size),
+                    _ => unreachable!(),
+                };
+                if !value.0 {
+                    below(model, true);
+                }
+                model.insert(names, value);
+            }
+        }
+    }
+
+    fn listed(kind: ListedKind<'_>, mode: u32) -> Listed<'_> {
+        Listed { kind, mode, uid: mode % 3, gid: 0 }
+    }
+
+    fn build(changes: &[(String, Change)]) -> Listing {
+        let mut builder = ListingBuilder::new(&ListingLimits::default());
+        for (path, change) in changes {
+            let path = path.as_bytes();
+            match change {
+                Change::Directory(mode) => builder.insert(path, listed(ListedKind::Directory, *mode)),
+                Change::File(size) => builder.insert(path, listed(ListedKind::File { size: *size }, 0o644)),
+                Change::Remove => builder.remove(path),
+                Change::Clear => builder.clear(path),
+            }
+            .unwrap();
+        }
+        builder.finish()
+    }
+
+    proptest! {
+        #[test]
+        fn a_listing_is_what_a_plain_model_says(changes in proptest::collection::vec((path(), change()), 0..60)) {
+            let mut model = Model::new();
+            for (path, change) in &changes {
+                apply(&mut model, path, change);
+            }
+            let listing = build(&changes);
+            let shown: Vec<(Vec<String>, (bool, u64))> = listing.entries(b"").skip(1).map(|(path, listed)| {
+                let names = String::from_utf8(path).unwrap().split('/').map(str::to_owned).collect();
+                (names, match listed.kind {
+                    ListedKind::Directory => (true, u64::from(listed.mode)),
+                    ListedKind::File { size } => (false, size),
+                    _ => unreachable!(),
+                })
+            }).collect();
+            prop_assert_eq!(shown, model.into_iter().collect::<Vec<_>>());
+            let bytes = listing.to_bytes();
+            let again = Listing::from_bytes(&bytes).unwrap();
+            prop_assert_eq!(&again, &listing);
+            prop_assert_eq!(again.to_bytes(), bytes);
+            for (path, listed) in listing.entries(b"") {
+                prop_assert_eq!(again.get(&path), Some(listed));
+            }
+        }
+
+        /// What is no listing is refused, or is one all the same: it never panics, in no use.
+        #[test]
+        fn no_bytes_make_it_panic(
+            changes in proptest::collection::vec((path(), change()), 0..20),
+            spoilt in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        ) {
+            let stored = build(&changes).to_bytes();
+            let magic = stored.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+            let mut bytes = zstd::bulk::decompress(&stored[magic..], 1 << 20).unwrap();
+            for (index, byte) in spoilt {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
+            }
+            let spoilt = [&stored[..magic], &zstd::bulk::compress(&bytes, 1).unwrap()].concat();
+            if let Ok(listing) = Listing::from_bytes(&spoilt) {
+                for (path, _) in listing.entries(b"").take(10_000) {
+                    drop((listing.get(&path), listing.resolve(&path), listing.user("a")));
+                }
+                let _ = listing.fingerprint(b"");
+            }
+        }
+    }
+}

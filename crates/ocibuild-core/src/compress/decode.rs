@@ -221,3 +221,98 @@ impl Input {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn decode(bytes: &[u8], limits: &DecodeLimits) -> io::Result<(Codec, Vec<u8>)> {
+        let mut decoder = decoder(bytes, limits).unwrap();
+        let mut out = Vec::new();
+        decoder.read_to_end(&mut out)?;
+        Ok((decoder.codec(), out))
+    }
+
+    #[test]
+    fn every_codec_is_found_and_read_to_its_end() {
+        let zstd = |bytes: &[u8]| zstd::bulk::compress(bytes, 3).unwrap();
+        let skipped =
+            [&[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9], &zstd(b"one")[..], &zstd(b"two")].concat();
+        for (bytes, codec, expected) in [
+            (b"".to_vec(), Codec::None, &b""[..]),
+            (b"tar".to_vec(), Codec::None, b"tar"),
+            ([gzip(b"one"), gzip(b""), gzip(b"two")].concat(), Codec::Gzip, b"onetwo"),
+            ([zstd(b"one"), zstd(b"two")].concat(), Codec::Zstd, b"onetwo"),
+            (skipped, Codec::Zstd, b"onetwo"),
+        ] {
+            assert_eq!(decode(&bytes, &DecodeLimits::default()).unwrap(), (codec, expected.to_vec()));
+        }
+        for magic in [&b"BZh91AY&SY"[..], b"\xfd7zXZ\0\0"] {
+            assert!(matches!(decoder(magic, &DecodeLimits::default()), Err(DecodeError::Unsupported { .. })));
+        }
+    }
+
+    #[test]
+    fn bombs_are_stopped() {
+        let zeros = vec![0; 8 << 20];
+        let limits = DecodeLimits { free: 1 << 20, ..DecodeLimits::default() };
+        let few = DecodeLimits { bytes: 4 << 20, ..DecodeLimits::default() };
+        for bomb in [gzip(&zeros), zstd::bulk::compress(&zeros, 3).unwrap()] {
+            assert!(decode(&bomb, &DecodeLimits::default()).is_ok());
+            for limits in [&limits, &few] {
+                let error = decode(&bomb, limits).unwrap_err();
+                assert!(error.get_ref().unwrap().is::<Bomb>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_window_is_refused() {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(&vec![1; 1 << 20]).unwrap();
+        let error = decode(&encoder.finish().unwrap(), &DecodeLimits::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn what_the_reader_meets_is_told_from_what_is_wrong_with_the_bytes() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let whole = gzip(b"hello");
+        let kind = |reader: Box<dyn Read + Send>| {
+            let mut decoder = decoder(reader, &DecodeLimits::default()).unwrap();
+            decoder.read_to_end(&mut Vec::new()).unwrap_err().kind()
+        };
+        let part = io::Cursor::new(whole[..12].to_vec());
+        assert_eq!(kind(Box::new(part.clone().chain(Broken))), io::ErrorKind::ConnectionReset);
+        assert_eq!(kind(Box::new(part)), io::ErrorKind::UnexpectedEof);
+        let garbage = io::Cursor::new([&whole[..], b"this is garbage"].concat());
+        assert_eq!(kind(Box::new(garbage)), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn media_types_claim_codecs() {
+        for (media_type, codec) in [
+            (MediaType::LAYER, Some(Codec::None)),
+            (MediaType::LAYER_GZIP, Some(Codec::Gzip)),
+            (MediaType::LAYER_ZSTD, Some(Codec::Zstd)),
+            (MediaType::DOCKER_LAYER, Some(Codec::Gzip)),
+            (MediaType::CONFIG, None),
+        ] {
+            assert_eq!(Codec::of_media_type(&media_type), codec);
+        }
+    }
+}

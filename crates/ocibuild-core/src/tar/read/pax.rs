@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn records_are_cut_by_length() {
-        let body = b"30 SCHILY.xattr.user.a=x\n\0=y\n11 path=a\n\n".as_slice();
+        let body = b"29 SCHILY.xattr.user.a=x\n\0=y\n11 path=a\n\n".as_slice();
         let pax = Pax::parse(body).unwrap();
         assert_eq!(pax.xattrs[&b"user.a".to_vec()], b"x\n\0=y");
         assert_eq!(pax.path.as_deref(), Some(&b"a\n"[..]));
@@ -156,7 +156,7 @@ mod tests {
     fn what_is_no_record_is_refused() {
         for body in [
             &b"10 path=a"[..],
-            b"9 path=a\n",
+            b"8 path=a\n",
             b"11 path=a\n",
             b"path=a\n",
             b"0 path=a\n",
@@ -165,8 +165,8 @@ mod tests {
             b"7 path\n\n",
             b"5 =a\n",
             b"12 path=a\0b\n",
-            b"12 size=-1a\n\n",
-            b"29 size=9223372036854775808\n\n",
+            b"11 size=-1\n",
+            b"28 size=9223372036854775808\n",
             b"3 \n",
         ] {
             assert!(Pax::parse(body).is_err(), "{}", body.escape_ascii());
