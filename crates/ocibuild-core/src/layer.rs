@@ -10,6 +10,7 @@ mod machine;
 mod merge;
 mod ordered;
 mod pipeline;
+mod pyc;
 
 use std::time::Duration;
 
@@ -47,10 +48,12 @@ pub enum LayerError {
         span: Option<Span>,
     },
     /// Two copies want different things at one path.
-    #[error("copies {one} and {other} both write `/{path}`, and not the same")]
+    #[error("copies {one} and {other} both write `/{path}`, {difference}")]
     Conflict {
         /// The path in the image.
         path: String,
+        /// What they don't agree on, in words that follow a comma.
+        difference: String,
         /// The first copy, counted from 1.
         one: usize,
         /// The second.
@@ -59,18 +62,40 @@ pub enum LayerError {
         span: Option<Span>,
     },
     /// A file that no layer can hold.
-    #[error("`{path}` is a {}", kind_name(*.kind))]
+    #[error("`{path}` is a {}, which no layer can hold", kind_name(*.kind))]
     Unsupported {
         /// The file.
         path: String,
         /// What it is.
         kind: FileKind,
+        /// Where the spec has the copy that takes it.
+        span: Option<Span>,
     },
     /// A name that would take away a file instead of adding one.
-    #[error("the name of `/{path}` means the absence of a file")]
+    #[error("`/{path}` would take files away instead of adding one, as names that begin with `.wh.` do")]
     Whiteout {
         /// The path in the image.
         path: String,
+        /// Where the spec has the copy that takes it.
+        span: Option<Span>,
+    },
+    /// What should be a directory is none in the base.
+    #[error("`/{path}` cannot be written: `/{obstacle}` is a file of the base")]
+    NotDirectory {
+        /// The path in the image.
+        path: String,
+        /// What is in its way.
+        obstacle: String,
+        /// Where the spec has the copy.
+        span: Option<Span>,
+    },
+    /// A single file would take the place of a directory with all that is in it.
+    #[error("`/{path}` is a directory of the base, and a file would take its place")]
+    OverDirectory {
+        /// The path in the image.
+        path: String,
+        /// Where the spec has the copy.
+        span: Option<Span>,
     },
     /// A program for another machine than the image's.
     #[error("`/{path}` is a program for {machine}, and the image is for {platform}")]
@@ -129,10 +154,20 @@ fn kind_name(kind: FileKind) -> &'static str {
 
 impl LayerError {
     fn read(path: &[u8], source: std::io::Error) -> Self {
-        match source.kind() {
-            // It was there when it was found.
-            std::io::ErrorKind::NotFound => Self::changed(path),
-            _ => Self::File(FileError::Io { action: "read", path: display(path), source }),
+        Self::walked(FileError::Io { action: "read", path: display(path), source })
+    }
+
+    /// A fault of what was there when it was found: if it is no longer, it has changed.
+    fn walked(fault: FileError) -> Self {
+        use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+        match fault {
+            FileError::Io { path, source, .. }
+                if matches!(source.kind(), NotFound | NotADirectory | IsADirectory) =>
+            {
+                Self::Changed { path }
+            }
+            FileError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            fault => Self::File(fault),
         }
     }
 
@@ -141,7 +176,13 @@ impl LayerError {
     }
 
     fn at(mut self, place: Option<Span>) -> Self {
-        if let Self::Missing { span, .. } | Self::Empty { span, .. } = &mut self {
+        if let Self::Missing { span, .. }
+        | Self::Empty { span, .. }
+        | Self::Unsupported { span, .. }
+        | Self::Whiteout { span, .. }
+        | Self::NotDirectory { span, .. }
+        | Self::OverDirectory { span, .. } = &mut self
+        {
             *span = place;
         }
         self
@@ -154,6 +195,10 @@ impl LayerError {
             Self::Missing { span, .. }
             | Self::Empty { span, .. }
             | Self::Conflict { span, .. }
+            | Self::Unsupported { span, .. }
+            | Self::Whiteout { span, .. }
+            | Self::NotDirectory { span, .. }
+            | Self::OverDirectory { span, .. }
             | Self::Manifest { span, .. } => *span,
             _ => None,
         }
@@ -228,7 +273,7 @@ fn build_once(
         cancel,
     };
     let written = pipeline.run()?;
-    warn(layer, &gathered.notes, observer);
+    warn(layer, &gathered.notes, written.stale_pyc, observer);
     Ok(Record {
         version: Record::VERSION,
         key: content_key(&written.inventory.root, &encoder.id()),
@@ -241,7 +286,7 @@ fn build_once(
     })
 }
 
-fn warn(layer: &PlannedLayer, notes: &gather::Notes, observer: &dyn Observer) {
+fn warn(layer: &PlannedLayer, notes: &gather::Notes, stale_pyc: u64, observer: &dyn Observer) {
     let label = &layer.label;
     let say = |message: String, hint: &str| {
         observer.event(&Event::Warning(Warning::new(format!("layer `{label}`: {message}")).hint(hint)));
@@ -250,7 +295,7 @@ fn warn(layer: &PlannedLayer, notes: &gather::Notes, observer: &dyn Observer) {
         let others = if *count > 1 { format!(" and {} more", count - 1) } else { String::new() };
         say(
             format!("setuid, setgid or sticky is dropped from `{path}`{others}"),
-            "give the file a copy of its own with `mode = \"4755\"` if it needs the bit",
+            "what needs the bit needs a copy of its own that says so: a file with `mode = \"4755\"`, a directory with `dir-mode`",
         );
     }
     if notes.linked.0 > 0 {
@@ -262,9 +307,9 @@ fn warn(layer: &PlannedLayer, notes: &gather::Notes, observer: &dyn Observer) {
             "links between inputs are not kept, because package managers make them as the file system allows",
         );
     }
-    if notes.stale_pyc > 0 {
+    if stale_pyc > 0 {
         say(
-            format!("{} compiled Python files check a timestamp that images don't keep", notes.stale_pyc),
+            format!("{stale_pyc} compiled Python files check a timestamp that images don't keep"),
             "compile with `SOURCE_DATE_EPOCH` set, or leave `**/__pycache__` out: Python recompiles them at every start",
         );
     }
@@ -276,3 +321,6 @@ pub fn suits(record: &Record, layer: &PlannedLayer) -> bool {
     let runs = |platform| record.machines.iter().all(|machine| machine::runs(platform, machine));
     layer.platforms.iter().all(runs)
 }
+
+#[cfg(test)]
+mod tests;

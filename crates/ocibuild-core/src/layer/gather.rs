@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::base::{ListedKind, Listing};
 use crate::event::Cancel;
 use crate::files::{
-    Entry, EntryKind, FileId, FileKind, FileSource, FileTree, Found, Metadata, WalkOptions, display, resolve,
-    walk,
+    Entry, EntryKind, FileError, FileId, FileKind, FileSource, FileTree, Found, Metadata, WalkOptions,
+    display, resolve, walk,
 };
 use crate::layer::{LayerError, merge};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
@@ -54,12 +54,10 @@ pub(super) struct Gathered {
 /// What is worth a warning.
 #[derive(Default)]
 pub(super) struct Notes {
-    /// Files that had setuid, setgid or sticky, which are dropped: their number, and one of them.
+    /// What had setuid, setgid or sticky, which are dropped: their number, and one of them.
     pub(super) special_modes: Option<(u64, String)>,
     /// Files written again though they are one file with another: number and bytes.
     pub(super) linked: (u64, u64),
-    /// Timestamp-checked `.pyc` files.
-    pub(super) stale_pyc: u64,
 }
 
 /// Gathers the entries of a layer, in the order they are written in.
@@ -94,7 +92,7 @@ impl<'a> Copier<'_, 'a> {
         match &self.copy.what {
             What::Content(bytes) => {
                 let kind = file(FileSource::Bytes(Arc::clone(bytes)), bytes.len() as u64);
-                let path = self.named(b"file")?;
+                let path = self.named_file(b"file")?;
                 self.push(path, kind, self.copy.mode.unwrap_or(0o644));
             }
             What::Symlink(target) => {
@@ -102,7 +100,7 @@ impl<'a> Copier<'_, 'a> {
                 self.push(path, EntryKind::Symlink(target.as_slice().into()), 0o777);
             }
             What::Directory => {
-                let path = self.sources().listing.resolve(&self.copy.to)?;
+                let path = self.destination()?;
                 self.push_directory(path, self.copy.mode.or(self.copy.dir_mode));
             }
             What::From(from) => {
@@ -122,11 +120,25 @@ impl<'a> Copier<'_, 'a> {
 
     /// Where a single thing of this name goes: links are followed up to its directory.
     fn named(&self, name: &[u8]) -> Result<Vec<u8>, LayerError> {
-        let listing = self.sources().listing;
         if self.copy.into {
-            return Ok(below(&listing.resolve(&self.copy.to)?, name));
+            return Ok(below(&self.destination()?, name));
         }
-        Ok(listing.resolve_parents(&self.copy.to)?)
+        Ok(self.sources().listing.resolve_parents(&self.copy.to)?)
+    }
+
+    /// Where a single file goes: never to the place of a directory, which would vanish with all
+    /// that is in it.
+    fn named_file(&self, name: &[u8]) -> Result<Vec<u8>, LayerError> {
+        let path = self.named(name)?;
+        match self.sources().listing.directory(&path) {
+            Some(_) => Err(LayerError::OverDirectory { path: display(&path), span: None }),
+            None => Ok(path),
+        }
+    }
+
+    /// The directory that the copy goes to.
+    fn destination(&self) -> Result<Vec<u8>, LayerError> {
+        directory(self.sources().listing, &self.copy.to)
     }
 
     fn from(&mut self, from: &From) -> Result<(), LayerError> {
@@ -136,16 +148,22 @@ impl<'a> Copier<'_, 'a> {
         let start = resolve(self.sources().tree, &from.literal)?;
         let metadata = match self.sources().tree.metadata(&start) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if is_absent(&error) => {
                 return Err(LayerError::Missing { from: from.path.clone(), span: None });
             }
-            Err(error) => return Err(LayerError::read(&start, error)),
+            Err(source) => {
+                let path = display(&start);
+                return Err(FileError::Io { action: "read", path, source }.into());
+            }
         };
+        if self.sources().skip.contains(&metadata.id) {
+            return Ok(());
+        }
         if metadata.kind == FileKind::Directory {
             return self.tree(from, &start);
         }
         let name = from.literal.rsplit(|byte| *byte == b'/').find(|name| !name.is_empty() && *name != b".");
-        let path = self.named(name.unwrap_or_default())?;
+        let path = self.named_file(name.unwrap_or_default())?;
         self.found(from, path, &start, &Found { path: Box::default(), metadata, target: None })
     }
 
@@ -158,11 +176,11 @@ impl<'a> Copier<'_, 'a> {
             skip: sources.skip,
             cancel: sources.cancel,
         };
-        let found = walk(sources.tree, start, options)?;
+        let found = walk(sources.tree, start, options).map_err(LayerError::walked)?;
         if found.is_empty() {
             return Ok(());
         }
-        let to = sources.listing.resolve(&self.copy.to)?;
+        let to = self.destination()?;
         self.gatherer.drafts.reserve(found.len() + 1);
         self.push_directory(to.clone(), self.copy.dir_mode);
         let mapped = has_links(sources.listing, &to);
@@ -189,10 +207,12 @@ impl<'a> Copier<'_, 'a> {
             cancel: sources.cancel,
         };
         let found = match sources.tree.metadata(&start) {
-            Ok(metadata) if metadata.kind == FileKind::Directory => walk(sources.tree, &start, options)?,
+            Ok(metadata) if metadata.kind == FileKind::Directory => {
+                walk(sources.tree, &start, options).map_err(LayerError::walked)?
+            }
             _ => Vec::new(),
         };
-        let to = sources.listing.resolve(&self.copy.to)?;
+        let to = self.destination()?;
         let mapped = has_links(sources.listing, &to);
         for found in found {
             let path = below(&to, &found.path);
@@ -205,20 +225,28 @@ impl<'a> Copier<'_, 'a> {
     /// Follows the base's links on the way to a path; into a directory also the last.
     fn map(&self, path: &[u8], kind: FileKind) -> Result<Vec<u8>, LayerError> {
         let listing = self.sources().listing;
-        Ok(if kind == FileKind::Directory {
-            listing.resolve(path)?
-        } else {
-            listing.resolve_parents(path)?
-        })
+        match kind {
+            FileKind::Directory => directory(listing, path),
+            _ => Ok(listing.resolve_parents(path)?),
+        }
     }
 
     fn found(&mut self, from: &From, path: Vec<u8>, start: &[u8], found: &Found) -> Result<(), LayerError> {
         let source = below(start, &found.path);
         let metadata = &found.metadata;
         match metadata.kind {
-            FileKind::Directory => self.push_directory(path, self.copy.dir_mode),
+            FileKind::Directory => {
+                // Over a directory of the base, the base's bits count.
+                if self.copy.dir_mode.is_none() && self.sources().listing.directory(&path).is_none() {
+                    self.note_mode(&source, metadata);
+                }
+                self.push_directory(path, self.copy.dir_mode);
+            }
             FileKind::Regular => {
-                self.note(&source, metadata);
+                if self.copy.mode.is_none() {
+                    self.note_mode(&source, metadata);
+                }
+                self.note_links(metadata);
                 let mode = if metadata.mode & 0o100 == 0 { 0o644 } else { 0o755 };
                 let (path_in_tree, seen) = (source.into_boxed_slice(), Box::new(*metadata));
                 let allow_foreign = from.allow_foreign;
@@ -230,17 +258,24 @@ impl<'a> Copier<'_, 'a> {
                 self.push(path, EntryKind::Symlink(target), 0o777);
             }
             FileKind::Fifo | FileKind::Socket | FileKind::Device => {
-                return Err(LayerError::Unsupported { path: display(&source), kind: metadata.kind });
+                return Err(LayerError::Unsupported {
+                    path: display(&source),
+                    kind: metadata.kind,
+                    span: None,
+                });
             }
         }
         Ok(())
     }
 
-    fn note(&mut self, source: &[u8], metadata: &Metadata) {
-        let Gatherer { notes, seen, .. } = &mut *self.gatherer;
+    fn note_mode(&mut self, source: &[u8], metadata: &Metadata) {
         if metadata.mode & 0o7000 != 0 {
-            notes.special_modes.get_or_insert_with(|| (0, display(source))).0 += 1;
+            self.gatherer.notes.special_modes.get_or_insert_with(|| (0, display(source))).0 += 1;
         }
+    }
+
+    fn note_links(&mut self, metadata: &Metadata) {
+        let Gatherer { notes, seen, .. } = &mut *self.gatherer;
         if metadata.links > 1 {
             let times = seen.entry(metadata.id).or_default();
             if *times > 0 {
@@ -287,6 +322,27 @@ fn has_links(listing: &Listing, to: &[u8]) -> bool {
         && listing.entries(to).any(|(_, listed)| matches!(listed.kind, ListedKind::Symlink { .. }))
 }
 
+/// Follows the base's links to a directory. One that isn't there is made; a file behind a link
+/// would be lost by that.
+fn directory(listing: &Listing, path: &[u8]) -> Result<Vec<u8>, LayerError> {
+    let resolved = listing.resolve(path)?;
+    if resolved != path && is_obstacle(listing, &resolved) {
+        let (path, obstacle) = (display(path), display(&resolved));
+        return Err(LayerError::NotDirectory { path, obstacle, span: None });
+    }
+    Ok(resolved)
+}
+
+/// Tells whether the base has something at a path that isn't a directory.
+pub(super) fn is_obstacle(listing: &Listing, path: &[u8]) -> bool {
+    listing.get(path).is_some_and(|listed| listed.kind != ListedKind::Directory)
+}
+
+/// Tells whether nothing is at a path: also where a file stands for a directory on the way.
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
 /// Joins a directory and a path below it.
 pub(super) fn below(directory: &[u8], path: &[u8]) -> Vec<u8> {
     match (directory, path) {
@@ -298,7 +354,7 @@ pub(super) fn below(directory: &[u8], path: &[u8]) -> Vec<u8> {
 /// Refuses names that mean the absence of a file.
 pub(super) fn check_name(path: &[u8]) -> Result<(), LayerError> {
     if path.split(|byte| *byte == b'/').any(|name| name.starts_with(WHITEOUT)) {
-        return Err(LayerError::Whiteout { path: display(path) });
+        return Err(LayerError::Whiteout { path: display(path), span: None });
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! says of the layer and of the lockfiles that vouch for its content. The *content key* is made of
 //! what the layer turned out to hold.
 
-use crate::base::Listing;
+use crate::base::{ListedKind, Listing};
 use crate::cache::Material;
 use crate::compress::Encoder;
 use crate::digest::Digest;
@@ -124,17 +124,53 @@ fn write_from(key: &mut KeyWriter, from: &From) {
 }
 
 /// What of the base shows in the layer: where the destination leads, the metadata of the
-/// directories on the way, and of all directories and links below.
+/// directories on the way, and of all directories and links below; and the same of every place
+/// outside that a link below leads to.
 fn write_mapping(key: &mut KeyWriter, copy: &PlannedCopy, listing: &Listing) -> Result<(), LayerError> {
-    let resolved = listing.resolve(&copy.to)?;
-    key.field("resolved", &resolved).field("parents resolved", listing.resolve_parents(&copy.to)?);
-    let ends = resolved.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    for end in ends {
-        let parent = listing.directory(&resolved[..end]);
-        key.optional("parent", parent.map(|meta| format!("{:o} {}:{}", meta.mode, meta.uid, meta.gid)));
+    let by_name = listing.resolve_parents(&copy.to)?;
+    key.field("parents resolved", &by_name);
+    write_parents(key, &by_name, listing);
+    let mut places = vec![listing.resolve(&copy.to)?];
+    let mut next = 0;
+    while let Some(place) = places.get(next).cloned() {
+        key.field("resolved", &place);
+        write_parents(key, &place, listing);
+        key.digest("below", &listing.fingerprint(&place));
+        add_linked(&mut places, &place, listing);
+        next += 1;
     }
-    key.digest("below", &listing.fingerprint(&resolved));
+    key.number("places", places.len() as u64);
     Ok(())
+}
+
+fn write_parents(key: &mut KeyWriter, path: &[u8], listing: &Listing) {
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    for end in ends {
+        let parent = listing.get(&path[..end]).map(|listed| match listed.kind {
+            ListedKind::Directory => format!("{:o} {}:{}", listed.mode, listed.uid, listed.gid),
+            _ => "no directory".to_owned(),
+        });
+        key.optional("parent", parent);
+    }
+}
+
+/// Adds the directories, there or to be made, that links at and below a place lead out of it to.
+fn add_linked(places: &mut Vec<Vec<u8>>, place: &[u8], listing: &Listing) {
+    for (path, listed) in listing.entries(place) {
+        if !matches!(listed.kind, ListedKind::Symlink { .. }) {
+            continue;
+        }
+        // A link in a circle is a fault only to whoever goes there.
+        let Ok(target) = listing.resolve(&path) else { continue };
+        let may_be_entered = listing.get(&target).is_none_or(|there| there.kind == ListedKind::Directory);
+        if may_be_entered && !places.iter().any(|place| is_at_or_below(&target, place)) {
+            places.push(target);
+        }
+    }
+}
+
+fn is_at_or_below(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| directory.is_empty() || matches!(rest, [] | [b'/', ..]))
 }
 
 /// Makes the key of what a layer holds: of its inventory's lines and everything else that decides

@@ -5,8 +5,8 @@ use rayon::slice::ParallelSliceMut as _;
 
 use crate::files::{Entry, EntryKind, FileSource, FileTree, display};
 use crate::layer::LayerError;
-use crate::layer::gather::{Claim, Draft, Sources, check_name};
-use crate::plan::PlannedLayer;
+use crate::layer::gather::{Claim, Draft, Sources, check_name, is_obstacle};
+use crate::plan::{PlannedCopy, PlannedLayer};
 
 /// Sorts, makes one of what two copies agree on, and adds the parents that are missing.
 pub(super) fn merge(
@@ -18,7 +18,10 @@ pub(super) fn merge(
     drafts.par_sort_by(|one, other| {
         Entry::compare_paths(&one.entry.path, &other.entry.path).then(other.claim.cmp(&one.claim))
     });
-    let mut merger = Merger { layer, sources, entries: Vec::with_capacity(drafts.len()), last: None };
+    let resolved = |copy: &PlannedCopy| sources.listing.resolve(&copy.to).unwrap_or_else(|_| copy.to.clone());
+    let destinations = layer.copies.iter().map(resolved).collect();
+    let entries = Vec::with_capacity(drafts.len());
+    let mut merger = Merger { layer, sources, destinations, entries, last: None };
     for draft in drafts {
         merger.add(draft)?;
     }
@@ -28,6 +31,8 @@ pub(super) fn merge(
 struct Merger<'a> {
     layer: &'a PlannedLayer,
     sources: Sources<'a>,
+    /// Where each copy goes, through the links of the base.
+    destinations: Vec<Vec<u8>>,
     entries: Vec<Entry>,
     /// The copy that the last entry comes from, and its claim.
     last: Option<(u32, Claim)>,
@@ -35,7 +40,7 @@ struct Merger<'a> {
 
 impl Merger<'_> {
     fn add(&mut self, draft: Draft) -> Result<(), LayerError> {
-        check_name(&draft.entry.path)?;
+        check_name(&draft.entry.path).map_err(|fault| fault.at(self.copy(draft.copy).span))?;
         if let (Some(known), Some(last)) = (self.entries.last(), self.last)
             && known.path == draft.entry.path
         {
@@ -57,12 +62,13 @@ impl Merger<'_> {
                 Some(last) if *last.path == *parent => {
                     if !matches!(last.kind, EntryKind::Directory) {
                         let one = self.last.map_or(draft.copy, |(copy, _)| copy);
-                        return Err(self.conflict(parent, one, draft.copy));
+                        let difference = "as a file and as a directory".to_owned();
+                        return Err(self.conflict(parent, one, draft.copy, difference));
                     }
                 }
                 Some(last) if is_below(&last.path, parent) => {}
                 _ => {
-                    let entry = self.parent(parent, draft.copy);
+                    let entry = self.parent(parent, draft)?;
                     self.entries.push(entry);
                     self.last = Some((draft.copy, Claim::Default));
                 }
@@ -73,14 +79,25 @@ impl Merger<'_> {
 
     /// A directory that nobody asked for by name: as the copy's other directories where it lies in
     /// what is copied, else as the base has it, else 0755 and 0:0.
-    fn parent(&self, path: &[u8], copy: u32) -> Entry {
-        let copy = &self.layer.copies[copy as usize];
-        let base = self.sources.listing.directory(path);
-        let inside = is_below(path, &copy.to) || (copy.into && path == copy.to);
+    fn parent(&self, path: &[u8], draft: &Draft) -> Result<Entry, LayerError> {
+        let copy = self.copy(draft.copy);
+        let listing = self.sources.listing;
+        if is_obstacle(listing, path) {
+            let (path, obstacle) = (display(&draft.entry.path), display(path));
+            return Err(LayerError::NotDirectory { path, obstacle, span: copy.span });
+        }
+        let base = listing.directory(path);
+        let to = &self.destinations[draft.copy as usize];
+        // A directory of the base that something is put into isn't copied.
+        let inside = is_below(path, to) || (copy.into && path == to && base.is_none());
         let mode = copy.dir_mode.filter(|_| inside).or(base.map(|base| base.mode)).unwrap_or(0o755);
         let owner = copy.owner.filter(|_| inside).or(base.map(|base| (base.uid, base.gid)));
         let (uid, gid) = owner.unwrap_or_default();
-        Entry { path: path.into(), kind: EntryKind::Directory, mode, uid, gid }
+        Ok(Entry { path: path.into(), kind: EntryKind::Directory, mode, uid, gid })
+    }
+
+    fn copy(&self, index: u32) -> &PlannedCopy {
+        &self.layer.copies[index as usize]
     }
 
     /// Makes sure that two copies want the same at one path.
@@ -90,25 +107,53 @@ impl Merger<'_> {
         if directories && last.1 > draft.claim {
             return Ok(());
         }
-        let same_metadata = (known.mode, known.uid, known.gid) == (entry.mode, entry.uid, entry.gid);
-        let same_kind = match (&known.kind, &entry.kind) {
-            _ if directories => true,
+        match self.difference(known, entry)? {
+            None => Ok(()),
+            Some(difference) => Err(self.conflict(&entry.path, last.0, draft.copy, difference)),
+        }
+    }
+
+    /// Says what two entries at one path don't agree on.
+    fn difference(&self, one: &Entry, other: &Entry) -> Result<Option<String>, LayerError> {
+        let (kind, other_kind) = (kind_name(&one.kind), kind_name(&other.kind));
+        if kind != other_kind {
+            return Ok(Some(format!("as a {kind} and as a {other_kind}")));
+        }
+        let same = match (&one.kind, &other.kind) {
             (EntryKind::Symlink(one), EntryKind::Symlink(other)) => one == other,
             (EntryKind::File { source: one, size }, EntryKind::File { source: other, size: other_size }) => {
                 size == other_size && same_bytes(self.sources.tree, one, other, *size)?
             }
-            _ => false,
+            _ => true,
         };
-        if same_metadata && same_kind { Ok(()) } else { Err(self.conflict(&entry.path, last.0, draft.copy)) }
+        if !same {
+            let what = if kind == "file" { "contents" } else { "targets" };
+            return Ok(Some(format!("with different {what}")));
+        }
+        let metadata = |entry: &Entry| (entry.mode, entry.uid, entry.gid);
+        if metadata(one) == metadata(other) {
+            return Ok(None);
+        }
+        let show = |entry: &Entry| format!("{:04o} {}:{}", entry.mode, entry.uid, entry.gid);
+        Ok(Some(format!("as {} and as {}", show(one), show(other))))
     }
 
-    fn conflict(&self, path: &[u8], one: u32, other: u32) -> LayerError {
+    fn conflict(&self, path: &[u8], one: u32, other: u32, difference: String) -> LayerError {
         LayerError::Conflict {
             path: display(path),
+            difference,
             one: one as usize + 1,
             other: other as usize + 1,
-            span: self.layer.copies[other as usize].span,
+            span: self.copy(other).span,
         }
+    }
+}
+
+fn kind_name(kind: &EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Directory => "directory",
+        EntryKind::Symlink(_) => "symbolic link",
+        EntryKind::File { .. } => "file",
     }
 }
 

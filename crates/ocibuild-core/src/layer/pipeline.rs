@@ -17,7 +17,7 @@ use crate::layer::block::{self, Block, content_range};
 use crate::layer::budget::{Budget, Room};
 use crate::layer::inventory::{ChunkDigest, Inventory, InventoryWriter};
 use crate::layer::ordered::Ordered;
-use crate::layer::{LayerError, machine};
+use crate::layer::{LayerError, machine, pyc};
 use crate::oci::{Descriptor, MediaType, Platform};
 use crate::tar;
 
@@ -42,6 +42,8 @@ pub(super) struct Written {
     pub(super) inventory: Inventory,
     pub(super) machines: BTreeSet<String>,
     pub(super) tar_size: u64,
+    /// The number of compiled Python files that check a timestamp.
+    pub(super) stale_pyc: u64,
 }
 
 /// A block's tar bytes, and what was learned in reading them.
@@ -51,12 +53,14 @@ struct Rendered {
     /// For each entry of which content lies in the block.
     digests: Vec<Option<ChunkDigest>>,
     machines: BTreeSet<&'static str>,
+    stale_pyc: u64,
 }
 
 struct Hashed {
     hasher: Sha256Hasher,
     inventory: InventoryWriter,
     machines: BTreeSet<String>,
+    stale_pyc: u64,
 }
 
 struct Spool {
@@ -98,7 +102,8 @@ impl<'a> Pipeline<'a> {
         let mut blob = self.store.writer()?;
         blob.write(header)?;
         let inventory = InventoryWriter::new(self.store)?;
-        let hashed = Hashed { hasher: Sha256Hasher::new(), inventory, machines: BTreeSet::new() };
+        let hashed =
+            Hashed { hasher: Sha256Hasher::new(), inventory, machines: BTreeSet::new(), stale_pyc: 0 };
         self.observer.event(&Event::LayerWalked {
             layer: self.label.to_owned(),
             entries: self.entries.len() as u64,
@@ -117,7 +122,7 @@ impl<'a> Pipeline<'a> {
         if let Some(fault) = shared.fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(fault);
         }
-        let Hashed { hasher, inventory, machines } = shared.hashed.into_state();
+        let Hashed { hasher, inventory, machines, stale_pyc } = shared.hashed.into_state();
         let Spool { framer, mut blob } = shared.spool.into_state();
         blob.write(&framer.finish())?;
         let (diff_id, tar_size) = hasher.finish();
@@ -129,6 +134,7 @@ impl<'a> Pipeline<'a> {
             inventory: inventory.finish()?,
             machines,
             tar_size,
+            stale_pyc,
         })
     }
 
@@ -173,6 +179,7 @@ impl<'a> Pipeline<'a> {
 
     fn hash(&self, state: &mut Hashed, rendered: &Rendered) -> Result<(), LayerError> {
         state.hasher.update(&rendered.bytes);
+        state.stale_pyc += rendered.stale_pyc;
         for machine in &rendered.machines {
             if !state.machines.contains(*machine) {
                 state.machines.insert((*machine).to_owned());
@@ -194,6 +201,7 @@ impl<'a> Pipeline<'a> {
             bytes: Vec::with_capacity(usize::try_from(block.len).unwrap_or_default()),
             digests: Vec::new(),
             machines: BTreeSet::new(),
+            stale_pyc: 0,
         };
         let end = block.end.entry + usize::from(block.end.offset > 0);
         for index in block.start.entry..end {
@@ -232,6 +240,9 @@ impl<'a> Pipeline<'a> {
         if let (0, false, Some(machine)) = (range.start, allow_foreign, machine::of(content)) {
             self.check_machine(entry, machine)?;
             rendered.machines.insert(machine);
+        }
+        if range.start == 0 && pyc::is_stale(&entry.path, &rendered.bytes[at..]) {
+            rendered.stale_pyc += 1;
         }
         tar::pad(&mut rendered.bytes);
         Ok(())

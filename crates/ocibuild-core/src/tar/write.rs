@@ -91,16 +91,24 @@ fn link(entry: &Entry) -> &[u8] {
 }
 
 /// The records that ustar's fields have no room for, in the order of their names.
+///
+/// A name that fits stays in its field whatever its bytes are: every reader takes these as they
+/// are. A record is UTF-8 by the standard, and some readers convert it; one that isn't says so by
+/// `hdrcharset`, or bsdtar ends with an error.
 fn pax_records(entry: &Entry, path: &[u8]) -> Vec<u8> {
     let mut records = Vec::new();
+    let link = Some(link(entry)).filter(|link| link.len() > USTAR_PATH);
+    let path = Some(path).filter(|path| split_path(path).is_none());
     if entry.gid > USTAR_MAX_ID {
         push_record(&mut records, b"gid", entry.gid.to_string().as_bytes());
     }
-    let link = link(entry);
-    if link.len() > USTAR_PATH || !link.is_ascii() {
+    if link.into_iter().chain(path).any(|name| std::str::from_utf8(name).is_err()) {
+        push_record(&mut records, b"hdrcharset", b"BINARY");
+    }
+    if let Some(link) = link {
         push_record(&mut records, b"linkpath", link);
     }
-    if split_path(path).is_none() || !path.is_ascii() {
+    if let Some(path) = path {
         push_record(&mut records, b"path", path);
     }
     if entry.size() > USTAR_MAX_SIZE {

@@ -1,0 +1,26 @@
+//! Compiled Python files that go stale in an image.
+
+/// What an interpreter's number in a compiled file ends with.
+const MAGIC_END: &[u8] = b"\r\n";
+
+/// Tells whether a file is compiled Python that is checked by its source's timestamp, which no
+/// image keeps ([PEP 552](https://peps.python.org/pep-0552/)).
+pub(super) fn is_stale(path: &[u8], first: &[u8]) -> bool {
+    path.ends_with(b".pyc") && first.get(2..4) == Some(MAGIC_END) && first.get(4..8) == Some(&[0; 4])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_timestamp_checked_files_are_stale() {
+        let timestamp = b"\xa7\x0d\x0d\x0a\0\0\0\0\x01\x02\x03\x04rest";
+        let hash = b"\xa7\x0d\x0d\x0a\x03\0\0\0\x01\x02\x03\x04rest";
+        assert!(is_stale(b"a/__pycache__/m.cpython-311.pyc", timestamp));
+        assert!(!is_stale(b"m.pyc", hash));
+        assert!(!is_stale(b"m.py", timestamp));
+        assert!(!is_stale(b"m.pyc", b"\xa7\x0d\x0d\x0a\0\0"));
+        assert!(!is_stale(b"m.pyc", &[0; 16]));
+    }
+}
