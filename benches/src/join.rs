@@ -6,7 +6,7 @@
 //! end in bits; the mark is cleared, and an empty stored block brings the stream to a whole byte.
 
 /// Bits looked up at once; longer codes take the slow path.
-const FAST: usize = 11;
+const FAST_LITERAL: usize = 11;
 const FAST_DISTANCE: usize = 9;
 
 // A table's entry: the bits to skip (code and extra bits) in the low six bits, the kind above.
@@ -89,6 +89,8 @@ fn word(stream: &[u8], at: usize) -> u64 {
 /// One code's lengths, as a table of its short codes and canonical counts for the long ones.
 struct Code<const FAST: usize> {
     table: Vec<u8>,
+    /// Bits of the code alone, without extra bits, for each entry of `table`.
+    widths: Vec<u8>,
     counts: [u16; 16],
     symbols: Vec<u16>,
 }
@@ -97,6 +99,7 @@ impl<const FAST: usize> Code<FAST> {
     fn new() -> Self {
         Code {
             table: vec![LONG; 1 << FAST],
+            widths: vec![0; 1 << FAST],
             counts: [0; 16],
             symbols: Vec::new(),
         }
@@ -130,10 +133,35 @@ impl<const FAST: usize> Code<FAST> {
             if length <= FAST {
                 let first = usize::from(code.reverse_bits() >> (16 - length));
                 let filled = entry(symbol as u16) + length as u8;
-                for slot in self.table.iter_mut().skip(first).step_by(1 << length) {
-                    *slot = filled;
+                for at in (first..1 << FAST).step_by(1 << length) {
+                    self.table[at] = filled;
+                    self.widths[at] = length as u8;
                 }
             }
+        }
+    }
+
+    /// Lets an entry stand for as many literals as its bits hold, and for what follows them.
+    fn chain(&self, chained: &mut [u8; 1 << FAST_LITERAL]) {
+        for (bits, slot) in chained.iter_mut().enumerate() {
+            let mut used = 0;
+            *slot = loop {
+                let entry = self.table[bits >> used];
+                if entry >= LONG || used + usize::from(self.widths[bits >> used]) > FAST {
+                    break if used == 0 {
+                        LONG
+                    } else {
+                        LITERAL + used as u8
+                    };
+                }
+                if entry >= MATCH {
+                    break entry + used as u8;
+                }
+                used += usize::from(entry);
+                if used == FAST {
+                    break LITERAL + used as u8;
+                }
+            };
         }
     }
 
@@ -177,7 +205,9 @@ fn distance(symbol: u16) -> u8 {
 }
 
 struct Tables {
-    literals: Code<FAST>,
+    literals: Code<FAST_LITERAL>,
+    /// `literals`, with several symbols to an entry.
+    chained: [u8; 1 << FAST_LITERAL],
     distances: Code<FAST_DISTANCE>,
     meta: Code<7>,
 }
@@ -186,6 +216,7 @@ impl Tables {
     fn new() -> Self {
         Tables {
             literals: Code::new(),
+            chained: [LONG; 1 << FAST_LITERAL],
             distances: Code::new(),
             meta: Code::new(),
         }
@@ -243,37 +274,29 @@ impl Tables {
     }
 
     /// Walks a block's symbols from `at`, and gives the bit after its end symbol.
-    fn skip(&self, stream: &[u8], mut at: usize, limit: usize) -> Result<usize, &'static str> {
-        let literals: &[u8; 1 << FAST] = self
-            .literals
-            .table
-            .as_slice()
-            .try_into()
-            .map_err(|_| "no table")?;
+    fn skip(&mut self, stream: &[u8], mut at: usize, limit: usize) -> Result<usize, &'static str> {
+        const MASK: usize = (1 << FAST_LITERAL) - 1;
+        self.literals.chain(&mut self.chained);
         while at < limit {
             let mut bits = word(stream, at);
-            let mut entry = literals[bits as usize & ((1 << FAST) - 1)];
-            // Two short literals in a row leave room for a match in the 57 bits at hand... not for
-            // a third and a match of the longest codes, so then the bits are read again.
-            let mut turns = 0;
-            while entry < MATCH && turns < 3 {
-                bits >>= entry;
-                at += usize::from(entry);
-                entry = literals[bits as usize & ((1 << FAST) - 1)];
-                turns += 1;
-            }
-            if entry < MATCH || turns == 3 {
-                continue;
+            let mut entry = self.chained[bits as usize & MASK];
+            // Two entries of literals leave enough of the 57 bits for a length and a distance.
+            for _ in 0..2 {
+                if entry < MATCH {
+                    bits >>= entry;
+                    at += usize::from(entry);
+                    entry = self.chained[bits as usize & MASK];
+                }
             }
             if entry >= LONG {
-                let bits = word(stream, at);
                 let (symbol, used) = self.literals.symbol(bits)?;
                 entry = literal(symbol) + used;
             }
-            at += usize::from(entry & BITS);
+            let used = entry & BITS;
+            at += usize::from(used);
             match entry & !BITS {
                 END => return Ok(at),
-                MATCH => at += self.distance(word(stream, at))?,
+                MATCH => at += self.distance(bits >> used)?,
                 _ => {}
             }
         }
