@@ -345,31 +345,35 @@ mod tests {
     #[test]
     fn joined_streams_are_read_as_one() {
         for level in 0..=12 {
-            let mut compressor = Compressor::new(CompressionLvl::new(level).unwrap());
+            let mut compressor =
+                Compressor::new(CompressionLvl::new(level).expect("a level of libdeflate"));
             let mut joined = Vec::new();
             for part in parts() {
                 let bound = compressor.deflate_compress_bound(part.len());
                 let mut stream = vec![0xff; bound + SLACK];
-                let length = compressor.deflate_compress(&part, &mut stream).unwrap();
-                let length = open_end(&mut stream, length).unwrap();
+                let length = compressor
+                    .deflate_compress(&part, &mut stream)
+                    .expect("sound input and room enough");
+                let length = open_end(&mut stream, length).expect("a sound stream");
                 joined.extend_from_slice(&stream[..length]);
             }
             joined.extend_from_slice(&[3, 0]);
             let mut read = Vec::new();
             flate2::read::DeflateDecoder::new(joined.as_slice())
                 .read_to_end(&mut read)
-                .unwrap();
+                .expect("sound input and room enough");
             assert_eq!(read, parts().concat(), "level {level}");
         }
     }
 
     #[test]
     fn a_cut_stream_is_refused() {
-        let mut compressor = Compressor::new(CompressionLvl::new(3).unwrap());
+        let mut compressor =
+            Compressor::new(CompressionLvl::new(3).expect("a level of libdeflate"));
         let mut stream = vec![0; 1 << 20];
         let length = compressor
             .deflate_compress(&parts()[0][..500_000], &mut stream)
-            .unwrap();
+            .expect("sound input and room enough");
         assert!(open_end(&mut stream, length - 1).is_err());
     }
 }
