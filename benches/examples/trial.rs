@@ -32,7 +32,7 @@ struct Run {
     /// `offsets:KIB` or `entries:MIN_KIB:BITS:CHUNK_KIB[:MAX_KIB]`.
     #[arg(long, default_value = "entries:512:4:1024")]
     rule: Rule,
-    /// `zlib-rs:N`, `zlib-rs+dict:N`, `libdeflate:N`, `miniz:N`.
+    /// `zlib-rs:N`, `zlib-rs+dict:N`, `libdeflate:N`, `libdeflate+join:N`, `miniz:N`.
     #[arg(long)]
     encoder: Encoder,
     /// The file to write.
