@@ -42,15 +42,15 @@ impl Encoder {
     }
 
     fn encode_piece(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let (depth, nice) = match self.level {
-            0..=1 => (2, 8),
-            2 => (6, 10),
-            3 => (12, 14),
-            4 => (16, 30),
-            _ => (32, 64),
+        let (entries, nice) = match self.level {
+            0..=1 => (3, 8),
+            2 => (0xff, 10),
+            3 => (0xffff, 14),
+            4 => (0xffff, 30),
+            _ => (0xffff, 64),
         };
         let splitter = Splitter::new(bytes, out, &mut self.sequences);
-        let effort = Effort { search: Search { depth, nice } };
+        let effort = Effort { search: Search { entries, nice } };
         if self.level < 2 {
             parse::greedy::<false>(&mut self.matcher, bytes, effort, splitter);
         } else {

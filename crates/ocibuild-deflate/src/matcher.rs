@@ -1,13 +1,17 @@
-//! Finds earlier occurrences of what comes next, by chains of positions with equal hashes.
+//! Finds earlier occurrences of what comes next, by rows of positions with equal hashes.
+//!
+//! A row keeps the newest positions whose hashes are equal, each with a tag: more bits of its
+//! hash. A search compares all tags of a row at once and looks only at those positions whose tag
+//! is right. Unlike with chains of positions, nothing is followed from one to the next, and where
+//! there is no match, usually no byte of the window is touched.
 
 use crate::tables::MAX_MATCH;
 
-/// How far back a match may lie. One less than the format allows, so that the link of every
-/// position within reach is still there.
-const REACH: u32 = 32767;
-const LINKS: usize = 32768;
+/// How far back a match may lie.
+const REACH: usize = 32768;
 
-const HEAD_BITS: u32 = 15;
+const ROW_BITS: u32 = 12;
+const ENTRIES: usize = 16;
 const SHORT_BITS: u32 = 14;
 
 /// Bytes that must be left behind a position that is looked up.
@@ -15,15 +19,50 @@ pub(crate) const LOOKAHEAD: usize = 8;
 
 /// Tables of positions.
 ///
-/// Positions count on from block to block with a gap of more than [`REACH`], so whatever earlier
-/// blocks left in the tables is out of reach and needn't be cleared.
+/// Positions are held modulo 2^16, which is twice the reach: what is older looks as if it were
+/// somewhere else, but a match is only taken after its bytes have been compared.
 #[derive(Debug)]
 pub(crate) struct Matcher {
-    heads: Box<[u32; 1 << HEAD_BITS]>,
-    shorts: Box<[u32; 1 << SHORT_BITS]>,
-    /// How far before each position the next one of its chain lies.
-    links: Box<[u16; LINKS]>,
-    base: u32,
+    rows: Box<[Row; 1 << ROW_BITS]>,
+    shorts: Box<[u16; 1 << SHORT_BITS]>,
+}
+
+/// Positions of one hash, the newest at `newest` and older ones behind it, around the end.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Row {
+    tags: [u8; ENTRIES],
+    positions: [u16; ENTRIES],
+    newest: u8,
+}
+
+impl Row {
+    const EMPTY: Self = Self { tags: [0; ENTRIES], positions: [0; ENTRIES], newest: 0 };
+
+    #[inline(always)]
+    fn insert(&mut self, tag: u8, position: usize) {
+        let slot = self.newest.wrapping_sub(1) as usize % ENTRIES;
+        self.newest = slot as u8;
+        self.tags[slot] = tag;
+        self.positions[slot] = position as u16;
+    }
+
+    /// Returns a bit for each entry with the tag, the newest one's lowest.
+    #[inline(always)]
+    fn having(&self, tag: u8) -> u16 {
+        let tags = u128::from_le_bytes(self.tags);
+        let low = zero_bytes(tags as u64 ^ u64::from(tag) * 0x0101_0101_0101_0101);
+        let high = zero_bytes((tags >> 64) as u64 ^ u64::from(tag) * 0x0101_0101_0101_0101);
+        (low | high << 8).rotate_right(u32::from(self.newest))
+    }
+}
+
+/// Returns a bit for each byte that is 0.
+#[inline(always)]
+fn zero_bytes(bytes: u64) -> u16 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let zeros = !(((bytes & LOW) + LOW) | bytes | LOW);
+    ((zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u16
 }
 
 /// A match; a length of 0 is none.
@@ -36,41 +75,34 @@ pub(crate) struct Match {
 /// How hard to look.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Search {
-    /// Positions tried at most.
-    pub(crate) depth: u32,
+    /// A bit for each entry that is tried, the newest one's lowest.
+    pub(crate) entries: u16,
     /// A length that is good enough.
     pub(crate) nice: usize,
 }
 
 impl Matcher {
     pub(crate) fn new() -> Self {
-        Self { heads: table(), shorts: table(), links: table(), base: REACH + 1 }
+        let rows = vec![Row::EMPTY; 1 << ROW_BITS].try_into().expect("the lengths are the same");
+        let shorts = vec![0; 1 << SHORT_BITS].try_into().expect("the lengths are the same");
+        Self { rows, shorts }
     }
 
-    /// Forgets earlier blocks, before one of `length` bytes, below 2^30.
-    pub(crate) fn start(&mut self, length: usize) -> u32 {
-        let next = length as u32 + REACH + 1;
-        if self.base > u32::MAX - next {
-            self.heads.fill(0);
-            self.shorts.fill(0);
-            self.base = REACH + 1;
-        }
-        let base = self.base;
-        self.base += next;
-        base
+    /// Forgets earlier blocks.
+    pub(crate) fn start(&mut self) {
+        self.rows.fill(Row::EMPTY);
+        self.shorts.fill(0);
     }
 
     /// Notes a position without a search.
     #[inline(always)]
-    pub(crate) fn insert<const SHORT: bool>(&mut self, bytes: &[u8], base: u32, position: usize) {
-        let here = base + position as u32;
+    pub(crate) fn insert<const SHORT: bool>(&mut self, bytes: &[u8], position: usize) {
         let word = load4(bytes, position);
         if SHORT {
-            self.shorts[short_hash(word)] = here;
+            self.shorts[short_hash(word)] = position as u16;
         }
-        let head = &mut self.heads[head_hash(word)];
-        self.links[here as usize % LINKS] = (here - *head).min(0xffff) as u16;
-        *head = here;
+        let (row, tag) = hash(word);
+        self.rows[row].insert(tag, position);
     }
 
     /// Notes a position, and finds the longest match there that is longer than `length`.
@@ -78,67 +110,67 @@ impl Matcher {
     pub(crate) fn search<const SHORT: bool>(
         &mut self,
         bytes: &[u8],
-        base: u32,
         position: usize,
         search: Search,
         length: usize,
     ) -> Match {
-        let here = base + position as u32;
         let word = load4(bytes, position);
-        let mut short = u32::MAX;
+        let mut short = 0;
         if SHORT {
             let head = &mut self.shorts[short_hash(word)];
-            short = here - *head;
-            *head = here;
+            short = *head;
+            *head = position as u16;
         }
-        let head = &mut self.heads[head_hash(word)];
-        let mut distance = here - *head;
-        *head = here;
-        self.links[here as usize % LINKS] = distance.min(0xffff) as u16;
-
-        let most = (bytes.len() - position).min(MAX_MATCH);
-        let nice = search.nice.min(most);
+        let (row, tag) = hash(word);
+        let row = &mut self.rows[row];
+        let mut having = row.having(tag) & search.entries;
+        let reach = position.min(REACH);
         let mut best = Match { length: length.max(3), distance: 0 };
-        if best.length >= most {
-            return Match::default();
-        }
-        let mut last = load4(bytes, position + best.length - 3);
-        let mut depth = search.depth;
-        while distance <= REACH {
-            let candidate = position - distance as usize;
-            if load4(bytes, candidate + best.length - 3) == last && load4(bytes, candidate) == word {
-                let length = extend(bytes, candidate, position, most);
-                if length > best.length {
-                    best = Match { length, distance: distance as usize };
-                    if length >= nice {
-                        break;
+        if having != 0 {
+            let most = (bytes.len() - position).min(MAX_MATCH);
+            let nice = search.nice.min(most);
+            if best.length >= most {
+                return Match::default();
+            }
+            let mut last = load4(bytes, position + best.length - 3);
+            while having != 0 {
+                let entry = having.trailing_zeros() as usize + row.newest as usize;
+                having &= having - 1;
+                let distance = (position as u16).wrapping_sub(row.positions[entry % ENTRIES]) as usize;
+                if distance.wrapping_sub(1) >= reach {
+                    continue;
+                }
+                let candidate = position - distance;
+                if load4(bytes, candidate + best.length - 3) == last {
+                    let length = extend(bytes, candidate, position, most);
+                    if length > best.length {
+                        best = Match { length, distance };
+                        if length >= nice {
+                            break;
+                        }
+                        last = load4(bytes, position + length - 3);
                     }
-                    last = load4(bytes, position + length - 3);
                 }
             }
-            depth -= 1;
-            if depth == 0 {
-                break;
-            }
-            distance += u32::from(self.links[(here - distance) as usize % LINKS]);
         }
+        row.insert(tag, position);
         if best.distance > 0 {
             return best;
         }
-        if SHORT && length < 3 && short <= REACH {
-            let candidate = position - short as usize;
-            if (load4(bytes, candidate) ^ word) << 8 == 0 {
-                return Match { length: 3, distance: short as usize };
+        if SHORT && length < 3 {
+            let distance = (position as u16).wrapping_sub(short) as usize;
+            if distance.wrapping_sub(1) < reach && (load4(bytes, position - distance) ^ word) << 8 == 0 {
+                return Match { length: 3, distance };
             }
         }
         Match::default()
     }
 }
 
-/// Returns how many bytes are equal at two positions, of which at least four are.
+/// Returns how many bytes are equal at two positions; there are eight at least.
 #[inline(always)]
 fn extend(bytes: &[u8], earlier: usize, later: usize, most: usize) -> usize {
-    let mut length = 4;
+    let mut length = 0;
     while length + 8 <= most {
         let difference = load8(bytes, earlier + length) ^ load8(bytes, later + length);
         if difference != 0 {
@@ -162,16 +194,14 @@ fn load8(bytes: &[u8], position: usize) -> u64 {
     bytes[position..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
+/// Returns the row of a position's first four bytes, and their tag.
 #[inline(always)]
-fn head_hash(word: u32) -> usize {
-    (word.wrapping_mul(0x9e37_79b1) >> (32 - HEAD_BITS)) as usize
+fn hash(word: u32) -> (usize, u8) {
+    let hash = word.wrapping_mul(0x9e37_79b1);
+    ((hash >> (32 - ROW_BITS)) as usize, (hash >> (24 - ROW_BITS)) as u8)
 }
 
 #[inline(always)]
 fn short_hash(word: u32) -> usize {
     ((word << 8).wrapping_mul(0x9e37_79b1) >> (32 - SHORT_BITS)) as usize
-}
-
-fn table<T: Clone + Default + std::fmt::Debug, const N: usize>() -> Box<[T; N]> {
-    vec![T::default(); N].try_into().expect("the lengths are the same")
 }

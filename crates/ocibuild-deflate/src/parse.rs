@@ -23,16 +23,16 @@ pub(crate) fn greedy<const SHORT: bool>(
     effort: Effort,
     mut splitter: Splitter<'_, '_>,
 ) {
-    let base = matcher.start(bytes.len());
+    matcher.start();
     let end = bytes.len().saturating_sub(LOOKAHEAD);
     let mut position = 0;
     while position < end {
-        let found = matcher.search::<SHORT>(bytes, base, position, effort.search, 2);
+        let found = matcher.search::<SHORT>(bytes, position, effort.search, 2);
         if found.length > 3 || found.length == 3 && worth(&splitter, bytes, position, found) {
             splitter.push(position, found.length, found.distance);
             let next = position + found.length;
             for passed in position + 1..next.min(end) {
-                matcher.insert::<SHORT>(bytes, base, passed);
+                matcher.insert::<SHORT>(bytes, passed);
             }
             position = next;
         } else {
