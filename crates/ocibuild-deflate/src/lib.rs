@@ -42,7 +42,7 @@ impl Encoder {
     }
 
     fn encode_piece(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let (entries, nice) = match self.level {
+        let (_, nice) = match self.level {
             0..=1 => (3, 8),
             2 => (0xff, 10),
             3 => (0xffff, 14),
@@ -50,7 +50,7 @@ impl Encoder {
             _ => (0xffff, 64),
         };
         let splitter = Splitter::new(bytes, out, &mut self.sequences);
-        let effort = Effort { search: Search { entries, nice } };
+        let effort = Effort { search: Search { nice } };
         if self.level < 2 {
             parse::greedy::<false>(&mut self.matcher, bytes, effort, splitter);
         } else {

@@ -27,7 +27,7 @@ pub(crate) fn greedy<const SHORT: bool>(
     let end = bytes.len().saturating_sub(LOOKAHEAD);
     let mut position = 0;
     while position < end {
-        let found = matcher.search::<SHORT>(bytes, position, effort.search, 2);
+        let found = matcher.search::<SHORT>(bytes, position, effort.search);
         if found.length > 3 || found.length == 3 && worth(&splitter, bytes, position, found) {
             splitter.push(position, found.length, found.distance);
             let next = position + found.length;
