@@ -8,18 +8,15 @@
 
 use crate::tables::MAX_MATCH;
 
-/// How far back a match may lie.
-const REACH: usize = 32768;
-
-const NEAR_BITS: u32 = 14;
+const NEAR_BITS: u32 = 15;
 const FAR_BITS: u32 = 14;
 const SHORT_BITS: u32 = 14;
 
-/// Positions in a bucket.
-const ENTRIES: usize = 4;
-
 /// Bytes that must be left behind a position that is looked up.
 pub(crate) const LOOKAHEAD: usize = 8;
+
+/// A position that is out of reach of all that come in the first half of the 2^16, but the first.
+const NOWHERE: u16 = 0x8000;
 
 /// Tables of positions.
 ///
@@ -27,7 +24,7 @@ pub(crate) const LOOKAHEAD: usize = 8;
 /// somewhere else, but a match is only taken after its bytes have been compared.
 #[derive(Debug)]
 pub(crate) struct Matcher {
-    near: Box<[u64; 1 << NEAR_BITS]>,
+    near: Box<[u32; 1 << NEAR_BITS]>,
     far: Box<[u64; 1 << FAR_BITS]>,
     short: Box<[u16; 1 << SHORT_BITS]>,
 }
@@ -46,112 +43,102 @@ pub(crate) struct Search {
     pub(crate) nice: usize,
 }
 
-/// The best of some candidates so far.
-struct Best {
-    /// The length, of eight at most, above the nearness.
-    score: u32,
-    /// A bit for each candidate whose eight first bytes are equal.
-    full: u32,
-}
-
 impl Matcher {
     pub(crate) fn new() -> Self {
         Self { near: table(), far: table(), short: table() }
     }
 
-    /// Forgets earlier blocks.
-    pub(crate) fn start(&mut self) {
-        self.near.fill(0);
-        self.far.fill(0);
-        self.short.fill(0);
+    /// Forgets earlier blocks, and notes the first position.
+    pub(crate) fn start(&mut self, bytes: &[u8]) {
+        self.near.fill(u32::from(NOWHERE) * 0x1_0001);
+        self.far.fill(u64::from(NOWHERE) * 0x1_0001_0001_0001);
+        self.short.fill(NOWHERE);
+        if bytes.len() >= LOOKAHEAD {
+            self.insert::<true>(bytes, 0);
+        }
     }
 
     /// Notes a position without a search.
     #[inline(always)]
     pub(crate) fn insert<const SHORT: bool>(&mut self, bytes: &[u8], position: usize) {
         let word = load8(bytes, position);
+        let near = &mut self.near[near_hash(word)];
+        *near = *near << 16 | u32::from(position as u16);
+        let far = &mut self.far[far_hash(word)];
+        *far = *far << 16 | u64::from(position as u16);
         if SHORT {
             self.short[short_hash(word)] = position as u16;
         }
-        note(&mut self.near[near_hash(word)], position);
-        note(&mut self.far[far_hash(word)], position);
     }
 
-    /// Notes a position, and finds the longest match there.
+    /// Notes a position, not the first, and finds the longest match there.
     #[inline(always)]
     pub(crate) fn search<const SHORT: bool>(&mut self, bytes: &[u8], position: usize, search: Search) -> Match {
         let word = load8(bytes, position);
-        let near = note(&mut self.near[near_hash(word)], position);
-        let far = note(&mut self.far[far_hash(word)], position);
-        let mut short = 0;
-        if SHORT {
-            short = std::mem::replace(&mut self.short[short_hash(word)], position as u16);
-        }
-        let mut best = Best { score: 0, full: 0 };
-        for index in 0..ENTRIES {
-            best.compare(bytes, position, word, (near >> (16 * index)) as u16, index);
-        }
-        for index in 0..ENTRIES {
-            best.compare(bytes, position, word, (far >> (16 * index)) as u16, ENTRIES + index);
+        let slot = &mut self.near[near_hash(word)];
+        let near = *slot;
+        *slot = near << 16 | u32::from(position as u16);
+        let slot = &mut self.far[far_hash(word)];
+        let far = *slot;
+        *slot = far << 16 | u64::from(position as u16);
+        let mut best = score(bytes, position, word, near as u16);
+        best = best.max(score(bytes, position, word, (near >> 16) as u16));
+        for entry in 0..4 {
+            best = best.max(score(bytes, position, word, (far >> (16 * entry)) as u16));
         }
         if SHORT {
-            best.compare(bytes, position, word, short, 31);
+            let slot = &mut self.short[short_hash(word)];
+            best = best.max(score(bytes, position, word, *slot));
+            *slot = position as u16;
         }
-        let mut found = Match { length: (best.score >> 16) as usize, distance: 0xffff - (best.score & 0xffff) as usize };
-        if found.length == 8 {
-            let most = (bytes.len() - position).min(MAX_MATCH);
-            let nice = search.nice.min(most);
-            found.length = extend(bytes, position - found.distance, position, most);
-            let mut full = best.full & (best.full.wrapping_sub(1)) & 0xff;
-            while full != 0 && found.length < nice {
-                let index = full.trailing_zeros() as usize;
-                full &= full - 1;
-                let bucket = if index < ENTRIES { near } else { far };
-                let distance = distance(position, (bucket >> (16 * (index % ENTRIES))) as u16);
-                let candidate = position - distance;
-                if bytes[candidate + found.length] == bytes[position + found.length] {
-                    let length = extend(bytes, candidate, position, most);
-                    if length > found.length {
-                        found = Match { length, distance };
-                    }
+        let found = Match { length: (best >> 16) as usize, distance: 0x8000 - (best & 0x7fff) as usize };
+        if found.length < 8 { found } else { longest(bytes, position, far, found, search) }
+    }
+}
+
+/// Finds the longest of some matches of eight bytes or more, given the newest of them.
+#[inline(always)]
+fn longest(bytes: &[u8], position: usize, far: u64, mut found: Match, search: Search) -> Match {
+    let most = (bytes.len() - position).min(MAX_MATCH);
+    let nice = search.nice.min(most);
+    found.length = extend(bytes, position - found.distance, position, most, 8);
+    for entry in 0..4 {
+        if found.length >= nice {
+            break;
+        }
+        let less = less(position, (far >> (16 * entry)) as u16);
+        if less as usize >= found.distance && less < 0x8000 {
+            let candidate = position - 1 - less as usize;
+            if bytes[candidate + found.length] == bytes[position + found.length] {
+                let length = extend(bytes, candidate, position, most, 0);
+                if length > found.length {
+                    found = Match { length, distance: less as usize + 1 };
                 }
             }
         }
-        found
     }
+    found
 }
 
-impl Best {
-    /// Compares a candidate by its first eight bytes.
-    #[inline(always)]
-    fn compare(&mut self, bytes: &[u8], position: usize, word: u64, candidate: u16, index: usize) {
-        let distance = distance(position, candidate);
-        let difference = load8(bytes, position.saturating_sub(distance)) ^ word;
-        let valid = distance.wrapping_sub(1) < position.min(REACH);
-        let score = (difference.trailing_zeros() >> 3) << 16 | (0xffff - distance as u32);
-        self.score = self.score.max(if valid { score } else { 0 });
-        self.full |= u32::from(valid & (difference == 0)) << index;
-    }
-}
-
-/// Returns how far back a position lies, if it is within 2^16.
+/// Compares a candidate by its first eight bytes: returns the length above the nearness.
 #[inline(always)]
-fn distance(position: usize, earlier: u16) -> usize {
-    (position as u16).wrapping_sub(earlier) as usize
+fn score(bytes: &[u8], position: usize, word: u64, candidate: u16) -> u32 {
+    let less = less(position, candidate);
+    let earlier = position.wrapping_sub(1 + (less & 0x7fff) as usize);
+    // What is out of reach differs in the first bit.
+    let difference = load8(bytes, earlier) ^ word | u64::from(less >> 15);
+    (difference.trailing_zeros() & !7) << 13 | (less ^ 0x7fff) & 0x7fff
 }
 
-/// Notes a position in a bucket, and returns what it held.
+/// Returns how far back a position lies less one, if it is within 2^16.
 #[inline(always)]
-fn note(bucket: &mut u64, position: usize) -> u64 {
-    let held = *bucket;
-    *bucket = held << 16 | u64::from(position as u16);
-    held
+fn less(position: usize, earlier: u16) -> u32 {
+    u32::from((position as u16).wrapping_sub(earlier).wrapping_sub(1))
 }
 
-/// Returns how many bytes are equal at two positions, of which the first eight are.
+/// Returns how many bytes are equal at two positions, given how many are for certain.
 #[inline(always)]
-fn extend(bytes: &[u8], earlier: usize, later: usize, most: usize) -> usize {
-    let mut length = 8;
+fn extend(bytes: &[u8], earlier: usize, later: usize, most: usize, mut length: usize) -> usize {
     while length + 8 <= most {
         let difference = load8(bytes, earlier + length) ^ load8(bytes, later + length);
         if difference != 0 {
@@ -167,7 +154,7 @@ fn extend(bytes: &[u8], earlier: usize, later: usize, most: usize) -> usize {
 
 #[inline(always)]
 fn load8(bytes: &[u8], position: usize) -> u64 {
-    bytes[position..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    bytes.get(position..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 #[inline(always)]

@@ -23,9 +23,9 @@ pub(crate) fn greedy<const SHORT: bool>(
     effort: Effort,
     mut splitter: Splitter<'_, '_>,
 ) {
-    matcher.start();
+    matcher.start(bytes);
     let end = bytes.len().saturating_sub(LOOKAHEAD);
-    let mut position = 0;
+    let mut position = 1;
     while position < end {
         let found = matcher.search::<SHORT>(bytes, position, effort.search);
         if found.length > 3 || found.length == 3 && worth(&splitter, bytes, position, found) {
