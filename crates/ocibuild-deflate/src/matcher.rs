@@ -8,9 +8,9 @@
 
 use crate::tables::MAX_MATCH;
 
-const NEAR_BITS: u32 = 15;
+const NEAR_BITS: u32 = 14;
 const FAR_BITS: u32 = 14;
-const SHORT_BITS: u32 = 14;
+const SHORT_BITS: u32 = 12;
 
 /// Bytes that must be left behind a position that is looked up.
 pub(crate) const LOOKAHEAD: usize = 8;
@@ -83,8 +83,11 @@ impl Matcher {
         *slot = far << 16 | u64::from(position as u16);
         let mut best = score(bytes, position, word, near as u16);
         best = best.max(score(bytes, position, word, (near >> 16) as u16));
+        let mut long = 0;
         for entry in 0..4 {
-            best = best.max(score(bytes, position, word, (far >> (16 * entry)) as u16));
+            let score = score(bytes, position, word, (far >> (16 * entry)) as u16);
+            best = best.max(score);
+            long |= (score >> 19) << entry;
         }
         if SHORT {
             let slot = &mut self.short[short_hash(word)];
@@ -92,28 +95,26 @@ impl Matcher {
             *slot = position as u16;
         }
         let found = Match { length: (best >> 16) as usize, distance: 0x8000 - (best & 0x7fff) as usize };
-        if found.length < 8 { found } else { longest(bytes, position, far, found, search) }
+        if found.length < 8 { found } else { longest(bytes, position, far, long, found, search) }
     }
 }
 
 /// Finds the longest of some matches of eight bytes or more, given the newest of them.
 #[inline(always)]
-fn longest(bytes: &[u8], position: usize, far: u64, mut found: Match, search: Search) -> Match {
+fn longest(bytes: &[u8], position: usize, far: u64, mut long: u32, mut found: Match, search: Search) -> Match {
     let most = (bytes.len() - position).min(MAX_MATCH);
     let nice = search.nice.min(most);
     found.length = extend(bytes, position - found.distance, position, most, 8);
-    for entry in 0..4 {
-        if found.length >= nice {
-            break;
-        }
-        let less = less(position, (far >> (16 * entry)) as u16);
-        if less as usize >= found.distance && less < 0x8000 {
-            let candidate = position - 1 - less as usize;
-            if bytes[candidate + found.length] == bytes[position + found.length] {
-                let length = extend(bytes, candidate, position, most, 0);
-                if length > found.length {
-                    found = Match { length, distance: less as usize + 1 };
-                }
+    // The first of them is the newest.
+    long &= long.wrapping_sub(1);
+    while long != 0 && found.length < nice {
+        let less = less(position, (far >> (16 * long.trailing_zeros())) as u16);
+        long &= long - 1;
+        let candidate = position - 1 - less as usize;
+        if bytes[candidate + found.length] == bytes[position + found.length] {
+            let length = extend(bytes, candidate, position, most, 8);
+            if length > found.length {
+                found = Match { length, distance: less as usize + 1 };
             }
         }
     }
