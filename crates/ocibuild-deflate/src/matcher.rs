@@ -81,32 +81,44 @@ impl Matcher {
         let slot = &mut self.far[far_hash(word)];
         let far = *slot;
         *slot = far << 16 | u64::from(position as u16);
-        let mut best = score(bytes, position, word, near as u16);
-        best = best.max(score(bytes, position, word, (near >> 16) as u16));
-        let mut long = 0;
-        for entry in 0..4 {
-            let score = score(bytes, position, word, (far >> (16 * entry)) as u16);
-            best = best.max(score);
-            long |= (score >> 19) << entry;
+        let mut best = score(bytes, position, word, far as u16);
+        if best >= LONG {
+            if SHORT {
+                self.short[short_hash(word)] = position as u16;
+            }
+            return longest(bytes, position, word, far, best, search);
         }
+        best = best.max(score(bytes, position, word, near as u16));
+        best = best.max(score(bytes, position, word, (near >> 16) as u16));
         if SHORT {
             let slot = &mut self.short[short_hash(word)];
             best = best.max(score(bytes, position, word, *slot));
             *slot = position as u16;
         }
-        let found = Match { length: (best >> 16) as usize, distance: 0x8000 - (best & 0x7fff) as usize };
-        if found.length < 8 { found } else { longest(bytes, position, far, long, found, search) }
+        if best >= LONG {
+            return longest(bytes, position, word, far, best, search);
+        }
+        Match { length: (best >> 16) as usize, distance: distance(best) }
     }
 }
 
+/// The score of a match of eight bytes.
+const LONG: u32 = 8 << 16;
+
 /// Finds the longest of some matches of eight bytes or more, given the newest of them.
 #[inline(always)]
-fn longest(bytes: &[u8], position: usize, far: u64, mut long: u32, mut found: Match, search: Search) -> Match {
+fn longest(bytes: &[u8], position: usize, word: u64, far: u64, best: u32, search: Search) -> Match {
     let most = (bytes.len() - position).min(MAX_MATCH);
     let nice = search.nice.min(most);
-    found.length = extend(bytes, position - found.distance, position, most, 8);
-    // The first of them is the newest.
-    long &= long.wrapping_sub(1);
+    let length = extend(bytes, position - distance(best), position, most, 8);
+    let mut found = Match { length, distance: distance(best) };
+    if length >= nice {
+        return found;
+    }
+    let mut long = 0;
+    for entry in 1..4 {
+        long |= (score(bytes, position, word, (far >> (16 * entry)) as u16) >> 19) << entry;
+    }
     while long != 0 && found.length < nice {
         let less = less(position, (far >> (16 * long.trailing_zeros())) as u16);
         long &= long - 1;
@@ -119,6 +131,12 @@ fn longest(bytes: &[u8], position: usize, far: u64, mut long: u32, mut found: Ma
         }
     }
     found
+}
+
+/// Returns the distance of what has a score.
+#[inline(always)]
+fn distance(score: u32) -> usize {
+    0x8000 - (score & 0x7fff) as usize
 }
 
 /// Compares a candidate by its first eight bytes: returns the length above the nearness.
