@@ -9,7 +9,7 @@
 use crate::tables::MAX_MATCH;
 
 const NEAR_BITS: u32 = 14;
-const FAR_BITS: u32 = 14;
+const FAR_BITS: u32 = 15;
 const SHORT_BITS: u32 = 12;
 
 /// Bytes that must be left behind a position that is looked up.
