@@ -15,6 +15,7 @@ use matcher::{Matcher, Search};
 use parse::Effort;
 use sequences::Sequences;
 use split::Splitter;
+use tables::MAX_MATCH;
 
 /// Longest block that is compressed as one.
 const LONGEST: usize = 1 << 29;
@@ -42,19 +43,13 @@ impl Encoder {
     }
 
     fn encode_piece(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let (_, nice) = match self.level {
-            0..=1 => (3, 8),
-            2 => (0xff, 10),
-            3 => (0xffff, 14),
-            4 => (0xffff, 30),
-            _ => (0xffff, 64),
-        };
+        let matcher = &mut self.matcher;
         let splitter = Splitter::new(bytes, out, &mut self.sequences);
-        let effort = Effort { search: Search { nice } };
-        if self.level < 2 {
-            parse::greedy::<false>(&mut self.matcher, bytes, effort, splitter);
-        } else {
-            parse::greedy::<true>(&mut self.matcher, bytes, effort, splitter);
+        let effort = |nice, sure| Effort { search: Search { nice }, sure };
+        match self.level {
+            0..=2 => parse::parse::<false, false>(matcher, bytes, effort(16, 0), splitter),
+            3..=5 => parse::parse::<true, false>(matcher, bytes, effort(64, 0), splitter),
+            6.. => parse::parse::<true, true>(matcher, bytes, effort(MAX_MATCH, 32), splitter),
         }
     }
 }

@@ -54,20 +54,23 @@ impl Matcher {
         self.far.fill(u64::from(NOWHERE) * 0x1_0001_0001_0001);
         self.short.fill(NOWHERE);
         if bytes.len() >= LOOKAHEAD {
-            self.insert::<true>(bytes, 0);
+            self.insert_all::<true>(bytes, 0, 1);
         }
     }
 
-    /// Notes a position without a search.
+    /// Notes positions without a search.
     #[inline(always)]
-    pub(crate) fn insert<const SHORT: bool>(&mut self, bytes: &[u8], position: usize) {
-        let word = load8(bytes, position);
-        let near = &mut self.near[near_hash(word)];
-        *near = *near << 16 | u32::from(position as u16);
-        let far = &mut self.far[far_hash(word)];
-        *far = *far << 16 | u64::from(position as u16);
-        if SHORT {
-            self.short[short_hash(word)] = position as u16;
+    pub(crate) fn insert_all<const SHORT: bool>(&mut self, bytes: &[u8], start: usize, end: usize) {
+        let Some(window) = bytes.get(start..end + LOOKAHEAD - 1) else { return };
+        for (word, position) in window.array_windows().zip(start..) {
+            let (word, position) = (u64::from_le_bytes(*word), position as u16);
+            let near = &mut self.near[near_hash(word)];
+            *near = *near << 16 | u32::from(position);
+            let far = &mut self.far[far_hash(word)];
+            *far = *far << 16 | u64::from(position);
+            if SHORT {
+                self.short[short_hash(word)] = position;
+            }
         }
     }
 

@@ -48,11 +48,16 @@ impl<'a, 'o> Splitter<'a, 'o> {
         Self { bytes, bits, sequences, block: Part::EMPTY, stretch: Part::EMPTY, symbols: 0, start: 0, end: 0, prices }
     }
 
+    /// Counts a literal, which is taken later.
+    #[inline(always)]
+    pub(crate) fn count_literal(&mut self, byte: u8) {
+        self.stretch.counts.literal(byte);
+    }
+
     /// Takes literals up to `position` and a match there.
     #[inline(always)]
     pub(crate) fn push(&mut self, position: usize, length: usize, distance: usize) {
         let literals = &self.bytes[self.end..position];
-        literals.iter().for_each(|&byte| self.stretch.counts.literal(byte));
         self.stretch.counts.matched(length, distance);
         self.sequences.push(literals.len(), length, distance);
         self.end = position + length;
@@ -66,7 +71,6 @@ impl<'a, 'o> Splitter<'a, 'o> {
     #[inline(never)]
     pub(crate) fn push_run(&mut self, position: usize) {
         let literals = &self.bytes[self.end..position];
-        literals.iter().for_each(|&byte| self.stretch.counts.literal(byte));
         self.sequences.push_run(literals.len());
         self.end = position;
         self.symbols += literals.len();
