@@ -47,10 +47,16 @@ impl Lengths {
 
     /// Counts the bits of a block without its header.
     fn bits(&self, counts: &Counts) -> u64 {
-        let cost = |count: &u32, length: &u8, extra: u32| u64::from(*count) * u64::from(u32::from(*length) + extra);
-        let litlens = counts.litlens.iter().zip(&self.litlens).enumerate().map(|(symbol, (count, length))| {
-            cost(count, length, if symbol < FIRST_LENGTH { 0 } else { length_extra(symbol - FIRST_LENGTH) })
-        });
+        let cost =
+            |count: &u32, length: &u8, extra: u32| u64::from(*count) * u64::from(u32::from(*length) + extra);
+        let litlens =
+            counts.litlens.iter().zip(&self.litlens).enumerate().map(|(symbol, (count, length))| {
+                cost(
+                    count,
+                    length,
+                    if symbol < FIRST_LENGTH { 0 } else { length_extra(symbol - FIRST_LENGTH) },
+                )
+            });
         let distances = counts.distances.iter().zip(&self.distances).enumerate();
         litlens.sum::<u64>()
             + distances.map(|(slot, (count, length))| cost(count, length, distance_extra(slot))).sum::<u64>()
@@ -197,15 +203,24 @@ impl Header {
         let mut all = [0_u8; 320];
         all[..litlens].copy_from_slice(&lengths.litlens[..litlens]);
         all[litlens..litlens + distances].copy_from_slice(&lengths.distances[..distances]);
-        let mut header =
-            Self { litlens, distances, symbols: [(0, 0); 320], used: 0, lengths: [0; 19], orders: 0, bits: 0 };
+        let mut header = Self {
+            litlens,
+            distances,
+            symbols: [(0, 0); 320],
+            used: 0,
+            lengths: [0; 19],
+            orders: 0,
+            bits: 0,
+        };
         header.run_lengths(&all[..litlens + distances]);
         let mut counts = [0_u32; 19];
         header.symbols[..header.used].iter().for_each(|&(symbol, _)| counts[symbol as usize] += 1);
         huffman::lengths(&counts, PRECODE_LIMIT, &mut header.lengths);
         let last = PRECODE_ORDER.iter().rposition(|&symbol| header.lengths[symbol] > 0);
         header.orders = last.map_or(4, |last| (last + 1).max(4));
-        let cost = |symbol: usize| u64::from(counts[symbol]) * u64::from(u32::from(header.lengths[symbol]) + extra(symbol));
+        let cost = |symbol: usize| {
+            u64::from(counts[symbol]) * u64::from(u32::from(header.lengths[symbol]) + extra(symbol))
+        };
         header.bits = 14 + 3 * header.orders as u64 + (0..19).map(cost).sum::<u64>();
         header
     }

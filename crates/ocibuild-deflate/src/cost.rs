@@ -80,7 +80,9 @@ impl Prices {
         let or = |length: u8, rare: u8| if length == 0 { rare } else { length };
         let length = or(lengths.litlens[FIRST_LENGTH], 10) + length_extra(0) as u8;
         let shortest = std::array::from_fn(|slot| {
-            length + if slot < DISTANCES { or(lengths.distances[slot], 8) } else { 8 } + distance_extra(slot) as u8
+            length
+                + if slot < DISTANCES { or(lengths.distances[slot], 8) } else { 8 }
+                + distance_extra(slot) as u8
         });
         Self { literals: std::array::from_fn(|byte| or(lengths.litlens[byte], 12)), shortest }
     }

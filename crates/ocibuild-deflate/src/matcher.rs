@@ -76,7 +76,12 @@ impl Matcher {
 
     /// Notes a position, not the first, and finds the longest match there.
     #[inline(always)]
-    pub(crate) fn search<const SHORT: bool>(&mut self, bytes: &[u8], position: usize, search: Search) -> Match {
+    pub(crate) fn search<const SHORT: bool>(
+        &mut self,
+        bytes: &[u8],
+        position: usize,
+        search: Search,
+    ) -> Match {
         let word = load8(bytes, position);
         let slot = &mut self.near[near_hash(word)];
         let near = *slot;

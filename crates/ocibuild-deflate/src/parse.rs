@@ -78,7 +78,12 @@ fn count(splitter: &mut Splitter<'_, '_>, bytes: &[u8], start: usize, end: usize
 
 /// Tells whether a match is likely to be cheaper than its bytes.
 #[inline(always)]
-fn worth<const SHORT: bool>(splitter: &Splitter<'_, '_>, bytes: &[u8], position: usize, found: Match) -> bool {
+fn worth<const SHORT: bool>(
+    splitter: &Splitter<'_, '_>,
+    bytes: &[u8],
+    position: usize,
+    found: Match,
+) -> bool {
     let slot = || distance_slot((found.distance - 1) & 0x7fff);
     found.length > 3
         || SHORT && found.length == 3 && splitter.prices.favours_shortest(&bytes[position..], slot())

@@ -45,7 +45,17 @@ impl<'a, 'o> Splitter<'a, 'o> {
     pub(crate) fn new(bytes: &'a [u8], out: &'o mut Vec<u8>, sequences: &'a mut Sequences) -> Self {
         let bits = Bits::new(out);
         let prices = Prices::unknown();
-        Self { bytes, bits, sequences, block: Part::EMPTY, stretch: Part::EMPTY, symbols: 0, start: 0, end: 0, prices }
+        Self {
+            bytes,
+            bits,
+            sequences,
+            block: Part::EMPTY,
+            stretch: Part::EMPTY,
+            symbols: 0,
+            start: 0,
+            end: 0,
+            prices,
+        }
     }
 
     /// Counts a literal, which is taken later.
