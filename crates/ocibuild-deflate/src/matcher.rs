@@ -8,7 +8,7 @@
 
 use crate::tables::MAX_MATCH;
 
-const NEAR_BITS: u32 = 14;
+const NEAR_BITS: u32 = 15;
 const FAR_BITS: u32 = 15;
 const SHORT_BITS: u32 = 12;
 
