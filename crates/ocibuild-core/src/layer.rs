@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::base::{Listing, ListingError};
 use crate::blob::{BlobError, Store};
 use crate::cache::{BuiltLayer, CacheError, Material, Record};
-use crate::compress::Encoder;
+use crate::compress::{Encoder, codec_id};
 use crate::event::{Cancel, Cancelled, Event, Observer, Warning};
 use crate::files::{FileError, FileId, FileKind, FileTree, display};
 use crate::plan::PlannedLayer;
@@ -265,7 +265,7 @@ fn build_once(
         label: &layer.label,
         platforms: &layer.platforms,
         entries: &gathered.entries,
-        encoder,
+        encoder: &encoder,
         tree,
         store,
         budget,
@@ -276,7 +276,7 @@ fn build_once(
     warn(layer, &gathered.notes, written.stale_pyc, observer);
     Ok(Record {
         version: Record::VERSION,
-        key: content_key(&written.inventory.root, &encoder.id()),
+        key: content_key(&written.inventory.root, &codec_id(layer.compression)),
         layers: vec![BuiltLayer::new(written.descriptor, written.diff_id)],
         materials: materials.to_vec(),
         inventory: written.inventory.descriptor,

@@ -1,16 +1,19 @@
 //! Blocks of tar bytes to one gzip member.
 //!
-//! Each block is compressed by itself, with a fresh encoder, so blocks can be done side by side
+//! Each block is compressed by itself, so blocks can be done side by side
 //! and in any order, and a block's bytes depend on nothing but its content. Joined, they are one
 //! gzip member ([RFC 1952](https://www.rfc-editor.org/rfc/rfc1952)), which every reader takes:
 //! each block ends with a sync flush, which aligns it to a byte, and an empty last block closes
 //! the stream.
 //!
-//! The encoder crate is called directly, not through `flate2`, whose backend is chosen by the
-//! embedder's dependency graph. No encoder promises the same bytes over its versions, so each is
-//! named by what it makes of a probe: see [`Encoder::id`].
+//! The encoder is our own, `ocibuild-deflate`: no other gives one member out of independent blocks
+//! at the speed that is wanted here, and none promises the same bytes over its versions.
+//! `docs/performance.md` has the trial. Still an encoder is named by what it makes of a probe, so
+//! that another version in an embedder's graph can never answer for this one: see [`codec_id`].
 
-use zlib_rs::{Deflate, DeflateFlush, Status};
+use std::sync::{Mutex, PoisonError};
+
+use ocibuild_deflate as deflate;
 
 use crate::digest::Digest;
 use crate::oci::{CodecId, Compression};
@@ -20,13 +23,12 @@ const FRAMING: u32 = 1;
 
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// An empty block that is the last one, by fixed codes.
-const LAST_BLOCK: [u8; 2] = [3, 0];
-
-/// Compresses blocks.
-#[derive(Debug, Clone, Copy)]
+/// Compresses blocks, on as many threads at once as like.
+#[derive(Debug)]
 pub struct Encoder {
     compression: Compression,
+    /// Encoders that nobody uses just now; their tables are worth keeping.
+    idle: Mutex<Vec<deflate::Encoder>>,
 }
 
 /// A block, compressed.
@@ -54,25 +56,13 @@ impl Encoder {
     /// Makes the encoder of a compression.
     #[must_use]
     pub fn new(compression: Compression) -> Self {
-        Self { compression }
+        Self { compression, idle: Mutex::default() }
     }
 
     /// Returns the compression.
     #[must_use]
     pub fn compression(&self) -> Compression {
         self.compression
-    }
-
-    /// Names the encoder to the point where two of the same name write the same bytes. Costs the
-    /// compression of some thousand bytes.
-    #[must_use]
-    pub fn id(&self) -> CodecId {
-        let name = match self.compression {
-            Compression::None => return CodecId::new(format!("none;framing={FRAMING}")),
-            Compression::Gzip { .. } => self.compression,
-        };
-        let probe = Digest::of(&self.encode(&probe()).bytes).short();
-        CodecId::new(format!("{name};zlib-rs;framing={FRAMING};probe={probe}"))
     }
 
     /// Compresses a block.
@@ -83,25 +73,34 @@ impl Encoder {
             Compression::None => block.to_vec(),
             Compression::Gzip { level } => {
                 checksum.update(block);
-                deflate(block, level)
+                self.deflate(block, level)
             }
         };
         EncodedBlock { bytes, checksum }
     }
+
+    fn deflate(&self, block: &[u8], level: u8) -> Vec<u8> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = idle().pop();
+        let mut encoder = known.unwrap_or_else(|| deflate::Encoder::new(level));
+        let mut bytes = Vec::with_capacity(block.len() / 2);
+        encoder.encode(block, &mut bytes);
+        bytes.shrink_to_fit();
+        idle().push(encoder);
+        bytes
+    }
 }
 
-/// Deflates a block, up to and with a sync flush.
-fn deflate(block: &[u8], level: u8) -> Vec<u8> {
-    // The encoder's bytes depend on the room it is given, so that is a function of the block's
-    // length alone, and always enough for one call.
-    let mut bytes = vec![0; block.len() + block.len() / 8 + 1024];
-    let mut encoder = Deflate::new(i32::from(level), false, 15);
-    let status = encoder.compress(block, &mut bytes, DeflateFlush::SyncFlush);
-    let whole = encoder.total_in() == block.len() as u64 && (encoder.total_out() as usize) < bytes.len();
-    assert!(matches!(status, Ok(Status::Ok)) && whole, "an output beyond deflate's bound is never full");
-    bytes.truncate(encoder.total_out() as usize);
-    bytes.shrink_to_fit();
-    bytes
+/// Names an encoder to the point where two of the same name write the same bytes. Costs the
+/// compression of some thousand bytes.
+#[must_use]
+pub fn codec_id(compression: Compression) -> CodecId {
+    let name = match compression {
+        Compression::None => return CodecId::new(format!("none;framing={FRAMING}")),
+        Compression::Gzip { .. } => compression,
+    };
+    let probe = Digest::of(&Encoder::new(compression).encode(&probe()).bytes).short();
+    CodecId::new(format!("{name};deflate={};framing={FRAMING};probe={probe}", deflate::FRAMING))
 }
 
 /// Text, numbers and noise, so that another encoder is likely to betray itself.
@@ -152,7 +151,7 @@ impl Framer {
         match self.compression {
             Compression::None => Vec::new(),
             Compression::Gzip { .. } => {
-                [&LAST_BLOCK[..], &self.checksum.finalize().to_le_bytes(), &self.length.to_le_bytes()]
+                [&deflate::LAST_BLOCK[..], &self.checksum.finalize().to_le_bytes(), &self.length.to_le_bytes()]
                     .concat()
             }
         }
@@ -198,7 +197,7 @@ mod tests {
     #[test]
     fn ids_tell_encoders_apart() {
         let ids: Vec<CodecId> = ["none", "gzip:1", "gzip:2", "gzip:3", "gzip:6", "gzip:9"]
-            .map(|text| Encoder::new(text.parse().unwrap()).id())
+            .map(|text| codec_id(text.parse().unwrap()))
             .to_vec();
         for (index, id) in ids.iter().enumerate() {
             assert!(!ids[..index].contains(id), "{id:?}");

@@ -6,7 +6,7 @@
 
 use crate::base::{ListedKind, Listing};
 use crate::cache::Material;
-use crate::compress::Encoder;
+use crate::compress::codec_id;
 use crate::digest::Digest;
 use crate::files::{FileKind, FileTree, resolve};
 use crate::key::{Key, KeyWriter};
@@ -82,7 +82,7 @@ fn manifest_key(
 ) -> Result<Key, LayerError> {
     let mut key = KeyWriter::new("manifest", VERSION);
     key.number("compat", COMPAT);
-    key.field("codec", Encoder::new(layer.compression).id().as_str());
+    key.field("codec", codec_id(layer.compression).as_str());
     key.field("spec", circumstances.spec).field("layer", &layer.name);
     key.field("platform", platform.to_string());
     key.optional("host", layer.reads_host().then_some(circumstances.host));

@@ -27,7 +27,7 @@ pub(super) struct Pipeline<'a> {
     pub(super) label: &'a str,
     pub(super) platforms: &'a [Platform],
     pub(super) entries: &'a [Entry],
-    pub(super) encoder: Encoder,
+    pub(super) encoder: &'a Encoder,
     pub(super) tree: &'a dyn FileTree,
     pub(super) store: &'a Store,
     pub(super) budget: &'a Budget,
