@@ -146,3 +146,20 @@ pub(crate) fn tar_bytes(built: &Built) -> Vec<u8> {
 pub(crate) fn unfinished(cache: &Path) -> usize {
     std::fs::read_dir(cache.join("tmp")).map_or(0, Iterator::count)
 }
+
+/// Text that compresses, different for each seed.
+pub(crate) fn text(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let mut bytes = Vec::with_capacity(length + 16);
+    while bytes.len() < length {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        match state >> 30 {
+            0 => bytes.extend_from_slice(b"export const "),
+            1 => bytes.extend_from_slice(state.to_string().as_bytes()),
+            2 => bytes.extend_from_slice(&state.to_le_bytes()),
+            _ => bytes.extend_from_slice(b"return require("),
+        }
+    }
+    bytes.truncate(length);
+    bytes
+}
