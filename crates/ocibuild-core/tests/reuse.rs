@@ -288,6 +288,9 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Files of a cache, and what happens to each.
+type Damage<'a> = (&'a [PathBuf], &'a dyn Fn(&Path));
+
 #[test]
 fn what_is_missing_or_damaged_in_a_cache_is_made_again() {
     let whole = tempfile::tempdir().unwrap();
@@ -303,11 +306,12 @@ fn what_is_missing_or_damaged_in_a_cache_is_made_again() {
         let text = fs::read_to_string(path).unwrap();
         fs::write(path, text.replacen("\"version\":1", "\"version\":2", 1)).unwrap();
     };
-    let damages: [(&[PathBuf], &dyn Fn(&Path)); 8] = [
-        (&[blob.clone()], &remove),
-        (&[blob], &empty),
-        (&[inventory.clone()], &remove),
-        (&[inventory], &empty),
+    let (blob, inventory) = (vec![blob], vec![inventory]);
+    let damages: [Damage<'_>; 8] = [
+        (&blob, &remove),
+        (&blob, &empty),
+        (&inventory, &remove),
+        (&inventory, &empty),
         (&records, &remove),
         (&records, &empty),
         (&records, &garbage),
