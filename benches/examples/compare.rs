@@ -61,11 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let tree = tree.canonicalize()?;
         let mut table = Vec::new();
         for row in &rows {
-            table.push(Measured {
-                name: row.name.clone(),
-                usages: Vec::new(),
-                bytes: 0,
-            });
+            table.push(Measured { name: row.name.clone(), usages: Vec::new(), bytes: 0 });
             // Also brings the files into memory, so that no measured run is the first.
             table.last_mut().ok_or("no row")?.bytes = checked(row, &tree, &work)?;
         }
@@ -87,31 +83,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn rows(arguments: &Compare) -> Result<Vec<Row>, Box<dyn Error>> {
-    let examples = std::env::current_exe()?
-        .parent()
-        .ok_or("no directory of examples")?
-        .to_path_buf();
+    let examples = std::env::current_exe()?.parent().ok_or("no directory of examples")?.to_path_buf();
     let (trial, floor) = (examples.join("trial"), examples.join("floor"));
-    let row = |name: &str, command: String| Row {
-        name: name.to_owned(),
-        prepare: None,
-        command,
-    };
+    let row = |name: &str, command: String| Row { name: name.to_owned(), prepare: None, command };
     let mut rows = Vec::new();
     if !arguments.no_references {
-        rows.push(row(
-            "tar, pigz -6",
-            "tar -C {tree} -cf - . | pigz -6 > {output}".to_owned(),
-        ));
-        rows.push(row(
-            "tar, zstd -3 -T0",
-            "tar -C {tree} -cf - . | zstd -q -3 -T0 > {output}".to_owned(),
-        ));
+        rows.push(row("tar, pigz -6", "tar -C {tree} -cf - . | pigz -6 > {output}".to_owned()));
+        rows.push(row("tar, zstd -3 -T0", "tar -C {tree} -cf - . | zstd -q -3 -T0 > {output}".to_owned()));
         rows.push(Row {
             name: "umoci insert".to_owned(),
-            prepare: Some(
-                "umoci init --layout {output} && umoci new --image {output}:t".to_owned(),
-            ),
+            prepare: Some("umoci init --layout {output} && umoci new --image {output}:t".to_owned()),
             command: "umoci insert --image {output}:t {tree} /app".to_owned(),
         });
         for level in [1, 3] {
@@ -122,17 +103,11 @@ fn rows(arguments: &Compare) -> Result<Vec<Row>, Box<dyn Error>> {
     for text in &arguments.trial {
         let (encoder, rule) = text.split_once('@').ok_or("--trial takes ENCODER@RULE")?;
         let trial = trial.display();
-        let command = format!(
-            "{trial} run --tree {{tree}} --encoder {encoder} --rule {rule} --output {{output}}"
-        );
+        let command =
+            format!("{trial} run --tree {{tree}} --encoder {encoder} --rule {rule} --output {{output}}");
         rows.push(row(&format!("{encoder} {rule}"), command));
     }
-    rows.extend(
-        arguments
-            .product
-            .iter()
-            .map(|command| row("product", command.clone())),
-    );
+    rows.extend(arguments.product.iter().map(|command| row("product", command.clone())));
     Ok(rows)
 }
 
@@ -188,10 +163,7 @@ fn clear(output: &Path) -> Result<(), Box<dyn Error>> {
 fn print(tree: &Path, table: &[Measured]) {
     let reference = |name: &str| table.iter().find(|measured| measured.name == name);
     let (pigz, umoci) = (reference("tar, pigz -6"), reference("umoci insert"));
-    println!(
-        "\n{}\n",
-        tree.file_name().unwrap_or(tree.as_os_str()).display()
-    );
+    println!("\n{}\n", tree.file_name().unwrap_or(tree.as_os_str()).display());
     println!(
         "| row | bytes | of umoci's | wall | least | cpu | pigz/wall | umoci/wall | pigz/cpu | umoci/cpu | memory |"
     );
@@ -223,10 +195,7 @@ fn ratio(reference: Option<&Measured>, measured: &Measured, value: fn(&Usage) ->
     let Some(reference) = reference else {
         return String::new();
     };
-    let ratios = reference
-        .usages
-        .iter()
-        .zip(&measured.usages)
-        .map(|(theirs, ours)| value(theirs) / value(ours));
+    let ratios =
+        reference.usages.iter().zip(&measured.usages).map(|(theirs, ours)| value(theirs) / value(ours));
     format!("{:.2}", median(ratios))
 }

@@ -60,9 +60,7 @@ fn floor(tree: &Path, output: &Path, level: CompressionLvl) -> Result<(u64, u64)
     let threads = thread::available_parallelism()?.get();
     let entries = walk(tree)?;
     let pieces = cut(&entries);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     let (sender, receiver) = channel();
     let (permit, permits) = channel();
     for _ in 0..AHEAD * threads {
@@ -93,11 +91,7 @@ fn cut(entries: &[Entry]) -> Vec<Vec<Part<'_>>> {
     let mut piece = Vec::new();
     let mut bytes = 0;
     for entry in entries {
-        let size = if let Kind::File { size, .. } = entry.kind {
-            size
-        } else {
-            0
-        };
+        let size = if let Kind::File { size, .. } = entry.kind { size } else { 0 };
         let mut from = 0;
         loop {
             let to = size.min(from + PIECE);
@@ -172,10 +166,7 @@ fn write(
             let _ = permit();
         }
     }
-    put(
-        &[0; 1024],
-        &compress(&[0; 1024], CompressionLvl::fastest())?,
-    )?;
+    put(&[0; 1024], &compress(&[0; 1024], CompressionLvl::fastest())?)?;
     let _ = (diff_id.finalize(), digest.finalize());
     Ok((tar_bytes, blob_bytes))
 }
@@ -183,10 +174,7 @@ fn write(
 /// Peak resident memory of this process in bytes.
 fn peak() -> Result<u64, Failure> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .ok_or("no VmHWM")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
     let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kibibytes << 10)
 }

@@ -32,7 +32,7 @@ struct Run {
     /// `offsets:KIB` or `entries:MIN_KIB:BITS:CHUNK_KIB[:MAX_KIB]`.
     #[arg(long, default_value = "entries:512:4:1024")]
     rule: Rule,
-    /// `zlib-rs:N`, `zlib-rs+dict:N`, `libdeflate:N`, `miniz:N`.
+    /// `zlib-rs:N`, `zlib-rs+dict:N`, `libdeflate:N`, `libdeflate+join:N`, `miniz:N`.
     #[arg(long)]
     encoder: Encoder,
     /// The file to write.
@@ -74,37 +74,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn run_once(arguments: &Run) -> Result<(), Box<dyn Error>> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(arguments.threads)
-        .build()?;
-    let settings = Settings {
-        rule: arguments.rule,
-        encoder: arguments.encoder,
-        budget: arguments.budget << 20,
-    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build()?;
+    let settings =
+        Settings { rule: arguments.rule, encoder: arguments.encoder, budget: arguments.budget << 20 };
     let begun = Instant::now();
     let report = run(&arguments.tree, settings, &pool, &arguments.output)?;
-    println!(
-        "{:.3} s, {} entries, {} blocks",
-        begun.elapsed().as_secs_f64(),
-        report.entries,
-        report.blocks
-    );
-    println!(
-        "tar  {:>12} bytes sha256:{}",
-        report.tar,
-        hex(&report.diff_id)
-    );
-    println!(
-        "blob {:>12} bytes sha256:{}",
-        report.blob,
-        hex(&report.digest)
-    );
-    if arguments.verify {
-        check(arguments.encoder, &report, &arguments.output)
-    } else {
-        Ok(())
-    }
+    println!("{:.3} s, {} entries, {} blocks", begun.elapsed().as_secs_f64(), report.entries, report.blocks);
+    println!("tar  {:>12} bytes sha256:{}", report.tar, hex(&report.diff_id));
+    println!("blob {:>12} bytes sha256:{}", report.blob, hex(&report.digest));
+    if arguments.verify { check(arguments.encoder, &report, &arguments.output) } else { Ok(()) }
 }
 
 fn check(encoder: Encoder, report: &Report, output: &Path) -> Result<(), Box<dyn Error>> {
@@ -129,17 +107,10 @@ fn churn(arguments: &Churn) -> Result<(), Box<dyn Error>> {
         let rule = text.parse()?;
         let baseline = tree.baseline(rule, arguments.encoder)?;
         let bytes: u64 = baseline.values().sum();
-        print!(
-            "| {text} | {} | {:.1} MB |",
-            baseline.len(),
-            bytes as f64 / 1e6
-        );
+        print!("| {text} | {} | {:.1} MB |", baseline.len(), bytes as f64 / 1e6);
         for edit in [Edit::FewBytes, Edit::FewRecords, Edit::Added] {
             let lost = tree.lost(rule, &baseline, edit, arguments.draws)?;
-            print!(
-                " {:.2}% |",
-                100.0 * lost.iter().sum::<f64>() / lost.len() as f64
-            );
+            print!(" {:.2}% |", 100.0 * lost.iter().sum::<f64>() / lost.len() as f64);
         }
         println!();
     }

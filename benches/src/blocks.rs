@@ -43,33 +43,21 @@ impl FromStr for Rule {
 
     /// Reads `offsets:KIB` or `entries:MIN_KIB:BITS:CHUNK_KIB[:MAX_KIB]`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::Argument {
-            what: "rule",
-            value: text.to_owned(),
-        };
+        let wrong = || Error::Argument { what: "rule", value: text.to_owned() };
         let (name, numbers) = text.split_once(':').ok_or_else(wrong)?;
-        let numbers: Vec<usize> = numbers
-            .split(':')
-            .map(|number| number.parse().map_err(|_| wrong()))
-            .collect::<Result<_, _>>()?;
+        let numbers: Vec<usize> =
+            numbers.split(':').map(|number| number.parse().map_err(|_| wrong())).collect::<Result<_, _>>()?;
         match (name, numbers.as_slice()) {
             ("offsets", &[size]) if size > 0 => Ok(Rule::Offsets { size: size << 10 }),
             ("entries", &[min, bits, chunk]) => Ok(entries(min, bits, chunk, 4096)),
-            ("entries", &[min, bits, chunk, max]) if max >= chunk + 8 => {
-                Ok(entries(min, bits, chunk, max))
-            }
+            ("entries", &[min, bits, chunk, max]) if max >= chunk + 8 => Ok(entries(min, bits, chunk, max)),
             _ => Err(wrong()),
         }
     }
 }
 
 fn entries(min: usize, bits: usize, chunk: usize, max: usize) -> Rule {
-    Rule::Entries {
-        min: min << 10,
-        max: max << 10,
-        bits: bits as u32,
-        chunk: chunk << 10,
-    }
+    Rule::Entries { min: min << 10, max: max << 10, bits: bits as u32, chunk: chunk << 10 }
 }
 
 /// Forms blocks out of entries and hands each finished one to `emit`, which gives a buffer of the
@@ -84,12 +72,7 @@ pub struct Former<F> {
 impl<F: FnMut(Vec<u8>, usize) -> Result<Vec<u8>, Error>> Former<F> {
     /// Begins with an empty block in `buffer`, which has the rule's capacity as its length.
     pub fn new(rule: Rule, buffer: Vec<u8>, emit: F) -> Self {
-        Former {
-            rule,
-            buffer,
-            length: 0,
-            emit,
-        }
+        Former { rule, buffer, length: 0, emit }
     }
 
     /// Adds an entry: its header and `size` bytes that `read` supplies piece by piece.
@@ -134,22 +117,12 @@ impl<F: FnMut(Vec<u8>, usize) -> Result<Vec<u8>, Error>> Former<F> {
     }
 
     fn border(&mut self, path: &[u8], header: usize, size: u64) -> Result<(), Error> {
-        let Rule::Entries {
-            min,
-            max,
-            bits,
-            chunk,
-        } = self.rule
-        else {
+        let Rule::Entries { min, max, bits, chunk } = self.rule else {
             return Ok(());
         };
         let first = chunk.min(size.try_into().unwrap_or(usize::MAX));
         let chosen = self.length >= min && hash(path) & ((1 << bits) - 1) == 0;
-        if chosen || self.length + header + first + 512 > max {
-            self.cut()
-        } else {
-            Ok(())
-        }
+        if chosen || self.length + header + first + 512 > max { self.cut() } else { Ok(()) }
     }
 
     fn room(&self, done: u64) -> usize {

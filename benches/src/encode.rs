@@ -7,6 +7,7 @@ use libdeflater::{CompressionLvl, Compressor};
 use zlib_rs::{Deflate, DeflateFlush, Status};
 
 use crate::error::Error;
+use crate::join::{SLACK, open_end};
 
 /// Bytes of a block's predecessor that a dictionary holds: deflate's whole window.
 pub const WINDOW: usize = 32 << 10;
@@ -23,6 +24,11 @@ pub enum Encoder {
     },
     /// Each block a gzip member of its own, by libdeflate.
     Libdeflate {
+        /// 1 to 12.
+        level: i32,
+    },
+    /// By libdeflate as well, the blocks' ends opened afterwards so that all are one gzip member.
+    Joined {
         /// 1 to 12.
         level: i32,
     },
@@ -43,28 +49,17 @@ impl Encoder {
     /// Says whether a block is compressed with the end of the one before.
     #[must_use]
     pub fn dictionary(&self) -> bool {
-        matches!(
-            self,
-            Encoder::ZlibRs {
-                dictionary: true,
-                ..
-            }
-        )
+        matches!(self, Encoder::ZlibRs { dictionary: true, .. })
     }
 }
 
 impl fmt::Display for Encoder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Encoder::ZlibRs {
-                level,
-                dictionary: false,
-            } => write!(formatter, "zlib-rs:{level}"),
-            Encoder::ZlibRs {
-                level,
-                dictionary: true,
-            } => write!(formatter, "zlib-rs+dict:{level}"),
+            Encoder::ZlibRs { level, dictionary: false } => write!(formatter, "zlib-rs:{level}"),
+            Encoder::ZlibRs { level, dictionary: true } => write!(formatter, "zlib-rs+dict:{level}"),
             Encoder::Libdeflate { level } => write!(formatter, "libdeflate:{level}"),
+            Encoder::Joined { level } => write!(formatter, "libdeflate+join:{level}"),
             Encoder::Miniz { level } => write!(formatter, "miniz:{level}"),
         }
     }
@@ -74,24 +69,14 @@ impl FromStr for Encoder {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::Argument {
-            what: "encoder",
-            value: text.to_owned(),
-        };
+        let wrong = || Error::Argument { what: "encoder", value: text.to_owned() };
         let (name, level) = text.split_once(':').ok_or_else(wrong)?;
         let level: u8 = level.parse().map_err(|_| wrong())?;
         match (name, level) {
-            ("zlib-rs", 1..=9) => Ok(Encoder::ZlibRs {
-                level: level.into(),
-                dictionary: false,
-            }),
-            ("zlib-rs+dict", 1..=9) => Ok(Encoder::ZlibRs {
-                level: level.into(),
-                dictionary: true,
-            }),
-            ("libdeflate", 1..=12) => Ok(Encoder::Libdeflate {
-                level: level.into(),
-            }),
+            ("zlib-rs", 1..=9) => Ok(Encoder::ZlibRs { level: level.into(), dictionary: false }),
+            ("zlib-rs+dict", 1..=9) => Ok(Encoder::ZlibRs { level: level.into(), dictionary: true }),
+            ("libdeflate", 1..=12) => Ok(Encoder::Libdeflate { level: level.into() }),
+            ("libdeflate+join", 1..=12) => Ok(Encoder::Joined { level: level.into() }),
             ("miniz", 1..=9) => Ok(Encoder::Miniz { level }),
             _ => Err(wrong()),
         }
@@ -134,17 +119,11 @@ pub fn compress(
     let written = match encoder {
         Encoder::ZlibRs { level, .. } => zlib(level, scratch, block, before),
         Encoder::Libdeflate { level } => libdeflate(level, scratch, block),
+        Encoder::Joined { level } => joined(level, scratch, block),
         Encoder::Miniz { level } => miniz(level, scratch, block),
     }
-    .map_err(|reason| Error::Encode {
-        encoder: encoder.to_string(),
-        reason,
-    })?;
-    Ok(Piece {
-        bytes: scratch.output[..written].to_vec(),
-        crc,
-        length: block.len(),
-    })
+    .map_err(|reason| Error::Encode { encoder: encoder.to_string(), reason })?;
+    Ok(Piece { bytes: scratch.output[..written].to_vec(), crc, length: block.len() })
 }
 
 /// Grows the output to hold `bound` bytes, and gives just these: the bytes zlib-rs writes may
@@ -160,45 +139,41 @@ fn zlib(level: i32, scratch: &mut Scratch, block: &[u8], before: &[u8]) -> Resul
     // A fresh encoder each time: one that is reset keeps state that shows in the bytes.
     let mut deflate = Deflate::new(level, false, 15);
     if !before.is_empty() {
-        deflate
-            .set_dictionary(before)
-            .map_err(|error| error.as_str().to_owned())?;
+        deflate.set_dictionary(before).map_err(|error| error.as_str().to_owned())?;
     }
-    let output = room(
-        &mut scratch.output,
-        zlib_rs::compress_bound(block.len()) + 64,
-    );
+    let output = room(&mut scratch.output, zlib_rs::compress_bound(block.len()) + 64);
     let status = deflate
         .compress(block, output, DeflateFlush::SyncFlush)
         .map_err(|error| error.as_str().to_owned())?;
     let written = deflate.total_out() as usize;
     if status != Status::Ok || deflate.total_in() != block.len() as u64 || written >= output.len() {
-        return Err(format!(
-            "{status:?} after {} of {} bytes",
-            deflate.total_in(),
-            block.len()
-        ));
+        return Err(format!("{status:?} after {} of {} bytes", deflate.total_in(), block.len()));
     }
     Ok(written)
 }
 
 fn libdeflate(level: i32, scratch: &mut Scratch, block: &[u8]) -> Result<usize, String> {
-    let (kept, mut compressor) = match scratch.compressor.take() {
-        Some((kept, compressor)) if kept == level => (kept, compressor),
-        _ => {
-            let level = CompressionLvl::new(level).map_err(|error| format!("{error:?}"))?;
-            (i32::from(level), Compressor::new(level))
-        }
-    };
-    let output = room(
-        &mut scratch.output,
-        compressor.gzip_compress_bound(block.len()),
-    );
-    let outcome = compressor
-        .gzip_compress(block, output)
-        .map_err(|error| error.to_string());
-    scratch.compressor = Some((kept, compressor));
-    outcome
+    let compressor = kept(&mut scratch.compressor, level)?;
+    let output = room(&mut scratch.output, compressor.gzip_compress_bound(block.len()));
+    compressor.gzip_compress(block, output).map_err(|error| error.to_string())
+}
+
+fn joined(level: i32, scratch: &mut Scratch, block: &[u8]) -> Result<usize, String> {
+    let compressor = kept(&mut scratch.compressor, level)?;
+    let bound = compressor.deflate_compress_bound(block.len());
+    let output = room(&mut scratch.output, bound + SLACK);
+    let length =
+        compressor.deflate_compress(block, &mut output[..bound]).map_err(|error| error.to_string())?;
+    open_end(output, length).map_err(str::to_owned)
+}
+
+/// Gives the thread's compressor of that level; its calls don't know each other.
+fn kept(slot: &mut Option<(i32, Compressor)>, level: i32) -> Result<&mut Compressor, String> {
+    if slot.as_ref().is_none_or(|(kept, _)| *kept != level) {
+        let wanted = CompressionLvl::new(level).map_err(|error| format!("{error:?}"))?;
+        *slot = Some((level, Compressor::new(wanted)));
+    }
+    slot.as_mut().map(|(_, compressor)| compressor).ok_or_else(|| "no compressor".to_owned())
 }
 
 fn miniz(level: u8, scratch: &mut Scratch, block: &[u8]) -> Result<usize, String> {

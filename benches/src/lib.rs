@@ -6,6 +6,7 @@ pub mod blocks;
 pub mod churn;
 pub mod encode;
 pub mod error;
+pub mod join;
 pub mod measure;
 pub mod pipeline;
 pub mod stream;

@@ -25,32 +25,17 @@ pub struct Usage {
 pub fn shell(command: &str, directory: &Path) -> Result<Usage, Error> {
     let record = directory.join("usage");
     let mut timed = Command::new("/usr/bin/time");
-    timed
-        .args(["-f", "%U %S %M", "-o"])
-        .arg(&record)
-        .args(["sh", "-c", command]);
-    timed
-        .current_dir(directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    timed.args(["-f", "%U %S %M", "-o"]).arg(&record).args(["sh", "-c", command]);
+    timed.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let begun = Instant::now();
-    let status = timed.status().map_err(|source| Error::Start {
-        program: "/usr/bin/time".to_owned(),
-        source,
-    })?;
+    let status =
+        timed.status().map_err(|source| Error::Start { program: "/usr/bin/time".to_owned(), source })?;
     let wall = begun.elapsed().as_secs_f64();
     if !status.success() {
-        return Err(Error::Failed {
-            command: command.to_owned(),
-            status: status.to_string(),
-        });
+        return Err(Error::Failed { command: command.to_owned(), status: status.to_string() });
     }
     let text = fs::read_to_string(&record).map_err(io_error("read", &record))?;
-    parse(&text, wall).ok_or(Error::Argument {
-        what: "the output of `time`",
-        value: text,
-    })
+    parse(&text, wall).ok_or(Error::Argument { what: "the output of `time`", value: text })
 }
 
 fn parse(text: &str, wall: f64) -> Option<Usage> {
@@ -58,11 +43,7 @@ fn parse(text: &str, wall: f64) -> Option<Usage> {
     let user: f64 = fields.next()?.parse().ok()?;
     let system: f64 = fields.next()?.parse().ok()?;
     let kibibytes: u64 = fields.next()?.parse().ok()?;
-    Some(Usage {
-        wall,
-        cpu: user + system,
-        memory: kibibytes << 10,
-    })
+    Some(Usage { wall, cpu: user + system, memory: kibibytes << 10 })
 }
 
 /// Gives the median; of an even number of values the lower one of the middle two.
@@ -70,10 +51,7 @@ fn parse(text: &str, wall: f64) -> Option<Usage> {
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_unstable_by(f64::total_cmp);
-    values
-        .get(values.len().saturating_sub(1) / 2)
-        .copied()
-        .unwrap_or(f64::NAN)
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]
@@ -82,11 +60,7 @@ mod tests {
 
     #[test]
     fn usage_is_read_from_three_numbers() {
-        let expected = Usage {
-            wall: 1.0,
-            cpu: 2.5,
-            memory: 2048,
-        };
+        let expected = Usage { wall: 1.0, cpu: 2.5, memory: 2048 };
         assert_eq!(parse("2.25 0.25 2\n", 1.0), Some(expected));
         assert_eq!(parse("Command exited\n", 1.0), None);
     }

@@ -74,10 +74,7 @@ impl Budget {
     fn take(&self, bytes: usize) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         while *free < bytes {
-            free = self
-                .freed
-                .wait(free)
-                .unwrap_or_else(PoisonError::into_inner);
+            free = self.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
         }
         *free -= bytes;
     }
@@ -92,22 +89,10 @@ impl Budget {
 ///
 /// # Errors
 /// If a file can't be read, changes meanwhile, or the output can't be written.
-pub fn run(
-    root: &Path,
-    settings: Settings,
-    pool: &ThreadPool,
-    output: &Path,
-) -> Result<Report, Error> {
-    let Settings {
-        rule,
-        encoder,
-        budget,
-    } = settings;
+pub fn run(root: &Path, settings: Settings, pool: &ThreadPool, output: &Path) -> Result<Report, Error> {
+    let Settings { rule, encoder, budget } = settings;
     let entries = pool.install(|| walk(root))?;
-    let budget = Arc::new(Budget {
-        free: Mutex::new(budget.max(rule.capacity())),
-        freed: Condvar::new(),
-    });
+    let budget = Arc::new(Budget { free: Mutex::new(budget.max(rule.capacity())), freed: Condvar::new() });
     let (hash_sender, hash_receiver) = channel::<Arc<Block>>();
     let (piece_sender, piece_receiver) = channel();
     let (spare_sender, spare_receiver) = channel();
@@ -118,37 +103,13 @@ pub fn run(
             let budget = Arc::clone(&budget);
             move || write(&piece_receiver, encoder, output, &budget)
         });
-        let mut reader = Reader {
-            encoder,
-            pool,
-            budget: &budget,
-            count: 0,
-            before: Vec::new(),
-        };
-        let (blocks, tar) = reader.read(
-            root,
-            &entries,
-            rule,
-            &hash_sender,
-            &piece_sender,
-            &spare_sender,
-            &spare_receiver,
-        )?;
+        let mut reader = Reader { encoder, pool, budget: &budget, count: 0, before: Vec::new() };
+        let (blocks, tar) =
+            reader.read(root, &entries, rule, &hash_sender, &piece_sender, &spare_sender, &spare_receiver)?;
         drop((hash_sender, piece_sender));
-        let diff_id = hasher
-            .join()
-            .map_err(|_| Error::Stage { stage: "hashing" })?;
-        let (blob, digest) = writer
-            .join()
-            .map_err(|_| Error::Stage { stage: "writing" })??;
-        Ok(Report {
-            entries: entries.len(),
-            blocks,
-            tar,
-            blob,
-            diff_id,
-            digest,
-        })
+        let diff_id = hasher.join().map_err(|_| Error::Stage { stage: "hashing" })?;
+        let (blob, digest) = writer.join().map_err(|_| Error::Stage { stage: "writing" })??;
+        Ok(Report { entries: entries.len(), blocks, tar, blob, diff_id, digest })
     })
 }
 
@@ -183,31 +144,18 @@ impl Reader<'_> {
             if self.encoder.dictionary() {
                 self.before = buffer[length.saturating_sub(WINDOW)..length].to_vec();
             }
-            let block = Arc::new(Block {
-                buffer,
-                length,
-                before,
-            });
-            hash_sender
-                .send(Arc::clone(&block))
-                .map_err(|_| Error::Stage { stage: "hashing" })?;
-            let (sender, spare, encoder, number) = (
-                piece_sender.clone(),
-                spare_sender.clone(),
-                self.encoder,
-                self.count,
-            );
+            let block = Arc::new(Block { buffer, length, before });
+            hash_sender.send(Arc::clone(&block)).map_err(|_| Error::Stage { stage: "hashing" })?;
+            let (sender, spare, encoder, number) =
+                (piece_sender.clone(), spare_sender.clone(), self.encoder, self.count);
             self.count += 1;
             self.pool.spawn_fifo(move || {
-                let piece =
-                    in_scratch(|scratch| compress(encoder, scratch, block.bytes(), &block.before));
+                let piece = in_scratch(|scratch| compress(encoder, scratch, block.bytes(), &block.before));
                 recycle(block, &spare);
                 // A writer that failed has left; its own error is the one that counts.
                 let _ = sender.send((number, piece));
             });
-            Ok(spare_receiver
-                .try_recv()
-                .unwrap_or_else(|_| vec![0; capacity]))
+            Ok(spare_receiver.try_recv().unwrap_or_else(|_| vec![0; capacity]))
         });
         feed(root, entries, &mut former)?;
         former.finish()?;
@@ -269,16 +217,11 @@ fn write(
     budget: &Budget,
 ) -> Result<(u64, [u8; 32]), Error> {
     let file = File::create(output).map_err(io_error("create", output))?;
-    let mut blob = Blob {
-        file: BufWriter::new(file),
-        hasher: Sha256::new(),
-        length: 0,
-    };
+    let mut blob = Blob { file: BufWriter::new(file), hasher: Sha256::new(), length: 0 };
     let failed = || io_error("write", output);
     let (mut crc, mut length) = (crc32fast::Hasher::new(), 0_u32);
     if encoder.one_member() {
-        blob.put(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff])
-            .map_err(failed())?;
+        blob.put(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]).map_err(failed())?;
     }
     let mut waiting = BTreeMap::new();
     let mut next = 0;

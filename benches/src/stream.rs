@@ -26,17 +26,11 @@ pub fn header(entry: &Entry, out: &mut Vec<u8>) -> Result<(), Error> {
             name.push(b'/');
             (b'5', 0o755, 0, b"")
         }
-        Kind::File { size, executable } => {
-            (b'0', if *executable { 0o755 } else { 0o644 }, *size, b"")
-        }
+        Kind::File { size, executable } => (b'0', if *executable { 0o755 } else { 0o644 }, *size, b""),
         Kind::Link(target) => (b'2', 0o777, 0, target),
     };
-    let refuse = |reason| {
-        Err(Error::Unsupported {
-            path: PathBuf::from(OsString::from_vec(name.clone())),
-            reason,
-        })
-    };
+    let refuse =
+        |reason| Err(Error::Unsupported { path: PathBuf::from(OsString::from_vec(name.clone())), reason });
     if size >= 1 << 33 {
         return refuse("it is 8 GiB or larger");
     }
@@ -68,8 +62,7 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
         return Some((b"", name));
     }
     let earliest = name.len().checked_sub(101)?;
-    let slash =
-        (earliest..name.len().min(156)).find(|&at| name[at] == b'/' && at + 1 < name.len())?;
+    let slash = (earliest..name.len().min(156)).find(|&at| name[at] == b'/' && at + 1 < name.len())?;
     Some((&name[..slash], &name[slash + 1..]))
 }
 
@@ -86,15 +79,7 @@ fn pax(key: &str, value: &[u8]) -> Vec<u8> {
     record
 }
 
-fn record(
-    out: &mut Vec<u8>,
-    prefix: &[u8],
-    name: &[u8],
-    typeflag: u8,
-    mode: u64,
-    size: u64,
-    target: &[u8],
-) {
+fn record(out: &mut Vec<u8>, prefix: &[u8], name: &[u8], typeflag: u8, mode: u64, size: u64, target: &[u8]) {
     let start = out.len();
     out.resize(start + RECORD, 0);
     let header = &mut out[start..];

@@ -71,29 +71,16 @@ fn digest(lists: &[&str]) -> String {
         hasher.update(list.len().to_le_bytes());
         hasher.update(list);
     }
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn npm(tree: &Path) -> Result<(), Error> {
-    for (name, text) in [
-        ("package.json", NPM_PACKAGE),
-        ("package-lock.json", NPM_LOCK),
-    ] {
+    for (name, text) in [("package.json", NPM_PACKAGE), ("package-lock.json", NPM_LOCK)] {
         let path = tree.join(name);
         fs::write(&path, text).map_err(io_error("write", &path))?;
     }
     let mut command = Command::new("npm");
-    command.args([
-        "ci",
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--legacy-peer-deps",
-    ]);
+    command.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps"]);
     run(command.current_dir(tree))
 }
 
@@ -101,19 +88,8 @@ fn pip(tree: &Path) -> Result<(), Error> {
     let list = tree.with_extension("requirements.txt");
     fs::write(&list, PIP_REQUIREMENTS).map_err(io_error("write", &list))?;
     let mut command = Command::new("python3");
-    command.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-    ]);
-    command
-        .args(["--no-compile", "--target"])
-        .arg(tree)
-        .arg("--requirement")
-        .arg(&list);
+    command.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]);
+    command.args(["--no-compile", "--target"]).arg(tree).arg("--requirement").arg(&list);
     let outcome = run(&mut command);
     fs::remove_file(&list).map_err(io_error("remove", &list))?;
     outcome
@@ -131,8 +107,5 @@ fn run(command: &mut Command) -> Result<(), Error> {
     if status.success() {
         return Ok(());
     }
-    Err(Error::Failed {
-        command: words,
-        status: status.to_string(),
-    })
+    Err(Error::Failed { command: words, status: status.to_string() })
 }

@@ -15,22 +15,13 @@ use crate::error::{Error, io_error};
 /// # Errors
 /// If gzip can't be started or finds the file unsound.
 pub fn gzip_test(path: &Path) -> Result<(), Error> {
-    let outcome = Command::new("gzip")
-        .args(["-t", "--force"])
-        .arg(path)
-        .output();
-    let outcome = outcome.map_err(|source| Error::Start {
-        program: "gzip".to_owned(),
-        source,
-    })?;
+    let outcome = Command::new("gzip").args(["-t", "--force"]).arg(path).output();
+    let outcome = outcome.map_err(|source| Error::Start { program: "gzip".to_owned(), source })?;
     if outcome.status.success() && outcome.stderr.is_empty() {
         return Ok(());
     }
     let reason = String::from_utf8_lossy(&outcome.stderr).trim().to_owned();
-    Err(Error::Unsound {
-        path: path.to_path_buf(),
-        reason,
-    })
+    Err(Error::Unsound { path: path.to_path_buf(), reason })
 }
 
 /// Reads the first gzip member and compares its content's SHA-256 with `diff_id`; what follows the
@@ -39,24 +30,15 @@ pub fn gzip_test(path: &Path) -> Result<(), Error> {
 /// # Errors
 /// If the file can't be read as one gzip member, or holds something else.
 pub fn first_member(path: &Path, diff_id: &[u8; 32]) -> Result<(), Error> {
-    let unsound = |reason: &str| {
-        Err(Error::Unsound {
-            path: path.to_path_buf(),
-            reason: reason.to_owned(),
-        })
-    };
+    let unsound = |reason: &str| Err(Error::Unsound { path: path.to_path_buf(), reason: reason.to_owned() });
     // A decoder over a buffered reader leaves what follows the member in that reader.
-    let mut input = std::io::BufReader::with_capacity(
-        1 << 16,
-        File::open(path).map_err(io_error("open", path))?,
-    );
+    let mut input =
+        std::io::BufReader::with_capacity(1 << 16, File::open(path).map_err(io_error("open", path))?);
     let mut decoder = flate2::bufread::GzDecoder::new(&mut input);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
-        let count = decoder
-            .read(&mut buffer)
-            .map_err(io_error("decompress", path))?;
+        let count = decoder.read(&mut buffer).map_err(io_error("decompress", path))?;
         if count == 0 {
             break;
         }

@@ -49,10 +49,7 @@ fn directory(path: &Path, prefix: &[u8]) -> Result<Vec<Entry>, Error> {
     let mut names: Vec<(OsString, fs::FileType)> = Vec::new();
     for found in fs::read_dir(path).map_err(io_error("list", path))? {
         let found = found.map_err(io_error("list", path))?;
-        names.push((
-            found.file_name(),
-            found.file_type().map_err(io_error("stat", path))?,
-        ));
+        names.push((found.file_name(), found.file_type().map_err(io_error("stat", path))?));
     }
     names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     let listed: Vec<Vec<Entry>> = names
@@ -71,10 +68,7 @@ fn one(parent: &Path, prefix: &[u8], name: &[u8], kind: fs::FileType) -> Result<
     }
     path.extend_from_slice(name);
     if kind.is_dir() {
-        let mut listed = vec![Entry {
-            path: path.clone(),
-            kind: Kind::Directory,
-        }];
+        let mut listed = vec![Entry { path: path.clone(), kind: Kind::Directory }];
         listed.append(&mut directory(&source, &path)?);
         return Ok(listed);
     }
@@ -83,15 +77,9 @@ fn one(parent: &Path, prefix: &[u8], name: &[u8], kind: fs::FileType) -> Result<
         Kind::Link(target.into_os_string().into_vec())
     } else if kind.is_file() {
         let metadata = fs::symlink_metadata(&source).map_err(io_error("stat", &source))?;
-        Kind::File {
-            size: metadata.len(),
-            executable: metadata.permissions().mode() & 0o100 != 0,
-        }
+        Kind::File { size: metadata.len(), executable: metadata.permissions().mode() & 0o100 != 0 }
     } else {
-        return Err(Error::Unsupported {
-            path: source,
-            reason: "it is no file, directory or link",
-        });
+        return Err(Error::Unsupported { path: source, reason: "it is no file, directory or link" });
     };
     Ok(vec![Entry { path, kind }])
 }

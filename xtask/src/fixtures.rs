@@ -39,25 +39,14 @@ const HELLOS: [Hello; 2] = [
 ];
 
 /// Nothing in the output but code and the headers: no build id, no symbols, no padding to a page.
-const LINKER_OPTIONS: [&str; 7] = [
-    "-static",
-    "--strip-all",
-    "--build-id=none",
-    "-z",
-    "noseparate-code",
-    "-z",
-    "noexecstack",
-];
+const LINKER_OPTIONS: [&str; 7] =
+    ["-static", "--strip-all", "--build-id=none", "-z", "noseparate-code", "-z", "noexecstack"];
 
 /// Why the fixtures could not be remade, or are not what their sources give.
 #[derive(Debug)]
 pub(crate) enum Error {
     /// A tool could not be started.
-    Start {
-        program: String,
-        package: &'static str,
-        source: io::Error,
-    },
+    Start { program: String, package: &'static str, source: io::Error },
     /// A tool ended with a failure; `stderr` is what it had to say.
     Tool { program: String, stderr: String },
     /// A file could not be read or written.
@@ -69,12 +58,9 @@ pub(crate) enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Start {
-                program, package, ..
-            } => write!(
-                formatter,
-                "cannot start `{program}` (of Debian's package `{package}`)"
-            ),
+            Error::Start { program, package, .. } => {
+                write!(formatter, "cannot start `{program}` (of Debian's package `{package}`)")
+            }
             Error::Tool { program, stderr } => {
                 write!(formatter, "`{program}` failed: {}", stderr.trim())
             }
@@ -134,31 +120,21 @@ fn assemble(hello: &Hello, source: &Path, output: &Path) -> Result<Vec<u8>, Erro
 fn run(command: &mut Command, package: &'static str) -> Result<(), Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     match command.output() {
-        Err(source) => Err(Error::Start {
-            program,
-            package,
-            source,
-        }),
-        Ok(output) if !output.status.success() => Err(Error::Tool {
-            program,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }),
+        Err(source) => Err(Error::Start { program, package, source }),
+        Ok(output) if !output.status.success() => {
+            Err(Error::Tool { program, stderr: String::from_utf8_lossy(&output.stderr).into_owned() })
+        }
         Ok(_) => Ok(()),
     }
 }
 
 fn compare(made: &[u8], committed: &Path) -> Result<(), Error> {
     let bytes = fs::read(committed).map_err(file_error(committed))?;
-    let mode = fs::metadata(committed)
-        .map_err(file_error(committed))?
-        .permissions()
-        .mode();
+    let mode = fs::metadata(committed).map_err(file_error(committed))?.permissions().mode();
     if bytes == made && mode & 0o100 != 0 {
         Ok(())
     } else {
-        Err(Error::Differs {
-            path: committed.to_path_buf(),
-        })
+        Err(Error::Differs { path: committed.to_path_buf() })
     }
 }
 

@@ -16,10 +16,7 @@ pub(crate) fn furnish(home: &Path) -> Result<()> {
     if !has_cgroups(&fs::read_to_string("/proc/self/mounts")?) {
         mount_cgroups(&fs::read_to_string("/proc/self/cgroup")?)?;
     }
-    let kind = Command::new("stat")
-        .args(["-f", "-c", "%T"])
-        .arg(home)
-        .output()?;
+    let kind = Command::new("stat").args(["-f", "-c", "%T"]).arg(home).output()?;
     if kind.stdout.trim_ascii() == b"overlayfs" {
         // An overlay can't have its upper layer on another; inside a container /tmp is on one.
         mount("tmpfs", Some("mode=0755"), home)?;
@@ -30,9 +27,7 @@ pub(crate) fn furnish(home: &Path) -> Result<()> {
 fn has_cgroups(mounts: &str) -> bool {
     mounts.lines().any(|line| {
         let mut fields = line.split(' ').skip(1);
-        fields
-            .next()
-            .is_some_and(|point| point.starts_with(CGROUPS))
+        fields.next().is_some_and(|point| point.starts_with(CGROUPS))
             && fields.next().is_some_and(|kind| kind.starts_with("cgroup"))
     })
 }
@@ -50,11 +45,7 @@ fn mount_cgroups(own: &str) -> Result<()> {
         let point = Path::new(CGROUPS).join(controllers.trim_start_matches("name="));
         fs::create_dir(&point)?;
         let is_named = controllers.starts_with("name=");
-        let options = if is_named {
-            format!("none,{controllers}")
-        } else {
-            controllers.to_owned()
-        };
+        let options = if is_named { format!("none,{controllers}") } else { controllers.to_owned() };
         mount("cgroup", Some(&options), &point)?;
     }
     Ok(())
@@ -63,9 +54,7 @@ fn mount_cgroups(own: &str) -> Result<()> {
 /// Reads the hierarchies of version 1, by their controllers, out of a process's own cgroups.
 fn hierarchies(own: &str) -> Vec<&str> {
     let controllers = own.lines().filter_map(|line| line.split(':').nth(1));
-    controllers
-        .filter(|controllers| !controllers.is_empty())
-        .collect()
+    controllers.filter(|controllers| !controllers.is_empty()).collect()
 }
 
 fn mount(kind: &str, options: Option<&str>, point: &Path) -> Result<()> {

@@ -4,6 +4,7 @@
 //! that building it stays a matter of seconds.
 
 mod bench;
+mod cgroups;
 mod ci;
 mod counts;
 mod fixtures;

@@ -6,6 +6,7 @@
 //! and stopping each service has to do.
 
 use crate::Result;
+use crate::cgroups::Cgroups;
 use crate::counts::Counts;
 use crate::furnish;
 use crate::interrupt::Interrupt;
@@ -75,6 +76,7 @@ pub(crate) fn session(
     arguments: &[String],
     interrupt: &Interrupt,
 ) -> Result<()> {
+    let _cgroups = Cgroups::remember(); // dropped after the services
     let started = start(home, interrupt);
     let mut command = test_command(root, home, arguments)?;
     command.envs(started.variables);

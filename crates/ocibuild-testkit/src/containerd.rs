@@ -19,7 +19,7 @@ pub struct Containerd {
 static NUMBERS: AtomicU32 = AtomicU32::new(0);
 
 fn unique_name() -> String {
-    format!("test-{}-{}", process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed))
+    format!("ocibuild-test-{}-{}", process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Containerd {

@@ -160,9 +160,11 @@ impl ListingBuilder {
         order.sort_unstable_by(|one, other| key(*one).cmp(&key(*other)).then(other.cmp(one)));
         order.dedup_by(|next, kept| key(*next) == key(*kept));
         order.retain(|node| nodes[*node as usize].kind.kind() != Kind::REMOVED);
-        let (sorted, sources) = breadth_first(nodes, &order, self.root);
+        let (sources, firsts) = breadth_first(nodes, &order, self.root);
+        drop(order);
+        let nodes = rearrange(self.nodes, &sources, &firsts);
         let users = Users::default();
-        let mut listing = Listing { nodes: sorted, text: self.text, owners: self.owners, users };
+        let mut listing = Listing { nodes, text: self.text, owners: self.owners, users };
         let content = |path: &[u8]| {
             let node = listing.find(&listing.resolve(path).ok()?)?;
             self.contents.get(&sources[node as usize]).cloned()
@@ -372,20 +374,42 @@ fn key<'a>(nodes: &[Growing], text: &'a [u8], node: u32) -> (u32, &'a [u8]) {
     (parent, name_at(text, name))
 }
 
-/// Puts nodes in the order of a listing, from the sorted entries of all directories. Returns with
-/// them what each was before.
-fn breadth_first(nodes: &[Growing], order: &[u32], root: u32) -> (Vec<Node>, Vec<u32>) {
-    let mut sources = vec![root];
-    let mut sorted = Vec::new();
-    while let Some(source) = sources.get(sorted.len()).copied() {
-        let first = sources.len() as u32;
+/// Finds the order of a listing from the sorted entries of all directories. Returns which node is
+/// in each place, and the place of its first entry.
+fn breadth_first(nodes: &[Growing], order: &[u32], root: u32) -> (Vec<u32>, Vec<u32>) {
+    let (mut sources, mut firsts) = (vec![root], Vec::new());
+    while let Some(source) = sources.get(firsts.len()).copied() {
+        firsts.push(sources.len() as u32);
         let start = order.partition_point(|node| nodes[*node as usize].parent < source);
         let children = order[start..].iter().take_while(|node| nodes[**node as usize].parent == source);
         sources.extend(children);
-        let Growing { name, kind, value, .. } = nodes[source as usize];
-        sorted.push(Node { name, first, kind, value });
     }
-    (sorted, sources)
+    (sources, firsts)
+}
+
+/// Puts nodes into that order, and drops those that aren't in it. Without a second copy of them:
+/// this is when the most memory is in use.
+fn rearrange(mut nodes: Vec<Growing>, sources: &[u32], firsts: &[u32]) -> Vec<Node> {
+    const NOWHERE: usize = u32::MAX as usize;
+    let mut places = vec![u32::MAX; nodes.len()];
+    for (place, source) in sources.iter().enumerate() {
+        places[*source as usize] = place as u32;
+    }
+    for number in 0..nodes.len() {
+        // Each turn brings one node to its place.
+        loop {
+            let place = places[number] as usize;
+            if place == NOWHERE || place == number {
+                break;
+            }
+            nodes.swap(number, place);
+            places.swap(number, place);
+        }
+    }
+    drop(places);
+    nodes.truncate(sources.len());
+    let node = |(place, Growing { name, kind, value, .. })| Node { name, first: firsts[place], kind, value };
+    nodes.into_iter().enumerate().map(node).collect()
 }
 
 pub(super) fn limit(what: &'static str, size: u64, limit: u64) -> Result<(), ListingError> {

@@ -4,7 +4,7 @@
 //! listing (number of its entries, name, kind and owner, what the kind adds), then the contents
 //! of `/etc/passwd` and `/etc/group`.
 
-use std::io::Read as _;
+use std::io::{self, Read as _, Write as _};
 
 use crate::base::listing::{Kind, Listing, Node, Owner};
 use crate::base::users::Users;
@@ -13,6 +13,8 @@ use crate::compress::{DecodeLimits, decoder};
 
 const MAGIC: &[u8] = b"ocibuild listing 1\n";
 const LEVEL: i32 = 3;
+/// Bytes that are gathered before they are compressed.
+const CHUNK: usize = 64 << 10;
 
 /// More than this is never decompressed: the text of a listing is limited, and what comes with
 /// each entry is small.
@@ -22,6 +24,11 @@ fn limits(limits: &ListingLimits) -> DecodeLimits {
 }
 
 pub(super) fn to_bytes(listing: &Listing) -> Vec<u8> {
+    write(listing).expect("zstd compresses any bytes in memory")
+}
+
+fn write(listing: &Listing) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::Encoder::new(MAGIC.to_vec(), LEVEL)?;
     let mut bytes = Vec::new();
     varint::push(&mut bytes, listing.owners.len() as u64);
     for Owner { mode, uid, gid } in &listing.owners {
@@ -32,13 +39,17 @@ pub(super) fn to_bytes(listing: &Listing) -> Vec<u8> {
     varint::push(&mut bytes, listing.nodes.len() as u64);
     for node in 0..listing.nodes.len() as u32 {
         push_node(&mut bytes, listing, node);
+        if bytes.len() > CHUNK {
+            encoder.write_all(&bytes)?;
+            bytes.clear();
+        }
     }
     for content in [&listing.users.passwd, &listing.users.group] {
         bytes.push(u8::from(content.is_some()));
         varint::push_bytes(&mut bytes, content.as_deref().unwrap_or_default());
     }
-    let compressed = zstd::bulk::compress(&bytes, LEVEL).expect("zstd compresses any bytes in memory");
-    [MAGIC, &compressed].concat()
+    encoder.write_all(&bytes)?;
+    encoder.finish()
 }
 
 fn push_node(bytes: &mut Vec<u8>, listing: &Listing, number: u32) {

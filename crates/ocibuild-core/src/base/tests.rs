@@ -544,7 +544,7 @@ mod properties {
         ) {
             let stored = build(&changes).to_bytes();
             let magic = stored.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-            let mut bytes = zstd::bulk::decompress(&stored[magic..], 1 << 20).unwrap();
+            let mut bytes = zstd::decode_all(&stored[magic..]).unwrap();
             for (index, byte) in spoilt {
                 let index = index.index(bytes.len());
                 bytes[index] = byte;

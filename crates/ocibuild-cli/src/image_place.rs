@@ -1,0 +1,1 @@
+//! Images that are there already, by the names users give them.
