@@ -130,7 +130,7 @@ pub(crate) fn layers(built: &Built) -> Vec<String> {
     blobs.map(|layer| layer.descriptor.digest.to_string()).collect()
 }
 
-/// The tar bytes of the only layer, which isn't compressed or is one member of gzip.
+/// The tar bytes of the only layer, which isn't compressed or is gzip.
 pub(crate) fn tar_bytes(built: &Built) -> Vec<u8> {
     let layer = &built.layers[0].record.layers[0].descriptor;
     let blob = read_whole(&built.source() as &dyn Source, layer, 1 << 30).unwrap();
@@ -138,7 +138,7 @@ pub(crate) fn tar_bytes(built: &Built) -> Vec<u8> {
         return blob;
     }
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::bufread::GzDecoder::new(&blob[..]), &mut bytes).unwrap();
+    std::io::Read::read_to_end(&mut flate2::bufread::MultiGzDecoder::new(&blob[..]), &mut bytes).unwrap();
     bytes
 }
 
