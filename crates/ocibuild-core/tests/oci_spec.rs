@@ -1,5 +1,7 @@
 //! Everything that is written is understood by `oci-spec`, field by field.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test")]
+
 use std::path::Path;
 
 use oci_spec::image as other;

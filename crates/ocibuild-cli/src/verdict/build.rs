@@ -64,9 +64,19 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
             let hint = "leave one of the copies out, or give it another destination";
             return (exit::USAGE, Some(hint.to_owned()));
         }
-        LayerError::Unsupported { path, .. } => format!("leave it out: `exclude = [\"{path}\"]` on the copy"),
+        LayerError::Unsupported { path, .. } => {
+            // Patterns begin below the copy's `from`, which isn't known here.
+            let name = path.rsplit('/').next().unwrap_or(path);
+            format!("leave it out: `exclude = [\"**/{name}\"]` on the copy")
+        }
         LayerError::Whiteout { .. } => {
             "rename the file, or leave it out: `exclude = [\"**/.wh.*\"]` on the copy".to_owned()
+        }
+        LayerError::NotDirectory { .. } => {
+            "choose another destination, or leave it out with `exclude`".to_owned()
+        }
+        LayerError::OverDirectory { path, .. } => {
+            format!("put the file into it: `to = \"/{path}/\"`, or choose another name")
         }
         LayerError::Foreign { platform, .. } => format!(
             "build the program for {platform}, build the image for another `--platform`, \

@@ -1,0 +1,472 @@
+//! Layers that are answered by records: what their keys depend on, when a record answers, and
+//! when it doesn't.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "all of this is test")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ocibuild_core::base::{Listed, ListedKind, Listing, ListingBuilder, ListingLimits};
+use ocibuild_core::blob::Memory;
+use ocibuild_core::build::{BuildError, Built, OpenBase};
+use ocibuild_core::copy::{CopyOptions, copy};
+use ocibuild_core::event::LayerOutcome;
+use ocibuild_core::files::{DiskTree, FileKind, FileTree, MemoryTree};
+use ocibuild_core::key::Key;
+use ocibuild_core::layer::{Circumstances, LayerError, manifest_keys};
+use ocibuild_core::oci::{Compression, Platform};
+use ocibuild_core::plan::PlannedLayer;
+use ocibuild_core::spec::{ImageSpec, LayerSpec, Spec};
+use ocibuild_testkit::TempTree;
+use proptest::prelude::*;
+use support::{Setup, build_image, layers, planned, root, try_build, try_build_spec};
+
+fn tree() -> MemoryTree {
+    MemoryTree::new()
+        .file("package.lock", "lock 1")
+        .file("other.lock", "lock 1")
+        .file("modules/a.js", "a")
+        .file("modules/b/c.js", "c")
+}
+
+fn locked() -> LayerSpec {
+    LayerSpec::named("app").copy("modules", "/app/modules").manifests(["package.lock"])
+}
+
+fn image(layer: LayerSpec) -> ImageSpec {
+    ImageSpec::scratch(Platform::linux_amd64()).layer(layer)
+}
+
+fn plan_layer(layer: LayerSpec, platform: Platform) -> PlannedLayer {
+    let spec = ImageSpec::scratch(platform).layer(layer).into_spec().unwrap();
+    planned(&spec, "test").layers.remove(0)
+}
+
+fn key_of(layer: &PlannedLayer, tree: &dyn FileTree, listing: &Listing, spec: &str, host: &str) -> Key {
+    let keys = manifest_keys(layer, listing, tree, Circumstances { spec, host }).unwrap().unwrap().keys;
+    assert_eq!(keys.len(), layer.platforms.len());
+    keys[0]
+}
+
+fn key(layer: LayerSpec) -> Key {
+    let layer = plan_layer(layer, Platform::linux_amd64());
+    key_of(&layer, &tree(), &Listing::empty(), "test", "host")
+}
+
+#[track_caller]
+fn assert_different(keys: &[(String, Key)]) {
+    let mut seen: BTreeMap<Key, &str> = BTreeMap::new();
+    for (name, key) in keys {
+        if let Some(other) = seen.insert(*key, name) {
+            panic!("`{name}` and `{other}` have one key");
+        }
+    }
+}
+
+#[test]
+fn whatever_goes_into_a_layer_goes_into_its_key() {
+    let from = |from: &str, to: &str| LayerSpec::named("app").copy(from, to).manifests(["package.lock"]);
+    let inline = |text: &str| LayerSpec::named("app").content("/x", text);
+    let named =
+        |name: &str| LayerSpec::named(name).copy("modules", "/app/modules").manifests(["package.lock"]);
+    let specs = [
+        ("plain", locked()),
+        ("layer name", named("other")),
+        ("from", from("modules/b", "/app/modules")),
+        ("to", from("modules", "/app")),
+        ("into", from("modules", "/app/modules/")),
+        ("glob", from("modules/*", "/app/modules/")),
+        ("other manifest of the same content", locked().manifests(["other.lock"])),
+        ("mode", locked().mode(0o600)),
+        ("dir-mode", locked().dir_mode(0o600)),
+        ("owner", locked().owner(1, 2)),
+        ("owner, the other way", locked().owner(2, 1)),
+        ("owner that is the default", locked().owner(0, 0)),
+        ("include", locked().include("*.js")),
+        ("exclude", locked().exclude("*.js")),
+        ("two patterns", locked().include("*.js").include("b")),
+        ("allow-empty", locked().allow_empty()),
+        ("allow-foreign", locked().allow_foreign()),
+        ("extra", locked().key(["node-22"])),
+        ("two extras", locked().key(["node", "-22"])),
+        ("another copy", locked().content("/y", "")),
+        ("none", locked().compression(Compression::None)),
+        ("gzip:1", locked().compression(Compression::Gzip { level: 1 })),
+        ("content", inline("a")),
+        ("other content", inline("b")),
+        ("content with a mode", inline("a").mode(0o600)),
+        ("symlink", LayerSpec::named("app").symlink("/x", "a")),
+        ("other target", LayerSpec::named("app").symlink("/x", "b")),
+        ("directory", LayerSpec::named("app").directory("/x")),
+        ("two directories", LayerSpec::named("app").directory("/x").directory("/y")),
+        ("in the other order", LayerSpec::named("app").directory("/y").directory("/x")),
+    ];
+    let mut keys: Vec<(String, Key)> =
+        specs.into_iter().map(|(name, layer)| (name.to_owned(), key(layer))).collect();
+    let plain = plan_layer(locked(), Platform::linux_amd64());
+    let empty = Listing::empty();
+    let changed = tree().file("package.lock", "lock 2");
+    keys.push(("lockfile".into(), key_of(&plain, &changed, &empty, "test", "host")));
+    keys.push(("spec".into(), key_of(&plain, &tree(), &empty, "other", "host")));
+    keys.push(("host".into(), key_of(&plain, &tree(), &empty, "test", "other")));
+    let arm = plan_layer(locked(), Platform::linux_arm64());
+    keys.push(("platform".into(), key_of(&arm, &tree(), &empty, "test", "host")));
+    assert_different(&keys);
+}
+
+#[test]
+fn what_does_not_go_into_a_layer_does_not_go_into_its_key() {
+    let plain = plan_layer(locked(), Platform::linux_amd64());
+    let expected = key(locked());
+    // Nothing but the lockfile is looked at.
+    let tree = MemoryTree::new().node(b"package.lock", FileKind::Regular, 0o4600, b"lock 1".to_vec());
+    assert_eq!(key_of(&plain, &tree, &Listing::empty(), "test", "host"), expected);
+    for _ in 0..2 {
+        let disk = TempTree::new().file("real", "lock 1").symlink("package.lock", "real");
+        disk.set_modified("real", 1_500_000_000);
+        let disk_tree = DiskTree::open(disk.path()).unwrap();
+        assert_eq!(key_of(&plain, &disk_tree, &Listing::empty(), "test", "host"), expected);
+    }
+    // A layer that reads nothing of the host doesn't depend on which it is.
+    let inline = plan_layer(LayerSpec::named("app").content("/x", "a"), Platform::linux_amd64());
+    let on = |host| key_of(&inline, &tree, &Listing::empty(), "test", host);
+    assert_eq!(on("one"), on("other"));
+}
+
+#[test]
+fn a_layer_that_nothing_vouches_for_has_no_key() {
+    let layer = plan_layer(LayerSpec::named("app").copy("modules", "/app"), Platform::linux_amd64());
+    let circumstances = Circumstances { spec: "test", host: "host" };
+    assert!(manifest_keys(&layer, &Listing::empty(), &tree(), circumstances).unwrap().is_none());
+}
+
+#[test]
+fn a_lockfile_that_can_t_be_read_is_named() {
+    for (tree, cause) in [
+        (MemoryTree::new(), "entity not found"),
+        (MemoryTree::new().directory("package.lock"), "it is not a regular file"),
+    ] {
+        let layer = plan_layer(locked(), Platform::linux_amd64());
+        let circumstances = Circumstances { spec: "test", host: "host" };
+        let error = manifest_keys(&layer, &Listing::empty(), &tree, circumstances).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the manifest `package.lock`");
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
+    }
+}
+
+/// A base from lines: `d path mode`, `f path`, `l path target`.
+fn listing(lines: &str) -> Listing {
+    let mut builder = ListingBuilder::new(&ListingLimits::default());
+    for line in lines.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (kind, mode) = match words[0] {
+            "d" => (ListedKind::Directory, u32::from_str_radix(words[2], 8).unwrap()),
+            "f" => (ListedKind::File { size: 1 }, 0o644),
+            _ => (ListedKind::Symlink { target: words[2].as_bytes() }, 0o777),
+        };
+        builder.insert(words[1].as_bytes(), Listed { kind, mode, uid: 0, gid: 0 }).unwrap();
+    }
+    builder.finish()
+}
+
+fn key_over(lines: &str, layer: &LayerSpec) -> Key {
+    let layer = plan_layer(layer.clone(), Platform::linux_amd64());
+    key_of(&layer, &tree(), &listing(lines), "test", "host")
+}
+
+const BASE: &str = "d opt 755\nd opt/app 755\nl opt/app/data ../../srv/data\nd srv 755\nd srv/data 755
+    l srv/data/more /mnt\nd mnt 755\nl opt/tool ../usr/tool\nd usr 755\nf usr/file\nd far 755";
+
+#[test]
+fn what_a_layer_takes_from_its_base_is_in_its_key() {
+    let tree = LayerSpec::named("app").copy("modules", "/opt/app").manifests(["package.lock"]);
+    let one = LayerSpec::named("app").content("/opt/tool", "x");
+    let keys = |lines: &str| (key_over(lines, &tree), key_over(lines, &one));
+    let plain = keys(BASE);
+    // Line by line: whether it shows in a tree at `/opt/app`, and in a file at `/opt/tool`.
+    for (from, to, in_tree, in_file) in [
+        ("d opt 755", "d opt 700", true, true),
+        ("d opt/app 755", "d opt/app 700", true, false),
+        ("l opt/app/data ../../srv/data", "l opt/app/data ../../srv", true, false),
+        ("d srv 755", "d srv 700", true, false),
+        ("d srv/data 755", "d srv/data 700", true, false),
+        ("d mnt 755", "d mnt 700", true, false),
+        ("d mnt 755", "f mnt", true, false),
+        ("l srv/data/more /mnt", "f srv/data/less", true, false),
+        ("l opt/tool ../usr/tool", "d opt/tool 755", false, true),
+        ("d far 755", "d far 700\nf far/x\nl far/y x", false, false),
+        ("f usr/file", "f usr/other", false, false),
+    ] {
+        assert!(BASE.contains(from));
+        let changed = keys(&BASE.replace(from, to));
+        assert_eq!(changed.0 != plain.0, in_tree, "{to} in a tree");
+        assert_eq!(changed.1 != plain.1, in_file, "{to} in a file");
+    }
+}
+
+fn any_layer() -> impl Strategy<Value = LayerSpec> {
+    let copy = (0..4, 0..3_usize, prop::option::of(0..2_u32), 0..2, prop::collection::vec(0..2, 0..3));
+    let copies = prop::collection::vec(copy, 1..3);
+    (copies, 0..2, 0..2).prop_map(|(copies, extras, compression)| {
+        let mut layer = LayerSpec::named("app").manifests(["package.lock"]);
+        for (kind, to, mode, owner, patterns) in copies {
+            let to = ["/a", "/a/", "/a/b"][to];
+            layer = match kind {
+                0 => layer.copy("modules", to),
+                1 => layer.content(to.trim_end_matches('/'), "x"),
+                2 => layer.symlink(to.trim_end_matches('/'), "x"),
+                _ => layer.directory(to),
+            };
+            if let Some(mode) = mode.filter(|_| kind != 2) {
+                layer = layer.mode(mode);
+            }
+            if owner == 1 {
+                layer = layer.owner(0, 1);
+            }
+            for pattern in patterns.into_iter().filter(|_| kind == 0) {
+                layer = if pattern == 0 { layer.include("x") } else { layer.exclude("x") };
+            }
+        }
+        layer = if extras == 1 { layer.key(["x"]) } else { layer };
+        if compression == 1 { layer.compression(Compression::None) } else { layer }
+    })
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn keys_are_equal_if_and_only_if_plans_are(one in any_layer(), other in any_layer()) {
+        let plan = |layer: &LayerSpec| plan_layer(layer.clone(), Platform::linux_amd64());
+        let same = plan(&one) == plan(&other);
+        prop_assert_eq!(key(one) == key(other), same);
+    }
+}
+
+fn outcomes(built: &Built) -> Vec<LayerOutcome> {
+    built.layers.iter().map(|layer| layer.outcome).collect()
+}
+
+const BUILT: &[LayerOutcome] = &[LayerOutcome::Built];
+const REUSED: &[LayerOutcome] = &[LayerOutcome::Reused];
+
+#[test]
+fn a_hit_needs_no_source_tree() {
+    let cache = tempfile::tempdir().unwrap();
+    let setup = Setup::new(cache.path());
+    let built = build_image(&tree(), &image(locked()), &setup);
+    assert_eq!(outcomes(&built), BUILT);
+    let gone = MemoryTree::new().file("package.lock", "lock 1");
+    let hit = build_image(&gone, &image(locked()), &setup);
+    assert_eq!((outcomes(&hit), root(&hit)), (REUSED.to_vec(), root(&built)));
+    // With threads, memory, date and observer of another kind, too.
+    let other =
+        Setup { threads: 1, memory: 1, created: 5, observer: &|_: &_| {}, ..Setup::new(cache.path()) };
+    let hit = build_image(&gone, &image(locked()), &other);
+    assert_eq!((outcomes(&hit), layers(&hit)), (REUSED.to_vec(), layers(&built)));
+    let changed = tree().file("package.lock", "lock 2").file("modules/a.js", "new");
+    let miss = build_image(&changed, &image(locked()), &setup);
+    assert_eq!(outcomes(&miss), BUILT);
+    assert_ne!(layers(&miss), layers(&built));
+}
+
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+/// Files of a cache, and what happens to each.
+type Damage<'a> = (&'a [PathBuf], &'a dyn Fn(&Path));
+
+#[test]
+fn what_is_missing_or_damaged_in_a_cache_is_made_again() {
+    let whole = tempfile::tempdir().unwrap();
+    let built = build_image(&tree(), &image(locked()), &Setup::new(whole.path()));
+    let blob = built.store().path(&built.layers[0].record.layers[0].descriptor.digest);
+    let inventory = built.store().path(&built.layers[0].record.inventory.digest);
+    let records = files_below(&whole.path().join("records"));
+    assert_eq!(records.len(), 2, "one by content, one by manifest");
+    let remove = |path: &Path| fs::remove_file(path).unwrap();
+    let empty = |path: &Path| fs::write(path, "").unwrap();
+    let garbage = |path: &Path| fs::write(path, "{\"version\":1}").unwrap();
+    let later = |path: &Path| {
+        let text = fs::read_to_string(path).unwrap();
+        fs::write(path, text.replacen("\"version\":1", "\"version\":2", 1)).unwrap();
+    };
+    let (blob, inventory) = (vec![blob], vec![inventory]);
+    let damages: [Damage<'_>; 8] = [
+        (&blob, &remove),
+        (&blob, &empty),
+        (&inventory, &remove),
+        (&inventory, &empty),
+        (&records, &remove),
+        (&records, &empty),
+        (&records, &garbage),
+        (&records, &later),
+    ];
+    for (index, (paths, damage)) in damages.into_iter().enumerate() {
+        paths.iter().for_each(|path| damage(path));
+        let again = build_image(&tree(), &image(locked()), &Setup::new(whole.path()));
+        assert_eq!((outcomes(&again), root(&again)), (BUILT.to_vec(), root(&built)), "damage {index}");
+        let hit = build_image(&tree(), &image(locked()), &Setup::new(whole.path()));
+        assert_eq!(outcomes(&hit), REUSED, "after damage {index}");
+    }
+}
+
+#[test]
+fn without_records_nothing_is_answered_nor_recorded() {
+    let cache = tempfile::tempdir().unwrap();
+    let without = || Setup { use_records: false, ..Setup::new(cache.path()) };
+    for _ in 0..2 {
+        assert_eq!(outcomes(&build_image(&tree(), &image(locked()), &without())), BUILT);
+        assert!(!cache.path().join("records").exists());
+    }
+    assert_eq!(outcomes(&build_image(&tree(), &image(locked()), &Setup::new(cache.path()))), BUILT);
+    assert_eq!(outcomes(&build_image(&tree(), &image(locked()), &without())), BUILT);
+}
+
+#[test]
+fn what_can_t_be_built_is_not_recorded() {
+    let cache = tempfile::tempdir().unwrap();
+    let empty = LayerSpec::named("app").copy("modules/*.css", "/app/").manifests(["package.lock"]);
+    for _ in 0..2 {
+        let error = try_build(&tree(), &image(empty.clone()), &Setup::new(cache.path())).err().unwrap();
+        assert!(
+            matches!(error, BuildError::Layer { source, .. } if matches!(*source, LayerError::Empty { .. }))
+        );
+    }
+    assert!(files_below(cache.path()).is_empty());
+}
+
+fn program(machine: u8) -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x02\x01".to_vec();
+    bytes.resize(18, 0);
+    bytes.extend([machine, 0, 0, 0]);
+    bytes
+}
+
+#[test]
+fn a_record_for_one_machine_does_not_answer_for_another() {
+    let cache = tempfile::tempdir().unwrap();
+    let setup = Setup::new(cache.path());
+    let with = |bytes| MemoryTree::new().file("package.lock", "").file("modules/x", bytes);
+    let both = || image(locked()).platform(Platform::linux_arm64());
+    assert_eq!(outcomes(&build_image(&with(program(0x3e)), &image(locked()), &setup)), BUILT);
+    // The key for amd64 has a record, but it holds a program that arm64 doesn't run.
+    let error = try_build(&with(program(0x3e)), &both(), &setup).err().unwrap();
+    assert!(
+        matches!(error, BuildError::Layer { source, .. } if matches!(*source, LayerError::Foreign { .. }))
+    );
+    let cache = tempfile::tempdir().unwrap();
+    let setup = Setup::new(cache.path());
+    assert_eq!(outcomes(&build_image(&with(b"script".to_vec()), &image(locked()), &setup)), BUILT);
+    assert_eq!(outcomes(&build_image(&with(b"script".to_vec()), &both(), &setup)), REUSED);
+}
+
+fn disagreement(layers: [LayerSpec; 2]) -> Option<String> {
+    let cache = tempfile::tempdir().unwrap();
+    let [one, other] = layers;
+    match try_build(&tree(), &image(one).layer(other), &Setup::new(cache.path())) {
+        Ok(_) => None,
+        Err(error @ BuildError::Disagreement { .. }) => Some(error.to_string()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn layers_that_disagree_on_a_directory_are_refused() {
+    let one = || LayerSpec::named("one").copy("modules", "/app").owner(5, 5);
+    let other = || LayerSpec::named("other").copy("modules/b", "/app/x");
+    let message = "layers `one` and `other` disagree on the directory `/app`: 0755 5:5 and 0755 0:0";
+    assert_eq!(disagreement([one(), other()]).as_deref(), Some(message));
+    let tmp = LayerSpec::named("other").directory("/tmp").mode(0o1777);
+    let file = LayerSpec::named("one").content("/tmp/x", "");
+    let message = "layers `one` and `other` disagree on the directory `/tmp`: 0755 0:0 and 1777 0:0";
+    assert_eq!(disagreement([file, tmp.clone()]).as_deref(), Some(message));
+    // Also where one is the very root of the other.
+    let everything = LayerSpec::named("one").copy(".", "/").dir_mode(0o700);
+    let message = disagreement([everything, LayerSpec::named("other").content("/modules/x", "")]);
+    assert!(message.is_some());
+}
+
+#[test]
+fn layers_that_agree_on_a_directory_are_built() {
+    let one = || LayerSpec::named("one").copy("modules", "/app").owner(5, 5);
+    assert_eq!(disagreement([one(), LayerSpec::named("other").copy("modules/b", "/app").owner(5, 5)]), None);
+    assert_eq!(disagreement([one(), LayerSpec::named("other").copy("modules/b", "/srv")]), None);
+    let directory = LayerSpec::named("other").directory("/app").owner(5, 5).content("/app/VERSION", "1");
+    assert_eq!(disagreement([one(), directory]), None);
+}
+
+#[test]
+fn layers_reused_from_a_cache_are_compared_as_well() {
+    let cache = tempfile::tempdir().unwrap();
+    let one = || LayerSpec::named("one").directory("/app").mode(0o700);
+    let other = || LayerSpec::named("other").content("/app/x", "");
+    for layer in [one(), other()] {
+        build_image(&tree(), &image(layer), &Setup::new(cache.path()));
+    }
+    let error = try_build(&tree(), &image(one()).layer(other()), &Setup::new(cache.path())).err().unwrap();
+    assert!(matches!(error, BuildError::Disagreement { .. }), "{error}");
+}
+
+/// Builds a base and keeps it in memory.
+fn base(layer: LayerSpec) -> OpenBase {
+    let cache = tempfile::tempdir().unwrap();
+    let built = build_image(&tree(), &image(layer), &Setup::new(cache.path()));
+    let (memory, root) = (Memory::new(), built.images[0].root.clone());
+    copy(std::slice::from_ref(&root), &built.source(), &memory, &CopyOptions::default()).unwrap();
+    OpenBase { source: Arc::new(memory), root }
+}
+
+fn merged_usr() -> LayerSpec {
+    LayerSpec::named("base").directory("/usr/lib").symlink("/lib", "usr/lib").directory("/tmp").mode(0o1777)
+}
+
+fn spec_over(layer: LayerSpec) -> Spec {
+    let image = ImageSpec::scratch(Platform::linux_amd64()).base_layout("base").layer(layer);
+    image.into_spec().unwrap()
+}
+
+#[test]
+fn another_base_that_shows_nothing_new_leaves_a_layer_reused() {
+    let cache = tempfile::tempdir().unwrap();
+    let over = |base_layer: LayerSpec, layer: LayerSpec| {
+        let setup = Setup { base: Some(base(base_layer)), ..Setup::new(cache.path()) };
+        try_build_spec(&tree(), &spec_over(layer), &setup).unwrap()
+    };
+    let layer = || LayerSpec::named("app").copy("modules", "/lib/app").manifests(["package.lock"]);
+    let first = over(merged_usr(), layer());
+    let patched = over(merged_usr().content("/etc/os-release", "patched"), layer());
+    let other = over(merged_usr().directory("/usr").mode(0o711), layer());
+    assert_eq!(outcomes(&first), BUILT);
+    assert_eq!((outcomes(&patched), layers(&patched)), (REUSED.to_vec(), layers(&first)));
+    assert_ne!(root(&patched), root(&first));
+    assert_eq!(outcomes(&other), BUILT);
+    assert_ne!(layers(&other), layers(&first));
+}
+
+#[test]
+fn a_layer_over_a_base_is_the_same_with_and_without_a_known_listing() {
+    let cache = tempfile::tempdir().unwrap();
+    let spec = spec_over(LayerSpec::named("app").copy("modules", "/lib").content("/tmp/x", ""));
+    let build = |use_records| {
+        let setup = Setup { base: Some(base(merged_usr())), use_records, ..Setup::new(cache.path()) };
+        root(&try_build_spec(&tree(), &spec, &setup).unwrap())
+    };
+    let without = build(false);
+    assert_eq!([build(true), build(true), build(false)], [without.clone(), without.clone(), without]);
+}
