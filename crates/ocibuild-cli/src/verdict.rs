@@ -89,7 +89,7 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             Verdict::new(exit::USAGE, format!("the spec has no image `{name}`")).hint(Some(hint))
         }
         Failure::Root(error) => Verdict::of_error(exit::FILES, error).hint(root_hint(error)),
-        Failure::Build { error, file, root, cache } => build::judge(error, file.as_ref(), root, cache),
+        Failure::Build(failure) => build::judge(failure),
         Failure::Place { error, origin, cache } => blob::judge(error, *origin, cache.as_deref()),
         Failure::Credentials(error) => blob::credentials(error),
         Failure::CredentialsFile { path, source } => {

@@ -10,11 +10,12 @@ use ocibuild_core::layer::LayerError;
 use ocibuild_core::spec::Fault;
 
 use crate::exit;
-use crate::failure::{Origin, SpecFile};
+use crate::failure::{BuildFailure, Origin, SpecFile};
 use crate::verdict::{Verdict, blob, chain};
 
 /// Judges a build's failure, and shows the line of the spec that it comes from.
-pub(super) fn judge(error: &BuildError, file: Option<&SpecFile>, root: &Path, cache_dir: &Path) -> Verdict {
+pub(super) fn judge(failure: &BuildFailure) -> Verdict {
+    let BuildFailure { error, file, root, cache: cache_dir } = failure;
     let (code, hint) = match error {
         BuildError::Layer { source, .. } => match source.as_ref() {
             LayerError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
@@ -30,7 +31,7 @@ pub(super) fn judge(error: &BuildError, file: Option<&SpecFile>, root: &Path, ca
         BuildError::Threads(_) => (exit::FAILURE, Some("take fewer threads: `--threads 1`".to_owned())),
         _ => (exit::FAILURE, None),
     };
-    at_line(error, file, code, hint)
+    at_line(error, file.as_ref(), code, hint)
 }
 
 const DISAGREEMENT: &str = "give both the same `dir-mode` and `owner`, or put the copies into one layer";

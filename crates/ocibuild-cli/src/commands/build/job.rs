@@ -14,7 +14,7 @@ use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error};
 use crate::commands::build::BuildArgs;
 use crate::commands::build::outcome::Outcome;
 use crate::destination::Destinations;
-use crate::failure::{Failure, Origin};
+use crate::failure::{BuildFailure, Failure, Origin};
 use crate::progress::Reporter;
 use crate::publish::Publisher;
 use crate::signals::Stop;
@@ -151,7 +151,7 @@ impl Job {
             Error::Root(error) => Failure::Root(error),
             Error::Build(error) => {
                 let (root, cache) = (self.source.root.clone(), self.cache.clone());
-                Failure::Build { error, file, root, cache }.settled()
+                Failure::Build(Box::new(BuildFailure { error, file, root, cache })).settled()
             }
             other => Failure::usage(other.to_string()),
         }
@@ -178,9 +178,12 @@ impl Job {
     fn damaged(&self, failure: &Failure) -> Option<Digest> {
         let blob = match failure {
             Failure::Place { error, .. } => error,
-            Failure::Build { error: BuildError::Blob(error), .. } => error,
-            Failure::Build { error: BuildError::Layer { source, .. }, .. } => match source.as_ref() {
-                LayerError::Blob(error) => error,
+            Failure::Build(failure) => match &failure.error {
+                BuildError::Blob(error) => error,
+                BuildError::Layer { source, .. } => match source.as_ref() {
+                    LayerError::Blob(error) => error,
+                    _ => return None,
+                },
                 _ => return None,
             },
             _ => return None,
