@@ -15,7 +15,7 @@ use crate::registry;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ImageArgs {
     /// An OCI layout, `DIR` or `oci:DIR`, with `:NAME` behind it where it holds several images;
-    /// or a registry's reference, such as `registry.example.com/team/app:1`
+    /// or an image in a registry, such as `registry.example.com/team/app:1`
     #[arg(value_name = "IMAGE")]
     image: String,
 
@@ -47,10 +47,8 @@ impl ImageArgs {
             return self.in_layout(split(place));
         }
         let (directory, name) = split(text);
-        let is_path = text.starts_with(['.', '/']);
-        if is_path || Path::new(directory).is_dir() {
-            return self.in_layout((directory, name));
-        }
+        // A mere word is sooner a mistyped directory than an image of Docker Hub.
+        let is_path = text.starts_with(['.', '/']) || !text.contains(['/', ':', '@']);
         if Path::new(text).is_file() {
             let failure = Failure::usage(format!(
                 "`{text}` is a file, and only layouts and references can be looked into"
@@ -58,6 +56,9 @@ impl ImageArgs {
             return Err(failure.with_hint(format!(
                 "an archive is a layout in a tar: `mkdir DIR && tar -xf {text} -C DIR`"
             )));
+        }
+        if is_path || Path::new(directory).is_dir() {
+            return self.in_layout((directory, name));
         }
         self.in_registry()
     }

@@ -150,7 +150,7 @@ impl Job {
             Error::Plan(error) => Failure::plan(error, file.as_ref()),
             Error::Root(error) => Failure::Root(error),
             Error::Build(error) => {
-                let (root, cache) = (self.source.root.clone(), self.cache.clone());
+                let (root, cache) = (self.source.shown_root(), self.cache.clone());
                 Failure::Build(Box::new(BuildFailure { error, file, root, cache })).settled()
             }
             other => Failure::usage(other.to_string()),
