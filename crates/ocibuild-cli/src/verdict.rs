@@ -61,6 +61,9 @@ impl Verdict {
     }
 }
 
+/// What the HTTP client puts around a cause without adding to it.
+const HOLLOW: [&str; 3] = ["client error (Connect)", "client error (SendRequest)", "tcp connect error"];
+
 /// An error and its causes, each once: what only passes its source on says nothing of its own.
 fn chain(error: &dyn Error) -> Vec<String> {
     let mut messages = vec![error.to_string()];
@@ -70,6 +73,7 @@ fn chain(error: &dyn Error) -> Vec<String> {
         next = error.source();
     }
     messages.dedup();
+    messages.retain(|message| !HOLLOW.contains(&message.as_str()));
     messages
 }
 

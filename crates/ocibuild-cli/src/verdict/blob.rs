@@ -46,7 +46,7 @@ fn code(origin: Origin) -> u8 {
 
 fn content_hint(origin: Origin) -> Option<String> {
     match origin {
-        Origin::Cache => Some("build again with `--no-cache`".to_owned()),
+        Origin::Cache => Some("build again: what is damaged in the cache is then made anew".to_owned()),
         _ => None,
     }
 }

@@ -74,6 +74,10 @@ impl Job {
             Err(failure) => {
                 let Some(digest) = self.damaged(&failure) else { return Err(failure) };
                 self.forget(&digest)?;
+                if self.destinations.uses_stdout() {
+                    // What went down a stream can't be taken back.
+                    return Err(failure);
+                }
                 stop.reset();
                 self.attempt(&plan, &cancel)
             }
@@ -174,7 +178,7 @@ impl Job {
     }
 
     /// Finds the blob of the cache whose bytes went wrong since they were written, if that is why
-    /// it failed and a second try can mend it: what went down a stream can't be taken back.
+    /// it failed.
     fn damaged(&self, failure: &Failure) -> Option<Digest> {
         let blob = match failure {
             Failure::Place { error, .. } => error,
@@ -189,14 +193,13 @@ impl Job {
             _ => return None,
         };
         let BlobError::Corrupt { digest, .. } = blob else { return None };
-        let ours = Store::new(&self.cache).path(digest).exists() && !self.destinations.uses_stdout();
-        ours.then_some(*digest)
+        Store::new(&self.cache).path(digest).exists().then_some(*digest)
     }
 
     fn forget(&self, digest: &Digest) -> Result<(), Failure> {
         Store::new(&self.cache).remove(digest).map_err(|error| self.place(error, Origin::Cache))?;
         self.reporter.warn_text(&format!(
-            "the cache's copy of `{digest}` was damaged; it was removed, and is made once more"
+            "the cache's copy of `{digest}` was damaged; it is removed, to be made anew"
         ));
         Ok(())
     }

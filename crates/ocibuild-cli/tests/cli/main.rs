@@ -1,0 +1,11 @@
+//! The program as its users meet it: what it prints, where, and how it ends.
+
+mod bench;
+mod destinations;
+mod errors;
+mod help;
+mod interrupt;
+mod look;
+mod output;
+mod registries;
+mod specs;
