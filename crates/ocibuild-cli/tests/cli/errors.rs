@@ -1,7 +1,7 @@
 //! Each kind of failure: its exit code, and what it says.
 
 use ocibuild_testkit::run_any;
-use snapbox::{IntoData as _, assert_data_eq, file};
+use snapbox::{assert_data_eq, file};
 
 use crate::bench::{Bench, SPEC};
 

@@ -1,6 +1,6 @@
 //! What the program teaches about itself.
 
-use snapbox::{IntoData as _, assert_data_eq, file};
+use snapbox::{assert_data_eq, file};
 
 use crate::bench::Bench;
 

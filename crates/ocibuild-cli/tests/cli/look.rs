@@ -1,6 +1,6 @@
 //! `inspect` and `validate`.
 
-use snapbox::{IntoData as _, assert_data_eq, file};
+use snapbox::{assert_data_eq, file};
 
 use crate::bench::{Bench, SPEC, without_digests};
 

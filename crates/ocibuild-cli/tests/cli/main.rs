@@ -1,5 +1,7 @@
 //! The program as its users meet it: what it prints, where, and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bench;
 mod destinations;
 mod errors;

@@ -87,8 +87,8 @@ fn a_finished_layer_is_sent_while_others_are_built() {
     let much: Vec<u8> = (0..24_u64 << 20).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
     bench.write("much", much);
     let tag = format!("{address}/cli-overlap:1");
-    let said = bench.ok(&["build", "--push", "-t", &tag, "--threads", "1"]).errors();
-    let sent = said.find(": sent, ").expect("the small layer is sent");
+    let said = bench.ok(&["build", "--push", "-t", &tag, "--threads", "1", "-v"]).errors();
+    let sent = said.find("\nblob ").expect("the small layer is told of");
     let built = said.find("layer much: built").expect("the large layer is built");
     assert!(sent < built, "{said}");
 }

@@ -220,7 +220,12 @@ fn override_spec(source: &mut Source, args: &BuildArgs) -> Result<(), Failure> {
             image.tags = args.tag.iter().map(tag).collect();
         }
         if !args.platform.is_empty() {
-            image.platforms = args.platform.iter().cloned().map(Located::from).collect();
+            image.platforms.clear();
+            for platform in &args.platform {
+                if !image.platforms.iter().any(|known| known.value == *platform) {
+                    image.platforms.push(platform.clone().into());
+                }
+            }
         }
     }
     if let Some(compression) = args.compression {
