@@ -167,15 +167,21 @@ fn spec(error: &SpecError, file: Option<&SpecFile>) -> Verdict {
         }
         (None, [fault]) => Verdict::new(exit::USAGE, flags_fault(fault)).hint(fault.hint.clone()),
         (None, faults) => {
-            let line = |fault: &Fault| format!("\n  {}", flags_fault(fault));
+            let hint = |fault: &Fault| fault.hint.as_ref().map(|hint| format!("\n    hint: {hint}"));
+            let line =
+                |fault: &Fault| format!("\n  {}{}", flags_fault(fault), hint(fault).unwrap_or_default());
             let lines: String = faults.iter().map(line).collect();
             Verdict::new(exit::USAGE, format!("the flags have {} faults{lines}", faults.len()))
         }
     }
 }
 
+/// There is one image only; which copy it is has to be said.
 fn flags_fault(fault: &Fault) -> String {
-    if fault.place.is_empty() { fault.message.clone() } else { format!("{}: {}", fault.place, fault.message) }
+    if fault.place.starts_with("layer ") {
+        return format!("{}: {}", fault.place, fault.message);
+    }
+    fault.message.clone()
 }
 
 #[cfg(test)]

@@ -72,6 +72,20 @@ fn layout_hint(source: &(dyn std::error::Error + 'static)) -> Option<&'static st
     }
 }
 
+/// Tells whether what was taken for a layout is something else, or nothing.
+pub(super) fn is_no_layout(error: &BlobError) -> bool {
+    let BlobError::Place { source, .. } = error else { return false };
+    matches!(
+        source.downcast_ref(),
+        Some(
+            LayoutError::Absent
+                | LayoutError::NotADirectory
+                | LayoutError::Foreign { .. }
+                | LayoutError::Unfinished(_)
+        )
+    )
+}
+
 /// The library's remedy in the words of the command line.
 fn registry_hint(error: &RegistryError) -> Option<String> {
     match error {

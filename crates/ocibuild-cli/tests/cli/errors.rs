@@ -137,3 +137,34 @@ fn a_directory_of_something_else_is_not_written_into() {
     assert!(said.contains("it is not an OCI layout"), "{said}");
     assert!(!said.contains("layer app"), "it was told too late:\n{said}");
 }
+
+#[test]
+fn layers_that_disagree_on_a_directory_are_a_fault_of_the_spec() {
+    let spec = SPEC.replace(
+        "[images.app]",
+        "[layers.own]\ncopy = [{ directory = \"/app\", mode = \"0700\" }]\n\n[images.app]",
+    );
+    let bench = Bench::with_spec(&spec.replace("layers = [\"app\"]", "layers = [\"own\", \"app\"]"));
+    told!(fails(&bench, &["build", "-q"], 2), "snapshots/disagreement.txt");
+}
+
+#[test]
+fn files_that_no_image_can_have_are_refused() {
+    let bench = Bench::new();
+    bench.write("hidden/.wh.file", "");
+    let said = fails(&bench, &["build", "--copy", "hidden:/x"], 3);
+    assert!(said.contains("means the absence of a file") && said.contains("in a spec file"), "{said}");
+    let said = fails(&bench, &["build", "--copy", "hello:/x", "--platform", "linux/arm64"], 3);
+    assert!(said.contains("is a program for amd64"), "{said}");
+}
+
+#[test]
+fn a_base_that_is_not_there_or_not_for_the_platform() {
+    let bench = Bench::with_spec(SPEC);
+    let said = fails(&bench, &["build", "--base", "oci:nope", "--copy", "hello:/x"], 3);
+    assert!(said.contains("there is no such directory") && said.contains("skopeo copy"), "{said}");
+    bench.ok(&["build"]);
+    let flags = ["build", "--base", "oci:app.oci", "--copy", "ocibuild.toml:/x", "--platform", "linux/arm64"];
+    let said = fails(&bench, &flags, 2);
+    assert!(said.contains("has no image for `linux/arm64`, only for `linux/amd64`"), "{said}");
+}
