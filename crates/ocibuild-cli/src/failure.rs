@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use ocibuild_core::BuildError;
 use ocibuild_core::blob::BlobError;
 use ocibuild_core::files::FileError;
-use ocibuild_core::image::ValidateError;
 use ocibuild_core::plan::PlanError;
 use ocibuild_core::registry::CredentialsError;
 use ocibuild_core::spec::SpecError;
@@ -32,6 +31,19 @@ pub(crate) enum Origin {
     Registry,
 }
 
+/// Images that can't be built, with what is needed to say why.
+#[derive(Debug)]
+pub(crate) struct BuildFailure {
+    /// Why not.
+    pub(crate) error: BuildError,
+    /// The spec file, if there is one.
+    pub(crate) file: Option<SpecFile>,
+    /// The context of its paths.
+    pub(crate) root: PathBuf,
+    /// The cache directory.
+    pub(crate) cache: PathBuf,
+}
+
 /// A command ended early.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -48,7 +60,7 @@ pub(crate) enum Failure {
     /// The root can't be used.
     Root(FileError),
     /// The images can't be built.
-    Build { error: BuildError, file: Option<SpecFile>, root: PathBuf, cache: PathBuf },
+    Build(Box<BuildFailure>),
     /// Images can't be read or written.
     Place { error: BlobError, origin: Origin, cache: Option<PathBuf> },
     /// Credentials can't be had.
@@ -97,21 +109,13 @@ impl Failure {
     /// Sees to it that what was cancelled is told as that, wherever it was noticed.
     pub(crate) fn settled(self) -> Self {
         match self {
-            Self::Build {
-                error: BuildError::Cancelled(_) | BuildError::Blob(BlobError::Cancelled(_)),
-                ..
-            }
-            | Self::Place { error: BlobError::Cancelled(_), .. } => Self::Interrupted,
+            Self::Build(failure) if is_cancelled(&failure.error) => Self::Interrupted,
+            Self::Place { error: BlobError::Cancelled(_), .. } => Self::Interrupted,
             other => other,
         }
     }
 }
 
-impl From<ValidateError> for Failure {
-    fn from(error: ValidateError) -> Self {
-        match error {
-            ValidateError::Blob(error) => Self::place(error, Origin::Files),
-            other => Self::usage(other.to_string()),
-        }
-    }
+fn is_cancelled(error: &BuildError) -> bool {
+    matches!(error, BuildError::Cancelled(_) | BuildError::Blob(BlobError::Cancelled(_)))
 }

@@ -154,6 +154,11 @@ impl Source {
         }
     }
 
+    /// The root for people: absolute where that can be found out.
+    pub(crate) fn shown_root(&self) -> PathBuf {
+        self.root.canonicalize().unwrap_or_else(|_| self.root.clone())
+    }
+
     fn of_flags(
         flags: ImageFlags,
         flag: &str,
@@ -174,8 +179,7 @@ impl Source {
         let empty = flags.copy.is_empty() && matches!(flags.base, None | Some(Base::Scratch));
         if empty {
             let message = format!("`{flag}` describes an image of its own, and nothing is in it");
-            let hint =
-                "give it files, `--copy SRC:DST`, or a base; what goes with a spec file is written there";
+            let hint = "give it files with `--copy SRC:DST`; what an image of a spec file needs is written in that file";
             return Err(Failure::usage(message).with_hint(hint));
         }
         let here = PathBuf::from(".");

@@ -26,7 +26,7 @@ pub(crate) fn bytes(count: u64) -> String {
 pub(crate) fn time(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
-        0 => format!("{} ms", time.as_millis()),
+        0 => format!("{} ms", time.as_millis().max(1)),
         1..60 => format!("{:.1} s", time.as_secs_f64()),
         _ => format!("{} min {} s", seconds / 60, seconds % 60),
     }

@@ -61,6 +61,9 @@ impl Verdict {
     }
 }
 
+/// What the HTTP client puts around a cause without adding to it.
+const HOLLOW: [&str; 3] = ["client error (Connect)", "client error (SendRequest)", "tcp connect error"];
+
 /// An error and its causes, each once: what only passes its source on says nothing of its own.
 fn chain(error: &dyn Error) -> Vec<String> {
     let mut messages = vec![error.to_string()];
@@ -70,6 +73,7 @@ fn chain(error: &dyn Error) -> Vec<String> {
         next = error.source();
     }
     messages.dedup();
+    messages.retain(|message| !HOLLOW.contains(&message.as_str()));
     messages
 }
 
@@ -89,7 +93,7 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             Verdict::new(exit::USAGE, format!("the spec has no image `{name}`")).hint(Some(hint))
         }
         Failure::Root(error) => Verdict::of_error(exit::FILES, error).hint(root_hint(error)),
-        Failure::Build { error, file, root, cache } => build::judge(error, file.as_ref(), root, cache),
+        Failure::Build(failure) => build::judge(failure),
         Failure::Place { error, origin, cache } => blob::judge(error, *origin, cache.as_deref()),
         Failure::Credentials(error) => blob::credentials(error),
         Failure::CredentialsFile { path, source } => {
@@ -163,15 +167,21 @@ fn spec(error: &SpecError, file: Option<&SpecFile>) -> Verdict {
         }
         (None, [fault]) => Verdict::new(exit::USAGE, flags_fault(fault)).hint(fault.hint.clone()),
         (None, faults) => {
-            let line = |fault: &Fault| format!("\n  {}", flags_fault(fault));
+            let hint = |fault: &Fault| fault.hint.as_ref().map(|hint| format!("\n    hint: {hint}"));
+            let line =
+                |fault: &Fault| format!("\n  {}{}", flags_fault(fault), hint(fault).unwrap_or_default());
             let lines: String = faults.iter().map(line).collect();
             Verdict::new(exit::USAGE, format!("the flags have {} faults{lines}", faults.len()))
         }
     }
 }
 
+/// There is one image only; which copy it is has to be said.
 fn flags_fault(fault: &Fault) -> String {
-    if fault.place.is_empty() { fault.message.clone() } else { format!("{}: {}", fault.place, fault.message) }
+    if fault.place.starts_with("layer ") {
+        return format!("{}: {}", fault.place, fault.message);
+    }
+    fault.message.clone()
 }
 
 #[cfg(test)]

@@ -193,3 +193,17 @@ impl Cancel {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_that_others_set_cancels() {
+        let flag = Arc::new(AtomicBool::new(false));
+        let cancel = Cancel::on(Arc::clone(&flag));
+        assert!(cancel.check().is_ok());
+        flag.store(true, Ordering::Relaxed);
+        assert!(cancel.clone().check().is_err());
+    }
+}

@@ -91,7 +91,7 @@ const EXAMPLES: &str = "\
 Examples:
   ocibuild build
   ocibuild build -f deploy/ocibuild.toml api --var tag=1.4.2 --push
-  ocibuild build --copy target/release/app:/app --entrypoint /app -t registry.example.com/app:1 --push
+  ocibuild build --copy target/app:/app --entrypoint /app -t registry.example.com/app:1 --push
   ocibuild build --output type=oci-archive,dest=- | docker load
   docker run \"$(ocibuild build --push)\"";
 
@@ -118,11 +118,11 @@ Examples:
     docker run \"$(ocibuild build --push)\"
 
 Environment:
-  OCIBUILD_CACHE_DIR   like --cache-dir; without both, $XDG_CACHE_HOME/ocibuild or ~/.cache/ocibuild
-  OCIBUILD_THREADS     like --threads
-  SOURCE_DATE_EPOCH    when images say they were made, in seconds since 1970; layers don't depend on it
-  DOCKER_CONFIG        the directory of docker's config.json, which has the registries' credentials
-  NO_COLOR             no colours
+  OCIBUILD_CACHE_DIR  like --cache-dir; without both, $XDG_CACHE_HOME/ocibuild or ~/.cache/ocibuild
+  OCIBUILD_THREADS    like --threads
+  SOURCE_DATE_EPOCH   when images are said to be made, in seconds since 1970; layers stay the same
+  DOCKER_CONFIG       the directory of docker's config.json, which has the registries' credentials
+  NO_COLOR            if set, no colours
 
 Exit codes:
   0 done; 1 something else; 2 command line or spec; 3 files; 4 registry; 5 credentials; 6 cache;

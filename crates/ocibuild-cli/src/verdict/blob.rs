@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ocibuild_core::blob::{BlobError, PlaceFault};
+use ocibuild_core::layout::LayoutError;
 use ocibuild_core::registry::{CredentialsError, RegistryError};
 
 use crate::exit;
@@ -17,7 +18,7 @@ pub(super) fn judge(error: &BlobError, origin: Origin, cache: Option<&Path>) -> 
         }
         BlobError::File { .. } => (exit::FILES, Some(FILE_HINT.to_owned())),
         BlobError::Place { fault, source, .. } => return place(error, *fault, source.as_ref()),
-        BlobError::UnknownName { .. } => (code(origin), Some(NAME_HINT.to_owned())),
+        BlobError::UnknownName { .. } => (code(origin), Some(name_hint(origin).to_owned())),
         BlobError::Corrupt { .. } | BlobError::Missing { .. } | BlobError::Read { .. } => {
             (code(origin), content_hint(origin))
         }
@@ -27,7 +28,13 @@ pub(super) fn judge(error: &BlobError, origin: Origin, cache: Option<&Path>) -> 
 }
 
 const FILE_HINT: &str = "check that the path is right, may be written to, and that the disk isn't full";
-const NAME_HINT: &str = "check the name after the last `:`; `inspect` without it lists those there are";
+
+fn name_hint(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Registry => "check the tag, and the name of the repository",
+        _ => "check the name after the last `:`",
+    }
+}
 
 fn code(origin: Origin) -> u8 {
     match origin {
@@ -39,25 +46,52 @@ fn code(origin: Origin) -> u8 {
 
 fn content_hint(origin: Origin) -> Option<String> {
     match origin {
-        Origin::Cache => Some("build again with `--no-cache`".to_owned()),
+        Origin::Cache => Some("build again: what is damaged in the cache is then made anew".to_owned()),
         _ => None,
     }
 }
 
 fn place(error: &BlobError, fault: PlaceFault, source: &(dyn std::error::Error + 'static)) -> Verdict {
     let Some(registry) = source.downcast_ref::<RegistryError>() else {
-        return Verdict::of_error(exit::FILES, error);
+        return Verdict::of_error(exit::FILES, error).hint(layout_hint(source));
     };
     let code = if fault == PlaceFault::Unauthorized { exit::AUTH } else { exit::REGISTRY };
     Verdict::of_error(code, error).hint(registry_hint(registry))
+}
+
+/// What a layout's own message doesn't say.
+fn layout_hint(source: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    match source.downcast_ref::<LayoutError>() {
+        Some(LayoutError::Absent) => {
+            Some("name a layout's directory, or a registry's image in full: `docker.io/library/NAME:TAG`")
+        }
+        Some(LayoutError::NotOne { .. } | LayoutError::Ambiguous(_)) => {
+            Some("put `:NAME` behind the directory")
+        }
+        _ => None,
+    }
+}
+
+/// Tells whether what was taken for a layout is something else, or nothing.
+pub(super) fn is_no_layout(error: &BlobError) -> bool {
+    let BlobError::Place { source, .. } = error else { return false };
+    matches!(
+        source.downcast_ref(),
+        Some(
+            LayoutError::Absent
+                | LayoutError::NotADirectory
+                | LayoutError::Foreign { .. }
+                | LayoutError::Unfinished(_)
+        )
+    )
 }
 
 /// The library's remedy in the words of the command line.
 fn registry_hint(error: &RegistryError) -> Option<String> {
     match error {
         RegistryError::Unauthorized { status: 401, .. } => Some(
-            "log in, so that docker's config file has the credentials: `docker login REGISTRY` \
-             (or `skopeo login --compat-auth-file`); `DOCKER_CONFIG` names its directory"
+            "put the registry's credentials into docker's config file, as `docker login` does: \
+             `config.json` in `~/.docker`, or where `DOCKER_CONFIG` says"
                 .to_owned(),
         ),
         RegistryError::Connect { source, .. } if is_plain_http(source.as_ref()) => Some(

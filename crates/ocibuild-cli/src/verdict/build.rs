@@ -6,15 +6,16 @@ use std::path::Path;
 use ocibuild_core::BuildError;
 use ocibuild_core::base::BaseError;
 use ocibuild_core::files::FileError;
-use ocibuild_core::layer::LayerError;
+use ocibuild_core::layer::{DirectoryOwner, LayerError};
 use ocibuild_core::spec::Fault;
 
 use crate::exit;
-use crate::failure::{Origin, SpecFile};
+use crate::failure::{BuildFailure, Origin, SpecFile};
 use crate::verdict::{Verdict, blob, chain};
 
 /// Judges a build's failure, and shows the line of the spec that it comes from.
-pub(super) fn judge(error: &BuildError, file: Option<&SpecFile>, root: &Path, cache_dir: &Path) -> Verdict {
+pub(super) fn judge(failure: &BuildFailure) -> Verdict {
+    let BuildFailure { error, file, root, cache: cache_dir } = failure;
     let (code, hint) = match error {
         BuildError::Layer { source, .. } => match source.as_ref() {
             LayerError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
@@ -23,17 +24,37 @@ pub(super) fn judge(error: &BuildError, file: Option<&SpecFile>, root: &Path, ca
         },
         BuildError::Base { source, .. } => base(source),
         BuildError::Listing { .. } => (exit::FILES, None),
-        BuildError::Disagreement { .. } => (exit::USAGE, Some(DISAGREEMENT.to_owned())),
+        BuildError::Disagreement { path, first, .. } => (exit::USAGE, Some(disagreement(path, first))),
         BuildError::Image { .. } => (exit::USAGE, Some("join layers into one".to_owned())),
         BuildError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
         BuildError::Cache(error) => return cache(error, cache_dir),
         BuildError::Threads(_) => (exit::FAILURE, Some("take fewer threads: `--threads 1`".to_owned())),
         _ => (exit::FAILURE, None),
     };
-    at_line(error, file, code, hint)
+    let hint = hint.map(|hint| if file.is_none() { without_file(&hint) } else { hint });
+    at_line(error, file.as_ref(), code, hint)
 }
 
-const DISAGREEMENT: &str = "give both the same `dir-mode` and `owner`, or put the copies into one layer";
+/// Says of what flags can't do that a spec file can.
+fn without_file(hint: &str) -> String {
+    match hint {
+        OUTSIDE => {
+            "nothing outside the working directory is read: build from a directory further up".to_owned()
+        }
+        hint if hint.contains("on the copy") => format!("{hint}, in a spec file"),
+        hint => hint.replace("relative to the root", "relative to the working directory"),
+    }
+}
+
+const OUTSIDE: &str = "nothing outside the root is read: set `root` further up";
+
+/// A directory that is only on the way to a destination counts, too: it is written 0755 and root's.
+fn disagreement(path: &str, (mode, uid, gid): &DirectoryOwner) -> String {
+    format!(
+        "put the copies into one layer, or have both layers say what it is: \
+         `{{ directory = \"/{path}\", mode = \"{mode:04o}\", owner = \"{uid}:{gid}\" }}`"
+    )
+}
 
 /// A fault with a place in the spec is told there; any other with its causes below it.
 fn at_line(error: &BuildError, file: Option<&SpecFile>, code: u8, hint: Option<String>) -> Verdict {
@@ -59,7 +80,10 @@ pub(super) fn cache(error: &dyn Error, directory: &Path) -> Verdict {
 fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
     let hint = match error {
         LayerError::Missing { .. } => format!("paths are relative to the root, `{}`", root.display()),
-        LayerError::Empty { .. } => "mend the pattern, or set `allow-empty = true` on the copy".to_owned(),
+        LayerError::Empty { .. } => {
+            "it is empty, or no pattern matches: mend that, or set `allow-empty = true` on the copy"
+                .to_owned()
+        }
         LayerError::Conflict { .. } => {
             let hint = "leave one of the copies out, or give it another destination";
             return (exit::USAGE, Some(hint.to_owned()));
@@ -94,7 +118,7 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
 
 fn file(error: &FileError) -> Option<String> {
     let hint = match error {
-        FileError::Escapes { .. } => "nothing outside the root is read: set `root` further up",
+        FileError::Escapes { .. } => OUTSIDE,
         FileError::Loop { .. } => "mend the links",
         FileError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             "check the permissions, or leave the file out with `exclude`"
@@ -110,7 +134,7 @@ fn base(error: &BaseError) -> (u8, Option<String>) {
             let hint = "build for a platform that the base has (`--platform`), or take another base";
             (exit::USAGE, Some(hint.to_owned()))
         }
-        BaseError::Blob(_) => {
+        BaseError::Blob(error) if blob::is_no_layout(error) => {
             let hint = "a base is an OCI layout: `skopeo copy docker://IMAGE oci:DIR` makes one";
             (exit::FILES, Some(hint.to_owned()))
         }

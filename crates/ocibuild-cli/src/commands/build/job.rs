@@ -14,7 +14,7 @@ use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error};
 use crate::commands::build::BuildArgs;
 use crate::commands::build::outcome::Outcome;
 use crate::destination::Destinations;
-use crate::failure::{Failure, Origin};
+use crate::failure::{BuildFailure, Failure, Origin};
 use crate::progress::Reporter;
 use crate::publish::Publisher;
 use crate::signals::Stop;
@@ -74,6 +74,10 @@ impl Job {
             Err(failure) => {
                 let Some(digest) = self.damaged(&failure) else { return Err(failure) };
                 self.forget(&digest)?;
+                if self.destinations.uses_stdout() {
+                    // What went down a stream can't be taken back.
+                    return Err(failure);
+                }
                 stop.reset();
                 self.attempt(&plan, &cancel)
             }
@@ -150,8 +154,8 @@ impl Job {
             Error::Plan(error) => Failure::plan(error, file.as_ref()),
             Error::Root(error) => Failure::Root(error),
             Error::Build(error) => {
-                let (root, cache) = (self.source.root.clone(), self.cache.clone());
-                Failure::Build { error, file, root, cache }.settled()
+                let (root, cache) = (self.source.shown_root(), self.cache.clone());
+                Failure::Build(Box::new(BuildFailure { error, file, root, cache })).settled()
             }
             other => Failure::usage(other.to_string()),
         }
@@ -174,26 +178,28 @@ impl Job {
     }
 
     /// Finds the blob of the cache whose bytes went wrong since they were written, if that is why
-    /// it failed and a second try can mend it: what went down a stream can't be taken back.
+    /// it failed.
     fn damaged(&self, failure: &Failure) -> Option<Digest> {
         let blob = match failure {
             Failure::Place { error, .. } => error,
-            Failure::Build { error: BuildError::Blob(error), .. } => error,
-            Failure::Build { error: BuildError::Layer { source, .. }, .. } => match source.as_ref() {
-                LayerError::Blob(error) => error,
+            Failure::Build(failure) => match &failure.error {
+                BuildError::Blob(error) => error,
+                BuildError::Layer { source, .. } => match source.as_ref() {
+                    LayerError::Blob(error) => error,
+                    _ => return None,
+                },
                 _ => return None,
             },
             _ => return None,
         };
         let BlobError::Corrupt { digest, .. } = blob else { return None };
-        let ours = Store::new(&self.cache).path(digest).exists() && !self.destinations.uses_stdout();
-        ours.then_some(*digest)
+        Store::new(&self.cache).path(digest).exists().then_some(*digest)
     }
 
     fn forget(&self, digest: &Digest) -> Result<(), Failure> {
         Store::new(&self.cache).remove(digest).map_err(|error| self.place(error, Origin::Cache))?;
         self.reporter.warn_text(&format!(
-            "the cache's copy of `{digest}` was damaged; it was removed, and is made once more"
+            "the cache's copy of `{digest}` was damaged; it is removed, to be made anew"
         ));
         Ok(())
     }
@@ -214,7 +220,12 @@ fn override_spec(source: &mut Source, args: &BuildArgs) -> Result<(), Failure> {
             image.tags = args.tag.iter().map(tag).collect();
         }
         if !args.platform.is_empty() {
-            image.platforms = args.platform.iter().cloned().map(Located::from).collect();
+            image.platforms.clear();
+            for platform in &args.platform {
+                if !image.platforms.iter().any(|known| known.value == *platform) {
+                    image.platforms.push(platform.clone().into());
+                }
+            }
         }
     }
     if let Some(compression) = args.compression {

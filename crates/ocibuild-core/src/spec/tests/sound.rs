@@ -327,3 +327,16 @@ fn values_are_written_as_read() {
         assert!(check::stop_signal(text).is_ok(), "{text}");
     }
 }
+
+#[test]
+fn a_layer_of_bytes_stands_alone() {
+    let bytes: &[u8] = b"TZif2\x00\xff";
+    let layer = LayerSpec::named("zones").bytes("/zone", bytes).mode(0o644).into_layer().unwrap();
+    assert_eq!(layer.copies[0].what, CopyKind::Bytes(bytes.into()));
+    assert!(LayerSpec::named("none").into_layer().is_err());
+    assert!(LayerSpec::named("bad").bytes("/x", bytes).mode(0o10000).into_layer().is_err());
+    let image =
+        |to: &str| ImageSpec::on(Base::Scratch).layer(LayerSpec::named("a").bytes(to, bytes)).into_spec();
+    assert!(image("/zone").is_ok());
+    assert!(image("/zones/").is_err(), "there is no name it could keep");
+}

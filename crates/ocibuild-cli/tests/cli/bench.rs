@@ -1,0 +1,126 @@
+//! A directory to work in, a cache beside it, and the program, run there without anything of the
+//! surrounding environment that it would heed.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use ocibuild_testkit::{Output, TempTree, hello_program, run_any};
+
+/// A spec with one image of one file.
+pub(crate) const SPEC: &str = r#"version = 1
+
+[layers.app]
+copy = [{ from = "hello", to = "/app/hello" }]
+
+[images.app]
+layers = ["app"]
+entrypoint = ["/app/hello"]
+"#;
+
+/// The variables that change what the program does.
+const HEEDED: [&str; 9] = [
+    "COLUMNS",
+    "DOCKER_CONFIG",
+    "HOME",
+    "NO_COLOR",
+    "OCIBUILD_CACHE_DIR",
+    "OCIBUILD_THREADS",
+    "SOURCE_DATE_EPOCH",
+    "TERM",
+    "XDG_CACHE_HOME",
+];
+
+/// A working directory with a program to put into images, and a cache.
+pub(crate) struct Bench {
+    pub(crate) tree: TempTree,
+}
+
+impl Bench {
+    /// Makes one without a spec.
+    pub(crate) fn new() -> Self {
+        let tree =
+            TempTree::new().directory("cache").file_with_mode("work/hello", hello_program("hello\n"), 0o755);
+        Self { tree }
+    }
+
+    /// Makes one with a spec file.
+    pub(crate) fn with_spec(spec: &str) -> Self {
+        let bench = Self::new();
+        bench.write("ocibuild.toml", spec);
+        bench
+    }
+
+    /// Writes a file below the working directory.
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        self.tree.write(format!("work/{path}"), content);
+    }
+
+    /// The path of something in the working directory.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.tree.join("work").join(path)
+    }
+
+    /// The names of what is in the working directory.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = self.path("").read_dir().unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// The program, to be run in the working directory.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ocibuild"));
+        for name in HEEDED {
+            command.env_remove(name);
+        }
+        command.env("OCIBUILD_CACHE_DIR", self.tree.join("cache")).env("HOME", self.tree.join("home"));
+        command.current_dir(self.path("")).args(arguments);
+        command
+    }
+
+    /// Runs the program, however it ends.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        run_any(&mut self.command(arguments))
+    }
+
+    /// Runs the program, which has to succeed.
+    #[track_caller]
+    pub(crate) fn ok(&self, arguments: &[&str]) -> Output {
+        self.run(arguments).expect_code(0)
+    }
+
+    /// Builds, and returns the one line of standard output.
+    #[track_caller]
+    pub(crate) fn digest(&self, arguments: &[&str]) -> String {
+        let output = self.ok(&[&["build"], arguments].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.strip_suffix('\n').expect("the output ends with a newline");
+        assert!(line.contains("sha256:") && !line.contains('\n'), "{text:?}");
+        line.to_owned()
+    }
+
+    /// Demands that an image follows the specification.
+    #[track_caller]
+    pub(crate) fn valid(&self, image: &str) {
+        self.ok(&["validate", image]);
+    }
+
+    /// What the program said on standard error, without what differs between runs.
+    pub(crate) fn said(&self, output: &Output) -> String {
+        let home = self.tree.path().display().to_string();
+        format!("{}\n", without_digests(&output.errors().replace(&home, "BENCH")))
+    }
+}
+
+/// Writes `sha256:HEX` for each digest: bytes are other tests' matter.
+pub(crate) fn without_digests(text: &str) -> String {
+    let mut parts = text.split("sha256:");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        format!("{text}sha256:HEX{rest}")
+    })
+}

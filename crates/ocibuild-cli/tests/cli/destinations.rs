@@ -1,0 +1,75 @@
+//! Layouts and archives, written over and added to.
+
+use std::fs;
+
+use crate::bench::{Bench, SPEC};
+
+#[test]
+fn a_layout_gains_names_and_replaces_its_own() {
+    let bench = Bench::with_spec(SPEC);
+    let into = |tag: &str| bench.digest(&["-q", "-t", tag, "--output", "type=oci,dest=all"]);
+    let first = into("r.io/app:1");
+    into("r.io/app:2");
+    bench.write("hello", "changed");
+    let changed = into("r.io/app:2");
+    assert_ne!(first, changed);
+    let digest = |name: &str| {
+        let shown = bench.ok(&["inspect", "--format", "json", &format!("all:{name}")]).json();
+        shown["descriptor"]["digest"].as_str().unwrap().to_owned()
+    };
+    assert!(first.ends_with(&digest("1")) && changed.ends_with(&digest("2")));
+    bench.valid("all:1");
+    bench.valid("oci:all:2");
+    let said = bench.run(&["inspect", "all"]).expect_code(3).errors();
+    assert!(said.contains("`1`, `2`") && said.contains("`:NAME`"), "{said}");
+}
+
+#[test]
+fn several_outputs_are_written_at_once() {
+    let bench = Bench::with_spec(SPEC);
+    bench.digest(&[
+        "--output",
+        "type=oci,dest=a",
+        "--output",
+        "type=oci,dest=b",
+        "--output",
+        "type=oci-archive,dest=c.tar",
+    ]);
+    assert_eq!(bench.names(), ["a", "b", "c.tar", "hello", "ocibuild.toml"]);
+    bench.valid("a");
+    bench.valid("b");
+    fs::create_dir(bench.path("c")).unwrap();
+    let mut unpack = std::process::Command::new("tar");
+    ocibuild_testkit::run(unpack.arg("-xf").arg(bench.path("c.tar")).arg("-C").arg(bench.path("c")));
+    bench.valid("c");
+}
+
+#[test]
+fn a_failed_build_leaves_the_old_output_whole() {
+    let bench = Bench::with_spec(SPEC);
+    let outputs = ["build", "--output", "type=oci,dest=a", "--output", "type=oci-archive,dest=b.tar"];
+    bench.ok(&outputs);
+    let before = (bench.tree.read("work/a/index.json"), bench.tree.read("work/b.tar"));
+    bench.tree.remove("work/hello");
+    bench.run(&outputs).expect_code(3);
+    assert!(before == (bench.tree.read("work/a/index.json"), bench.tree.read("work/b.tar")));
+    assert_eq!(bench.names(), ["a", "b.tar", "ocibuild.toml"]);
+}
+
+#[test]
+fn a_damaged_blob_of_the_cache_is_made_anew() {
+    let bench = Bench::with_spec(&SPEC.replace("[layers.app]", "[layers.app]\nmanifests = [\"hello\"]"));
+    let digest = bench.digest(&[]);
+    let shown = bench.ok(&["inspect", "--format", "json", "app.oci"]).json();
+    let layer = shown["images"][0]["layers"][0]["digest"].as_str().unwrap().replace("sha256:", "");
+    let blob = bench.tree.join("cache/blobs/sha256").join(layer);
+    let mut bytes = fs::read(&blob).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    bench.tree.remove("work/app.oci");
+    let output = bench.ok(&["build"]);
+    assert_eq!(output.text(), digest);
+    assert!(output.errors().contains("warning: the cache's copy of"), "{output}");
+    bench.valid("app.oci");
+}

@@ -1,0 +1,170 @@
+//! Each kind of failure: its exit code, and what it says.
+
+use ocibuild_testkit::run_any;
+use snapbox::{assert_data_eq, file};
+
+use crate::bench::{Bench, SPEC};
+
+#[track_caller]
+fn fails(bench: &Bench, arguments: &[&str], code: i32) -> String {
+    let output = bench.run(arguments).expect_code(code);
+    assert_eq!(output.text(), "", "nothing but results on standard output");
+    bench.said(&output)
+}
+
+macro_rules! told {
+    ($said:expr, $snapshot:literal) => {
+        assert_data_eq!($said, file![$snapshot].raw())
+    };
+}
+
+#[test]
+fn without_a_spec_it_says_how_to_start() {
+    told!(fails(&Bench::new(), &["build"], 2), "snapshots/no-spec.txt");
+}
+
+#[test]
+fn a_faulty_spec_shows_all_its_faults_with_their_lines() {
+    let spec = SPEC.replace("layers = [\"app\"]", "layers = [\"ap\"]\nentrypont = [\"x\"]");
+    told!(fails(&Bench::with_spec(&spec), &["build"], 2), "snapshots/faulty-spec.txt");
+}
+
+#[test]
+fn one_fault_stands_behind_the_word_error() {
+    let bench = Bench::with_spec(&SPEC.replace("[images.app]", "[images.app]\nuser = \"a b\""));
+    told!(fails(&bench, &["build"], 2), "snapshots/one-fault.txt");
+}
+
+#[test]
+fn a_missing_source_shows_its_line() {
+    told!(
+        fails(&Bench::with_spec(&SPEC.replace("\"hello\"", "\"hallo\"")), &["build"], 3),
+        "snapshots/missing-source.txt"
+    );
+}
+
+#[test]
+fn a_missing_source_of_flags_says_where_it_was_looked_for() {
+    told!(fails(&Bench::new(), &["build", "--copy", "nope:/app"], 3), "snapshots/missing-copy.txt");
+}
+
+#[test]
+fn a_cache_that_is_no_directory_is_named() {
+    let bench = Bench::with_spec(SPEC);
+    bench.write("file", "");
+    told!(fails(&bench, &["build", "--cache-dir", "file"], 6), "snapshots/cache.txt");
+}
+
+#[test]
+fn a_registry_that_is_not_there() {
+    let bench = Bench::with_spec(SPEC);
+    // Nothing listens on the port of the multiplexer of old.
+    told!(
+        fails(&bench, &["build", "-q", "--push", "-t", "127.0.0.1:1/app:1"], 4),
+        "snapshots/unreachable.txt"
+    );
+}
+
+#[test]
+fn usage() {
+    let bench = Bench::with_spec(SPEC);
+    let cases: [(&[&str], &str); 16] = [
+        (&["build", "nope"], "the spec has no image `nope`\n  hint: it has `app`"),
+        (&["build", "-f", "ocibuild.toml", "--copy", "a:/b"], "`--copy` describes an image of its own"),
+        (&["build", "app", "--copy", "a:/b"], "`--name` names the image"),
+        (&["build", "--user", "1"], "nothing is in it"),
+        (&["build", "--copy", "a:/b", "--var", "x=1"], "`--var` gives values to a spec file"),
+        (&["build", "--copy", "a"], "there is no destination"),
+        (&["build", "--base", "alpine"], "bases from registries can't be used yet"),
+        (&["build", "--base", "static@9"], "there is no builtin base `static@9`"),
+        (&["build", "--push"], "has no tag to push it to"),
+        (&["build", "-t", "r.io/App:1"], "write \"r.io/app:1\""),
+        (&["build", "--compression", "zstd"], "not supported yet"),
+        (&["build", "--platform", "linux/x86_64"], "write \"linux/amd64\""),
+        (&["build", "--output", "app.tar"], "it has no `dest=`"),
+        (&["build", "--output", "type=oci,dest=a", "--output", "type=oci,dest=a"], "one destination"),
+        (&["build", "-f", "nope.toml"], "cannot read the spec file `nope.toml`"),
+        (&["inspect", "hello"], "an archive is a layout in a tar"),
+    ];
+    for (arguments, part) in cases {
+        let said = fails(&bench, arguments, 2);
+        assert!(said.starts_with("error: ") && said.contains(part), "{arguments:?} says:\n{said}");
+    }
+}
+
+#[test]
+fn variables_of_the_environment_are_checked() {
+    let bench = Bench::with_spec(SPEC);
+    for (name, value) in
+        [("SOURCE_DATE_EPOCH", "now"), ("SOURCE_DATE_EPOCH", "-1"), ("OCIBUILD_THREADS", "many")]
+    {
+        let output = run_any(bench.command(&["build"]).env(name, value)).expect_code(2);
+        assert!(output.errors().contains(name), "{output}");
+    }
+    // Empty is as good as unset.
+    for name in ["SOURCE_DATE_EPOCH", "OCIBUILD_THREADS", "XDG_CACHE_HOME"] {
+        run_any(bench.command(&["build"]).env(name, "")).expect_code(0);
+    }
+}
+
+#[test]
+fn tags_are_for_one_image() {
+    let spec = format!("{SPEC}\n[images.other]\nlayers = [\"app\"]\n");
+    let bench = Bench::with_spec(&spec);
+    assert!(fails(&bench, &["build", "-t", "a:1"], 2).contains("`--tag` is for one image, and 2"));
+    bench.ok(&["build", "other", "-t", "a:1"]);
+}
+
+#[test]
+fn two_images_under_one_name_are_refused_before_anything_is_built() {
+    let spec = SPEC.replace(
+        "[images.app]",
+        "[images.other]\nlayers = [\"app\"]\ntags = [\"b:1\"]\n\n[images.app]\ntags = [\"a:1\"]",
+    );
+    let bench = Bench::with_spec(&spec);
+    let said = fails(&bench, &["build", "--output", "type=oci,dest=all"], 2);
+    assert!(said.contains("would both be called `1`"), "{said}");
+    assert_eq!(bench.names(), ["hello", "ocibuild.toml"]);
+    bench.ok(&["build"]);
+    assert_eq!(bench.names(), ["app.oci", "hello", "ocibuild.toml", "other.oci"]);
+}
+
+#[test]
+fn a_directory_of_something_else_is_not_written_into() {
+    let bench = Bench::with_spec(SPEC);
+    bench.write("app.oci/notes", "mine");
+    let said = fails(&bench, &["build"], 3);
+    assert!(said.contains("it is not an OCI layout"), "{said}");
+    assert!(!said.contains("layer app"), "it was told too late:\n{said}");
+}
+
+#[test]
+fn layers_that_disagree_on_a_directory_are_a_fault_of_the_spec() {
+    let spec = SPEC.replace(
+        "[images.app]",
+        "[layers.own]\ncopy = [{ directory = \"/app\", mode = \"0700\" }]\n\n[images.app]",
+    );
+    let bench = Bench::with_spec(&spec.replace("layers = [\"app\"]", "layers = [\"own\", \"app\"]"));
+    told!(fails(&bench, &["build", "-q"], 2), "snapshots/disagreement.txt");
+}
+
+#[test]
+fn files_that_no_image_can_have_are_refused() {
+    let bench = Bench::new();
+    bench.write("hidden/.wh.file", "");
+    let said = fails(&bench, &["build", "--copy", "hidden:/x"], 3);
+    assert!(said.contains("means the absence of a file") && said.contains("in a spec file"), "{said}");
+    let said = fails(&bench, &["build", "--copy", "hello:/x", "--platform", "linux/arm64"], 3);
+    assert!(said.contains("is a program for amd64"), "{said}");
+}
+
+#[test]
+fn a_base_that_is_not_there_or_not_for_the_platform() {
+    let bench = Bench::with_spec(SPEC);
+    let said = fails(&bench, &["build", "--base", "oci:nope", "--copy", "hello:/x"], 3);
+    assert!(said.contains("there is no such directory") && said.contains("skopeo copy"), "{said}");
+    bench.ok(&["build"]);
+    let flags = ["build", "--base", "oci:app.oci", "--copy", "ocibuild.toml:/x", "--platform", "linux/arm64"];
+    let said = fails(&bench, &flags, 2);
+    assert!(said.contains("has no image for `linux/arm64`, only for `linux/amd64`"), "{said}");
+}

@@ -1,0 +1,102 @@
+//! Pushing to real registries.
+
+use ocibuild_testkit::{auth_registry, registry, require, run_any};
+
+use crate::bench::{Bench, SPEC};
+
+/// A Docker config file with the credentials of one registry.
+fn log_in(bench: &Bench, registry: &str, user: &str, password: &str) {
+    let config = serde_json::json!({ "auths": { registry: { "username": user, "password": password } } });
+    bench.tree.write("docker/config.json", config.to_string());
+}
+
+#[test]
+fn what_is_pushed_is_what_was_built() {
+    let address = require!(registry());
+    let bench = Bench::with_spec(SPEC);
+    let digest = bench.digest(&[]);
+    let tags = ["a:1", "a:2", "b:1"].map(|tag| format!("{address}/cli-pushed/{tag}"));
+    let arguments = ["--push", "-t", &tags[0], "-t", &tags[1], "-t", &tags[2]];
+    let result = bench.digest(&arguments);
+    assert_eq!(result, format!("{address}/cli-pushed/a@{digest}"));
+    for image in tags.iter().chain([&result]) {
+        bench.valid(image);
+        let shown = bench.ok(&["inspect", "--format", "json", image]).json();
+        assert_eq!(shown["descriptor"]["digest"], digest.as_str());
+    }
+    let again = bench.ok(&[&["build"][..], &arguments].concat());
+    assert!(again.errors().contains("(0 B uploaded)"), "{again}");
+    assert!(
+        !bench.run(&["inspect", &format!("{address}/cli-pushed/a:3")]).expect_code(4).errors().is_empty()
+    );
+}
+
+#[test]
+fn a_push_and_an_output_at_once() {
+    let address = require!(registry());
+    let bench = Bench::with_spec(SPEC);
+    let tag = format!("{address}/cli-both:1");
+    bench.digest(&["--push", "-t", &tag, "--output", "type=oci,dest=both"]);
+    bench.valid("both:1");
+    bench.valid(&tag);
+}
+
+#[test]
+fn several_platforms_are_pushed_under_one_tag() {
+    let address = require!(registry());
+    let spec = SPEC.replace("to = \"/app/hello\" }", "to = \"/app/hello\", allow-foreign = true }");
+    let bench = Bench::with_spec(&spec);
+    let tag = format!("{address}/cli-platforms:1");
+    bench.digest(&["--push", "-t", &tag, "--platform", "linux/amd64", "--platform", "linux/arm64"]);
+    bench.valid(&tag);
+    assert_eq!(
+        bench.ok(&["inspect", "--format", "json", &tag]).json()["images"].as_array().unwrap().len(),
+        2
+    );
+}
+
+#[test]
+fn credentials_come_from_dockers_config_file() {
+    let registry = require!(auth_registry());
+    let bench = Bench::with_spec(SPEC);
+    let tag = format!("{}/cli-auth:1", registry.address);
+    let push = || {
+        run_any(
+            bench
+                .command(&["build", "-q", "--push", "-t", &tag])
+                .env("DOCKER_CONFIG", bench.tree.join("docker")),
+        )
+    };
+    let said = push().expect_code(5).errors();
+    assert!(said.contains("without credentials: 401") && said.contains("docker login"), "{said}");
+    log_in(&bench, &registry.address, &registry.user, "wrong");
+    let said = push().expect_code(5).errors();
+    assert!(said.contains("config.json") && !said.contains("wrong"), "{said}");
+    log_in(&bench, &registry.address, &registry.user, &registry.password);
+    assert!(push().expect_code(0).text().contains("cli-auth@sha256:"));
+    bench.tree.write("docker/config.json", "{");
+    let said = push().expect_code(5).errors();
+    assert!(said.contains("config.json") && said.contains("line 1"), "{said}");
+}
+
+#[test]
+fn a_finished_layer_is_sent_while_others_are_built() {
+    let address = require!(registry());
+    let spec = SPEC.replace("[images.app]", "[layers.much]\ncopy = [{ from = \"much\", to = \"/much\" }]\ncompression = \"gzip:9\"\n\n[images.app]");
+    let bench = Bench::with_spec(&spec.replace("layers = [\"app\"]", "layers = [\"app\", \"much\"]"));
+    let much: Vec<u8> = (0..24_u64 << 20).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    bench.write("much", much);
+    let tag = format!("{address}/cli-overlap:1");
+    let said = bench.ok(&["build", "--push", "-t", &tag, "--threads", "1", "-v"]).errors();
+    let sent = said.find("\nblob ").expect("the small layer is told of");
+    let built = said.find("layer much: built").expect("the large layer is built");
+    assert!(sent < built, "{said}");
+}
+
+#[test]
+fn a_push_that_fails_stops_the_build() {
+    let bench = Bench::with_spec(SPEC);
+    let output = bench.run(&["build", "--push", "-t", "127.0.0.1:1/app:1", "--output", "type=oci,dest=a"]);
+    let output = output.expect_code(4);
+    assert_eq!((output.text().as_str(), bench.names().len()), ("", 2), "{output}");
+}

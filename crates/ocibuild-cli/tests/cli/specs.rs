@@ -1,0 +1,141 @@
+//! What is built: by file and by flags.
+
+use ocibuild_testkit::run_any;
+
+use crate::bench::{Bench, SPEC};
+
+const FULL: &str = r#"version = 1
+[layers.app]
+copy = [{ from = "hello", to = "/app/hello" }, { from = "conf", to = "/etc/app" }]
+[images.app]
+base = { builtin = "static@1" }
+layers = ["app"]
+platforms = ["linux/amd64"]
+entrypoint = ["/app/hello", "--serve"]
+cmd = ["now"]
+env = { MODE = "a=b" }
+user = "65532"
+workdir = "/app"
+expose = ["8080/tcp"]
+labels = { team = "x" }
+"#;
+
+#[test]
+fn flags_and_file_make_the_same_image() {
+    let bench = Bench::with_spec(FULL);
+    bench.write("conf/a.yaml", "a: 1\n");
+    let by_file = bench.digest(&[]);
+    bench.valid("app.oci");
+    let flags = [
+        "--copy",
+        "hello:/app/hello",
+        "--copy",
+        "conf:/etc/app",
+        "--base",
+        "static@1",
+        "--platform",
+        "linux/amd64",
+        "--env",
+        "MODE=a=b",
+        "--user",
+        "65532",
+        "--workdir",
+        "/app",
+        "--expose",
+        "8080",
+        "--label",
+        "team=x",
+        "--name",
+        "other",
+        "--cmd",
+        "now",
+    ];
+    let words = ["--entrypoint", "/app/hello", "--entrypoint", "--serve"];
+    assert_eq!(bench.digest(&[&flags[..], &words].concat()), by_file);
+    let array = ["--entrypoint", r#"["/app/hello", "--serve"]"#];
+    assert_eq!(bench.digest(&[&flags[..], &array].concat()), by_file);
+    bench.valid("other.oci");
+}
+
+#[test]
+fn a_layout_is_a_base() {
+    let bench = Bench::with_spec(SPEC);
+    bench.digest(&[]);
+    bench.write("more", "more");
+    bench.digest(&["--base", "oci:app.oci", "--copy", "more:/more", "--name", "on-top"]);
+    bench.valid("on-top.oci");
+    let shown = bench.ok(&["inspect", "--format", "json", "on-top.oci"]).json();
+    assert_eq!(shown["images"][0]["layers"].as_array().unwrap().len(), 2);
+    assert_eq!(shown["images"][0]["config"]["config"]["Entrypoint"][0], "/app/hello");
+}
+
+#[test]
+fn several_platforms_make_an_index() {
+    let spec = SPEC.replace("to = \"/app/hello\" }", "to = \"/app/hello\", allow-foreign = true }");
+    let bench = Bench::with_spec(&spec);
+    bench.digest(&["--platform", "linux/amd64,linux/arm64"]);
+    bench.valid("app.oci");
+    let shown = bench.ok(&["inspect", "--format", "json", "app.oci"]).json();
+    let platforms =
+        shown["images"].as_array().unwrap().iter().map(|image| &image["platform"]["architecture"]);
+    assert_eq!(platforms.collect::<Vec<_>>(), ["amd64", "arm64"]);
+}
+
+#[test]
+fn variables_are_given_by_flags() {
+    let bench = Bench::with_spec(
+        &format!("{SPEC}tags = [\"r.io/app:{{var.tag}}\"]\n")
+            .replace("[layers.app]", "[vars]\ntag = \"dev\"\n[layers.app]"),
+    );
+    bench.digest(&[]);
+    assert!(bench.ok(&["inspect", "app.oci:dev"]).text().contains("sha256:"));
+    bench.digest(&["--var", "tag=1.4.2"]);
+    bench.ok(&["inspect", "app.oci:1.4.2"]);
+    bench.ok(&["inspect", "app.oci:dev"]);
+}
+
+#[test]
+fn one_digest_whatever_the_threads_and_the_cache() {
+    let bench = Bench::with_spec(SPEC);
+    let digest = bench.digest(&[]);
+    for flags in [&["--threads", "1"][..], &["--threads", "4"], &["--no-cache"], &["--cache-dir", "own"]] {
+        assert_eq!(bench.digest(flags), digest, "{flags:?}");
+    }
+    assert_ne!(bench.digest(&["--compression", "none"]), digest);
+    let output = run_any(bench.command(&["build"]).env("SOURCE_DATE_EPOCH", "1700000000")).expect_code(0);
+    assert_ne!(output.text(), digest);
+    let shown = bench.ok(&["inspect", "app.oci"]).text();
+    assert!(shown.contains("2023-11-14T22:13:20Z"), "{shown}");
+}
+
+#[test]
+fn our_own_outputs_and_cache_are_never_input() {
+    let bench = Bench::with_spec(
+        &SPEC.replace("from = \"hello\", to = \"/app/hello\"", "from = \".\", to = \"/app\""),
+    );
+    let flags = ["--cache-dir", "own"];
+    bench.ok(&["build", "--cache-dir", "own", "--output", "type=oci,dest=all"]);
+    let first = bench.digest(&["--cache-dir", "own", "--output", "type=oci,dest=all"]);
+    assert_eq!(bench.digest(&["--cache-dir", "own", "--output", "type=oci,dest=all"]), first);
+    bench.tree.remove("work/all");
+    assert_eq!(bench.digest(&flags), first);
+    assert_eq!(bench.digest(&flags), first, "the layout of the run before was taken for input");
+}
+
+#[test]
+fn two_specs_with_layers_of_one_name_do_not_answer_for_each_other() {
+    let bench = Bench::with_spec(&SPEC.replace("[layers.app]", "[layers.app]\nmanifests = [\"lock\"]"));
+    bench.write("lock", "1");
+    bench.write("other/lock", "1");
+    bench.write("other/hello", "not the same");
+    bench.write("other/ocibuild.toml", bench.tree.read("work/ocibuild.toml"));
+    bench.write(
+        "other/ocibuild.toml",
+        String::from_utf8(bench.tree.read("work/ocibuild.toml"))
+            .unwrap()
+            .replace("version = 1", "version = 1\nroot = \"..\"")
+            .replace("\"lock\"", "\"other/lock\"")
+            .replace("from = \"hello\"", "from = \"other/hello\""),
+    );
+    assert_ne!(bench.digest(&[]), bench.digest(&["-f", "other/ocibuild.toml"]));
+}
