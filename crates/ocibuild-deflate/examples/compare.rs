@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{file}: {} bytes", bytes.len());
         let mut times = vec![vec![Duration::ZERO; ROUNDS]; names.len()];
         let mut sizes = vec![0; names.len()];
+        #[expect(clippy::needless_range_loop, reason = "`times` is by codec first")]
         for round in 0..ROUNDS {
             let mut codecs = names.iter().map(|name| codec(name)).collect::<Result<Vec<_>, _>>()?;
             for turn in bytes.chunks(TURN) {

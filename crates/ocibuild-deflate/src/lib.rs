@@ -64,7 +64,8 @@ impl Encoder {
         Self { level: level.clamp(1, 9), matcher: Matcher::new(), sequences: Sequences::default() }
     }
 
-    /// Compresses a block and appends it, at most 5 bytes in 64 KiB longer than it was, and 16.
+    /// Compresses a block and appends it. What cannot be compressed is stored, and grows by little: in
+    /// the tests never by more than 5 bytes in 64 KiB and 16.
     ///
     /// The input may have any length; where it is more than 512 MiB, no match reaches from one
     /// such piece to another.

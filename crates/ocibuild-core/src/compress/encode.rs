@@ -150,10 +150,12 @@ impl Framer {
     pub fn finish(self) -> Vec<u8> {
         match self.compression {
             Compression::None => Vec::new(),
-            Compression::Gzip { .. } => {
-                [&deflate::LAST_BLOCK[..], &self.checksum.finalize().to_le_bytes(), &self.length.to_le_bytes()]
-                    .concat()
-            }
+            Compression::Gzip { .. } => [
+                &deflate::LAST_BLOCK[..],
+                &self.checksum.finalize().to_le_bytes(),
+                &self.length.to_le_bytes(),
+            ]
+            .concat(),
         }
     }
 }
