@@ -31,6 +31,7 @@ enum Change {
     BecameDirectory,
     ParentVanished,
     Unreadable,
+    Panic,
     DirectoryVanished,
 }
 
@@ -78,6 +79,7 @@ impl FileTree for Fickle {
             Change::Vanished => Err(io::ErrorKind::NotFound.into()),
             Change::BecameDirectory => Err(io::ErrorKind::IsADirectory.into()),
             Change::ParentVanished => Err(io::ErrorKind::NotADirectory.into()),
+            Change::Panic => panic!("this tree panics"),
             Change::Unreadable => Err(io::ErrorKind::PermissionDenied.into()),
             change => Ok(Box::new(FickleFile { file, change })),
         }
@@ -258,6 +260,22 @@ fn a_fault_in_one_block_ends_the_build_in_any_budget() {
                 assert_eq!(unfinished(cache.path()), 0);
             });
         }
+    }
+}
+
+#[test]
+fn a_panic_of_a_tree_comes_through_instead_of_a_hang() {
+    for (threads, memory) in [(1, 1), (8, 1), (4, 3 << 20)] {
+        let panicked = in_time(move || {
+            let (tree, image) = many();
+            let cache = tempfile::tempdir().unwrap();
+            let fickle = Fickle::new(tree, "l1/large", Change::Panic, 1);
+            let setup = Setup { threads, memory, ..Setup::new(cache.path()) };
+            let build = || try_build(&fickle, &image, &setup).map(|_| ());
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(build));
+            (result.is_err(), unfinished(cache.path()))
+        });
+        assert_eq!(panicked, (true, 0));
     }
 }
 
