@@ -183,6 +183,8 @@ fn what_can_t_be_read_is_an_error_at_once() {
 
 #[test]
 fn a_cancelled_build_stops_and_leaves_nothing_behind() {
+    // Every layer has more blocks than there are threads to finish theirs.
+    let (tree, image) = many();
     for (threads, memory) in [(1, 32 << 20), (4, 32 << 20), (4, 1)] {
         let (cache, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
         let progress = AtomicUsize::new(0);
@@ -199,14 +201,14 @@ fn a_cancelled_build_stops_and_leaves_nothing_behind() {
             cancel: cancel.clone(),
             ..Setup::new(cache.path())
         };
-        let result = try_build(&tree(), &image(), &setup);
+        let result = try_build(&tree, &image, &setup);
         assert!(matches!(result, Err(BuildError::Cancelled(_))));
         assert!((1..=threads).contains(&progress.load(Ordering::SeqCst)));
         assert_eq!((unfinished(cache.path()), blobs(cache.path())), (0, 0));
     }
     let (cache, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
     cancel.cancel();
-    let result = try_build(&tree(), &image(), &Setup { cancel, ..Setup::new(cache.path()) });
+    let result = try_build(&tree, &image, &Setup { cancel, ..Setup::new(cache.path()) });
     assert!(matches!(result, Err(BuildError::Cancelled(_))));
     assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0);
 }
