@@ -31,6 +31,7 @@ enum Change {
     BecameDirectory,
     ParentVanished,
     Unreadable,
+    Panic,
     DirectoryVanished,
 }
 
@@ -78,6 +79,7 @@ impl FileTree for Fickle {
             Change::Vanished => Err(io::ErrorKind::NotFound.into()),
             Change::BecameDirectory => Err(io::ErrorKind::IsADirectory.into()),
             Change::ParentVanished => Err(io::ErrorKind::NotADirectory.into()),
+            Change::Panic => panic!("this tree panics"),
             Change::Unreadable => Err(io::ErrorKind::PermissionDenied.into()),
             change => Ok(Box::new(FickleFile { file, change })),
         }
@@ -181,6 +183,8 @@ fn what_can_t_be_read_is_an_error_at_once() {
 
 #[test]
 fn a_cancelled_build_stops_and_leaves_nothing_behind() {
+    // Every layer has more blocks than there are threads to finish theirs.
+    let (tree, image) = many();
     for (threads, memory) in [(1, 32 << 20), (4, 32 << 20), (4, 1)] {
         let (cache, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
         let progress = AtomicUsize::new(0);
@@ -197,14 +201,14 @@ fn a_cancelled_build_stops_and_leaves_nothing_behind() {
             cancel: cancel.clone(),
             ..Setup::new(cache.path())
         };
-        let result = try_build(&tree(), &image(), &setup);
+        let result = try_build(&tree, &image, &setup);
         assert!(matches!(result, Err(BuildError::Cancelled(_))));
         assert!((1..=threads).contains(&progress.load(Ordering::SeqCst)));
         assert_eq!((unfinished(cache.path()), blobs(cache.path())), (0, 0));
     }
     let (cache, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
     cancel.cancel();
-    let result = try_build(&tree(), &image(), &Setup { cancel, ..Setup::new(cache.path()) });
+    let result = try_build(&tree, &image, &Setup { cancel, ..Setup::new(cache.path()) });
     assert!(matches!(result, Err(BuildError::Cancelled(_))));
     assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0);
 }
@@ -258,6 +262,22 @@ fn a_fault_in_one_block_ends_the_build_in_any_budget() {
                 assert_eq!(unfinished(cache.path()), 0);
             });
         }
+    }
+}
+
+#[test]
+fn a_panic_of_a_tree_comes_through_instead_of_a_hang() {
+    for (threads, memory) in [(1, 1), (8, 1), (4, 3 << 20)] {
+        let panicked = in_time(move || {
+            let (tree, image) = many();
+            let cache = tempfile::tempdir().unwrap();
+            let fickle = Fickle::new(tree, "l1/large", Change::Panic, 1);
+            let setup = Setup { threads, memory, ..Setup::new(cache.path()) };
+            let build = || try_build(&fickle, &image, &setup).map(|_| ());
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(build));
+            (result.is_err(), unfinished(cache.path()))
+        });
+        assert_eq!(panicked, (true, 0));
     }
 }
 

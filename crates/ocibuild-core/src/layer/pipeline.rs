@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::blob::{BlobWriter, Store};
 use crate::compress::{EncodedBlock, Encoder, Framer};
 use crate::digest::{DiffId, Sha256Hasher};
-use crate::event::{Cancel, Event, Observer};
+use crate::event::{Cancel, Cancelled, Event, Observer};
 use crate::files::{Entry, EntryKind, FileSource, FileTree, Metadata, display};
 use crate::layer::block::{self, Block, content_range};
 use crate::layer::budget::{Budget, Room};
@@ -83,6 +83,28 @@ struct Shared<'a> {
     fault: Mutex<Option<LayerError>>,
 }
 
+impl Shared<'_> {
+    /// Lets everybody stop.
+    fn end(&self, fault: LayerError) {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+        // What waits for the missing block in vain holds memory that others wait for.
+        self.hashed.abandon();
+        self.spool.abandon();
+    }
+}
+
+/// A tree or observer of an embedder may panic; without this, others would wait for that thread's
+/// block for ever, and the panic would never come through.
+struct EndOnPanic<'s, 'a>(&'s Shared<'a>);
+
+impl Drop for EndOnPanic<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(Cancelled.into());
+        }
+    }
+}
+
 impl<'a> Pipeline<'a> {
     /// Writes the layer into the store, in the rayon pool this is called from.
     pub(super) fn run(&self) -> Result<Written, LayerError> {
@@ -140,12 +162,10 @@ impl<'a> Pipeline<'a> {
 
     /// Does block after block, until there are none, or one went wrong.
     fn work(&self, shared: &Shared<'a>) {
+        let _guard = EndOnPanic(shared);
         while let Some((index, room)) = self.take(shared) {
             if let Err(fault) = self.block(shared, index, room) {
-                shared.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
-                // What waits for this block in vain holds memory that others wait for.
-                shared.hashed.abandon();
-                shared.spool.abandon();
+                shared.end(fault);
             }
         }
     }
