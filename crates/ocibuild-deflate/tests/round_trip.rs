@@ -1,4 +1,5 @@
 //! What is compressed comes back, and is the same bytes for ever.
+#![allow(clippy::unwrap_used, reason = "all of this is test")]
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
