@@ -149,16 +149,13 @@ fn tidy(path: &str) -> &str {
 }
 
 fn write(output: &Output, built: &Built, options: &CopyOptions<'_>) -> Result<(), BlobError> {
-    let report = match output {
-        Output::Layout(path) => built.write_layout(&built.images, &Layout::open_or_create(path)?, options)?,
-        Output::Archive(path) => {
-            built.write_archive(&built.images, ArchiveWriter::to_file(path)?, options)?
+    let archive = match output {
+        Output::Layout(path) => {
+            let layout = Layout::open_or_create(path)?;
+            return built.write_layout(&built.images, &layout, options).map(drop);
         }
-        Output::Stdout => {
-            let archive = ArchiveWriter::to_stream("standard output", io::stdout());
-            built.write_archive(&built.images, archive, options)?
-        }
+        Output::Archive(path) => ArchiveWriter::to_file(path)?,
+        Output::Stdout => ArchiveWriter::to_stream("standard output", io::stdout()),
     };
-    let _ = report;
-    Ok(())
+    built.write_archive(&built.images, archive, options).map(drop)
 }

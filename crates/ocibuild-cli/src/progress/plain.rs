@@ -18,8 +18,8 @@ pub(super) fn line(event: &Event, verbose: bool) -> Option<String> {
             Some(format!("layer {layer}: reused, {}", text::bytes(*size)))
         }
         Event::LayerWalked { layer, entries, bytes } if verbose => {
-            let entries = text::count(usize::try_from(*entries).unwrap_or(usize::MAX), "entry");
-            Some(format!("layer {layer}: {}, {} to compress", plural(&entries), text::bytes(*bytes)))
+            let noun = if *entries == 1 { "entry" } else { "entries" };
+            Some(format!("layer {layer}: {entries} {noun}, {} to compress", text::bytes(*bytes)))
         }
         Event::PushFinished { place, digest, size, transfer } => {
             let short = digest.hex().chars().take(SHORT).collect::<String>();
@@ -33,10 +33,6 @@ pub(super) fn line(event: &Event, verbose: bool) -> Option<String> {
         }
         _ => None,
     }
-}
-
-fn plural(entries: &str) -> String {
-    entries.replace("entrys", "entries")
 }
 
 /// Writing to a disk is told by the summary alone.

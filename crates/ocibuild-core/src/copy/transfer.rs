@@ -79,7 +79,10 @@ pub(super) fn run<T: Sync>(
     report: &mut CopyReport,
     send: &(dyn Fn(&T, &Outbox) -> Result<Transfer, BlobError> + Sync),
 ) -> Result<(), BlobError> {
-    let threads = threads.clamp(1, items.len().max(1));
+    if items.is_empty() {
+        return Ok(());
+    }
+    let threads = threads.clamp(1, items.len());
     let (sender, receiver) = mpsc::channel();
     let outbox = Outbox { sender, cancel: options.cancel.clone(), abort: Cancel::new() };
     let next = AtomicUsize::new(0);
