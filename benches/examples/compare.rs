@@ -1,7 +1,7 @@
 //! Whole processes side by side: the references, the floor, rows of the trial, and the product.
 //!
 //! `compare --tree DIR [--tree DIR] [--rounds 5] [--trial libdeflate:3@entries:512:4:1024]
-//! [--product 'COMMAND with {tree} and {output}']`. All rows of a round run one after the other
+//! [--ocibuild PROGRAM] [--product 'COMMAND with {tree} and {output}']`. All rows of a round run one after the other
 //! before the next round begins; a ratio is the median over the rounds of the ratio within one.
 
 use std::error::Error;
@@ -24,6 +24,9 @@ struct Compare {
     /// A row of the trial, `ENCODER@RULE`; may be repeated.
     #[arg(long)]
     trial: Vec<String>,
+    /// The product's program: a row that builds an image of the tree, cold, into a layout.
+    #[arg(long)]
+    ocibuild: Option<PathBuf>,
     /// A shell command that writes the layer of `{tree}` into a file or directory `{output}`; may
     /// be repeated.
     #[arg(long)]
@@ -107,8 +110,26 @@ fn rows(arguments: &Compare) -> Result<Vec<Row>, Box<dyn Error>> {
             format!("{trial} run --tree {{tree}} --encoder {encoder} --rule {rule} --output {{output}}");
         rows.push(row(&format!("{encoder} {rule}"), command));
     }
+    if let Some(program) = &arguments.ocibuild {
+        rows.push(ocibuild(&program.canonicalize()?));
+    }
     rows.extend(arguments.product.iter().map(|command| row("product", command.clone())));
     Ok(rows)
+}
+
+/// A cold build: the cache is empty and stays so, the layer goes through it into a layout.
+fn ocibuild(program: &Path) -> Row {
+    let spec = "version = 1\nroot = \"{tree}\"\n[layers.app]\n\
+        copy = [{ from = \".\", to = \"/app\", allow-foreign = true }]\n\
+        [images.app]\nlayers = [\"app\"]\n";
+    Row {
+        name: "ocibuild".to_owned(),
+        prepare: Some(format!("rm -rf {{output}}-cache && cat > {{output}}.toml <<'END'\n{spec}END")),
+        command: format!(
+            "{} build --quiet --file {{output}}.toml --cache-dir {{output}}-cache --output type=oci,dest={{output}}",
+            program.display()
+        ),
+    }
 }
 
 fn once(row: &Row, tree: &Path, work: &Path) -> Result<Usage, Box<dyn Error>> {
