@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let program = arguments.next().ok_or("usage: hit PROGRAM [RUNS]")?;
+    let program = fs::canonicalize(arguments.next().ok_or("usage: hit PROGRAM [RUNS]")?)?;
     let runs = arguments.next().map_or(Ok(100), |runs| runs.parse::<usize>())?;
     println!("| files | least | median | 95% | most |");
     println!("|---|---|---|---|---|");
@@ -43,7 +43,7 @@ fn prepare(directory: &Path, files: usize) -> Result<(), Box<dyn Error>> {
 }
 
 /// Builds, and says how long the process took.
-fn build(program: &str, directory: &Path) -> Result<Duration, Box<dyn Error>> {
+fn build(program: &Path, directory: &Path) -> Result<Duration, Box<dyn Error>> {
     let mut command = Command::new(program);
     command.args(["build", "--cache-dir", "cache"]).current_dir(directory);
     command.stdout(Stdio::null()).stderr(Stdio::null());
