@@ -241,10 +241,10 @@ pub fn build(
     finished: &(dyn Fn(&FinishedLayer) + Sync),
 ) -> Result<Built, BuildError> {
     let Resolved { plan, foundations, layers } = resolved;
-    let work: Vec<(&PlannedLayer, Decision)> = plan.layers.iter().zip(layers).collect();
-    let one = |(layer, decision): (&PlannedLayer, Decision)| {
-        let listing = foundations.listing(&layer.foundation);
-        let layer = make(layer, decision, listing, context)?;
+    let work: Vec<(usize, Decision)> = layers.into_iter().enumerate().collect();
+    let one = |(index, decision): (usize, Decision)| {
+        let listing = foundations.listing(&plan.layers[index].foundation);
+        let layer = make(plan, index, decision, listing, context)?;
         finished(&layer);
         Ok(layer)
     };
@@ -264,12 +264,14 @@ pub fn build(
 }
 
 fn make(
-    layer: &PlannedLayer,
+    plan: &Plan,
+    index: usize,
     decision: Decision,
     listing: &Listing,
     context: Context<'_>,
 ) -> Result<FinishedLayer, BuildError> {
     let start = Instant::now();
+    let layer = &plan.layers[index];
     let Decision { keys, materials, reused } = decision;
     let outcome = if reused.is_some() { LayerOutcome::Reused } else { LayerOutcome::Built };
     let record = match reused {
@@ -284,6 +286,7 @@ fn make(
         }
     };
     let finished = FinishedLayer {
+        index,
         name: layer.name.clone(),
         label: layer.label.clone(),
         record,

@@ -212,7 +212,14 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// [`Error`]; nothing but whole layers is then in the cache.
     pub fn build_spec(&self, spec: &Spec) -> Result<Built, Error> {
-        let plan = self.plan(spec)?;
+        self.build_plan(&self.plan(spec)?)
+    }
+
+    /// Builds a plan that [`Builder::plan`] made.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing but whole layers is then in the cache.
+    pub fn build_plan(&self, plan: &Plan) -> Result<Built, Error> {
         let tree = DiskTree::open(&self.root)?;
         let store = Store::new(&self.cache);
         let records = LocalRecords::new(&self.cache);
@@ -232,7 +239,7 @@ impl<'a> Builder<'a> {
             host: &self.host,
             created: self.created,
         };
-        let resolved = resolve(&plan, context)?;
+        let resolved = resolve(plan, context)?;
         Ok(build(resolved, context, self.finished.unwrap_or(&|_| {}))?)
     }
 

@@ -166,6 +166,13 @@ impl Cancel {
         Self::default()
     }
 
+    /// Shares a flag that something else sets, such as a signal handler; once it is true, work
+    /// stops.
+    #[must_use]
+    pub fn on(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+
     /// Asks everything that shares this to stop. Does nothing but set a flag, so it may be called
     /// from a signal handler.
     pub fn cancel(&self) {

@@ -14,6 +14,8 @@ use crate::reference::Reference;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FinishedLayer {
+    /// Its place in [`Plan::layers`](crate::plan::Plan::layers).
+    pub index: usize,
     /// Its name in the spec.
     pub name: String,
     /// What people are told it is.

@@ -188,6 +188,7 @@ fn copy(rule: &CopyRule, expander: &mut Expander<'_>) -> Option<PlannedCopy> {
     let what = match &rule.what {
         CopyKind::From(from) => What::From(plan_from(from, expander)?),
         CopyKind::Content(text) => What::Content(expander.text(text)?.into_bytes().into()),
+        CopyKind::Bytes(bytes) => What::Content(Arc::clone(bytes)),
         CopyKind::Symlink(target) => What::Symlink(expander.text(target)?.into_bytes()),
         CopyKind::Directory => What::Directory,
     };

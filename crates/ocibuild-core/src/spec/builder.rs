@@ -3,6 +3,7 @@
 //! Builders only gather; everything is checked when the spec is made, by the rules of the file.
 //! Braces in their values have no meaning.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::log::Log;
@@ -214,7 +215,7 @@ impl ImageSpec {
         if self.layers.is_empty() && self.image.base.value == Base::Scratch {
             log.absent(validate::no_layers(&self.image.name));
         }
-        let layers = self.layers.into_iter().map(|layer| layer.into_layer(&mut log)).collect();
+        let layers = self.layers.into_iter().map(|layer| layer.gather(&mut log)).collect();
         let spec = Spec {
             version: VERSION,
             name: self.spec_name.map(Located::from),
@@ -264,6 +265,12 @@ impl LayerSpec {
     #[must_use]
     pub fn content(self, to: impl Into<String>, text: impl Into<String>) -> Self {
         self.rule(CopyKind::Content(literal(text)), to.into())
+    }
+
+    /// Makes a file with these bytes.
+    #[must_use]
+    pub fn bytes(self, to: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        self.rule(CopyKind::Bytes(bytes.into()), to.into())
     }
 
     /// Makes a symbolic link at `to`.
@@ -374,7 +381,16 @@ impl LayerSpec {
         }
     }
 
-    fn into_layer(self, log: &mut Log) -> Layer {
+    /// Makes the layer, for where one stands without an image: a builtin base. Fails with what
+    /// was misused; paths are not checked.
+    pub fn into_layer(self) -> Result<Layer, SpecError> {
+        let mut log = Log::default();
+        let layer = self.gather(&mut log);
+        log.finish()?;
+        Ok(layer)
+    }
+
+    fn gather(self, log: &mut Log) -> Layer {
         log.within(format!("layer `{}`", self.layer.name.value), |log| {
             for error in self.misuse {
                 log.accept::<()>(Err(error), None);

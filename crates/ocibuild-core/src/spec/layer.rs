@@ -1,5 +1,7 @@
 //! Layers and their copies, as written.
 
+use std::sync::Arc;
+
 use super::{Located, Mode, Owner, Span, Template};
 use crate::oci::Compression;
 
@@ -59,6 +61,8 @@ pub enum CopyKind {
     From(FromRule),
     /// A file with this text.
     Content(Located<Template>),
+    /// A file with these bytes; only builders make one, as a spec file is text.
+    Bytes(Arc<[u8]>),
     /// A symbolic link to this target, which is kept as it is.
     Symlink(Located<Template>),
     /// An empty directory.

@@ -132,6 +132,6 @@ fn templates_of_copy(rule: &CopyRule, visit: &mut dyn FnMut(&Template)) {
             from.include.iter().chain(&from.exclude).for_each(|template| visit(template));
         }
         super::CopyKind::Content(text) | super::CopyKind::Symlink(text) => visit(text),
-        super::CopyKind::Directory => {}
+        super::CopyKind::Bytes(_) | super::CopyKind::Directory => {}
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn copy(rule: &CopyRule, log: &mut Log) {
     }
     match &rule.what {
         CopyKind::From(from) => from_host(from, rule, log),
-        CopyKind::Content(_) => {
+        CopyKind::Content(_) | CopyKind::Bytes(_) => {
             file_name(rule, "content", log);
             no_mode(rule.dir_mode, "`dir-mode` goes only with `from`", log);
         }

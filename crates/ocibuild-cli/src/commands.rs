@@ -1,0 +1,5 @@
+//! The commands, one a file: its arguments, then what it does.
+
+pub(crate) mod build;
+pub(crate) mod inspect;
+pub(crate) mod validate;

@@ -1,0 +1,137 @@
+//! `ocibuild build`.
+
+mod job;
+mod outcome;
+
+use std::path::PathBuf;
+
+use clap::{Args, builder::NonEmptyStringValueParser};
+use ocibuild_core::oci::{Compression, Platform};
+use ocibuild_core::reference::Reference;
+
+use crate::cli::Verbosity;
+use crate::failure::Failure;
+use crate::parse::{self, Output};
+use crate::source::ImageFlags;
+
+use job::Job;
+
+/// Build images and send them where they belong
+///
+/// Reads `ocibuild.toml`, or the file given, and builds its images, or those named. An image that
+/// needs little can be described by flags instead, without any file.
+///
+/// Standard output gets one line an image and nothing else: `registry/repository@sha256:…` by its
+/// first tag, or the bare digest.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = LONG_EXAMPLES)]
+pub(crate) struct BuildArgs {
+    /// The images to build; all of the spec's if none is named
+    #[arg(value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
+    images: Vec<String>,
+
+    /// The spec file [default: ocibuild.toml]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Give a variable of the spec a value
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
+    var: Vec<(String, String)>,
+
+    /// Call the image this, in place of the spec's tags; repeat it for more
+    #[arg(short, long, value_name = "REFERENCE", value_parser = parse::tag)]
+    tag: Vec<Reference>,
+
+    /// Build for these platforms, in place of the spec's: `linux/amd64,linux/arm64`
+    #[arg(long, value_name = "OS/ARCH", value_parser = parse::platform, value_delimiter = ',')]
+    platform: Vec<Platform>,
+
+    /// Compress all layers like this, whatever the spec says: `gzip:1` to `gzip:9`, or `none`
+    #[arg(long, value_name = "HOW", value_parser = parse::compression)]
+    compression: Option<Compression>,
+
+    #[command(flatten)]
+    image: ImageFlags,
+
+    /// Push to the registries that the tags name
+    #[arg(long, help_heading = "Destinations")]
+    push: bool,
+
+    /// Write an OCI layout, `type=oci,dest=DIR`, or an archive for docker and podman,
+    /// `type=oci-archive,dest=FILE`; repeat it for more
+    ///
+    /// A layout keeps what else is in it. With `dest=-` the archive goes to standard output, and
+    /// the digests to standard error. Without this and `--push`, each image becomes the layout
+    /// IMAGE.oci beside the spec file, or by flags alone in the working directory.
+    #[arg(long, value_name = "OUTPUT", value_parser = parse::output, help_heading = "Destinations")]
+    output: Vec<Output>,
+
+    /// Reach this registry by plain http; those on this machine are anyway
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "Destinations")]
+    insecure: Vec<String>,
+
+    /// Keep layers in this directory [env: OCIBUILD_CACHE_DIR] [default: ~/.cache/ocibuild]
+    #[arg(long, value_name = "DIR", help_heading = "Work")]
+    cache_dir: Option<PathBuf>,
+
+    /// Build every layer anew; the images are the same either way
+    #[arg(long, help_heading = "Work")]
+    no_cache: bool,
+
+    /// Work with this many threads; the images are the same with any number [env:
+    /// OCIBUILD_THREADS] [default: one a processor]
+    #[arg(long, value_name = "NUMBER", help_heading = "Work")]
+    threads: Option<usize>,
+
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ocibuild build
+  ocibuild build -f deploy/ocibuild.toml api --var tag=1.4.2 --push
+  ocibuild build --copy target/release/app:/app --entrypoint /app -t registry.example.com/app:1 --push
+  ocibuild build --output type=oci-archive,dest=- | docker load
+  docker run \"$(ocibuild build --push)\"";
+
+const LONG_EXAMPLES: &str = "\
+Examples:
+  Build all images of ./ocibuild.toml, each into a layout beside it:
+    ocibuild build
+
+  Build one image of another spec with a variable, and push it:
+    ocibuild build -f deploy/ocibuild.toml api --var tag=1.4.2 --push
+
+  Build without a spec:
+    ocibuild build --base static@1 --copy target/release/app:/app --entrypoint /app \\
+        --user 65532 --expose 8080 -t registry.example.com/app:1 --push
+
+  A command of several words:
+    ocibuild build --copy dist:/app --base oci:node --entrypoint node --entrypoint /app/index.js
+    ocibuild build --copy dist:/app --base oci:node --entrypoint '[\"node\", \"/app/index.js\"]'
+
+  Into docker, without a registry:
+    ocibuild build -t app:1 --output type=oci-archive,dest=- | docker load
+
+  Push, and run what was pushed:
+    docker run \"$(ocibuild build --push)\"
+
+Environment:
+  OCIBUILD_CACHE_DIR   like --cache-dir; without both, $XDG_CACHE_HOME/ocibuild or ~/.cache/ocibuild
+  OCIBUILD_THREADS     like --threads
+  SOURCE_DATE_EPOCH    when images say they were made, in seconds since 1970; layers don't depend on it
+  DOCKER_CONFIG        the directory of docker's config.json, which has the registries' credentials
+  NO_COLOR             no colours
+
+Exit codes:
+  0 done; 1 something else; 2 command line or spec; 3 files; 4 registry; 5 credentials; 6 cache;
+  130 interrupted. Ctrl-C leaves nothing half-written; a second one ends at once.";
+
+/// Builds.
+///
+/// # Errors
+/// [`Failure`].
+pub(crate) fn run(args: BuildArgs) -> Result<(), Failure> {
+    Job::resolve(args)?.run()
+}

@@ -1,0 +1,229 @@
+//! A build as the flags ask for it, resolved; and its course.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use ocibuild_core::blob::{BlobError, Store};
+use ocibuild_core::build::FinishedLayer;
+use ocibuild_core::copy::CopyOptions;
+use ocibuild_core::layer::LayerError;
+use ocibuild_core::plan::Plan;
+use ocibuild_core::spec::{Located, Template};
+use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error};
+
+use crate::commands::build::BuildArgs;
+use crate::commands::build::outcome::Outcome;
+use crate::destination::Destinations;
+use crate::failure::{BuildFailure, Failure, Origin};
+use crate::progress::Reporter;
+use crate::publish::Publisher;
+use crate::signals::Stop;
+use crate::source::Source;
+use crate::static_base::Builtins;
+use crate::{environment, host, registry};
+
+/// A build with nothing left to find out.
+pub(super) struct Job {
+    started: Instant,
+    source: Source,
+    images: Vec<String>,
+    cache: PathBuf,
+    use_records: bool,
+    threads: usize,
+    created: Option<u64>,
+    destinations: Destinations,
+    push: bool,
+    insecure: Vec<String>,
+    builtins: Builtins,
+    reporter: Reporter,
+}
+
+impl Job {
+    /// Finds out what the flags, the environment and the spec ask for together.
+    pub(super) fn resolve(args: BuildArgs) -> Result<Self, Failure> {
+        let started = Instant::now();
+        let cache = environment::cache_directory(args.cache_dir.clone())?;
+        let threads = environment::threads(args.threads)?;
+        let created = environment::source_date_epoch()?;
+        let vars = args.var.iter().cloned().collect();
+        let mut source = Source::find(args.file.clone(), args.image.clone(), &args.images, &vars)?;
+        override_spec(&mut source, &args)?;
+        let destinations = Destinations::resolve(args.output, args.push, &source.beside)?;
+        Ok(Self {
+            started,
+            source,
+            images: args.images,
+            cache,
+            use_records: !args.no_cache,
+            threads,
+            created,
+            destinations,
+            push: args.push,
+            insecure: args.insecure,
+            builtins: Builtins::new(args.compression),
+            reporter: Reporter::new(args.verbosity),
+        })
+    }
+
+    /// Builds, writes, pushes, and tells what came of it.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let stop = Stop::on_signals()?;
+        let cancel = stop.cancel();
+        let plan = self.plan(&cancel)?;
+        let outcome = match self.attempt(&plan, &cancel) {
+            Err(failure) => {
+                let Some(digest) = self.damaged(&failure) else { return Err(failure) };
+                self.forget(&digest)?;
+                stop.reset();
+                self.attempt(&plan, &cancel)
+            }
+            outcome => outcome,
+        }?;
+        outcome.tell(&self.reporter, self.destinations.uses_stdout())
+    }
+
+    fn builder<'a>(&'a self, cancel: &Cancel) -> Builder<'a> {
+        let names: Vec<String> =
+            self.source.spec.images.iter().map(|image| image.name.value.clone()).collect();
+        let builder = Builder::new(&self.source.root, &self.cache)
+            .images(&self.images)
+            .use_records(self.use_records)
+            .threads(self.threads)
+            .observer(&self.reporter)
+            .cancel(cancel.clone())
+            .host(host::name())
+            .builtins(|name, version| self.builtins.get(name, version));
+        let outputs = self.destinations.paths(&self.source.beside, &names);
+        let builder = outputs.into_iter().fold(builder, Builder::output);
+        let builder = self.source.name.iter().fold(builder, Builder::name);
+        self.created.into_iter().fold(builder, Builder::created)
+    }
+
+    /// Plans, and refuses what can be refused before anything is built.
+    fn plan(&self, cancel: &Cancel) -> Result<Plan, Failure> {
+        let file = self.source.file.as_ref();
+        let plan =
+            self.builder(cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
+        for fault in &plan.warnings {
+            self.reporter.warn_text(&match file {
+                Some(file) => fault.render(&file.name, &file.text),
+                None => fault.message.clone(),
+            });
+        }
+        self.destinations.check_names(&plan)?;
+        self.destinations.check_places(&plan)?;
+        Ok(plan)
+    }
+
+    fn attempt(&self, plan: &Plan, cancel: &Cancel) -> Result<Outcome, Failure> {
+        if !self.push {
+            let built = self.build(plan, cancel, &|_| {})?;
+            self.write(&built, cancel)?;
+            return Outcome::new(&built, self.started, None, self.destinations.names(plan));
+        }
+        let registry = registry::open(&self.insecure, cancel)?;
+        let publisher = Publisher::new(plan, &registry, &self.reporter, cancel)?;
+        let store = Store::new(&self.cache);
+        let built = publisher.alongside(&store, |finished| self.build(plan, cancel, finished));
+        if let Some(fault) = publisher.fault() {
+            return Err(self.place(fault, Origin::Registry));
+        }
+        let built = built?;
+        self.write(&built, cancel)?;
+        publisher.finish(&built).map_err(|error| self.place(error, Origin::Registry))?;
+        Outcome::new(&built, self.started, Some(publisher.sent()), self.destinations.names(plan))
+    }
+
+    fn build(
+        &self,
+        plan: &Plan,
+        cancel: &Cancel,
+        finished: &(dyn Fn(&FinishedLayer) + Sync),
+    ) -> Result<Built, Failure> {
+        self.builder(cancel).on_layer(finished).build_plan(plan).map_err(|error| self.build_failure(error))
+    }
+
+    fn build_failure(&self, error: Error) -> Failure {
+        let file = self.source.file.clone();
+        match error {
+            Error::Spec(error) => Failure::Spec { error, file },
+            Error::Plan(error) => Failure::plan(error, file.as_ref()),
+            Error::Root(error) => Failure::Root(error),
+            Error::Build(error) => {
+                let (root, cache) = (self.source.root.clone(), self.cache.clone());
+                Failure::Build(Box::new(BuildFailure { error, file, root, cache })).settled()
+            }
+            other => Failure::usage(other.to_string()),
+        }
+    }
+
+    fn write(&self, built: &Built, cancel: &Cancel) -> Result<(), Failure> {
+        let options = CopyOptions::new().observer(&self.reporter).cancel(cancel.clone());
+        self.destinations.write(built, &options).map_err(|error| self.place(error, Origin::Files))
+    }
+
+    fn place(&self, error: BlobError, origin: Origin) -> Failure {
+        let of_cache = |digest: &Digest| Store::new(&self.cache).path(digest).exists();
+        let origin = match &error {
+            BlobError::Corrupt { digest, .. } | BlobError::Read { digest, .. } if of_cache(digest) => {
+                Origin::Cache
+            }
+            _ => origin,
+        };
+        Failure::Place { error, origin, cache: Some(self.cache.clone()) }.settled()
+    }
+
+    /// Finds the blob of the cache whose bytes went wrong since they were written, if that is why
+    /// it failed and a second try can mend it: what went down a stream can't be taken back.
+    fn damaged(&self, failure: &Failure) -> Option<Digest> {
+        let blob = match failure {
+            Failure::Place { error, .. } => error,
+            Failure::Build(failure) => match &failure.error {
+                BuildError::Blob(error) => error,
+                BuildError::Layer { source, .. } => match source.as_ref() {
+                    LayerError::Blob(error) => error,
+                    _ => return None,
+                },
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let BlobError::Corrupt { digest, .. } = blob else { return None };
+        let ours = Store::new(&self.cache).path(digest).exists() && !self.destinations.uses_stdout();
+        ours.then_some(*digest)
+    }
+
+    fn forget(&self, digest: &Digest) -> Result<(), Failure> {
+        Store::new(&self.cache).remove(digest).map_err(|error| self.place(error, Origin::Cache))?;
+        self.reporter.warn_text(&format!(
+            "the cache's copy of `{digest}` was damaged; it was removed, and is made once more"
+        ));
+        Ok(())
+    }
+}
+
+/// Lets the flags overrule the spec.
+fn override_spec(source: &mut Source, args: &BuildArgs) -> Result<(), Failure> {
+    let spec = &mut source.spec;
+    let selected = |name: &str| args.images.is_empty() || args.images.iter().any(|image| image == name);
+    let count = spec.images.iter().filter(|image| selected(&image.name.value)).count();
+    if !args.tag.is_empty() && count > 1 {
+        let failure = Failure::usage(format!("`--tag` is for one image, and {count} would be built"));
+        return Err(failure.with_hint("name the image: `ocibuild build IMAGE --tag …`"));
+    }
+    for image in spec.images.iter_mut().filter(|image| selected(&image.name.value)) {
+        if !args.tag.is_empty() {
+            let tag = |tag: &ocibuild_core::Reference| Located::from(Template::literal(tag.to_string()));
+            image.tags = args.tag.iter().map(tag).collect();
+        }
+        if !args.platform.is_empty() {
+            image.platforms = args.platform.iter().cloned().map(Located::from).collect();
+        }
+    }
+    if let Some(compression) = args.compression {
+        for layer in &mut spec.layers {
+            layer.compression = Some(compression.into());
+        }
+    }
+    Ok(())
+}

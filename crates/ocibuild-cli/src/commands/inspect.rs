@@ -1,0 +1,55 @@
+//! `ocibuild inspect`.
+
+mod human;
+mod image;
+
+use clap::{Args, ValueEnum};
+
+use crate::failure::Failure;
+use crate::image_place::ImageArgs;
+use crate::text;
+
+use image::Inspection;
+
+/// Show what an image is made of
+///
+/// Its platforms, and of each the config, the layers with their sizes, and how they came to be.
+/// Layers themselves are not read.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    image: ImageArgs,
+
+    /// The form in which it is shown
+    #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
+    format: Format,
+}
+
+/// A form of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people; may change
+    Text,
+    /// For programs; fields are only ever added
+    Json,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ocibuild inspect app.oci
+  ocibuild inspect oci:images:1.4.2
+  ocibuild inspect --format json registry.example.com/team/app:1 | jq .images[0].config.config.Env";
+
+/// Inspects.
+///
+/// # Errors
+/// [`Failure`] if the image can't be read.
+pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
+    let found = args.image.find()?;
+    let inspection = Inspection::read(&found).map_err(|error| Failure::place(error, found.origin))?;
+    text::print(&match args.format {
+        Format::Text => human::show(&inspection),
+        Format::Json => format!("{:#}\n", inspection.to_json()),
+    })
+}

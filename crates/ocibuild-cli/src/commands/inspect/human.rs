@@ -1,0 +1,122 @@
+//! An image, shown to people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use ocibuild_core::oci::{Config, History, ImageConfig};
+
+use crate::commands::inspect::image::{Image, Inspection};
+use crate::text;
+
+/// The width of the column of names.
+const WIDTH: usize = 12;
+
+/// Shows all of it. What steers a terminal is shown as `�`.
+pub(super) fn show(inspection: &Inspection) -> String {
+    let mut page = Page::default();
+    page.heading(&inspection.name);
+    page.field("digest", inspection.root.digest);
+    page.field("type", &inspection.root.media_type);
+    page.field("size", text::bytes(inspection.size));
+    page.map("annotations", &inspection.annotations);
+    for image in &inspection.images {
+        show_image(&mut page, image, inspection.images.len() > 1);
+    }
+    page.text
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn heading(&mut self, text: &str) {
+        let gap = if self.text.is_empty() { "" } else { "\n" };
+        let _ = writeln!(self.text, "{gap}{}", clean(text));
+    }
+
+    fn field(&mut self, name: &str, value: impl ToString) {
+        let _ = writeln!(self.text, "  {name:WIDTH$} {}", clean(&value.to_string()));
+    }
+
+    fn optional(&mut self, name: &str, value: Option<&String>) {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            self.field(name, value);
+        }
+    }
+
+    /// Several values, the first beside the name.
+    fn list(&mut self, name: &str, values: impl IntoIterator<Item = impl ToString>) {
+        for (index, value) in values.into_iter().enumerate() {
+            self.field(if index == 0 { name } else { "" }, value);
+        }
+    }
+
+    fn map(&mut self, name: &str, values: &BTreeMap<String, String>) {
+        self.list(name, values.iter().map(|(key, value)| format!("{key}={value}")));
+    }
+}
+
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn show_image(page: &mut Page, image: &Image, is_one_of_several: bool) {
+    let platform = image.platform().map_or("no platform".to_owned(), |platform| platform.to_string());
+    page.heading(&platform);
+    if is_one_of_several {
+        page.field("digest", image.descriptor.digest);
+        page.field("size", text::bytes(image.size()));
+    }
+    if let Some(kind) = &image.manifest.artifact_type {
+        page.field("artifact", kind);
+    }
+    if let Some((config, _)) = &image.config {
+        page.optional("created", config.created.as_ref());
+        page.optional("author", config.author.as_ref());
+        show_config(page, config.config.as_ref().unwrap_or(&Config::default()));
+    }
+    page.map("annotations", &image.manifest.annotations);
+    show_layers(page, image);
+}
+
+fn show_config(page: &mut Page, config: &Config) {
+    let words =
+        |words: &Option<Vec<String>>| words.as_ref().map(|words| serde_json::json!(words).to_string());
+    page.optional("entrypoint", words(&config.entrypoint).as_ref());
+    page.optional("cmd", words(&config.cmd).as_ref());
+    page.optional("user", config.user.as_ref());
+    page.optional("workdir", config.working_dir.as_ref());
+    page.list("env", config.env.iter().flatten());
+    page.list("ports", config.exposed_ports.iter().flat_map(BTreeMap::keys));
+    page.list("volumes", config.volumes.iter().flat_map(BTreeMap::keys));
+    page.map("labels", config.labels.as_ref().unwrap_or(&BTreeMap::new()));
+    page.optional("stop signal", config.stop_signal.as_ref());
+    if let Some(check) = &config.healthcheck {
+        page.field("healthcheck", serde_json::json!(check.test));
+    }
+}
+
+fn show_layers(page: &mut Page, image: &Image) {
+    let config = image.config.as_ref().map(|(config, _)| config);
+    for (index, layer) in image.manifest.layers.iter().enumerate() {
+        page.field(
+            if index == 0 { "layers" } else { "" },
+            format!("{:>8}  {}", text::bytes(layer.size), layer.digest),
+        );
+        if let Some(diff_id) = config.and_then(|config| config.rootfs.diff_ids.get(index)) {
+            page.field("", format!("{:>8}  {diff_id}", "diff_id"));
+        }
+        if let Some(by) = config.and_then(|config| made_by(config, index)) {
+            page.field("", format!("{:>8}  {by}", "by"));
+        }
+    }
+}
+
+/// The command that the history has for a layer.
+fn made_by(config: &ImageConfig, layer: usize) -> Option<String> {
+    let made = |entry: &&History| !entry.empty_layer;
+    let by = config.history.iter().filter(made).nth(layer)?.created_by.clone();
+    by.filter(|by| !by.is_empty())
+}

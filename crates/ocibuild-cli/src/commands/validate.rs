@@ -1,0 +1,62 @@
+//! `ocibuild validate`.
+
+use clap::{Args, ValueEnum};
+use ocibuild_core::image::{self, ValidateError, ValidateOptions};
+
+use crate::failure::Failure;
+use crate::image_place::ImageArgs;
+use crate::text;
+
+/// Hold an image against the image specification
+///
+/// Standard output gets a line for each rule that the image breaks, with the section of the
+/// specification; the exit code is then 1. At most a thousand are told.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ValidateArgs {
+    #[command(flatten)]
+    image: ImageArgs,
+
+    /// How closely it is looked at
+    #[arg(long, value_enum, default_value = "layers", value_name = "DEPTH")]
+    depth: Depth,
+}
+
+/// How closely an image is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Depth {
+    /// Indexes, manifests and configs; layers need only be there
+    Manifests,
+    /// All bytes of all layers, too
+    Layers,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ocibuild validate app.oci
+  ocibuild validate --depth manifests registry.example.com/team/app:1
+
+Exit codes: 0 valid; 1 a rule is broken; others as in `ocibuild --help`.";
+
+/// Validates.
+///
+/// # Errors
+/// [`Failure::Invalid`] if a rule is broken; others if the image can't be read.
+pub(crate) fn run(args: &ValidateArgs) -> Result<(), Failure> {
+    let found = args.image.find()?;
+    let depth = match args.depth {
+        Depth::Manifests => image::Depth::Manifests,
+        Depth::Layers => image::Depth::Layers,
+    };
+    let options = ValidateOptions::default().depth(depth);
+    let violations =
+        image::validate(found.source.as_ref(), &found.root, &options).map_err(|error| match error {
+            ValidateError::Blob(error) => Failure::place(error, found.origin),
+            other => Failure::usage(other.to_string()),
+        })?;
+    if violations.is_empty() {
+        return text::print(&format!("{} is valid\n", found.root.digest));
+    }
+    text::print(&violations.iter().map(|violation| format!("{violation}\n")).collect::<String>())?;
+    Err(Failure::Invalid { violations: violations.len() })
+}

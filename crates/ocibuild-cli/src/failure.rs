@@ -1,0 +1,121 @@
+//! Everything that can end a command early. What is said of it, and with which exit code the
+//! program ends, is decided in `verdict`.
+
+use std::io;
+use std::path::PathBuf;
+
+use ocibuild_core::BuildError;
+use ocibuild_core::blob::BlobError;
+use ocibuild_core::files::FileError;
+use ocibuild_core::plan::PlanError;
+use ocibuild_core::registry::CredentialsError;
+use ocibuild_core::spec::SpecError;
+
+/// A spec file that was read: what it is called, and its text, to show lines of.
+#[derive(Debug, Clone)]
+pub(crate) struct SpecFile {
+    /// The path as the user gave it.
+    pub(crate) name: String,
+    /// The text.
+    pub(crate) text: String,
+}
+
+/// Who is to blame for a blob that isn't as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Our own cache.
+    Cache,
+    /// A layout or archive.
+    Files,
+    /// A registry.
+    Registry,
+}
+
+/// Images that can't be built, with what is needed to say why.
+#[derive(Debug)]
+pub(crate) struct BuildFailure {
+    /// Why not.
+    pub(crate) error: BuildError,
+    /// The spec file, if there is one.
+    pub(crate) file: Option<SpecFile>,
+    /// The context of its paths.
+    pub(crate) root: PathBuf,
+    /// The cache directory.
+    pub(crate) cache: PathBuf,
+}
+
+/// A command ended early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line, or a variable that belongs to it, is faulty.
+    Usage { message: String, hint: Option<String> },
+    /// There is no spec file where one is looked for.
+    NoSpec,
+    /// The spec file that was named can't be read.
+    SpecFile { path: PathBuf, source: io::Error },
+    /// The spec has faults.
+    Spec { error: SpecError, file: Option<SpecFile> },
+    /// An image was asked for that isn't in the spec.
+    UnknownImage { name: String, known: Vec<String> },
+    /// The root can't be used.
+    Root(FileError),
+    /// The images can't be built.
+    Build(Box<BuildFailure>),
+    /// Images can't be read or written.
+    Place { error: BlobError, origin: Origin, cache: Option<PathBuf> },
+    /// Credentials can't be had.
+    Credentials(CredentialsError),
+    /// The file of credentials can't be read.
+    CredentialsFile { path: PathBuf, source: io::Error },
+    /// An image breaks rules of the specification.
+    Invalid { violations: usize },
+    /// Nothing can be written to standard output.
+    Stdout(io::Error),
+    /// Signals can't be caught.
+    Signals(io::Error),
+    /// The user, or the system, wanted it to end.
+    Interrupted,
+}
+
+impl Failure {
+    /// A faulty command line.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: None }
+    }
+
+    /// Adds what to try next to a faulty command line; other failures have hints of their own.
+    #[must_use]
+    pub(crate) fn with_hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Usage { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
+    /// A place of blobs that is no cache.
+    pub(crate) fn place(error: BlobError, origin: Origin) -> Self {
+        Self::Place { error, origin, cache: None }.settled()
+    }
+
+    /// A plan that can't be made of a spec.
+    pub(crate) fn plan(error: PlanError, file: Option<&SpecFile>) -> Self {
+        match error {
+            PlanError::Spec(error) => Self::Spec { error, file: file.cloned() },
+            PlanError::UnknownImage { name, known } => Self::UnknownImage { name, known },
+            other => Self::usage(other.to_string()),
+        }
+    }
+
+    /// Sees to it that what was cancelled is told as that, wherever it was noticed.
+    pub(crate) fn settled(self) -> Self {
+        match self {
+            Self::Build(failure) if is_cancelled(&failure.error) => Self::Interrupted,
+            Self::Place { error: BlobError::Cancelled(_), .. } => Self::Interrupted,
+            other => other,
+        }
+    }
+}
+
+fn is_cancelled(error: &BuildError) -> bool {
+    matches!(error, BuildError::Cancelled(_) | BuildError::Blob(BlobError::Cancelled(_)))
+}

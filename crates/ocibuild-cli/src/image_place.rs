@@ -1,0 +1,108 @@
+//! Images that are there already, by the names users give them: layouts and references.
+
+use std::path::Path;
+
+use clap::Args;
+use ocibuild_core::blob::{Source, Target};
+use ocibuild_core::layout::Layout;
+use ocibuild_core::reference::Reference;
+use ocibuild_core::{Cancel, Descriptor};
+
+use crate::failure::{Failure, Origin};
+use crate::registry;
+
+/// Which image is meant.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ImageArgs {
+    /// An OCI layout, `DIR` or `oci:DIR`, with `:NAME` behind it where it holds several images;
+    /// or a registry's reference, such as `registry.example.com/team/app:1`
+    #[arg(value_name = "IMAGE")]
+    image: String,
+
+    /// Reach this registry by plain http; those on this machine are anyway
+    #[arg(long, value_name = "HOST[:PORT]")]
+    insecure: Vec<String>,
+}
+
+/// An image that was found.
+pub(crate) struct FoundImage {
+    /// What the user called it.
+    pub(crate) name: String,
+    /// Where its blobs are.
+    pub(crate) source: Box<dyn Source>,
+    /// Its manifest or index.
+    pub(crate) root: Descriptor,
+    /// Who is to blame for its blobs.
+    pub(crate) origin: Origin,
+}
+
+impl ImageArgs {
+    /// Finds the image.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is none by that name.
+    pub(crate) fn find(&self) -> Result<FoundImage, Failure> {
+        let text = self.image.as_str();
+        if let Some(place) = text.strip_prefix("oci:") {
+            return self.in_layout(split(place));
+        }
+        let (directory, name) = split(text);
+        let is_path = text.starts_with(['.', '/']);
+        if is_path || Path::new(directory).is_dir() {
+            return self.in_layout((directory, name));
+        }
+        if Path::new(text).is_file() {
+            let failure = Failure::usage(format!(
+                "`{text}` is a file, and only layouts and references can be looked into"
+            ));
+            return Err(failure.with_hint(format!(
+                "an archive is a layout in a tar: `mkdir DIR && tar -xf {text} -C DIR`"
+            )));
+        }
+        self.in_registry()
+    }
+
+    fn in_layout(&self, (directory, name): (&str, Option<&str>)) -> Result<FoundImage, Failure> {
+        let place = |error| Failure::place(error, Origin::Files);
+        let layout = Layout::open(directory).map_err(place)?;
+        let root = match name {
+            Some(name) => layout.resolve(name),
+            None => layout.sole(),
+        };
+        Ok(FoundImage {
+            name: self.image.clone(),
+            root: root.map_err(place)?,
+            source: Box::new(layout),
+            origin: Origin::Files,
+        })
+    }
+
+    fn in_registry(&self) -> Result<FoundImage, Failure> {
+        let reference: Reference =
+            self.image.parse().map_err(|error: ocibuild_core::reference::ReferenceError| {
+                let failure = Failure::usage(format!("{error}, nor is there such a directory"));
+                failure.with_hint("name an OCI layout, or an image such as `registry.example.com/team/app:1`")
+            })?;
+        let reference = reference.or_latest();
+        let repository = registry::open(&self.insecure, &Cancel::new())?.repository(reference.repository());
+        let digest = reference.digest().map(ToString::to_string);
+        let name = digest.as_deref().or(reference.tag()).unwrap_or_default();
+        let root = repository.resolve(name).map_err(|error| Failure::place(error, Origin::Registry))?;
+        Ok(FoundImage {
+            name: reference.to_string(),
+            root,
+            source: Box::new(repository),
+            origin: Origin::Registry,
+        })
+    }
+}
+
+/// Parts `DIR:NAME`. A directory's own name may have a colon.
+fn split(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once(':') {
+        Some((directory, name)) if !name.contains('/') && !Path::new(text).is_dir() => {
+            (directory, Some(name))
+        }
+        _ => (text, None),
+    }
+}

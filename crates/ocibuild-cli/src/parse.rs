@@ -1,0 +1,185 @@
+//! Flags' values, parsed: by the rules of the spec file, and told in the words of the command line.
+
+use std::path::PathBuf;
+
+use ocibuild_core::oci::{Compression, Platform};
+use ocibuild_core::reference::Reference;
+use ocibuild_core::spec::{Base, Located, Port, Template, ValueError, check};
+
+/// A message for clap, which puts the flag and its value before it.
+fn told(error: ValueError) -> String {
+    match error.hint {
+        Some(hint) => format!("{}\n  hint: {hint}", error.message),
+        None => error.message,
+    }
+}
+
+/// A source on the host and its destination in the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Copy {
+    pub(crate) from: String,
+    pub(crate) to: String,
+}
+
+/// Splits `SRC:DST` at the colon before the destination, which begins with a slash; so a source
+/// may have colons.
+pub(crate) fn copy(text: &str) -> Result<Copy, String> {
+    let hint = "write `SRC:DST`, such as `target/release/app:/app`";
+    let (from, to) = match text.find(":/") {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None if text.contains(':') => {
+            return Err(format!("the destination isn't an absolute path\n  hint: {hint}"));
+        }
+        None => return Err(format!("there is no destination\n  hint: {hint}")),
+    };
+    if from.is_empty() {
+        return Err(format!("there is no source\n  hint: {hint}"));
+    }
+    Ok(Copy { from: from.to_owned(), to: to.to_owned() })
+}
+
+/// One word of a command, or all of them as a JSON array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Words(Vec<String>);
+
+/// Parses a word, or an array of them.
+pub(crate) fn words(text: &str) -> Result<Words, String> {
+    if !text.starts_with('[') {
+        return Ok(Words(vec![text.to_owned()]));
+    }
+    serde_json::from_str(text)
+        .map(Words)
+        .map_err(|error| format!("what begins with `[` should be an array of strings ({error})"))
+}
+
+/// Joins what a flag was given over and over. No flag is not the same as an empty array, which
+/// takes the base's words away.
+pub(crate) fn join(all: &[Words]) -> Option<Vec<String>> {
+    if all.is_empty() { None } else { Some(all.iter().flat_map(|words| words.0.clone()).collect()) }
+}
+
+/// Splits `NAME=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some(("", _)) => Err("there is no name before the `=`".to_owned()),
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err("there is no `=`\n  hint: write `NAME=VALUE`".to_owned()),
+    }
+}
+
+/// Parses a base: `scratch`, `static@1`, `oci:DIR`.
+pub(crate) fn base(text: &str) -> Result<Base, String> {
+    let layout = |dir: &str| Base::Layout { dir: Located::from(Template::literal(dir)) };
+    if text == "scratch" {
+        return Ok(Base::Scratch);
+    }
+    if let Some(dir) = text.strip_prefix("oci:").filter(|dir| !dir.is_empty()) {
+        return Ok(layout(dir));
+    }
+    let builtin = text.split_once('@').and_then(|(name, version)| {
+        let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        Some(Base::Builtin { name: name.to_owned(), version: version.parse().ok().filter(|_| is_name)? })
+    });
+    builtin.ok_or_else(|| {
+        let what = "bases from registries can't be used yet, only `scratch`, `static@1` and `oci:DIR`";
+        format!("{what}\n  hint: fetch it into a layout first: `skopeo copy docker://{text} oci:base`")
+    })
+}
+
+/// Parses a port: `8080`, `53/udp`.
+pub(crate) fn port(text: &str) -> Result<Port, String> {
+    text.parse().map_err(told)
+}
+
+/// Parses a platform: `linux/amd64`.
+pub(crate) fn platform(text: &str) -> Result<Platform, String> {
+    check::platform(text).map_err(told)
+}
+
+/// Parses a compression: `gzip`, `gzip:N`, `none`.
+pub(crate) fn compression(text: &str) -> Result<Compression, String> {
+    check::compression(text).map_err(told)
+}
+
+/// Parses a tag: a reference without a digest.
+pub(crate) fn tag(text: &str) -> Result<Reference, String> {
+    check::tag(text).map(Reference::or_latest).map_err(told)
+}
+
+/// Where a build goes beside a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// An OCI layout in a directory.
+    Layout(PathBuf),
+    /// An archive in a file.
+    Archive(PathBuf),
+    /// An archive on standard output.
+    Stdout,
+}
+
+/// Parses `type=oci,dest=DIR` and `type=oci-archive,dest=FILE`. The destination stands last and
+/// may have commas.
+pub(crate) fn output(text: &str) -> Result<Output, String> {
+    let hint = "write `type=oci,dest=DIR` or `type=oci-archive,dest=FILE`, with `-` for standard output";
+    let fault = |what: String| format!("{what}\n  hint: {hint}");
+    let (kind, dest) = match text.split_once(",dest=") {
+        Some((kind, dest)) => (kind, dest),
+        None => return Err(fault("it has no `dest=`".to_owned())),
+    };
+    let kind = kind.strip_prefix("type=").ok_or_else(|| fault("it has no `type=`".to_owned()))?;
+    match (kind, dest) {
+        (_, "") => Err(fault("its `dest=` is empty".to_owned())),
+        ("oci", "-") => {
+            Err(fault("a layout is a directory and can't be written to standard output".to_owned()))
+        }
+        ("oci", dest) => Ok(Output::Layout(dest.into())),
+        ("oci-archive", "-") => Ok(Output::Stdout),
+        ("oci-archive", dest) => Ok(Output::Archive(dest.into())),
+        (kind, _) => Err(fault(format!("there is no type `{kind}`"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_split_before_the_destination() {
+        let pair = |text: &str| copy(text).map(|Copy { from, to }| (from, to));
+        assert_eq!(pair("a:/b"), Ok(("a".to_owned(), "/b".to_owned())));
+        assert_eq!(pair("a:b:/c/"), Ok(("a:b".to_owned(), "/c/".to_owned())));
+        assert!(pair("a").unwrap_err().contains("no destination"));
+        assert!(pair("a:b").unwrap_err().contains("absolute"));
+        assert!(pair(":/b").unwrap_err().contains("no source"));
+    }
+
+    #[test]
+    fn words_come_singly_or_all_at_once() {
+        let all = |texts: &[&str]| join(&texts.iter().map(|text| words(text).unwrap()).collect::<Vec<_>>());
+        assert_eq!(all(&["/app", "--port=1"]).unwrap(), ["/app", "--port=1"]);
+        assert_eq!(all(&[r#"["/app","x y"]"#]).unwrap(), ["/app", "x y"]);
+        assert_eq!(all(&["[]"]).unwrap(), [""; 0]);
+        assert_eq!(all(&[]), None);
+        assert!(words("[1]").is_err());
+    }
+
+    #[test]
+    fn outputs_have_a_type_and_a_destination() {
+        assert_eq!(output("type=oci,dest=a,b"), Ok(Output::Layout("a,b".into())));
+        assert_eq!(output("type=oci-archive,dest=-"), Ok(Output::Stdout));
+        assert_eq!(output("type=oci-archive,dest=a.tar"), Ok(Output::Archive("a.tar".into())));
+        for text in ["", "a.tar", "type=oci", "type=oci,dest=", "type=oci,dest=-", "type=tar,dest=x"] {
+            assert!(output(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bases_are_told_apart() {
+        assert_eq!(base("scratch"), Ok(Base::Scratch));
+        assert_eq!(base("static@1"), Ok(Base::Builtin { name: "static".to_owned(), version: 1 }));
+        assert!(matches!(base("oci:some/dir"), Ok(Base::Layout { .. })));
+        for text in ["alpine", "oci:", "r.io/a@sha256:00", "static@x"] {
+            assert!(base(text).is_err(), "{text}");
+        }
+    }
+}

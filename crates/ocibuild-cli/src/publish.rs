@@ -1,0 +1,191 @@
+//! Pushing to registries: layers while others are still being built, then what is missing, then
+//! the tags.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use ocibuild_core::blob::{BlobError, Source as _, Store, Target as _};
+use ocibuild_core::build::FinishedLayer;
+use ocibuild_core::copy::{self, CopyOptions, Tally};
+use ocibuild_core::event::{LayerOutcome, Transfer};
+use ocibuild_core::plan::Plan;
+use ocibuild_core::reference::Repository;
+use ocibuild_core::registry::{Registry, RemoteRepository};
+use ocibuild_core::{Built, Cancel, Descriptor, Observer};
+
+use crate::failure::Failure;
+
+/// How many layers are sent at a time while others are being built.
+const WORKERS: usize = 4;
+
+/// Pushes the images of a plan.
+pub(crate) struct Publisher<'a> {
+    places: Vec<Place>,
+    observer: &'a dyn Observer,
+    cancel: Cancel,
+    sent: Mutex<Tally>,
+    fault: Mutex<Option<BlobError>>,
+}
+
+/// A repository, and what of the plan belongs there.
+struct Place {
+    repository: RemoteRepository,
+    images: BTreeSet<usize>,
+    layers: BTreeSet<usize>,
+    /// Images and their tags, in the order of the plan.
+    tags: Vec<(usize, String)>,
+}
+
+/// A blob for a place.
+type Errand = (usize, Descriptor);
+
+impl<'a> Publisher<'a> {
+    /// Plans where images go: each repository gets a blob once, under however many tags.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if an image has no tag.
+    pub(crate) fn new(
+        plan: &Plan,
+        registry: &Registry,
+        observer: &'a dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Self, Failure> {
+        let mut places: Vec<Place> = Vec::new();
+        for (index, image) in plan.images.iter().enumerate() {
+            if image.tags.is_empty() {
+                let failure = Failure::usage(format!("the image `{}` has no tag to push it to", image.name));
+                return Err(failure
+                    .with_hint("name one: `-t registry.example.com/team/app:1`, or `tags` in the spec"));
+            }
+            for tag in &image.tags {
+                let place = place(&mut places, registry, tag.repository());
+                place.images.insert(index);
+                place.layers.extend(image.variants.iter().flat_map(|variant| variant.layers.clone()));
+                place.tags.extend(tag.tag().map(|tag| (index, tag.to_owned())));
+            }
+        }
+        let (sent, fault) = (Mutex::default(), Mutex::default());
+        Ok(Self { places, observer, cancel: cancel.clone(), sent, fault })
+    }
+
+    /// Runs a build, and sends each layer that it makes as soon as it is in the store.
+    ///
+    /// A push that fails stops the build: [`Publisher::fault`] then says why.
+    pub(crate) fn alongside<T>(
+        &self,
+        store: &Store,
+        build: impl FnOnce(&(dyn Fn(&FinishedLayer) + Sync)) -> T,
+    ) -> T {
+        // A channel, as the threads that build must not wait for a registry.
+        let (sender, receiver) = mpsc::channel::<Errand>();
+        let receiver = Mutex::new(receiver);
+        thread::scope(|scope| {
+            for _ in 0..WORKERS {
+                scope.spawn(|| self.work(&receiver, store));
+            }
+            let hand_over = move |layer: &FinishedLayer| {
+                for errand in self.errands(layer) {
+                    // Nobody listens any more once a push failed.
+                    let _ = sender.send(errand);
+                }
+            };
+            let result = build(&hand_over);
+            drop(hand_over);
+            result
+        })
+    }
+
+    /// What was there before may be there still: about those one question a repository, asked
+    /// later, is enough.
+    fn errands(&self, layer: &FinishedLayer) -> Vec<Errand> {
+        if layer.outcome == LayerOutcome::Reused {
+            return Vec::new();
+        }
+        let places = self.places.iter().enumerate().filter(|(_, place)| place.layers.contains(&layer.index));
+        let blobs = || layer.record.layers.iter().map(|built| built.descriptor.clone());
+        places.flat_map(|(index, _)| blobs().map(move |blob| (index, blob))).collect()
+    }
+
+    fn work(&self, receiver: &Mutex<Receiver<Errand>>, store: &Store) {
+        loop {
+            // Bound, so that the lock is free before the errand begins.
+            let errand = lock(receiver).recv();
+            let Ok((place, blob)) = errand else { return };
+            if let Err(fault) = self.send(&self.places[place].repository, &blob, store) {
+                self.fail(fault);
+                return;
+            }
+        }
+    }
+
+    fn send(&self, repository: &RemoteRepository, blob: &Descriptor, store: &Store) -> Result<(), BlobError> {
+        self.cancel.check()?;
+        let content = store.fetch(blob)?;
+        if copy::push(blob, content.as_ref(), repository, &self.options())? == Transfer::Sent {
+            lock(&self.sent).add(blob.size);
+        }
+        Ok(())
+    }
+
+    /// Notes the first failure, and stops what else is running.
+    fn fail(&self, fault: BlobError) {
+        lock(&self.fault).get_or_insert(fault);
+        self.cancel.cancel();
+    }
+
+    /// Takes what stopped the run, if a push did.
+    pub(crate) fn fault(&self) -> Option<BlobError> {
+        lock(&self.fault).take().filter(|fault| !matches!(fault, BlobError::Cancelled(_)))
+    }
+
+    /// Sends whatever is missing still, children before parents, and then moves all tags.
+    ///
+    /// # Errors
+    /// [`BlobError`]; tags that weren't moved yet then mean what they meant before.
+    pub(crate) fn finish(&self, built: &Built) -> Result<(), BlobError> {
+        for place in &self.places {
+            let roots: Vec<Descriptor> =
+                place.images.iter().map(|index| built.images[*index].root.clone()).collect();
+            let report = copy::copy(&roots, &built.source(), &place.repository, &self.options())?;
+            let mut sent = lock(&self.sent);
+            sent.blobs += report.sent.blobs;
+            sent.bytes += report.sent.bytes;
+        }
+        for place in &self.places {
+            for (index, tag) in &place.tags {
+                self.cancel.check()?;
+                place.repository.tag(&built.images[*index].root, tag)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what was sent so far.
+    pub(crate) fn sent(&self) -> Tally {
+        *lock(&self.sent)
+    }
+
+    fn options(&self) -> CopyOptions<'a> {
+        CopyOptions::new().observer(self.observer).cancel(self.cancel.clone())
+    }
+}
+
+fn place<'p>(places: &'p mut Vec<Place>, registry: &Registry, repository: &Repository) -> &'p mut Place {
+    let known = places.iter().position(|place| place.repository.repository() == repository);
+    let index = known.unwrap_or_else(|| {
+        places.push(Place {
+            repository: registry.repository(repository),
+            images: BTreeSet::new(),
+            layers: BTreeSet::new(),
+            tags: Vec::new(),
+        });
+        places.len() - 1
+    });
+    &mut places[index]
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,192 @@
+//! What is said of a failure, and the exit code: this one place decides on both.
+
+mod blob;
+mod build;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use ocibuild_core::files::FileError;
+use ocibuild_core::spec::{Fault, SpecError};
+
+use crate::exit;
+use crate::failure::{Failure, SpecFile};
+use crate::style;
+
+/// What a user is told in the end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// The exit code.
+    pub(crate) code: u8,
+    /// What went wrong and where, in one line or more.
+    message: String,
+    /// Why, outermost first.
+    causes: Vec<String>,
+    /// What to try next.
+    hint: Option<String>,
+}
+
+impl Verdict {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), causes: Vec::new(), hint: None }
+    }
+
+    /// Tells an error with its causes.
+    fn of_error(code: u8, error: &dyn Error) -> Self {
+        let mut chain = chain(error);
+        let message = if chain.is_empty() { String::new() } else { chain.remove(0) };
+        Self { code, message, causes: chain, hint: None }
+    }
+
+    fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into);
+        self
+    }
+
+    /// Writes it to standard error; if that fails, nobody is there to be told.
+    pub(crate) fn tell(&self) {
+        let _ = std::io::stderr().lock().write_all(self.to_text(style::error_mark()).as_bytes());
+    }
+
+    fn to_text(&self, mark: &str) -> String {
+        let mut text = format!("{mark}{}\n", self.message.trim_end());
+        for cause in &self.causes {
+            let _ = writeln!(text, "  caused by: {cause}");
+        }
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(text, "  hint: {hint}");
+        }
+        text
+    }
+}
+
+/// An error and its causes, each once: what only passes its source on says nothing of its own.
+fn chain(error: &dyn Error) -> Vec<String> {
+    let mut messages = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(error) = next {
+        messages.push(error.to_string());
+        next = error.source();
+    }
+    messages.dedup();
+    messages
+}
+
+/// Judges a failure.
+pub(crate) fn of(failure: &Failure) -> Verdict {
+    match failure {
+        Failure::Usage { message, hint } => Verdict::new(exit::USAGE, message).hint(hint.clone()),
+        Failure::NoSpec => no_spec(),
+        Failure::SpecFile { path, source } => {
+            let message = format!("cannot read the spec file `{}`", path.display());
+            let verdict = Verdict::of_error(exit::USAGE, source);
+            Verdict { causes: vec![verdict.message], message, ..verdict }.hint(read_hint(source))
+        }
+        Failure::Spec { error, file } => spec(error, file.as_ref()),
+        Failure::UnknownImage { name, known } => {
+            let hint = format!("it has `{}`", known.join("`, `"));
+            Verdict::new(exit::USAGE, format!("the spec has no image `{name}`")).hint(Some(hint))
+        }
+        Failure::Root(error) => Verdict::of_error(exit::FILES, error).hint(root_hint(error)),
+        Failure::Build(failure) => build::judge(failure),
+        Failure::Place { error, origin, cache } => blob::judge(error, *origin, cache.as_deref()),
+        Failure::Credentials(error) => blob::credentials(error),
+        Failure::CredentialsFile { path, source } => {
+            let message = format!("cannot read the credentials in `{}`", path.display());
+            let hint = "check the file's permissions, or let `DOCKER_CONFIG` name another directory";
+            let verdict = Verdict::new(exit::AUTH, message).hint(Some(hint));
+            Verdict { causes: vec![source.to_string()], ..verdict }
+        }
+        Failure::Invalid { violations: 1 } => Verdict::new(exit::FAILURE, "the image breaks a rule"),
+        Failure::Invalid { violations } => {
+            Verdict::new(exit::FAILURE, format!("the image breaks {violations} rules"))
+        }
+        Failure::Stdout(source) => {
+            let verdict = Verdict::new(exit::FILES, "cannot write to standard output");
+            Verdict { causes: vec![source.to_string()], ..verdict }
+        }
+        Failure::Signals(source) => {
+            let verdict = Verdict::new(exit::FAILURE, "cannot catch signals");
+            Verdict { causes: vec![source.to_string()], ..verdict }
+        }
+        Failure::Interrupted => Verdict::new(exit::INTERRUPTED, "interrupted; nothing was left half-written"),
+    }
+}
+
+const START: &str = "\
+describe the image in a file `ocibuild.toml`:
+
+    version = 1
+
+    [layers.app]
+    copy = [{ from = \"target/release/app\", to = \"/app\" }]
+
+    [images.app]
+    layers = [\"app\"]
+    entrypoint = [\"/app\"]
+
+  or in flags: ocibuild build --copy target/release/app:/app --entrypoint /app
+  or name a file that lies elsewhere: ocibuild build -f DIR/ocibuild.toml";
+
+fn no_spec() -> Verdict {
+    Verdict::new(exit::USAGE, "there is no `ocibuild.toml` in this directory").hint(Some(START))
+}
+
+fn read_hint(error: &std::io::Error) -> Option<&'static str> {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Some("check the path; it is relative to the working directory"),
+        std::io::ErrorKind::InvalidData => Some("a spec file is TOML in UTF-8"),
+        std::io::ErrorKind::IsADirectory => Some("name the file in it: `-f DIR/ocibuild.toml`"),
+        _ => None,
+    }
+}
+
+fn root_hint(error: &FileError) -> Option<&'static str> {
+    let absent = |source: &std::io::Error| source.kind() == std::io::ErrorKind::NotFound;
+    match error {
+        FileError::Io { source, .. } if absent(source) => {
+            Some("a spec's `root` is a directory, absolute or relative to the spec file")
+        }
+        _ => None,
+    }
+}
+
+/// All faults of a spec, each with its line; those of flags have none.
+fn spec(error: &SpecError, file: Option<&SpecFile>) -> Verdict {
+    match (file, &error.faults[..]) {
+        (Some(file), [_]) => Verdict::new(exit::USAGE, error.render(&file.name, &file.text)),
+        (Some(file), faults) => {
+            let count = faults.len() + error.omitted;
+            let rendered = error.render(&file.name, &file.text);
+            Verdict::new(exit::USAGE, format!("`{}` has {count} faults\n\n{rendered}", file.name))
+        }
+        (None, [fault]) => Verdict::new(exit::USAGE, flags_fault(fault)).hint(fault.hint.clone()),
+        (None, faults) => {
+            let line = |fault: &Fault| format!("\n  {}", flags_fault(fault));
+            let lines: String = faults.iter().map(line).collect();
+            Verdict::new(exit::USAGE, format!("the flags have {} faults{lines}", faults.len()))
+        }
+    }
+}
+
+fn flags_fault(fault: &Fault) -> String {
+    if fault.place.is_empty() { fault.message.clone() } else { format!("{}: {}", fault.place, fault.message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_says_what_why_and_what_next() {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let verdict = of(&Failure::SpecFile { path: "x.toml".into(), source });
+        assert_eq!(verdict.code, exit::USAGE);
+        assert_eq!(
+            verdict.to_text("error: "),
+            "error: cannot read the spec file `x.toml`\n  caused by: entity not found\n  \
+             hint: check the path; it is relative to the working directory\n"
+        );
+    }
+}
