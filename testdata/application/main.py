@@ -20,7 +20,7 @@ moment = datetime.datetime(2025, 1, 1, 12, tzinfo=zoneinfo.ZoneInfo("Asia/Tokyo"
 facts = {
     "user": f"{os.getuid()}:{os.getgid()}",
     "django": django.get_version(),
-    "date": babel.dates.format_datetime(moment, "EEEE, z", locale="de"),
+    "date": babel.dates.format_datetime(moment, "EEEE, HH:mm ", locale="de") + moment.tzname(),
     "sql": sqlparse.format("select 1", keyword_case="upper"),
     # Through the base's link, and where it leads.
     "library": open("/lib/application/greeting").read().strip(),

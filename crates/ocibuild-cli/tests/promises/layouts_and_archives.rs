@@ -16,12 +16,12 @@ fn flags<'a>(copy: &'a str, tag: &'a str, output: &'a str) -> [&'a str; 8] {
 
 #[test]
 fn layout_keeps_its_other_images() {
-    let ocibuild = Ocibuild::new();
     let tree = TempTree::from_text("one/a = 1\n two/a = 2\n three/a = 3");
+    let ocibuild = Ocibuild::new().within(tree.path());
     let layout = tree.join("layout");
     let output = format!("type=oci,dest={}", layout.display());
     let build = |directory: &str, tag: &str| {
-        let copy = format!("{}:/app", tree.join(directory).display());
+        let copy = format!("{directory}:/app");
         digest(&ocibuild.build_one(&flags(&copy, tag, &output))).to_owned()
     };
     let one = build("one", "localhost/app:1");
@@ -45,17 +45,16 @@ fn layout_keeps_its_other_images() {
 #[test]
 fn layout_of_another_tool_is_added_to() {
     let umoci = require!(Umoci::new());
-    let ocibuild = Ocibuild::new();
     let tree = TempTree::from_text("app/a = 1");
+    let ocibuild = Ocibuild::new().within(tree.path());
     let layout = tree.join("layout");
     let image = format!("{}:theirs", layout.display());
     run(umoci.command().args(["init", "--layout"]).arg(&layout));
     run(umoci.command().args(["new", "--image", &image]));
     run(umoci.command().args(["insert", "--image", &image]).arg(tree.join("app")).arg("/app"));
     let theirs = names(&layout);
-    let copy = format!("{}:/app", tree.join("app").display());
     let output = format!("type=oci,dest={}", layout.display());
-    ocibuild.build_one(&flags(&copy, "localhost/app:ours", &output));
+    ocibuild.build_one(&flags("app:/app", "localhost/app:ours", &output));
     assert_eq!(names(&layout)[..1], theirs);
     for name in ["theirs", "ours"] {
         ocibuild.check(&layout, name);
@@ -65,16 +64,26 @@ fn layout_of_another_tool_is_added_to() {
 
 #[test]
 fn directory_that_is_something_else_is_refused() {
-    let ocibuild = Ocibuild::new();
     let tree = TempTree::from_text("app/a = 1\n home/letter = dear\n file = not a directory");
-    let copy = format!("{}:/app", tree.join("app").display());
+    let ocibuild = Ocibuild::new().within(tree.path());
     for name in ["home", "file"] {
         let before = entries(tree.path());
         let output = format!("type=oci,dest={}", tree.join(name).display());
-        let refusal = ocibuild.build_any(&flags(&copy, "localhost/app:1", &output)).expect_code(3);
+        let refusal = ocibuild.build_any(&flags("app:/app", "localhost/app:1", &output)).expect_code(3);
         assert!(refusal.stdout.is_empty(), "{refusal}");
         assert!(refusal.errors().contains(text(&tree.join(name))), "{refusal}");
         assert_eq!(entries(tree.path()), before, "nothing was touched");
+    }
+}
+
+#[test]
+fn failed_build_leaves_nothing() {
+    let tree = TempTree::from_text("app/a = 1");
+    let ocibuild = Ocibuild::new().within(tree.path());
+    let before = entries(tree.path());
+    for output in ["type=oci,dest=layout", "type=oci-archive,dest=image.tar"] {
+        ocibuild.build_any(&flags("missing:/app", "localhost/app:1", output)).expect_code(3);
+        assert_eq!(entries(tree.path()), before, "{output}");
     }
 }
 
@@ -134,14 +143,15 @@ impl Overwritten {
     fn new(place: &str, kind: &str) -> Self {
         let tree = TempTree::from_text("old/a = old").file("new/a", noise(1, SIZE)).directory("out");
         let output = format!("type={kind},dest={}", tree.join("out").join(place).display());
-        let this = Self { ocibuild: Ocibuild::new(), tree, output };
+        let ocibuild = Ocibuild::new().within(tree.path());
+        let this = Self { ocibuild, tree, output };
         run(&mut this.command("old"));
         this
     }
 
     /// Prepares a build over the output, with an empty cache.
     fn command(&self, directory: &str) -> Command {
-        let copy = format!("{}:/app", self.tree.join(directory).display());
+        let copy = format!("{directory}:/app");
         let cache = self.tree.join("cache");
         if cache.exists() {
             self.tree.remove("cache");
@@ -158,7 +168,8 @@ impl Overwritten {
         let started = Instant::now();
         run(&mut self.command("new"));
         let whole = started.elapsed();
-        for signal in [Signal::Kill, Signal::Interrupt] {
+        // A killed build can't clear up, so its remains are counted only after the interrupts.
+        for signal in [Signal::Interrupt, Signal::Kill] {
             let mut cuts = 0;
             for tenth in 1..10u32 {
                 run(&mut self.command("old"));

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 pub(crate) struct Ocibuild {
     program: PathBuf,
     home: TempDir,
+    directory: PathBuf,
 }
 
 /// Variables that could change what a build does, or where it finds something.
@@ -23,7 +24,13 @@ impl Ocibuild {
     #[track_caller]
     pub(crate) fn new() -> Self {
         let home = TempDir::with_prefix("ocibuild-").expect("a temporary directory can be made");
-        Self { program: PathBuf::from(env!("CARGO_BIN_EXE_ocibuild")), home }
+        let directory = home.path().to_owned();
+        Self { program: PathBuf::from(env!("CARGO_BIN_EXE_ocibuild")), home, directory }
+    }
+
+    /// Works in this directory; otherwise in an empty one of its own.
+    pub(crate) fn within(self, directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), ..self }
     }
 
     /// The program's file.
@@ -47,7 +54,7 @@ impl Ocibuild {
         for name in VARIABLES {
             command.env_remove(name);
         }
-        command.env("HOME", self.home.path()).current_dir(self.home.path());
+        command.env("HOME", self.home.path()).current_dir(&self.directory);
         command
     }
 

@@ -130,7 +130,7 @@ fn containerd_imports_the_archive_and_runs_it() {
     let name = "localhost/promises/containerd:1";
     let archive = archive(&ocibuild, &tree, name);
     assert_eq!(containerd.import(&archive), [name]);
-    assert_eq!(containerd.run(name, &[CHECK]).text(), GREETING);
+    assert_eq!(containerd.run(name, &["/app/hello", CHECK]).text(), GREETING);
 }
 
 #[test]
