@@ -1,0 +1,9 @@
+//! The promises of the command line, kept with real parts: registries, daemons, file systems.
+//!
+//! One program, so that it is linked once; a file for each promise.
+
+mod layouts_and_archives;
+mod ocibuild;
+mod real_application;
+mod runs_everywhere;
+mod same_digest;
