@@ -117,7 +117,8 @@ impl Signal {
 /// Starts a build, cuts it off after a while, and gives its exit code and what it said.
 #[track_caller]
 fn cut_off(mut command: Command, signal: Signal, after: Duration) -> (Option<i32>, String) {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     thread::sleep(after);
     let sent = Instant::now();
     if child.try_wait().unwrap().is_none() {
