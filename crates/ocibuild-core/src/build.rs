@@ -17,7 +17,7 @@ use crate::base::{BaseError, Listing, ListingError};
 use crate::blob::{BlobError, Memory, Source as _, Store};
 use crate::cache::{CacheError, Material, Record, RecordStore};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
-use crate::files::{FileId, FileTree};
+use crate::files::{FileError, FileId, FileTree};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
 use crate::layer::{self, Budget, Circumstances, LayerError, Workshop};
@@ -222,7 +222,9 @@ fn holds(store: &Store, record: &Record) -> Result<bool, BlobError> {
 
 fn layer_fault(layer: &PlannedLayer, fault: LayerError) -> BuildError {
     match fault {
-        LayerError::Cancelled(cancelled) => BuildError::Cancelled(cancelled),
+        LayerError::Cancelled(cancelled)
+        | LayerError::File(FileError::Cancelled(cancelled))
+        | LayerError::Blob(BlobError::Cancelled(cancelled)) => BuildError::Cancelled(cancelled),
         source => BuildError::Layer { layer: layer.label.clone(), source: Box::new(source) },
     }
 }

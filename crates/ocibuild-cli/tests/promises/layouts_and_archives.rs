@@ -114,18 +114,19 @@ impl Signal {
     }
 }
 
-/// Starts a build, cuts it off after a while, and gives its exit code.
+/// Starts a build, cuts it off after a while, and gives its exit code and what it said.
 #[track_caller]
-fn cut_off(mut command: Command, signal: Signal, after: Duration) -> Option<i32> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+fn cut_off(mut command: Command, signal: Signal, after: Duration) -> (Option<i32>, String) {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     thread::sleep(after);
     let sent = Instant::now();
     if child.try_wait().unwrap().is_none() {
         signal.send(&child);
     }
-    let code = child.wait().unwrap().code();
+    let output = child.wait_with_output().unwrap();
     assert!(sent.elapsed() < Duration::from_secs(2), "ended {:?} after the signal", sent.elapsed());
-    code
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// An output that a new image is written over, again and again.
@@ -173,11 +174,11 @@ impl Overwritten {
             let mut cuts = 0;
             for tenth in 1..10u32 {
                 run(&mut self.command("old"));
-                let code = cut_off(self.command("new"), signal, whole * tenth / 10);
+                let (code, errors) = cut_off(self.command("new"), signal, whole * tenth / 10);
                 check(&self.ocibuild, &self.tree.join("out"));
                 cuts += u32::from(code != Some(0));
                 if signal == Signal::Interrupt && code != Some(0) {
-                    assert_eq!(code, Some(130), "interrupted at {tenth}/10");
+                    assert_eq!(code, Some(130), "interrupted at {tenth}/10: {errors}");
                     let left: Vec<_> = fs::read_dir(self.tree.join("out")).unwrap().collect();
                     assert_eq!(left.len(), 1, "nothing partial is left: {left:?}");
                 }

@@ -2,6 +2,8 @@
 //!
 //! One program, so that it is linked once; a file for each promise.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by it as tests do")]
+
 mod layouts_and_archives;
 mod ocibuild;
 mod real_application;
