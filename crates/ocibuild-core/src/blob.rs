@@ -228,6 +228,15 @@ pub(crate) fn pour(
     }
 }
 
+/// Returns those of the blobs that a place hasn't.
+pub(crate) fn lacking(
+    descriptors: &[Descriptor],
+    has: impl Fn(&Descriptor) -> Result<bool, BlobError>,
+) -> Result<Vec<Descriptor>, BlobError> {
+    let asked = descriptors.iter().map(|descriptor| Ok((!has(descriptor)?).then(|| descriptor.clone())));
+    asked.filter_map(Result::transpose).collect()
+}
+
 /// Tells bytes that are wrong from bytes that could not be had.
 pub(crate) fn read_fault(digest: Digest, source: io::Error) -> BlobError {
     match source.kind() {

@@ -3,6 +3,7 @@
 mod block;
 mod budget;
 mod directories;
+mod draft;
 mod gather;
 mod inventory;
 mod key;
@@ -258,7 +259,7 @@ fn build_once(
 ) -> Result<Record, LayerError> {
     let Workshop { tree, skip, store, budget, observer, cancel } = workshop;
     observer.event(&Event::LayerStarted { layer: layer.label.clone() });
-    let sources = gather::Sources { tree, listing, skip, cancel };
+    let sources = draft::Sources { tree, listing, skip, cancel };
     let gathered = gather::gather(layer, sources)?;
     let encoder = Encoder::new(layer.compression);
     let pipeline = pipeline::Pipeline {

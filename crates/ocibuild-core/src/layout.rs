@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::blob::{BlobError, Content, FileContent, PlaceFault, Sink, Source, Target, pour};
+use crate::blob::{BlobError, Content, FileContent, PlaceFault, Sink, Source, Target, lacking, pour};
 use crate::digest::Digest;
 use crate::event::Transfer;
 use crate::oci::{Descriptor, ImageLayout, JsonError, annotation};
@@ -254,13 +254,7 @@ impl Sink for Layout {
     }
 
     fn missing(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
-        let mut missing = Vec::new();
-        for descriptor in descriptors {
-            if !self.has(descriptor)? {
-                missing.push(descriptor.clone());
-            }
-        }
-        Ok(missing)
+        lacking(descriptors, |descriptor| self.has(descriptor))
     }
 
     fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::blob::{BlobError, Content, FileContent, Sink, Source, pour};
+use crate::blob::{BlobError, Content, FileContent, Sink, Source, lacking, pour};
 use crate::digest::{Digest, HashingWriter};
 use crate::event::Transfer;
 use crate::oci::Descriptor;
@@ -123,13 +123,7 @@ impl Sink for Store {
     }
 
     fn missing(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
-        let mut missing = Vec::new();
-        for descriptor in descriptors {
-            if !self.has(descriptor)? {
-                missing.push(descriptor.clone());
-            }
-        }
-        Ok(missing)
+        lacking(descriptors, |descriptor| self.has(descriptor))
     }
 
     fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError> {

@@ -4,46 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::{ListedKind, Listing};
-use crate::event::Cancel;
 use crate::files::{
-    Entry, EntryKind, FileError, FileId, FileKind, FileSource, FileTree, Found, Metadata, WalkOptions,
-    display, resolve, walk,
+    Entry, EntryKind, FileError, FileId, FileKind, FileSource, Found, Metadata, WalkOptions, display,
+    resolve, walk,
 };
+use crate::layer::draft::{Claim, Draft, Sources, is_obstacle};
 use crate::layer::{LayerError, merge};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
-
-/// Names that begin like this are whiteouts: they take away what lies below.
-const WHITEOUT: &[u8] = b".wh.";
-
-/// What a layer's entries are gathered from.
-#[derive(Clone, Copy)]
-pub(super) struct Sources<'a> {
-    pub(super) tree: &'a dyn FileTree,
-    pub(super) listing: &'a Listing,
-    pub(super) skip: &'a [FileId],
-    pub(super) cancel: &'a Cancel,
-}
-
-/// An entry as one copy wants it.
-pub(super) struct Draft {
-    pub(super) entry: Entry,
-    /// The copy it comes from.
-    pub(super) copy: u32,
-    /// How much the copy insists on the metadata of a directory.
-    pub(super) claim: Claim,
-}
-
-/// How much a copy insists on a directory's metadata: the stronger claim decides, and two equal
-/// ones must agree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Claim {
-    /// The directory only came along.
-    Default,
-    /// The copy names a mode or owner for its directories.
-    Rule,
-    /// The directory itself was asked for.
-    Directory,
-}
 
 /// A layer's entries, ready to be written, and what was noticed on the way.
 pub(super) struct Gathered {
@@ -333,11 +300,6 @@ fn directory(listing: &Listing, path: &[u8]) -> Result<Vec<u8>, LayerError> {
     Ok(resolved)
 }
 
-/// Tells whether the base has something at a path that isn't a directory.
-pub(super) fn is_obstacle(listing: &Listing, path: &[u8]) -> bool {
-    listing.get(path).is_some_and(|listed| listed.kind != ListedKind::Directory)
-}
-
 /// Tells whether nothing is at a path: also where a file stands for a directory on the way.
 fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
@@ -349,12 +311,4 @@ pub(super) fn below(directory: &[u8], path: &[u8]) -> Vec<u8> {
         (b"", rest) | (rest, b"") => rest.to_vec(),
         _ => [directory, b"/", path].concat(),
     }
-}
-
-/// Refuses names that mean the absence of a file.
-pub(super) fn check_name(path: &[u8]) -> Result<(), LayerError> {
-    if path.split(|byte| *byte == b'/').any(|name| name.starts_with(WHITEOUT)) {
-        return Err(LayerError::Whiteout { path: display(path), span: None });
-    }
-    Ok(())
 }

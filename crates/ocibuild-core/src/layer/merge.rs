@@ -5,7 +5,7 @@ use rayon::slice::ParallelSliceMut as _;
 
 use crate::files::{Entry, EntryKind, FileSource, FileTree, display};
 use crate::layer::LayerError;
-use crate::layer::gather::{Claim, Draft, Sources, check_name, is_obstacle};
+use crate::layer::draft::{Claim, Draft, Sources, check_name, is_obstacle};
 use crate::plan::{PlannedCopy, PlannedLayer};
 
 /// Sorts, makes one of what two copies agree on, and adds the parents that are missing.

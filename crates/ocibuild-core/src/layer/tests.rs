@@ -56,7 +56,7 @@ fn gathered_from(
     layer: LayerSpec,
 ) -> Result<gather::Gathered, LayerError> {
     let cancel = Cancel::new();
-    gather::gather(&planned(layer), gather::Sources { tree, listing, skip: &[], cancel: &cancel })
+    gather::gather(&planned(layer), draft::Sources { tree, listing, skip: &[], cancel: &cancel })
 }
 
 /// One line an entry: `d path mode uid:gid`, `f path mode uid:gid size`, `l path target`.
@@ -218,7 +218,7 @@ fn our_own_outputs_are_never_input() {
     let skip = [tree.metadata(b"src/.cache").unwrap().id];
     let cancel = Cancel::new();
     let listing = Listing::empty();
-    let sources = gather::Sources { tree: &tree, listing: &listing, skip: &skip, cancel: &cancel };
+    let sources = draft::Sources { tree: &tree, listing: &listing, skip: &skip, cancel: &cancel };
     let gathered = gather::gather(&planned(layer().copy("src", "/")), sources).unwrap();
     assert!(show(&gathered.entries).iter().all(|line| !line.contains(".cache")));
     let itself = gather::gather(&planned(layer().copy("src/.cache", "/")), sources);
@@ -272,7 +272,7 @@ fn a_conflict_is_told_with_its_place_in_the_spec() {
     let spec = Spec::parse(text, &std::collections::BTreeMap::new()).unwrap();
     let planned = plan(&spec, "test", &[], &Nothing).unwrap().layers.remove(0);
     let (tree, listing, cancel) = (MemoryTree::new(), Listing::empty(), Cancel::new());
-    let sources = gather::Sources { tree: &tree, listing: &listing, skip: &[], cancel: &cancel };
+    let sources = draft::Sources { tree: &tree, listing: &listing, skip: &[], cancel: &cancel };
     let span = gather::gather(&planned, sources).err().unwrap().span().unwrap();
     assert_eq!(&text[span.start..span.end], "{ content = \"b\", to = \"/x\" }");
 }

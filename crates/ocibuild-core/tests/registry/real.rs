@@ -166,8 +166,8 @@ fn a_blob_goes_from_repository_to_repository_though_turns_are_few() {
 fn a_password_opens_a_guarded_registry() {
     let Some(debian) = guarded() else { return };
     let given = |name: &str, default: &str| environment(name).unwrap_or_else(|| default.to_owned());
-    let user = given("OCIBUILD_TEST_REGISTRY_USER", "tester");
-    let password = given("OCIBUILD_TEST_REGISTRY_PASSWORD", "hidden");
+    let user = given("OCIBUILD_TEST_REGISTRY_AUTH_USER", "tester");
+    let password = given("OCIBUILD_TEST_REGISTRY_AUTH_PASSWORD", "hidden");
     let name = fresh(&debian, "guarded");
     let guarded = Registry::new(login(&user, &password)).repository(&name);
     let (manifest, _) = push_image(&guarded);
