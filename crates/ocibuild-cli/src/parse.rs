@@ -35,6 +35,10 @@ pub(crate) fn copy(text: &str) -> Result<Copy, String> {
     if from.is_empty() {
         return Err(format!("there is no source\n  hint: {hint}"));
     }
+    if from.starts_with('/') {
+        let hint = "write it relative to the working directory; nothing outside that is read";
+        return Err(format!("the source is an absolute path\n  hint: {hint}"));
+    }
     Ok(Copy { from: from.to_owned(), to: to.to_owned() })
 }
 
