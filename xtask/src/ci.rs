@@ -3,7 +3,7 @@
 use crate::counts::Counts;
 use crate::interrupt::Interrupt;
 use crate::programs::{cargo, run, succeeds};
-use crate::{Result, test};
+use crate::{Result, fixtures, test};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -20,12 +20,17 @@ pub(crate) fn main(root: &Path) -> Result<ExitCode> {
         let arguments = ["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"];
         run(cargo(root).args(arguments))
     });
+    report.part("library without its features", || {
+        run(cargo(root).args(["check", "--package", "ocibuild-core", "--no-default-features"]))
+    });
     let mut counts = Counts::default();
     counts.blame(); // until they ran
     report.part("tests", || {
         counts = test::tests(root, &[], &interrupt)?;
         if counts.failed == 0 { Ok(()) } else { Err("tests failed".into()) }
     });
+    // After the tests, whose set-up installs the assemblers.
+    report.part("fixtures", || Ok(fixtures::remake(root, true)?));
     report.part("docs", || {
         let arguments = ["doc", "--no-deps", "--workspace"];
         run(cargo(root).args(arguments).env("RUSTDOCFLAGS", "-Dwarnings"))

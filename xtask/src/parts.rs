@@ -12,6 +12,7 @@ use std::process::Command;
 ///
 /// Another Node or Python than Debian's is as good, hence no question for packages.
 const PARTS: &[(&str, &[&str])] = &[
+    ("aarch64-linux-gnu-as", &["binutils-aarch64-linux-gnu"]),
     ("ar", &["binutils"]),
     ("bsdtar", &["libarchive-tools"]),
     ("containerd", &["containerd"]),
