@@ -20,7 +20,7 @@ use tempfile::TempDir;
 /// change log says so.
 const GOLDEN: [(Layers, &str); 2] = [
     (Layers::Gzip, "sha256:8e6633b99953c8d3c68fb4880b19caaffaa9ab8951f45616affd146094d5149b"),
-    (Layers::Plain, "sha256:5f13abfd6cdb9f30660fec71cdbc9cbf25225324cd143a12f0b219efe8072c18"),
+    (Layers::Plain, "sha256:8fc697cad15ddaaf16dad3976190e42da8258d710a7eebb4bd9ece94c4b3b49d"),
 ];
 
 const SPEC: &str = r#"
