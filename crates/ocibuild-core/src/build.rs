@@ -8,7 +8,7 @@ mod bases;
 mod built;
 mod pool;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
@@ -200,7 +200,7 @@ fn decide(
     let mut reused = None;
     if let Some(records) = context.records {
         for key in &keys {
-            let Some(record) = records.get(key)? else { continue };
+            let Some(record) = known(records, key, context.observer) else { continue };
             if layer::suits(&record, layer) && holds(context.store, &record)? {
                 reused = Some(record);
                 break;
@@ -208,6 +208,15 @@ fn decide(
         }
     }
     Ok(Decision { keys, materials, reused })
+}
+
+/// Asks for a record. A cache that can't be read costs time, and nothing else.
+fn known(records: &dyn RecordStore, key: &Key, observer: &dyn Observer) -> Option<Record> {
+    records.get(key).unwrap_or_else(|fault| {
+        let warning = Warning::new(format!("a record is not used: {fault}"));
+        observer.event(&Event::Warning(warning.hint("check the cache directory")));
+        None
+    })
 }
 
 /// Tells whether the store has everything a record names.
@@ -244,17 +253,29 @@ pub fn build(
 ) -> Result<Built, BuildError> {
     let Resolved { plan, foundations, layers } = resolved;
     let work: Vec<(usize, Decision)> = layers.into_iter().enumerate().collect();
+    // One layer's fault stops the others; theirs, that they were stopped, is not told.
+    let stop = context.cancel.child();
+    let fault = Mutex::new(None);
+    let context = Context { cancel: &stop, ..context };
     let one = |(index, decision): (usize, Decision)| {
         let listing = foundations.listing(&plan.layers[index].foundation);
-        let layer = make(plan, index, decision, listing, context)?;
+        let layer = make(plan, index, decision, listing, context).map_err(|error| {
+            fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            stop.cancel();
+            BuildError::Cancelled(Cancelled)
+        })?;
         finished(&layer);
         Ok(layer)
     };
     let layers = if work.iter().all(|(_, decision)| decision.reused.is_some()) {
-        work.into_iter().map(one).collect::<Result<Vec<_>, BuildError>>()?
+        work.into_iter().map(one).collect::<Result<Vec<_>, BuildError>>()
     } else {
-        context.pool.install(|| work.into_par_iter().map(one).collect::<Result<Vec<_>, BuildError>>())??
+        context.pool.install(|| work.into_par_iter().map(one).collect::<Result<Vec<_>, BuildError>>())?
     };
+    if let Some(fault) = fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(fault);
+    }
+    let layers = layers?;
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {

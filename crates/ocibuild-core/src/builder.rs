@@ -100,8 +100,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Names the spec: part of the keys of its layers, so that two specs with layers of one name
-    /// don't answer for each other. By default the spec's own name, or that of its first image.
+    /// Names specs that don't name themselves: part of the keys of their layers, so that two specs
+    /// with layers of one name don't answer for each other. By default the name of the first image.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -166,7 +166,8 @@ impl<'a> Builder<'a> {
     }
 
     /// Names the host that the files are made on, as far as it shows in them: system,
-    /// architecture, C library. By default the system and architecture.
+    /// architecture, C library. By default the system and architecture: whoever shares a cache
+    /// between hosts with different C libraries names those as well.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.host = host.into();
@@ -221,6 +222,10 @@ impl<'a> Builder<'a> {
     /// [`Error`]; nothing but whole layers is then in the cache.
     pub fn build_plan(&self, plan: &Plan) -> Result<Built, Error> {
         let tree = DiskTree::open(&self.root)?;
+        // Before anything is looked at: a cache inside the root must be known, to be passed over.
+        std::fs::create_dir_all(&self.cache).map_err(|source| {
+            BuildError::Blob(BlobError::File { action: "create", path: self.cache.clone(), source })
+        })?;
         let store = Store::new(&self.cache);
         let records = LocalRecords::new(&self.cache);
         let skip = self.skipped();

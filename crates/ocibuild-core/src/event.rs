@@ -157,7 +157,10 @@ pub struct Cancelled;
 /// Work looks at it between blocks of at most 4 MiB and between requests, so it stops within a
 /// fraction of a second, leaving nothing half-written behind.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    parent: Option<Arc<Cancel>>,
+}
 
 impl Cancel {
     /// Makes one that isn't set.
@@ -170,19 +173,25 @@ impl Cancel {
     /// stops.
     #[must_use]
     pub fn on(flag: Arc<AtomicBool>) -> Self {
-        Self(flag)
+        Self { flag, parent: None }
+    }
+
+    /// Makes one that is set when this is, and can be set by itself: to stop a part of the work.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { flag: Arc::default(), parent: Some(Arc::new(self.clone())) }
     }
 
     /// Asks everything that shares this to stop. Does nothing but set a flag, so it may be called
     /// from a signal handler.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.flag.store(true, Ordering::Relaxed);
     }
 
     /// Tells whether work should stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.flag.load(Ordering::Relaxed) || self.parent.as_ref().is_some_and(|parent| parent.is_cancelled())
     }
 
     /// Returns an error once work should stop.
@@ -205,5 +214,15 @@ mod tests {
         assert!(cancel.check().is_ok());
         flag.store(true, Ordering::Relaxed);
         assert!(cancel.clone().check().is_err());
+    }
+
+    #[test]
+    fn a_child_is_cancelled_with_its_parent_but_not_the_other_way() {
+        let parent = Cancel::new();
+        let (one, other) = (parent.child(), parent.child());
+        one.cancel();
+        assert!(one.is_cancelled() && !other.is_cancelled() && !parent.is_cancelled());
+        parent.cancel();
+        assert!(other.is_cancelled());
     }
 }

@@ -21,4 +21,4 @@ pub use entry::{Entry, EntryKind, FileSource};
 pub use memory::MemoryTree;
 pub use resolve::resolve;
 pub use tree::{FileError, FileId, FileKind, FileTree, Metadata, OpenFile, Timestamp, display};
-pub use walk::{Found, WalkOptions, walk};
+pub use walk::{Found, PART_PREFIX, WalkOptions, walk};

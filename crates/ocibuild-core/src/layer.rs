@@ -49,7 +49,7 @@ pub enum LayerError {
         span: Option<Span>,
     },
     /// Two copies want different things at one path.
-    #[error("copies {one} and {other} both write `/{path}`, {difference}")]
+    #[error("{} `/{path}`, {difference}", writers(*.one, *.other))]
     Conflict {
         /// The path in the image.
         path: String,
@@ -140,6 +140,13 @@ pub enum LayerError {
     /// The run was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+fn writers(one: usize, other: usize) -> String {
+    if one == other {
+        return format!("copy {one} writes twice, through a link of the base,");
+    }
+    format!("copies {one} and {other} both write")
 }
 
 fn kind_name(kind: FileKind) -> &'static str {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use crate::base::MAX_LAYERS;
 use crate::oci::{self, Platform};
 use crate::reference::Reference;
-use crate::spec::{self, Base, Fault, Image, Located, Spec, SpecError};
+use crate::spec::{self, Base, Fault, Image, Located, Segment, Spec, SpecError, Template};
 
 pub use config::merge as merge_configs;
 use expand::Expander;
@@ -159,6 +159,14 @@ fn select<'s>(spec: &'s Spec, names: &[String]) -> Result<Vec<&'s Image>, PlanEr
     Ok(spec.images.iter().filter(wanted).collect())
 }
 
+/// Tells whether a text is another for another platform, as far as it says so itself.
+fn depends_on_platform(template: &Template) -> bool {
+    template
+        .segments()
+        .iter()
+        .any(|segment| matches!(segment, Segment::Os | Segment::Arch | Segment::Variant))
+}
+
 struct Planner<'s> {
     spec: &'s Spec,
     surroundings: &'s dyn Surroundings,
@@ -200,7 +208,10 @@ impl<'s> Planner<'s> {
             return image.platforms.iter().map(|platform| platform.value.clone()).collect();
         }
         let platform = match &image.base.value {
-            Base::Layout { dir } => dir.as_literal().and_then(|dir| self.surroundings.base_platform(dir)),
+            Base::Layout { dir } if !depends_on_platform(dir) => {
+                let text = self.expander(&Platform::linux_amd64()).text(dir);
+                text.and_then(|dir| self.surroundings.base_platform(&dir))
+            }
             _ => None,
         };
         vec![platform.unwrap_or_else(Platform::linux_amd64)]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
+use crate::files::PART_PREFIX;
+
 /// A file that isn't in its place yet, or a stream.
 pub(super) enum Output<'a> {
     File { writer: BufWriter<NamedTempFile>, path: PathBuf },
@@ -66,7 +68,7 @@ impl Write for Output<'_> {
 /// Unlike a private temporary file, one that becomes output has the mode that the umask wants.
 fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
-    builder.prefix(".ocibuild-part-");
+    builder.prefix(PART_PREFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;

@@ -32,10 +32,23 @@ impl LocalRecords {
         fs::create_dir_all(path.parent().expect("a record's path has a parent"))?;
         let mut file = tempfile::NamedTempFile::new_in(temporary)?;
         file.write_all(bytes)?;
+        make_readable(file.as_file())?;
         file.as_file().sync_data()?;
         file.persist(path)?;
         Ok(())
     }
+}
+
+/// Temporary files are private; records are for everyone that may enter the cache.
+#[cfg(unix)]
+fn make_readable(file: &fs::File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &fs::File) -> io::Result<()> {
+    Ok(())
 }
 
 impl RecordStore for LocalRecords {

@@ -8,6 +8,10 @@ use crate::event::Cancel;
 use crate::files::resolve::join;
 use crate::files::{FileError, FileId, FileKind, FileTree, Metadata};
 
+/// What the names of our outputs begin with while they are written; a killed run may leave one
+/// behind. Nothing so named is ever an input.
+pub const PART_PREFIX: &str = ".ocibuild-part-";
+
 /// Something the walk found.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -75,7 +79,7 @@ impl<'a> Walk<'a> {
         let children = self.tree.read_dir(&full).map_err(|error| FileError::io("list", &full, error))?;
         let mut found = Vec::with_capacity(children.len());
         for (name, metadata) in children {
-            if self.options.skip.contains(&metadata.id) {
+            if self.options.skip.contains(&metadata.id) || name.starts_with(PART_PREFIX.as_bytes()) {
                 continue;
             }
             let path = join(directory, &name);

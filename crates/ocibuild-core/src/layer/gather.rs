@@ -59,12 +59,12 @@ impl<'a> Copier<'_, 'a> {
         match &self.copy.what {
             What::Content(bytes) => {
                 let kind = file(FileSource::Bytes(Arc::clone(bytes)), bytes.len() as u64);
-                let path = self.named_file(b"file")?;
-                self.push(path, kind, self.copy.mode.unwrap_or(0o644));
+                let path = self.named(b"file")?;
+                self.push(path, kind, self.copy.mode.unwrap_or(0o644))?;
             }
             What::Symlink(target) => {
                 let path = self.named(target.rsplit(|byte| *byte == b'/').next().unwrap_or_default())?;
-                self.push(path, EntryKind::Symlink(target.as_slice().into()), 0o777);
+                self.push(path, EntryKind::Symlink(target.as_slice().into()), 0o777)?;
             }
             What::Directory => {
                 let path = self.destination()?;
@@ -93,16 +93,6 @@ impl<'a> Copier<'_, 'a> {
         Ok(self.sources().listing.resolve_parents(&self.copy.to)?)
     }
 
-    /// Where a single file goes: never to the place of a directory, which would vanish with all
-    /// that is in it.
-    fn named_file(&self, name: &[u8]) -> Result<Vec<u8>, LayerError> {
-        let path = self.named(name)?;
-        match self.sources().listing.directory(&path) {
-            Some(_) => Err(LayerError::OverDirectory { path: display(&path), span: None }),
-            None => Ok(path),
-        }
-    }
-
     /// The directory that the copy goes to.
     fn destination(&self) -> Result<Vec<u8>, LayerError> {
         directory(self.sources().listing, &self.copy.to)
@@ -123,15 +113,23 @@ impl<'a> Copier<'_, 'a> {
                 return Err(FileError::Io { action: "read", path, source }.into());
             }
         };
-        if self.sources().skip.contains(&metadata.id) {
+        if self.is_ours(&start) {
             return Ok(());
         }
         if metadata.kind == FileKind::Directory {
             return self.tree(from, &start);
         }
         let name = from.literal.rsplit(|byte| *byte == b'/').find(|name| !name.is_empty() && *name != b".");
-        let path = self.named_file(name.unwrap_or_default())?;
+        let path = self.named(name.unwrap_or_default())?;
         self.found(from, path, &start, &Found { path: Box::default(), metadata, target: None })
+    }
+
+    /// Tells whether a path is one of our own outputs or caches, or lies in one.
+    fn is_ours(&self, path: &[u8]) -> bool {
+        let Sources { tree, skip, .. } = self.sources();
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let mut paths = ends.chain([path.len()]).map(|end| &path[..end]);
+        paths.any(|path| tree.metadata(path).is_ok_and(|metadata| skip.contains(&metadata.id)))
     }
 
     /// Merges a directory into the destination.
@@ -174,7 +172,7 @@ impl<'a> Copier<'_, 'a> {
             cancel: sources.cancel,
         };
         let found = match sources.tree.metadata(&start) {
-            Ok(metadata) if metadata.kind == FileKind::Directory => {
+            Ok(metadata) if metadata.kind == FileKind::Directory && !self.is_ours(&start) => {
                 walk(sources.tree, &start, options).map_err(LayerError::walked)?
             }
             _ => Vec::new(),
@@ -218,11 +216,11 @@ impl<'a> Copier<'_, 'a> {
                 let (path_in_tree, seen) = (source.into_boxed_slice(), Box::new(*metadata));
                 let allow_foreign = from.allow_foreign;
                 let source = FileSource::Tree { path: path_in_tree, seen, allow_foreign };
-                self.push(path, file(source, metadata.size), self.copy.mode.unwrap_or(mode));
+                self.push(path, file(source, metadata.size), self.copy.mode.unwrap_or(mode))?;
             }
             FileKind::Symlink => {
                 let target = found.target.clone().unwrap_or_default();
-                self.push(path, EntryKind::Symlink(target), 0o777);
+                self.push(path, EntryKind::Symlink(target), 0o777)?;
             }
             FileKind::Fifo | FileKind::Socket | FileKind::Device => {
                 return Err(LayerError::Unsupported {
@@ -269,8 +267,14 @@ impl<'a> Copier<'_, 'a> {
         self.push_owned(path, EntryKind::Directory, mode, owner, claim);
     }
 
-    fn push(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32) {
+    /// A file or link: never in the place of a directory of the base, which would vanish with all
+    /// that is in it.
+    fn push(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32) -> Result<(), LayerError> {
+        if self.sources().listing.directory(&path).is_some() {
+            return Err(LayerError::OverDirectory { path: display(&path), span: None });
+        }
         self.push_owned(path, kind, mode, self.copy.owner.unwrap_or_default(), Claim::Default);
+        Ok(())
     }
 
     fn push_owned(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32, owner: (u32, u32), claim: Claim) {

@@ -221,8 +221,20 @@ fn our_own_outputs_are_never_input() {
     let sources = draft::Sources { tree: &tree, listing: &listing, skip: &skip, cancel: &cancel };
     let gathered = gather::gather(&planned(layer().copy("src", "/")), sources).unwrap();
     assert!(show(&gathered.entries).iter().all(|line| !line.contains(".cache")));
-    let itself = gather::gather(&planned(layer().copy("src/.cache", "/")), sources);
-    assert!(matches!(itself.err(), Some(LayerError::Empty { .. })));
+    for from in ["src/.cache", "src/.cache/blob", "src/.cache/*", "src/.cache/b*"] {
+        let itself = gather::gather(&planned(layer().copy(from, "/x/")), sources);
+        assert!(matches!(itself.err(), Some(LayerError::Empty { .. })), "{from}");
+    }
+}
+
+#[test]
+fn a_directory_of_the_base_is_not_replaced_by_a_link_or_file() {
+    let tree = sources().symlink("tree/lib", "usr/lib").file("tree2/etc", "");
+    let base = base("d lib\nf lib/x\nd etc");
+    for layer in [layer().copy("tree", "/"), layer().copy("tree2", "/"), layer().symlink("/etc", "usr/etc")] {
+        let refused = gathered_from(&tree, &base, layer).err();
+        assert!(matches!(refused, Some(LayerError::OverDirectory { .. })), "{refused:?}");
+    }
 }
 
 #[test]

@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use tempfile::{Builder, NamedTempFile};
 
+use crate::files::PART_PREFIX;
 use crate::layout::LayoutError;
 use crate::oci::{ImageLayout, from_json, to_json};
 
 /// Begins the names of all temporary files; they lie where what they become will lie.
 const TEMPORARY: &str = ".ocibuild-";
-
-/// Begins the names of temporary files that only a session of writing makes.
-const PART: &str = ".ocibuild-part-";
 
 /// Why a directory can't be used.
 pub(super) enum Fault {
@@ -141,7 +139,7 @@ pub(super) fn create(directory: &Path) -> Result<(), Fault> {
 
 /// Starts a file that will be renamed into place.
 pub(super) fn part(directory: &Path) -> io::Result<NamedTempFile> {
-    temporary(directory, PART)
+    temporary(directory, PART_PREFIX)
 }
 
 /// Unlike a private temporary file, one that becomes output has the mode that the umask wants.
@@ -169,7 +167,7 @@ pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<
 pub(super) fn remove_parts(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PART) {
+        if entry.file_name().to_string_lossy().starts_with(PART_PREFIX) {
             fs::remove_file(entry.path())?;
         }
     }

@@ -166,6 +166,9 @@ pub struct History {
     /// Whether there is no layer to this entry.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,
+    /// Everything else.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
 }
 
 impl ImageConfig {

@@ -167,7 +167,7 @@ pub(super) fn plan(
     expander: &mut Expander<'_>,
 ) -> PlannedLayer {
     let manifests = layer.manifests.iter().filter_map(|manifest| {
-        let path = expander.checked(manifest, spec::check::source)?;
+        let path = expander.checked(manifest, spec::check::manifest)?;
         Some(PlannedPath { path, span: manifest.span })
     });
     let manifests = manifests.collect();

@@ -1,0 +1,95 @@
+//! What the builder sees to before and around the work: its own files, faults of one layer among
+//! several, a base's platform.
+#![allow(clippy::unwrap_used, reason = "all of this is test")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use ocibuild_core::layer::directories;
+use ocibuild_core::layout::Layout;
+use ocibuild_core::{Builder, Event, ImageSpec, LayerSpec, Platform, Spec};
+
+fn scratch() -> ImageSpec {
+    ImageSpec::scratch(Platform::linux_amd64())
+}
+
+#[test]
+fn a_cache_inside_the_root_is_never_an_input_from_its_first_use_on() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("file"), "content").unwrap();
+    let image = scratch()
+        .layer(LayerSpec::named("first").content("/first", "text"))
+        .layer(LayerSpec::named("all").copy(".", "/all"));
+    let build = || {
+        let builder = Builder::new(root.path(), root.path().join("made/cache")).threads(1);
+        builder.build(&image).unwrap()
+    };
+    let (cold, warm) = (build(), build());
+    assert_eq!(cold.images[0].root, warm.images[0].root);
+    let all = directories(&cold.layers[1].record, cold.store()).unwrap();
+    let paths: Vec<_> = all.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+    assert_eq!(paths, ["all", "all/made"]);
+}
+
+#[test]
+fn what_a_killed_run_left_of_an_output_is_never_an_input() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("file"), "content").unwrap();
+    let image = scratch().layer(LayerSpec::named("all").copy(".", "/all"));
+    let build = || Builder::new(root.path(), cache.path()).build(&image).unwrap().images[0].root.clone();
+    let clean = build();
+    fs::write(root.path().join(".ocibuild-part-x1"), "half an archive").unwrap();
+    assert_eq!(build(), clean);
+}
+
+#[test]
+fn a_fault_of_one_layer_stops_the_others_and_is_the_one_told() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let noise: Vec<u8> =
+        (0..4_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    for file in 0..8 {
+        fs::write(root.path().join(format!("large-{file}")), &noise).unwrap();
+    }
+    let image = scratch()
+        .layer(LayerSpec::named("large").copy("large-*", "/large/"))
+        .layer(LayerSpec::named("small").copy("missing", "/small"));
+    let done = Mutex::new(0);
+    let progress = |event: &Event| {
+        if let Event::LayerProgress { bytes, .. } = event {
+            *done.lock().unwrap() += bytes;
+        }
+    };
+    let start = Instant::now();
+    let builder = Builder::new(root.path(), cache.path()).threads(2).observer(&progress);
+    let Err(fault) = builder.build(&image) else { panic!("it was built") };
+    let source = std::error::Error::source(&fault).map(ToString::to_string).unwrap_or_default();
+    assert!(format!("{fault}: {source}").contains("`missing` doesn't exist"), "{fault}: {source}");
+    assert!(*done.lock().unwrap() < 100_000_000, "the other layer was built to its end");
+    assert!(start.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_bases_platform_is_the_default_also_where_its_directory_has_a_variable() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let base =
+        ImageSpec::scratch(Platform::linux_arm64()).layer(LayerSpec::named("base").content("/base", "x"));
+    let built = Builder::new(root.path(), cache.path()).build(&base).unwrap();
+    let layout = Layout::open_or_create(root.path().join("bases/one")).unwrap();
+    built.write_layout(&built.images, &layout, &Default::default()).unwrap();
+    drop(layout);
+    for directory in ["bases/one", "bases/{var.name}"] {
+        let spec = format!(
+            "version = 1\n[vars]\nname = \"one\"\n[layers.own]\ncopy = [{{ content = \"y\", to = \"/own\" }}]\n\
+             [images.own]\nbase = {{ layout = \"{directory}\" }}\nlayers = [\"own\"]\n"
+        );
+        let spec = Spec::parse(&spec, &Default::default()).unwrap();
+        let built = Builder::new(root.path(), cache.path()).build_spec(&spec).unwrap();
+        assert_eq!(built.images[0].root.platform, Some(Platform::linux_arm64()), "{directory}");
+    }
+    assert!(Path::new(&root.path().join("bases/one/index.json")).exists());
+}
