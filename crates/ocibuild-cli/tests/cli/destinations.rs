@@ -56,20 +56,44 @@ fn a_failed_build_leaves_the_old_output_whole() {
     assert_eq!(bench.names(), ["a", "b.tar", "ocibuild.toml"]);
 }
 
+/// Changes the cache's blobs of all layers of the image, whose layout it removes.
+fn damage_layers(bench: &Bench) {
+    let shown = bench.ok(&["inspect", "--format", "json", "app.oci"]).json();
+    for layer in shown["images"][0]["layers"].as_array().unwrap() {
+        let digest = layer["digest"].as_str().unwrap().replace("sha256:", "");
+        let blob = bench.tree.join("cache/blobs/sha256").join(digest);
+        let mut bytes = fs::read(&blob).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&blob, bytes).unwrap();
+    }
+    bench.tree.remove("work/app.oci");
+}
+
 #[test]
 fn a_damaged_blob_of_the_cache_is_made_anew() {
     let bench = Bench::with_spec(&SPEC.replace("[layers.app]", "[layers.app]\nmanifests = [\"hello\"]"));
     let digest = bench.digest(&[]);
-    let shown = bench.ok(&["inspect", "--format", "json", "app.oci"]).json();
-    let layer = shown["images"][0]["layers"][0]["digest"].as_str().unwrap().replace("sha256:", "");
-    let blob = bench.tree.join("cache/blobs/sha256").join(layer);
-    let mut bytes = fs::read(&blob).unwrap();
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
-    fs::write(&blob, bytes).unwrap();
-    bench.tree.remove("work/app.oci");
+    damage_layers(&bench);
     let output = bench.ok(&["build"]);
     assert_eq!(output.text(), digest);
     assert!(output.errors().contains("warning: the cache's copy of"), "{output}");
+    bench.valid("app.oci");
+}
+
+#[test]
+fn all_damaged_blobs_of_the_cache_are_made_anew_at_once() {
+    let layer = |name: &str| {
+        format!(
+            "[layers.{name}]\nmanifests = [\"hello\"]\ncopy = [{{ from = \"hello\", to = \"/{name}\" }}]\n"
+        )
+    };
+    let image = "[images.app]\nlayers = [\"a\", \"b\", \"c\"]\n";
+    let bench = Bench::with_spec(&["version = 1\n", &layer("a"), &layer("b"), &layer("c"), image].concat());
+    let digest = bench.digest(&[]);
+    damage_layers(&bench);
+    let output = bench.ok(&["build"]);
+    assert_eq!(output.text(), digest);
+    assert_eq!(output.errors().matches("warning: the cache's copy of").count(), 3, "{output}");
     bench.valid("app.oci");
 }
