@@ -97,3 +97,39 @@ fn all_damaged_blobs_of_the_cache_are_made_anew_at_once() {
     assert_eq!(output.errors().matches("warning: the cache's copy of").count(), 3, "{output}");
     bench.valid("app.oci");
 }
+
+#[test]
+fn an_archive_that_can_not_be_written_is_refused_before_anything_is_built() {
+    let bench = Bench::with_spec(SPEC);
+    fs::create_dir(bench.path("taken")).unwrap();
+    // To make a file in `/proc` isn't even root's to do.
+    for place in ["taken", "hello/a.tar", "hello/new/a.tar", "/proc/a.tar", "/proc/new/a.tar"] {
+        let output = bench.run(&["build", "--output", &format!("type=oci-archive,dest={place}")]);
+        let said = output.expect_code(3).errors();
+        assert!(said.starts_with(&format!("error: cannot write `{place}`\n  caused by: ")), "{said}");
+        assert!(said.contains("\n  hint: ") && !said.contains("layer app"), "{place}: {said}");
+    }
+    assert_eq!(bench.names(), ["hello", "ocibuild.toml", "taken"]);
+    bench.digest(&["--output", "type=oci-archive,dest=new/er/a.tar"]);
+    bench.digest(&["--output", "type=oci-archive,dest=/dev/null"]);
+}
+
+#[test]
+fn one_place_is_no_two_outputs_however_it_is_written() {
+    let bench = Bench::with_spec(SPEC);
+    fs::create_dir(bench.path("sub")).unwrap();
+    std::os::unix::fs::symlink("sub", bench.path("link")).unwrap();
+    let absolute = format!("type=oci,dest={}", bench.path("a").display());
+    for (one, other) in [
+        ("type=oci,dest=a", "type=oci,dest=./a"),
+        ("type=oci,dest=a", "type=oci-archive,dest=a"),
+        ("type=oci,dest=a", "type=oci,dest=sub/../a/"),
+        ("type=oci,dest=a", "type=oci,dest=new/../a"),
+        ("type=oci,dest=sub/a", "type=oci-archive,dest=link/a"),
+        ("type=oci-archive,dest=a", &absolute),
+    ] {
+        let said = bench.run(&["build", "--output", one, "--output", other]).expect_code(2).errors();
+        assert!(said.contains("have one destination"), "{one} and {other}: {said}");
+    }
+    assert_eq!(bench.names(), ["hello", "link", "ocibuild.toml", "sub"]);
+}
