@@ -1,8 +1,9 @@
 //! Where images go on disk, and on standard output.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{self, IsTerminal as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use ocibuild_core::Built;
 use ocibuild_core::archive::ArchiveWriter;
@@ -37,8 +38,10 @@ impl Destinations {
         if given.is_empty() && !push {
             return Ok(Self::Beside(beside.to_owned()));
         }
-        for (index, output) in given.iter().enumerate() {
-            if given[..index].contains(output) {
+        let mut places = BTreeSet::new();
+        for output in &given {
+            // Standard output is `None`, and is but one place as well.
+            if !places.insert(output.path().map(normalised)) {
                 return Err(Failure::usage("two `--output` have one destination"));
             }
         }
@@ -58,10 +61,7 @@ impl Destinations {
     pub(crate) fn paths(&self, beside: &Path, images: &[String]) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = images.iter().map(|image| own_layout(beside, image)).collect();
         if let Self::Given(outputs) = self {
-            paths.extend(outputs.iter().filter_map(|output| match output {
-                Output::Layout(path) | Output::Archive(path) => Some(path.clone()),
-                Output::Stdout => None,
-            }));
+            paths.extend(outputs.iter().filter_map(|output| output.path().map(Path::to_owned)));
         }
         paths
     }
@@ -73,13 +73,10 @@ impl Destinations {
                 let path = |name: &str| own_layout(directory, name).display().to_string();
                 plan.images.iter().map(|image| tidy(&path(&image.name)).to_owned()).collect()
             }
-            Self::Given(outputs) => outputs
-                .iter()
-                .filter_map(|output| match output {
-                    Output::Layout(path) | Output::Archive(path) => Some(path.display().to_string()),
-                    Output::Stdout => None,
-                })
-                .collect(),
+            Self::Given(outputs) => {
+                let paths = outputs.iter().filter_map(Output::path);
+                paths.map(|path| path.display().to_string()).collect()
+            }
         }
     }
 
@@ -109,10 +106,11 @@ impl Destinations {
         Ok(())
     }
 
-    /// Opens every destination, so that one that can't be used is told before anything is built.
+    /// Looks at every destination, so that one that can't be used is told before anything is built.
     ///
     /// # Errors
-    /// [`Failure::Place`] if a directory is something else than a layout.
+    /// [`Failure::Place`] if a directory is something else than a layout, or an archive can't be
+    /// written.
     pub(crate) fn check_places(&self, plan: &Plan) -> Result<(), Failure> {
         let check = |path: PathBuf| {
             Layout::open_or_create(path).map(drop).map_err(|error| Failure::place(error, Origin::Files))
@@ -123,7 +121,11 @@ impl Destinations {
             }
             Self::Given(outputs) => outputs.iter().try_for_each(|output| match output {
                 Output::Layout(path) => check(path.clone()),
-                _ => Ok(()),
+                Output::Archive(path) => check_archive(path).map_err(|source| {
+                    let error = BlobError::File { action: "write", path: path.clone(), source };
+                    Failure::place(error, Origin::Files)
+                }),
+                Output::Stdout => Ok(()),
             }),
         }
     }
@@ -141,6 +143,45 @@ impl Destinations {
             Self::Given(outputs) => outputs.iter().try_for_each(|output| write(output, built, options)),
         }
     }
+}
+
+/// Makes sure that an archive can be written in a place, and leaves nothing there.
+fn check_archive(path: &Path) -> io::Result<()> {
+    let path = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        // It is replaced by a file beside it.
+        Ok(metadata) if metadata.is_file() => path.canonicalize()?,
+        // A device or a pipe: opening it might be noticed at its other end.
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error),
+    };
+    // Directories on the way are made in the nearest that is there.
+    for directory in std::path::absolute(path)?.ancestors().skip(1) {
+        match fs::metadata(directory) {
+            Ok(metadata) if !metadata.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
+            Ok(_) => return tempfile::tempfile_in(directory).map(drop),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Writes a path so that two of one place are equal: absolute, with links followed so far as there
+/// is something, and without `.` and `..`.
+fn normalised(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let known = path.ancestors().find_map(|there| Some((there, there.canonicalize().ok()?)));
+    let (there, mut result) = known.unwrap_or((Path::new(""), PathBuf::new()));
+    for component in path.strip_prefix(there).unwrap_or(&path).components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => drop(result.pop()),
+            other => result.push(other),
+        }
+    }
+    result
 }
 
 /// Leaves away the `./` of the working directory.

@@ -1,6 +1,6 @@
 //! Flags' values, parsed: by the rules of the spec file, and told in the words of the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::reference::Reference;
@@ -119,6 +119,16 @@ pub(crate) enum Output {
     Archive(PathBuf),
     /// An archive on standard output.
     Stdout,
+}
+
+impl Output {
+    /// The place on disk, if it is there that it goes.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Layout(path) | Self::Archive(path) => Some(path),
+            Self::Stdout => None,
+        }
+    }
 }
 
 /// Parses `type=oci,dest=DIR` and `type=oci-archive,dest=FILE`. The destination stands last and

@@ -72,12 +72,13 @@ impl<'a> Publisher<'a> {
 
     /// Runs a build, and sends each layer that it makes as soon as it is in the store.
     ///
-    /// A push that fails stops the build: [`Publisher::fault`] then says why.
-    pub(crate) fn alongside<T>(
+    /// A push that fails stops the build: [`Publisher::fault`] then says why. A build that fails
+    /// stops the pushes, those under way as well: nothing will name what they send.
+    pub(crate) fn alongside<T, E>(
         &self,
         store: &Store,
-        build: impl FnOnce(&(dyn Fn(&FinishedLayer) + Sync)) -> T,
-    ) -> T {
+        build: impl FnOnce(&(dyn Fn(&FinishedLayer) + Sync)) -> Result<T, E>,
+    ) -> Result<T, E> {
         // A channel, as the threads that build must not wait for a registry.
         let (sender, receiver) = mpsc::channel::<Errand>();
         let receiver = Mutex::new(receiver);
@@ -92,6 +93,9 @@ impl<'a> Publisher<'a> {
                 }
             };
             let result = build(&hand_over);
+            if result.is_err() {
+                self.cancel.cancel();
+            }
             drop(hand_over);
             result
         })

@@ -74,7 +74,8 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "DIR", help_heading = "Work")]
     cache_dir: Option<PathBuf>,
 
-    /// Build every layer anew; the images are the same either way
+    /// Build every layer anew, and record none: what is recorded stays as it was; the images are the
+    /// same either way
     #[arg(long, help_heading = "Work")]
     no_cache: bool,
 

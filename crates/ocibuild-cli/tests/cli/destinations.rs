@@ -56,20 +56,80 @@ fn a_failed_build_leaves_the_old_output_whole() {
     assert_eq!(bench.names(), ["a", "b.tar", "ocibuild.toml"]);
 }
 
+/// Changes the cache's blobs of all layers of the image, whose layout it removes.
+fn damage_layers(bench: &Bench) {
+    let shown = bench.ok(&["inspect", "--format", "json", "app.oci"]).json();
+    for layer in shown["images"][0]["layers"].as_array().unwrap() {
+        let digest = layer["digest"].as_str().unwrap().replace("sha256:", "");
+        let blob = bench.tree.join("cache/blobs/sha256").join(digest);
+        let mut bytes = fs::read(&blob).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&blob, bytes).unwrap();
+    }
+    bench.tree.remove("work/app.oci");
+}
+
 #[test]
 fn a_damaged_blob_of_the_cache_is_made_anew() {
     let bench = Bench::with_spec(&SPEC.replace("[layers.app]", "[layers.app]\nmanifests = [\"hello\"]"));
     let digest = bench.digest(&[]);
-    let shown = bench.ok(&["inspect", "--format", "json", "app.oci"]).json();
-    let layer = shown["images"][0]["layers"][0]["digest"].as_str().unwrap().replace("sha256:", "");
-    let blob = bench.tree.join("cache/blobs/sha256").join(layer);
-    let mut bytes = fs::read(&blob).unwrap();
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
-    fs::write(&blob, bytes).unwrap();
-    bench.tree.remove("work/app.oci");
+    damage_layers(&bench);
     let output = bench.ok(&["build"]);
     assert_eq!(output.text(), digest);
     assert!(output.errors().contains("warning: the cache's copy of"), "{output}");
     bench.valid("app.oci");
+}
+
+#[test]
+fn all_damaged_blobs_of_the_cache_are_made_anew_at_once() {
+    let layer = |name: &str| {
+        format!(
+            "[layers.{name}]\nmanifests = [\"hello\"]\ncopy = [{{ from = \"hello\", to = \"/{name}\" }}]\n"
+        )
+    };
+    let image = "[images.app]\nlayers = [\"a\", \"b\", \"c\"]\n";
+    let bench = Bench::with_spec(&["version = 1\n", &layer("a"), &layer("b"), &layer("c"), image].concat());
+    let digest = bench.digest(&[]);
+    damage_layers(&bench);
+    let output = bench.ok(&["build"]);
+    assert_eq!(output.text(), digest);
+    assert_eq!(output.errors().matches("warning: the cache's copy of").count(), 3, "{output}");
+    bench.valid("app.oci");
+}
+
+#[test]
+fn an_archive_that_can_not_be_written_is_refused_before_anything_is_built() {
+    let bench = Bench::with_spec(SPEC);
+    fs::create_dir(bench.path("taken")).unwrap();
+    // To make a file in `/proc` isn't even root's to do.
+    for place in ["taken", "hello/a.tar", "hello/new/a.tar", "/proc/a.tar", "/proc/new/a.tar"] {
+        let output = bench.run(&["build", "--output", &format!("type=oci-archive,dest={place}")]);
+        let said = output.expect_code(3).errors();
+        assert!(said.starts_with(&format!("error: cannot write `{place}`\n  caused by: ")), "{said}");
+        assert!(said.contains("\n  hint: ") && !said.contains("layer app"), "{place}: {said}");
+    }
+    assert_eq!(bench.names(), ["hello", "ocibuild.toml", "taken"]);
+    bench.digest(&["--output", "type=oci-archive,dest=new/er/a.tar"]);
+    bench.digest(&["--output", "type=oci-archive,dest=/dev/null"]);
+}
+
+#[test]
+fn one_place_is_no_two_outputs_however_it_is_written() {
+    let bench = Bench::with_spec(SPEC);
+    fs::create_dir(bench.path("sub")).unwrap();
+    std::os::unix::fs::symlink("sub", bench.path("link")).unwrap();
+    let absolute = format!("type=oci,dest={}", bench.path("a").display());
+    for (one, other) in [
+        ("type=oci,dest=a", "type=oci,dest=./a"),
+        ("type=oci,dest=a", "type=oci-archive,dest=a"),
+        ("type=oci,dest=a", "type=oci,dest=sub/../a/"),
+        ("type=oci,dest=a", "type=oci,dest=new/../a"),
+        ("type=oci,dest=sub/a", "type=oci-archive,dest=link/a"),
+        ("type=oci-archive,dest=a", &absolute),
+    ] {
+        let said = bench.run(&["build", "--output", one, "--output", other]).expect_code(2).errors();
+        assert!(said.contains("have one destination"), "{one} and {other}: {said}");
+    }
+    assert_eq!(bench.names(), ["hello", "link", "ocibuild.toml", "sub"]);
 }

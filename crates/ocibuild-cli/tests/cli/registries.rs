@@ -1,4 +1,7 @@
-//! Pushing to real registries.
+//! Pushing to real registries, and to what only seems to be one.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use ocibuild_testkit::{auth_registry, registry, require, run_any};
 
@@ -99,4 +102,21 @@ fn a_push_that_fails_stops_the_build() {
     let output = bench.run(&["build", "--push", "-t", "127.0.0.1:1/app:1", "--output", "type=oci,dest=a"]);
     let output = output.expect_code(4);
     assert_eq!((output.text().as_str(), bench.names().len()), ("", 2), "{output}");
+}
+
+#[test]
+fn a_build_that_fails_stops_the_push() {
+    // Connections are made, as the system accepts them, and never get an answer.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    // That the layers disagree comes to light once both are finished and on their way.
+    let spec = SPEC.replace(
+        "[images.app]",
+        "[layers.own]\ncopy = [{ directory = \"/app\", mode = \"0700\" }]\n\n[images.app]",
+    );
+    let bench = Bench::with_spec(&spec.replace("layers = [\"app\"]", "layers = [\"own\", \"app\"]"));
+    let tag = format!("{}/app:1", mute.local_addr().unwrap());
+    let start = Instant::now();
+    let said = bench.run(&["build", "-q", "--push", "-t", &tag]).expect_code(2).errors();
+    assert!(start.elapsed() < Duration::from_secs(20), "it took {:?}", start.elapsed());
+    assert!(said.contains("/app") && !said.contains("interrupted"), "{said}");
 }

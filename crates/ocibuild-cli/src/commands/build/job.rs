@@ -1,5 +1,6 @@
 //! A build as the flags ask for it, resolved; and its course.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -70,19 +71,23 @@ impl Job {
         let stop = Stop::on_signals()?;
         let cancel = stop.cancel();
         let plan = self.plan(&cancel)?;
-        let outcome = match self.attempt(&plan, &cancel) {
-            Err(failure) => {
-                let Some(digest) = self.damaged(&failure) else { return Err(failure) };
-                self.forget(&digest)?;
-                if self.destinations.uses_stdout() {
-                    // What went down a stream can't be taken back.
-                    return Err(failure);
-                }
-                stop.reset();
-                self.attempt(&plan, &cancel)
+        let mut forgotten = BTreeSet::new();
+        let outcome = loop {
+            let failure = match self.attempt(&plan, &cancel) {
+                Ok(outcome) => break outcome,
+                Err(failure) => failure,
+            };
+            let Some(digest) = self.damaged(&failure) else { return Err(failure) };
+            self.forget(&digest)?;
+            // Each once, of every layer its blob and the list of what it holds: what goes wrong
+            // again isn't mended by another attempt.
+            let is_new = forgotten.insert(digest) && forgotten.len() <= 2 * plan.layers.len();
+            // What went down a stream can't be taken back.
+            if !is_new || self.destinations.uses_stdout() {
+                return Err(failure);
             }
-            outcome => outcome,
-        }?;
+            stop.reset();
+        };
         outcome.tell(&self.reporter, self.destinations.uses_stdout())
     }
 
