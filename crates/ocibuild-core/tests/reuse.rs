@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ocibuild_core::base::{Listed, ListedKind, Listing, ListingBuilder, ListingLimits};
-use ocibuild_core::blob::Memory;
+use ocibuild_core::blob::{BlobError, Content, Memory, Source};
 use ocibuild_core::build::{BuildError, Built, OpenBase};
 use ocibuild_core::copy::{CopyOptions, copy};
-use ocibuild_core::event::LayerOutcome;
+use ocibuild_core::event::{Cancel, LayerOutcome};
 use ocibuild_core::files::{DiskTree, FileKind, FileTree, MemoryTree};
 use ocibuild_core::key::Key;
 use ocibuild_core::layer::{Circumstances, LayerError, manifest_keys};
-use ocibuild_core::oci::{Compression, Platform};
+use ocibuild_core::oci::{Compression, Descriptor, Platform};
 use ocibuild_core::plan::PlannedLayer;
 use ocibuild_core::spec::{ImageSpec, LayerSpec, Spec};
 use ocibuild_testkit::TempTree;
@@ -457,6 +457,35 @@ fn another_base_that_shows_nothing_new_leaves_a_layer_reused() {
     assert_ne!(root(&patched), root(&first));
     assert_eq!(outcomes(&other), BUILT);
     assert_ne!(layers(&other), layers(&first));
+}
+
+/// A base's blobs; asking for one cancels the run.
+struct Cancelling(Arc<dyn Source>, Cancel);
+
+impl Source for Cancelling {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
+        self.0.exists(descriptor)
+    }
+
+    fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
+        self.1.cancel();
+        self.0.fetch(descriptor)
+    }
+}
+
+#[test]
+fn a_base_is_not_listed_once_the_run_is_cancelled() {
+    let (cache, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
+    let OpenBase { source, root } = base(merged_usr());
+    let base = OpenBase { source: Arc::new(Cancelling(source, cancel.clone())), root };
+    let setup = Setup { base: Some(base), cancel, ..Setup::new(cache.path()) };
+    let error = try_build_spec(&tree(), &spec_over(locked()), &setup).err().unwrap();
+    assert!(matches!(error, BuildError::Cancelled(_)), "{error:?}");
+    assert!(files_below(cache.path()).is_empty());
 }
 
 #[test]

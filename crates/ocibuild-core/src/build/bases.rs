@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{Base, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
+use crate::base::{Base, BaseError, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
 use crate::blob::{BlobError, BytesContent, Sink as _, Source, read_whole};
 use crate::build::{BuildError, Context};
 use crate::cache::{BuiltLayer, Record};
@@ -108,7 +108,7 @@ impl Foundations {
         let listing = match known_listing(&base, context)? {
             Some(listing) => listing,
             None => {
-                let listing = Listing::read(source, &base, &ListingLimits::default())
+                let listing = Listing::read(source, &base, &ListingLimits::default(), context.cancel)
                     .map_err(|fault| base_fault(dir, *span, fault))?;
                 keep_listing(&base, &listing, context);
                 listing
@@ -119,8 +119,13 @@ impl Foundations {
     }
 }
 
-fn base_fault(base: &str, span: Option<Span>, fault: crate::base::BaseError) -> BuildError {
-    BuildError::Base { base: base.to_owned(), span, source: Box::new(fault) }
+fn base_fault(base: &str, span: Option<Span>, fault: BaseError) -> BuildError {
+    match fault {
+        BaseError::Cancelled(cancelled) | BaseError::Blob(BlobError::Cancelled(cancelled)) => {
+            BuildError::Cancelled(cancelled)
+        }
+        fault => BuildError::Base { base: base.to_owned(), span, source: Box::new(fault) },
+    }
 }
 
 /// A builtin base's directories and links, as its layer's rules have them.
