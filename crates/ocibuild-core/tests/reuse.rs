@@ -11,9 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ocibuild_core::base::{Listed, ListedKind, Listing, ListingBuilder, ListingLimits};
+use ocibuild_core::base::{Base, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
 use ocibuild_core::blob::{BlobError, Content, Memory, Source};
 use ocibuild_core::build::{BuildError, Built, OpenBase};
+use ocibuild_core::cache::{LocalRecords, RecordStore as _};
 use ocibuild_core::copy::{CopyOptions, copy};
 use ocibuild_core::event::{Cancel, LayerOutcome};
 use ocibuild_core::files::{DiskTree, FileKind, FileTree, MemoryTree};
@@ -457,6 +458,27 @@ fn another_base_that_shows_nothing_new_leaves_a_layer_reused() {
     assert_ne!(root(&patched), root(&first));
     assert_eq!(outcomes(&other), BUILT);
     assert_ne!(layers(&other), layers(&first));
+}
+
+#[test]
+fn a_damaged_listing_of_a_base_is_made_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let base = base(merged_usr());
+    let build = || {
+        let setup = Setup { base: Some(base.clone()), ..Setup::new(cache.path()) };
+        try_build_spec(&tree(), &spec_over(locked()), &setup).unwrap()
+    };
+    let built = build();
+    let diff_ids = Base::open(base.source.as_ref(), &base.root, None).unwrap().diff_ids;
+    let record = LocalRecords::new(cache.path()).get(&listing_key(&diff_ids)).unwrap().unwrap();
+    let path = built.store().path(&record.inventory.digest);
+    let whole = fs::read(&path).unwrap();
+    for damaged in [vec![0; whole.len()], Vec::new()] {
+        fs::write(&path, damaged).unwrap();
+        let again = build();
+        assert_eq!((outcomes(&again), root(&again)), (REUSED.to_vec(), root(&built)));
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
 }
 
 /// A base's blobs; asking for one cancels the run.

@@ -157,9 +157,14 @@ fn list_builtin(layer: &PlannedLayer) -> Result<Listing, crate::base::ListingErr
 fn known_listing(base: &Base, context: Context<'_>) -> Result<Option<Listing>, BuildError> {
     let Some(records) = context.records else { return Ok(None) };
     let Some(record) = records.get(&listing_key(&base.diff_ids))? else { return Ok(None) };
-    // Damaged or gone, it is made again.
-    let bytes = read_whole(context.store, &record.inventory, MAX_LISTING).ok();
-    Ok(bytes.and_then(|bytes| Listing::from_bytes(&bytes).ok()))
+    // Damaged or gone, it is made again; what is damaged would be taken for it if it stayed.
+    match read_whole(context.store, &record.inventory, MAX_LISTING) {
+        Ok(bytes) => Ok(Listing::from_bytes(&bytes).ok()),
+        Err(_) => {
+            context.store.remove(&record.inventory.digest)?;
+            Ok(None)
+        }
+    }
 }
 
 fn keep_listing(base: &Base, listing: &Listing, context: Context<'_>) {
