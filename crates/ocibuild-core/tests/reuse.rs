@@ -424,6 +424,22 @@ fn layers_reused_from_a_cache_are_compared_as_well() {
     assert!(matches!(error, BuildError::Disagreement { .. }), "{error}");
 }
 
+#[test]
+fn a_damaged_inventory_is_made_again_where_it_is_compared() {
+    let cache = tempfile::tempdir().unwrap();
+    let one = || LayerSpec::named("one").directory("/app").mode(0o755);
+    let two = || image(one()).layer(LayerSpec::named("other").content("/app/x", ""));
+    let build = || build_image(&tree(), &two(), &Setup::new(cache.path()));
+    let built = build();
+    let path = built.store().path(&built.layers[0].record.inventory.digest);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, vec![0; whole.len()]).unwrap();
+    let again = build();
+    assert_eq!((outcomes(&again), root(&again)), ([BUILT, REUSED].concat(), root(&built)));
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    assert_eq!(outcomes(&build()), [REUSED, REUSED].concat());
+}
+
 /// Builds a base and keeps it in memory.
 fn base(layer: LayerSpec) -> OpenBase {
     let cache = tempfile::tempdir().unwrap();
