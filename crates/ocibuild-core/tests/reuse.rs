@@ -210,6 +210,38 @@ fn what_a_layer_takes_from_its_base_is_in_its_key() {
     }
 }
 
+#[test]
+fn a_file_of_the_base_in_a_layer_s_way_is_in_its_key() {
+    let layer = |to: &str| LayerSpec::named("app").copy("modules", to).manifests(["package.lock"]);
+    for (to, plain, file) in [
+        ("/opt/", "", "f opt"),
+        ("/opt/app/", "", "f opt"),
+        ("/opt/app/", "d opt 755", "d opt 755\nf opt/app"),
+        ("/link/", "l link usr/opt\nd usr 755", "l link usr/opt\nd usr 755\nf usr/opt"),
+        ("/link/app/", "l link usr/opt\nd usr 755", "l link usr/opt\nd usr 755\nf usr/opt"),
+    ] {
+        assert_ne!(key_over(plain, &layer(to)), key_over(file, &layer(to)), "{to} over {file}");
+    }
+    let below = key_over("d opt 755\nf opt/file", &layer("/opt/"));
+    assert_eq!(key_over("d opt 755", &layer("/opt/")), below);
+}
+
+#[test]
+fn a_file_of_another_base_does_not_become_a_directory_on_a_hit() {
+    let cache = tempfile::tempdir().unwrap();
+    for to in ["/opt/", "/opt/app/"] {
+        let over = |base_layer: LayerSpec| {
+            let setup = Setup { base: Some(base(base_layer)), ..Setup::new(cache.path()) };
+            let layer = LayerSpec::named("app").copy("modules/a.js", to).manifests(["package.lock"]);
+            try_build_spec(&tree(), &spec_over(layer), &setup)
+        };
+        assert_eq!(outcomes(&over(merged_usr()).unwrap()), BUILT);
+        let error = over(merged_usr().content("/opt", "a file")).err().unwrap();
+        let BuildError::Layer { source, .. } = error else { panic!("{error}") };
+        assert!(matches!(*source, LayerError::NotDirectory { .. }), "{source}");
+    }
+}
+
 fn any_layer() -> impl Strategy<Value = LayerSpec> {
     let copy = (0..4, 0..3_usize, prop::option::of(0..2_u32), 0..2, prop::collection::vec(0..2, 0..3));
     let copies = prop::collection::vec(copy, 1..3);
