@@ -20,6 +20,7 @@ mod varint;
 use crate::blob::{BlobError, Source};
 use crate::compress::{DecodeError, DecodeLimits};
 use crate::digest::{DiffId, Digest};
+use crate::event::{Cancel, Cancelled};
 use crate::oci::{Descriptor, ImageConfig, JsonError, Manifest, MediaType, Platform};
 use crate::tar::ReadError;
 
@@ -135,6 +136,9 @@ pub enum BaseError {
         #[source]
         source: Box<ListingError>,
     },
+    /// The run was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 fn list(platforms: &[Platform]) -> String {
@@ -228,9 +232,14 @@ impl Listing {
     ///
     /// # Errors
     /// [`BaseError`] if a layer can't be had, isn't what it should be, or holds what can't be
-    /// unpacked or is over the limits.
-    pub fn read(source: &dyn Source, base: &Base, limits: &ListingLimits) -> Result<Self, BaseError> {
-        read::read(source, base, limits)
+    /// unpacked or is over the limits; [`BaseError::Cancelled`] soon after `cancel` is set.
+    pub fn read(
+        source: &dyn Source,
+        base: &Base,
+        limits: &ListingLimits,
+        cancel: &Cancel,
+    ) -> Result<Self, BaseError> {
+        read::read(source, base, limits, cancel)
     }
 
     /// Writes the listing in a compact form of its own. The same listing gives the same bytes.

@@ -8,6 +8,8 @@ mod bases;
 mod built;
 mod pool;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -20,7 +22,7 @@ use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
-use crate::layer::{self, Budget, Circumstances, LayerError, Workshop};
+use crate::layer::{self, Budget, Circumstances, Directories, LayerError, Workshop};
 use crate::oci::MediaType;
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
@@ -151,6 +153,8 @@ pub struct Resolved<'p> {
     plan: &'p Plan,
     foundations: Foundations,
     layers: Vec<Decision>,
+    /// Those of reused layers that others may disagree with, by the layer's place in the plan.
+    directories: BTreeMap<usize, Directories>,
 }
 
 /// What is known of a layer before any of its files is looked at.
@@ -170,8 +174,9 @@ impl Resolved<'_> {
 
 /// Finds out which layers are answered by records, without looking at their files.
 ///
-/// Reads lockfiles, and the listings of bases: from records where there are any, else from the
-/// bases' layers.
+/// Reads lockfiles, the listings of bases (from records where there are any, else from the bases'
+/// layers), and the inventories that have to be compared; a layer whose inventory is damaged isn't
+/// reused.
 ///
 /// # Errors
 /// [`BuildError`] for the first fault of a base, a lockfile or the cache.
@@ -181,8 +186,36 @@ pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>,
         context.cancel.check()?;
         decide(plan, layer, foundations.listing(&layer.foundation), context)
     };
-    let layers = plan.layers.iter().map(decide).collect::<Result<Vec<Decision>, BuildError>>()?;
-    Ok(Resolved { plan, foundations, layers })
+    let mut layers = plan.layers.iter().map(decide).collect::<Result<Vec<Decision>, BuildError>>()?;
+    let directories = read_directories(plan, &mut layers, context.store)?;
+    Ok(Resolved { plan, foundations, layers, directories })
+}
+
+/// Reads the directories of reused layers that others may disagree with. What turns out to be
+/// damaged is dropped, and its layer made again.
+fn read_directories(
+    plan: &Plan,
+    layers: &mut [Decision],
+    store: &Store,
+) -> Result<BTreeMap<usize, Directories>, BuildError> {
+    let mut known = BTreeMap::new();
+    for index in plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten() {
+        let Some(record) = &layers[index].reused else { continue };
+        if known.contains_key(&index) {
+            continue;
+        }
+        match layer::directories(record, store) {
+            Ok(directories) => {
+                known.insert(index, directories);
+            }
+            Err(BlobError::Corrupt { digest, .. }) => {
+                store.remove(&digest)?;
+                layers[index].reused = None;
+            }
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    Ok(known)
 }
 
 fn decide(
@@ -251,7 +284,7 @@ pub fn build(
     context: Context<'_>,
     finished: &(dyn Fn(&FinishedLayer) + Sync),
 ) -> Result<Built, BuildError> {
-    let Resolved { plan, foundations, layers } = resolved;
+    let Resolved { plan, foundations, layers, mut directories } = resolved;
     let work: Vec<(usize, Decision)> = layers.into_iter().enumerate().collect();
     // One layer's fault stops the others; theirs, that they were stopped, is not told.
     let stop = context.cancel.child();
@@ -279,7 +312,7 @@ pub fn build(
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {
-        check_directories(plan, image, &layers, context.store)?;
+        check_directories(plan, image, &layers, &mut directories, context.store)?;
         images.push(put_together(image, &foundations, &layers, &memory, context.created)?);
     }
     let sources = foundations.into_sources();
@@ -342,13 +375,9 @@ fn keep(record: &Record, keys: &[Key], context: Context<'_>) {
     }
 }
 
-/// Makes sure that no layer of an image resets a directory of another.
-fn check_directories(
-    plan: &Plan,
-    image: &PlannedImage,
-    layers: &[FinishedLayer],
-    store: &Store,
-) -> Result<(), BuildError> {
+/// Returns the pairs of an image's layers that may disagree about a directory.
+fn doubtful(plan: &Plan, image: &PlannedImage) -> Vec<[usize; 2]> {
+    let mut pairs = Vec::new();
     for variant in &image.variants {
         let foundation = match variant.foundation {
             Foundation::Builtin(index) => Some(index),
@@ -357,29 +386,52 @@ fn check_directories(
         let own: Vec<usize> =
             variant.layers.iter().copied().filter(|index| Some(*index) != foundation).collect();
         for (at, one) in own.iter().enumerate() {
-            for other in &own[at + 1..] {
-                if layer::may_disagree(&plan.layers[*one], &plan.layers[*other]) {
-                    compare(&layers[*one], &layers[*other], store)?;
-                }
+            let others = own[at + 1..].iter();
+            let others =
+                others.filter(|other| layer::may_disagree(&plan.layers[*one], &plan.layers[**other]));
+            pairs.extend(others.map(|other| [*one, *other]));
+        }
+    }
+    pairs
+}
+
+/// Makes sure that no layer of an image resets a directory of another.
+fn check_directories(
+    plan: &Plan,
+    image: &PlannedImage,
+    layers: &[FinishedLayer],
+    known: &mut BTreeMap<usize, Directories>,
+    store: &Store,
+) -> Result<(), BuildError> {
+    for pair in doubtful(plan, image) {
+        for index in pair {
+            if let Entry::Vacant(unknown) = known.entry(index) {
+                unknown.insert(layer::directories(&layers[index].record, store)?);
             }
         }
+        let [one, other] = pair;
+        compare((&layers[one], &known[&one]), (&layers[other], &known[&other]))?;
     }
     Ok(())
 }
 
-fn compare(one: &FinishedLayer, other: &FinishedLayer, store: &Store) -> Result<(), BuildError> {
-    let ours = layer::directories(&one.record, store)?;
-    let theirs = layer::directories(&other.record, store)?;
-    match ours.iter().find(|(path, owner)| theirs.get(*path).is_some_and(|theirs| theirs != *owner)) {
-        Some((path, owner)) => Err(BuildError::Disagreement {
-            one: one.label.clone(),
-            other: other.label.clone(),
-            path: crate::files::display(path),
-            first: *owner,
-            second: theirs[path],
-        }),
-        None => Ok(()),
+fn compare(
+    one: (&FinishedLayer, &Directories),
+    other: (&FinishedLayer, &Directories),
+) -> Result<(), BuildError> {
+    let ((one, ours), (other, theirs)) = (one, other);
+    for (path, first) in ours {
+        if let Some(second) = theirs.get(path).filter(|second| *second != first) {
+            return Err(BuildError::Disagreement {
+                one: one.label.clone(),
+                other: other.label.clone(),
+                path: crate::files::display(path),
+                first: *first,
+                second: *second,
+            });
+        }
     }
+    Ok(())
 }
 
 fn put_together(

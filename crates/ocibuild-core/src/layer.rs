@@ -25,7 +25,7 @@ use crate::plan::PlannedLayer;
 use crate::spec::Span;
 
 pub use budget::Budget;
-pub use directories::{DirectoryOwner, directories, may_disagree};
+pub use directories::{Directories, DirectoryOwner, directories, may_disagree};
 pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys};
 
 /// A layer can't be built.

@@ -11,15 +11,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ocibuild_core::base::{Listed, ListedKind, Listing, ListingBuilder, ListingLimits};
-use ocibuild_core::blob::Memory;
+use ocibuild_core::base::{Base, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
+use ocibuild_core::blob::{BlobError, Content, Memory, Source};
 use ocibuild_core::build::{BuildError, Built, OpenBase};
+use ocibuild_core::cache::{LocalRecords, RecordStore as _};
 use ocibuild_core::copy::{CopyOptions, copy};
-use ocibuild_core::event::LayerOutcome;
+use ocibuild_core::event::{Cancel, LayerOutcome};
 use ocibuild_core::files::{DiskTree, FileKind, FileTree, MemoryTree};
 use ocibuild_core::key::Key;
 use ocibuild_core::layer::{Circumstances, LayerError, manifest_keys};
-use ocibuild_core::oci::{Compression, Platform};
+use ocibuild_core::oci::{Compression, Descriptor, Platform};
 use ocibuild_core::plan::PlannedLayer;
 use ocibuild_core::spec::{ImageSpec, LayerSpec, Spec};
 use ocibuild_testkit::TempTree;
@@ -206,6 +207,38 @@ fn what_a_layer_takes_from_its_base_is_in_its_key() {
         let changed = keys(&BASE.replace(from, to));
         assert_eq!(changed.0 != plain.0, in_tree, "{to} in a tree");
         assert_eq!(changed.1 != plain.1, in_file, "{to} in a file");
+    }
+}
+
+#[test]
+fn a_file_of_the_base_in_a_layer_s_way_is_in_its_key() {
+    let layer = |to: &str| LayerSpec::named("app").copy("modules", to).manifests(["package.lock"]);
+    for (to, plain, file) in [
+        ("/opt/", "", "f opt"),
+        ("/opt/app/", "", "f opt"),
+        ("/opt/app/", "d opt 755", "d opt 755\nf opt/app"),
+        ("/link/", "l link usr/opt\nd usr 755", "l link usr/opt\nd usr 755\nf usr/opt"),
+        ("/link/app/", "l link usr/opt\nd usr 755", "l link usr/opt\nd usr 755\nf usr/opt"),
+    ] {
+        assert_ne!(key_over(plain, &layer(to)), key_over(file, &layer(to)), "{to} over {file}");
+    }
+    let below = key_over("d opt 755\nf opt/file", &layer("/opt/"));
+    assert_eq!(key_over("d opt 755", &layer("/opt/")), below);
+}
+
+#[test]
+fn a_file_of_another_base_does_not_become_a_directory_on_a_hit() {
+    let cache = tempfile::tempdir().unwrap();
+    for to in ["/opt/", "/opt/app/"] {
+        let over = |base_layer: LayerSpec| {
+            let setup = Setup { base: Some(base(base_layer)), ..Setup::new(cache.path()) };
+            let layer = LayerSpec::named("app").copy("modules/a.js", to).manifests(["package.lock"]);
+            try_build_spec(&tree(), &spec_over(layer), &setup)
+        };
+        assert_eq!(outcomes(&over(merged_usr()).unwrap()), BUILT);
+        let error = over(merged_usr().content("/opt", "a file")).err().unwrap();
+        let BuildError::Layer { source, .. } = error else { panic!("{error}") };
+        assert!(matches!(*source, LayerError::NotDirectory { .. }), "{source}");
     }
 }
 
@@ -423,6 +456,22 @@ fn layers_reused_from_a_cache_are_compared_as_well() {
     assert!(matches!(error, BuildError::Disagreement { .. }), "{error}");
 }
 
+#[test]
+fn a_damaged_inventory_is_made_again_where_it_is_compared() {
+    let cache = tempfile::tempdir().unwrap();
+    let one = || LayerSpec::named("one").directory("/app").mode(0o755);
+    let two = || image(one()).layer(LayerSpec::named("other").content("/app/x", ""));
+    let build = || build_image(&tree(), &two(), &Setup::new(cache.path()));
+    let built = build();
+    let path = built.store().path(&built.layers[0].record.inventory.digest);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, vec![0; whole.len()]).unwrap();
+    let again = build();
+    assert_eq!((outcomes(&again), root(&again)), ([BUILT, REUSED].concat(), root(&built)));
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    assert_eq!(outcomes(&build()), [REUSED, REUSED].concat());
+}
+
 /// Builds a base and keeps it in memory.
 fn base(layer: LayerSpec) -> OpenBase {
     let cache = tempfile::tempdir().unwrap();
@@ -457,6 +506,56 @@ fn another_base_that_shows_nothing_new_leaves_a_layer_reused() {
     assert_ne!(root(&patched), root(&first));
     assert_eq!(outcomes(&other), BUILT);
     assert_ne!(layers(&other), layers(&first));
+}
+
+#[test]
+fn a_damaged_listing_of_a_base_is_made_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let base = base(merged_usr());
+    let build = || {
+        let setup = Setup { base: Some(base.clone()), ..Setup::new(cache.path()) };
+        try_build_spec(&tree(), &spec_over(locked()), &setup).unwrap()
+    };
+    let built = build();
+    let diff_ids = Base::open(base.source.as_ref(), &base.root, None).unwrap().diff_ids;
+    let record = LocalRecords::new(cache.path()).get(&listing_key(&diff_ids)).unwrap().unwrap();
+    let path = built.store().path(&record.inventory.digest);
+    let whole = fs::read(&path).unwrap();
+    for damaged in [vec![0; whole.len()], Vec::new()] {
+        fs::write(&path, damaged).unwrap();
+        let again = build();
+        assert_eq!((outcomes(&again), root(&again)), (REUSED.to_vec(), root(&built)));
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+}
+
+/// A base's blobs; asking for one cancels the run.
+struct Cancelling(Arc<dyn Source>, Cancel);
+
+impl Source for Cancelling {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
+        self.0.exists(descriptor)
+    }
+
+    fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
+        self.1.cancel();
+        self.0.fetch(descriptor)
+    }
+}
+
+#[test]
+fn a_base_is_not_listed_once_the_run_is_cancelled() {
+    let (cache, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
+    let OpenBase { source, root } = base(merged_usr());
+    let base = OpenBase { source: Arc::new(Cancelling(source, cancel.clone())), root };
+    let setup = Setup { base: Some(base), cancel, ..Setup::new(cache.path()) };
+    let error = try_build_spec(&tree(), &spec_over(locked()), &setup).err().unwrap();
+    assert!(matches!(error, BuildError::Cancelled(_)), "{error:?}");
+    assert!(files_below(cache.path()).is_empty());
 }
 
 #[test]

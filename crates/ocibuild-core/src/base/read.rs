@@ -13,6 +13,7 @@ use crate::base::{Base, BaseError, ListingBuilder, ListingError, ListingLimits};
 use crate::blob::{Source, read_fault};
 use crate::compress::{DecodeError, decoder};
 use crate::digest::{DiffId, Digest, Mismatch, to_hex};
+use crate::event::Cancel;
 use crate::oci::Descriptor;
 use crate::tar::{Entry, EntryKind, ReadError, Reader};
 
@@ -22,13 +23,18 @@ const USERS_FILES: [&[u8]; 2] = [b"etc/passwd", b"etc/group"];
 
 /// Reads all layers of a base; once more, where `/etc/passwd` or `/etc/group` turns out to be
 /// another file by a link.
-pub(super) fn read(source: &dyn Source, base: &Base, limits: &ListingLimits) -> Result<Listing, BaseError> {
+pub(super) fn read(
+    source: &dyn Source,
+    base: &Base,
+    limits: &ListingLimits,
+    cancel: &Cancel,
+) -> Result<Listing, BaseError> {
     let mut wanted: BTreeSet<Vec<u8>> = USERS_FILES.map(<[u8]>::to_vec).into();
-    let (mut listing, linked) = scan(source, base, limits, &wanted)?;
+    let (mut listing, linked) = scan(source, base, limits, &wanted, cancel)?;
     let missing: Vec<Vec<u8>> = missing(&listing).into_iter().chain(linked).collect();
     if missing.iter().any(|path| !wanted.contains(path)) {
         wanted.extend(missing);
-        (listing, _) = scan(source, base, limits, &wanted)?;
+        (listing, _) = scan(source, base, limits, &wanted, cancel)?;
     }
     Ok(listing)
 }
@@ -48,15 +54,19 @@ fn scan(
     base: &Base,
     limits: &ListingLimits,
     wanted: &BTreeSet<Vec<u8>>,
+    cancel: &Cancel,
 ) -> Result<(Listing, Vec<Vec<u8>>), BaseError> {
     let mut builder = ListingBuilder::new(limits);
     let mut linked = Vec::new();
     for (descriptor, diff_id) in base.layers.iter().zip(&base.diff_ids) {
+        cancel.check()?;
         let content = source.fetch(descriptor)?;
         let digest = descriptor.digest;
         let bytes = content.open(0).map_err(|source| read_fault(digest, source))?;
-        let result = scan_layer(bytes, *diff_id, &mut builder, limits, wanted);
-        linked.extend(result.map_err(|source| layer_fault(descriptor, source))?);
+        let result = scan_layer(bytes, *diff_id, &mut builder, limits, wanted, cancel);
+        // Whatever a reader that was stopped gave for a reason.
+        let fault = |source| cancel.check().map_or_else(Into::into, |()| layer_fault(descriptor, source));
+        linked.extend(result.map_err(fault)?);
     }
     Ok((builder.finish(), linked))
 }
@@ -87,8 +97,11 @@ fn scan_layer(
     builder: &mut ListingBuilder,
     limits: &ListingLimits,
     wanted: &BTreeSet<Vec<u8>>,
+    cancel: &Cancel,
 ) -> Result<Vec<Vec<u8>>, ListingError> {
-    let bytes = HashingReader::new(decoder(bytes, &limits.decode)?, diff_id);
+    // Few bytes can become many, and many none: both sides of the decoder are watched.
+    let bytes = decoder(Watched { inner: bytes, cancel }, &limits.decode)?;
+    let bytes = Watched { inner: HashingReader::new(bytes, diff_id), cancel };
     let mut reader = Reader::new(bytes);
     let mut layer =
         Layer { first: builder.is_fresh(), builder, changes: Changes::new(limits), linked: Vec::new() };
@@ -96,7 +109,7 @@ fn scan_layer(
         let content = wanted_content(&mut reader, &entry, wanted)?;
         layer.entry(entry, content, wanted)?;
     }
-    let actual = reader.finish()?.value();
+    let actual = reader.finish()?.inner.value();
     if actual != diff_id {
         return Err(ListingError::DiffId { expected: Box::new(diff_id), actual: Box::new(actual) });
     }
@@ -214,6 +227,19 @@ pub(super) fn put(
 /// Returns a path as listings have it.
 pub(super) fn clean(path: &[u8]) -> Vec<u8> {
     tree::join(&tree::names(path).collect::<Vec<_>>())
+}
+
+/// Stops giving bytes once the run is cancelled.
+struct Watched<'a, R> {
+    inner: R,
+    cancel: &'a Cancel,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        self.inner.read(buffer)
+    }
 }
 
 /// Hashes a layer's tar bytes as they pass, with the algorithm of the digest they should have.

@@ -56,7 +56,7 @@ fn read(layers: &[&str]) -> Result<Listing, BaseError> {
     let memory = Memory::new();
     let layers: Vec<Vec<u8>> = layers.iter().map(|layer| tar(layer)).collect();
     let base = Base::open(&memory, &image(&memory, &layers), None)?;
-    Listing::read(&memory, &base, &ListingLimits::default())
+    Listing::read(&memory, &base, &ListingLimits::default(), &Cancel::new())
 }
 
 /// One line an entry, as `tar` above takes them, without contents.
@@ -202,7 +202,9 @@ fn limits_hold() {
     let lines: Vec<String> = (0..200).map(|number| format!("f d/{number} x")).collect();
     let layer = tar(&lines.join("\n"));
     let base = Base::open(&memory, &image(&memory, &[layer.clone(), layer]), None).unwrap();
-    let read = |limits: ListingLimits| Listing::read(&memory, &base, &limits).map(|listing| listing.len());
+    let read = |limits: ListingLimits| {
+        Listing::read(&memory, &base, &limits, &Cancel::new()).map(|listing| listing.len())
+    };
     assert_eq!(read(ListingLimits::default()).unwrap(), 201);
     assert_eq!(read(ListingLimits { entries: 201, ..ListingLimits::default() }).unwrap(), 201);
     assert!(read(ListingLimits { entries: 200, ..ListingLimits::default() }).is_err());
@@ -215,11 +217,11 @@ fn contents_must_be_what_the_config_says() {
     let root = image(&memory, &[tar("f a x")]);
     let mut base = Base::open(&memory, &root, None).unwrap();
     base.diff_ids[0] = DiffId(Digest::of(b"else"));
-    let error = Listing::read(&memory, &base, &ListingLimits::default()).unwrap_err();
+    let error = Listing::read(&memory, &base, &ListingLimits::default(), &Cancel::new()).unwrap_err();
     let BaseError::Layer { source, .. } = error else { panic!("{error}") };
     assert!(matches!(*source, ListingError::DiffId { .. }));
     base.layers[0].digest = Digest::of(b"nowhere");
-    let missing = Listing::read(&memory, &base, &ListingLimits::default());
+    let missing = Listing::read(&memory, &base, &ListingLimits::default(), &Cancel::new());
     assert!(matches!(missing, Err(BaseError::Blob(BlobError::Missing { .. }))));
 }
 
@@ -252,11 +254,42 @@ fn damaged_bytes_are_told_from_bytes_that_cannot_be_had() {
     }
     let corrupt = Spoilt(Memory::new(), std::io::ErrorKind::InvalidData);
     corrupt.0.insert(MediaType::LAYER, tar("f a x"));
-    let error = Listing::read(&corrupt, &base, &ListingLimits::default()).unwrap_err();
+    let error = Listing::read(&corrupt, &base, &ListingLimits::default(), &Cancel::new()).unwrap_err();
     assert!(matches!(error, BaseError::Blob(BlobError::Corrupt { .. })), "{error:?}");
     let broken = Spoilt(corrupt.0, std::io::ErrorKind::TimedOut);
-    let error = Listing::read(&broken, &base, &ListingLimits::default()).unwrap_err();
+    let error = Listing::read(&broken, &base, &ListingLimits::default(), &Cancel::new()).unwrap_err();
     assert!(matches!(error, BaseError::Blob(BlobError::Read { .. })), "{error:?}");
+}
+
+#[test]
+fn reading_layers_stops_when_cancelled() {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("zeros").unwrap();
+    header.set_size(64 << 30);
+    header.set_cksum();
+    let start = zstd::encode_all(&header.as_bytes()[..], 1).unwrap();
+    let zeros = zstd::encode_all(std::io::Read::take(std::io::repeat(0), 64 << 20), 1).unwrap();
+    let blob = [start, zeros.repeat(1024)].concat();
+    let memory = Memory::new();
+    let mut base = Base::open(&memory, &image(&memory, &[tar("f a x")]), None).unwrap();
+    base.layers[0] = memory.insert(MediaType::LAYER_ZSTD, blob);
+    let limits = ListingLimits {
+        decode: DecodeLimits { ratio: u64::MAX, ..DecodeLimits::default() },
+        ..ListingLimits::default()
+    };
+    let before = Cancel::new();
+    before.cancel();
+    let error = Listing::read(&memory, &base, &limits, &before).unwrap_err();
+    assert!(matches!(error, BaseError::Cancelled(_)), "{error:?}");
+    let meanwhile = Cancel::new();
+    let error = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            meanwhile.cancel();
+        });
+        Listing::read(&memory, &base, &limits, &meanwhile).unwrap_err()
+    });
+    assert!(matches!(error, BaseError::Cancelled(_)), "{error:?}");
 }
 
 #[test]

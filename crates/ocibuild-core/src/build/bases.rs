@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{Base, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
+use crate::base::{Base, BaseError, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
 use crate::blob::{BlobError, BytesContent, Sink as _, Source, read_whole};
 use crate::build::{BuildError, Context};
 use crate::cache::{BuiltLayer, Record};
@@ -108,7 +108,7 @@ impl Foundations {
         let listing = match known_listing(&base, context)? {
             Some(listing) => listing,
             None => {
-                let listing = Listing::read(source, &base, &ListingLimits::default())
+                let listing = Listing::read(source, &base, &ListingLimits::default(), context.cancel)
                     .map_err(|fault| base_fault(dir, *span, fault))?;
                 keep_listing(&base, &listing, context);
                 listing
@@ -119,8 +119,13 @@ impl Foundations {
     }
 }
 
-fn base_fault(base: &str, span: Option<Span>, fault: crate::base::BaseError) -> BuildError {
-    BuildError::Base { base: base.to_owned(), span, source: Box::new(fault) }
+fn base_fault(base: &str, span: Option<Span>, fault: BaseError) -> BuildError {
+    match fault {
+        BaseError::Cancelled(cancelled) | BaseError::Blob(BlobError::Cancelled(cancelled)) => {
+            BuildError::Cancelled(cancelled)
+        }
+        fault => BuildError::Base { base: base.to_owned(), span, source: Box::new(fault) },
+    }
 }
 
 /// A builtin base's directories and links, as its layer's rules have them.
@@ -152,9 +157,14 @@ fn list_builtin(layer: &PlannedLayer) -> Result<Listing, crate::base::ListingErr
 fn known_listing(base: &Base, context: Context<'_>) -> Result<Option<Listing>, BuildError> {
     let Some(records) = context.records else { return Ok(None) };
     let Some(record) = records.get(&listing_key(&base.diff_ids))? else { return Ok(None) };
-    // Damaged or gone, it is made again.
-    let bytes = read_whole(context.store, &record.inventory, MAX_LISTING).ok();
-    Ok(bytes.and_then(|bytes| Listing::from_bytes(&bytes).ok()))
+    // Damaged or gone, it is made again; what is damaged would be taken for it if it stayed.
+    match read_whole(context.store, &record.inventory, MAX_LISTING) {
+        Ok(bytes) => Ok(Listing::from_bytes(&bytes).ok()),
+        Err(_) => {
+            context.store.remove(&record.inventory.digest)?;
+            Ok(None)
+        }
+    }
 }
 
 fn keep_listing(base: &Base, listing: &Listing, context: Context<'_>) {

@@ -1,17 +1,20 @@
 //! Directories that two layers of one image write: they must not disagree about their metadata.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 
 use serde::Deserialize;
 
-use crate::blob::{BlobError, Source};
+use crate::blob::{BlobError, Source, read_whole};
 use crate::cache::Record;
 use crate::digest::from_hex_any;
 use crate::plan::{PlannedCopy, PlannedLayer, What};
 
 /// Mode, user and group of a directory.
 pub type DirectoryOwner = (u32, u32, u32);
+
+/// A layer's directories, by path.
+pub type Directories = BTreeMap<Vec<u8>, DirectoryOwner>;
 
 /// Tells from the plan alone whether two layers may disagree about a directory: whether one says
 /// something about directories that lie on the way of the other.
@@ -56,19 +59,18 @@ struct Line {
 /// Reads the directories of a layer from its inventory.
 ///
 /// # Errors
-/// [`BlobError`] if the inventory isn't there or isn't one.
-pub fn directories(
-    record: &Record,
-    source: &dyn Source,
-) -> Result<BTreeMap<Vec<u8>, DirectoryOwner>, BlobError> {
-    let digest = record.inventory.digest;
-    let fault = |source| BlobError::Read { digest, source };
-    let reader = source.fetch(&record.inventory)?.open(0).map_err(fault)?;
-    let lines = BufReader::new(zstd::stream::Decoder::new(reader).map_err(fault)?);
-    let mut directories = BTreeMap::new();
+/// [`BlobError`] if the inventory isn't there; [`BlobError::Corrupt`] if it isn't one.
+pub fn directories(record: &Record, source: &dyn Source) -> Result<Directories, BlobError> {
+    let bytes = read_whole(source, &record.inventory, record.inventory.size)?;
+    let fault = |source| BlobError::Corrupt { digest: record.inventory.digest, source };
+    parse(&bytes).map_err(fault)
+}
+
+fn parse(inventory: &[u8]) -> io::Result<Directories> {
+    let lines = BufReader::new(zstd::stream::Decoder::new(inventory)?);
+    let mut directories = Directories::new();
     for line in lines.split(b'\n') {
-        let line: Line =
-            serde_json::from_slice(&line.map_err(fault)?).map_err(|error| fault(error.into()))?;
+        let line: Line = serde_json::from_slice(&line?)?;
         if line.kind != "directory" {
             continue;
         }

@@ -123,9 +123,10 @@ fn write_from(key: &mut KeyWriter, from: &From) {
     key.number("allow-foreign", u64::from(from.allow_foreign));
 }
 
-/// What of the base shows in the layer: where the destination leads, the metadata of the
-/// directories on the way, and of all directories and links below; and the same of every place
-/// outside that a link below leads to.
+/// What of the base shows in the layer: where the destination leads, what is there and on the way
+/// (with the metadata of directories), and all directories and links below; and the same of every
+/// place outside that a link below leads to. Files below are left out: without a look at
+/// what is copied nothing tells whether one is in the way.
 fn write_mapping(key: &mut KeyWriter, copy: &PlannedCopy, listing: &Listing) -> Result<(), LayerError> {
     let by_name = listing.resolve_parents(&copy.to)?;
     key.field("parents resolved", &by_name);
@@ -135,6 +136,11 @@ fn write_mapping(key: &mut KeyWriter, copy: &PlannedCopy, listing: &Listing) -> 
     while let Some(place) = places.get(next).cloned() {
         key.field("resolved", &place);
         write_parents(key, &place, listing);
+        let kind = listing.get(&place).map(|listed| match listed.kind {
+            ListedKind::Directory => "directory",
+            _ => "no directory",
+        });
+        key.optional("kind", kind);
         key.digest("below", &listing.fingerprint(&place));
         add_linked(&mut places, &place, listing);
         next += 1;

@@ -122,7 +122,7 @@ impl Merger<'_> {
         let same = match (&one.kind, &other.kind) {
             (EntryKind::Symlink(one), EntryKind::Symlink(other)) => one == other,
             (EntryKind::File { source: one, size }, EntryKind::File { source: other, size: other_size }) => {
-                size == other_size && same_bytes(self.sources.tree, one, other, *size)?
+                size == other_size && same_bytes(self.sources, one, other, *size)?
             }
             _ => true,
         };
@@ -162,7 +162,7 @@ fn is_below(path: &[u8], directory: &[u8]) -> bool {
 }
 
 fn same_bytes(
-    tree: &dyn FileTree,
+    sources: Sources<'_>,
     one: &FileSource,
     other: &FileSource,
     size: u64,
@@ -174,7 +174,8 @@ fn same_bytes(
     }
     let mut offset = 0;
     while offset < size {
-        let (one, other) = (run(tree, one, offset)?, run(tree, other, offset)?);
+        sources.cancel.check()?;
+        let (one, other) = (run(sources.tree, one, offset)?, run(sources.tree, other, offset)?);
         if one.is_empty() || one != other {
             return Ok(false);
         }
@@ -199,5 +200,24 @@ fn run(tree: &dyn FileTree, source: &FileSource, offset: u64) -> Result<Vec<u8>,
             buffer.truncate(count);
             Ok(buffer)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Listing;
+    use crate::event::Cancel;
+    use crate::files::MemoryTree;
+
+    #[test]
+    fn comparing_contents_stops_when_cancelled() {
+        let (tree, listing, cancel) = (MemoryTree::new(), Listing::empty(), Cancel::new());
+        let sources = Sources { tree: &tree, listing: &listing, skip: &[], cancel: &cancel };
+        let bytes = FileSource::Bytes(vec![0; 1 << 20].into());
+        assert!(same_bytes(sources, &bytes, &bytes, 1 << 20).unwrap());
+        cancel.cancel();
+        let result = same_bytes(sources, &bytes, &bytes, 1 << 20);
+        assert!(matches!(result, Err(LayerError::Cancelled(_))));
     }
 }
