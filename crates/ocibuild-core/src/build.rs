@@ -182,6 +182,7 @@ impl Resolved<'_> {
 /// [`BuildError`] for the first fault of a base, a lockfile or the cache.
 pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>, BuildError> {
     let foundations = Foundations::open(plan, context)?;
+    foundations.warn_of_triggers(plan, context.observer);
     let decide = |layer: &PlannedLayer| {
         context.cancel.check()?;
         decide(plan, layer, foundations.listing(&layer.foundation), context)
