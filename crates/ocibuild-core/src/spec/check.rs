@@ -5,7 +5,7 @@
 
 mod path;
 
-pub use path::{destination, image_directory, layout, manifest, pattern, root, source};
+pub use path::{destination, image_directory, layout, manifest, pattern, removal, root, source};
 
 use std::time::Duration;
 
