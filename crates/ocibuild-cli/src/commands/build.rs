@@ -47,7 +47,8 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "OS/ARCH", value_parser = parse::platform, value_delimiter = ',')]
     platform: Vec<Platform>,
 
-    /// Compress all layers like this, whatever the spec says: `gzip:1` to `gzip:9`, or `none`
+    /// Compress all layers like this, whatever the spec says: `gzip`, `gzip:1` to `gzip:9`, `zstd`,
+    /// `zstd:1` to `zstd:19`, or `none`
     #[arg(long, value_name = "HOW", value_parser = parse::compression)]
     compression: Option<Compression>,
 
