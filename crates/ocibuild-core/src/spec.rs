@@ -13,6 +13,7 @@ mod image;
 mod layer;
 mod located;
 mod log;
+mod policy;
 mod read;
 mod render;
 mod suggest;
@@ -26,8 +27,9 @@ pub use fault::{Fault, SpecError, ValueError};
 pub use image::{Annotations, Base, Config, Field, Healthcheck, Image, Inherit, Pairs, Scope, set};
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};
 pub use located::{Located, Span};
+pub use policy::{IgnoreFile, Policy, Preserve, Pyc};
 pub use template::{ExpandError, Segment, Template};
-pub use value::{Mode, Owner, Port, Protocol};
+pub use value::{Account, Mode, Owner, Port, Protocol};
 pub use vars::{Lookup, Vars};
 
 use std::collections::BTreeMap;

@@ -8,6 +8,8 @@ mod errors;
 mod help;
 mod interrupt;
 mod look;
+mod options;
 mod output;
+mod progress;
 mod registries;
 mod specs;

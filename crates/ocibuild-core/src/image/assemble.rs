@@ -53,6 +53,8 @@ fn civil(days: u64) -> (u64, u64, u64) {
 pub struct OwnLayer<'a> {
     /// The layer's name in the spec.
     pub name: &'a str,
+    /// The spec's remark on it.
+    pub comment: Option<&'a str>,
     /// Its blob.
     pub built: &'a BuiltLayer,
 }
@@ -135,7 +137,8 @@ fn config(
         Some(merge_configs(below, variant.config.clone())).filter(|own| *own != oci::Config::default());
     for layer in layers {
         config.rootfs.diff_ids.push(layer.built.diff_id);
-        config.history.push(History::of_layer(created.to_string(), format!("ocibuild layer {}", layer.name)));
+        let entry = History::of_layer(created.to_string(), format!("ocibuild layer {}", layer.name));
+        config.history.push(History { comment: layer.comment.map(str::to_owned), ..entry });
     }
     config
 }
