@@ -13,9 +13,10 @@ mod open;
 mod read;
 #[cfg(test)]
 mod tests;
+mod track;
 mod tree;
 mod users;
-mod varint;
+pub(crate) mod varint;
 
 use crate::blob::{BlobError, Source};
 use crate::compress::{DecodeError, DecodeLimits};
@@ -27,7 +28,11 @@ use crate::tar::ReadError;
 pub use builder::ListingBuilder;
 pub(crate) use json::duplicate_key;
 pub use listing::{DirectoryMeta, Entries, Listed, ListedKind, Listing, listing_key};
-pub(crate) use read::{HashingReader, is_content_fault};
+pub(crate) use read::{
+    HashingReader, Whiteout, clean, is_content_fault, layer_fault, no_place, owner, read_layer, whiteout,
+};
+pub(crate) use track::{NOBODY, Tracked};
+pub(crate) use tree::{MAX_PATH, checked_names};
 
 /// The most layers that an image can have and still be run.
 pub const MAX_LAYERS: usize = 127;
