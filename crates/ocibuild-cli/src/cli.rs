@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, inspect, validate};
+use crate::commands::{build, diff, inspect, ls, validate};
 use crate::exit;
 use crate::failure::Failure;
 
@@ -21,6 +21,8 @@ pub(crate) struct Cli {
 enum Command {
     Build(Box<build::BuildArgs>),
     Inspect(inspect::InspectArgs),
+    Ls(ls::LsArgs),
+    Diff(diff::DiffArgs),
     Validate(validate::ValidateArgs),
 }
 
@@ -30,6 +32,8 @@ impl Cli {
         match self.command {
             Command::Build(args) => build::run(*args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Ls(args) => ls::run(&args),
+            Command::Diff(args) => diff::run(&args),
             Command::Validate(args) => validate::run(&args),
         }
     }

@@ -42,7 +42,26 @@ impl ImageArgs {
     /// # Errors
     /// [`Failure`] if there is none by that name.
     pub(crate) fn find(&self) -> Result<FoundImage, Failure> {
-        let text = self.image.as_str();
+        ImageName { image: &self.image, insecure: &self.insecure }.find()
+    }
+}
+
+/// What a user calls an image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ImageName<'a> {
+    /// As in [`ImageArgs`].
+    pub(crate) image: &'a str,
+    /// Registries to be reached by plain http.
+    pub(crate) insecure: &'a [String],
+}
+
+impl ImageName<'_> {
+    /// Finds the image.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is none by that name.
+    pub(crate) fn find(&self) -> Result<FoundImage, Failure> {
+        let text = self.image;
         if let Some(place) = text.strip_prefix("oci:") {
             return self.in_layout(split(place));
         }
@@ -71,7 +90,7 @@ impl ImageArgs {
             None => layout.sole(),
         };
         Ok(FoundImage {
-            name: self.image.clone(),
+            name: self.image.to_owned(),
             root: root.map_err(place)?,
             source: Box::new(layout),
             origin: Origin::Files,
@@ -85,7 +104,7 @@ impl ImageArgs {
                 failure.with_hint("name an OCI layout, or an image such as `registry.example.com/team/app:1`")
             })?;
         let reference = reference.or_latest();
-        let repository = registry::open(&self.insecure, &Cancel::new())?.repository(reference.repository());
+        let repository = registry::open(self.insecure, &Cancel::new())?.repository(reference.repository());
         let digest = reference.digest().map(ToString::to_string);
         let name = digest.as_deref().or(reference.tag()).unwrap_or_default();
         let root = repository.resolve(name).map_err(|error| Failure::place(error, Origin::Registry))?;

@@ -44,8 +44,12 @@ impl Verdict {
         self
     }
 
-    /// Writes it to standard error; if that fails, nobody is there to be told.
+    /// Writes it to standard error, if there is anything to say; if that fails, nobody is there to
+    /// be told.
     pub(crate) fn tell(&self) {
+        if self.message.is_empty() {
+            return;
+        }
         let _ = std::io::stderr().lock().write_all(self.to_text(style::error_mark()).as_bytes());
     }
 
@@ -95,6 +99,8 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         Failure::Root(error) => Verdict::of_error(exit::FILES, error).hint(root_hint(error)),
         Failure::Build(failure) => build::judge(failure),
         Failure::Place { error, origin, cache } => blob::judge(error, *origin, cache.as_deref()),
+        Failure::Image { error, origin } => blob::image(error, *origin),
+        Failure::Different => Verdict::new(exit::FAILURE, ""),
         Failure::Credentials(error) => blob::credentials(error),
         Failure::CredentialsFile { path, source } => {
             let message = format!("cannot read the credentials in `{}`", path.display());

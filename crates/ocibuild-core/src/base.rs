@@ -104,6 +104,14 @@ pub enum BaseError {
         /// The platforms it has.
         available: Vec<Platform>,
     },
+    /// It has images for several platforms, and none was asked for.
+    #[error("`{digest}` has images for {}", list(available))]
+    SeveralPlatforms {
+        /// The index.
+        digest: Digest,
+        /// The platforms it has.
+        available: Vec<Platform>,
+    },
     /// An index says another platform of an image than its config.
     #[error("`{digest}` is for `{found}` by its config, but for `{declared}` by its index")]
     PlatformMismatch {
@@ -228,6 +236,15 @@ impl Base {
         platform: Option<&Platform>,
     ) -> Result<Self, BaseError> {
         open::open(source, root, platform)
+    }
+
+    /// Reads an image's manifest and config; of an index, those of its only image. Attestations and
+    /// the like are passed over.
+    ///
+    /// # Errors
+    /// [`BaseError::SeveralPlatforms`] if the index has several; else as for [`Base::open`].
+    pub fn sole(source: &dyn Source, root: &Descriptor) -> Result<Self, BaseError> {
+        open::sole(source, root)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Any image is taken, so everything is bounded and verified as it is for bases, by the same
 //! reader. Contents of files pass by and are hashed if that is asked for; none is kept.
 
+mod compare;
 mod items;
 mod merged;
 mod read;
@@ -20,6 +21,7 @@ use crate::oci::Descriptor;
 
 use items::Items;
 
+pub use compare::{Aspect, Difference, Differences};
 pub use items::{Item, ItemKind, Xattrs};
 pub use merged::{Below, Merged, Place, Shadowed, Visible};
 

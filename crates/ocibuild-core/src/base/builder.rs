@@ -293,7 +293,15 @@ impl ListingBuilder {
             match self.child(node, name).map(|child| (child, self.step(child))) {
                 Some((child, Step::Directory)) => node = child,
                 Some((_, Step::Link(_))) => {
-                    let resolved = self.follow(&tree::join(parents), true)?;
+                    let path = tree::join(parents);
+                    let resolved = self.follow(&path, true)?;
+                    // Link over link, paths could grow to where walking them takes for ever.
+                    if resolved.len() > tree::MAX_PATH {
+                        return Err(ListingError::Path {
+                            path,
+                            reason: "it leads to a longer path than can be",
+                        });
+                    }
                     return self.make_directories(&resolved);
                 }
                 _ => return self.make_directories(&tree::join(parents)),

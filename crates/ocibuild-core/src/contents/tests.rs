@@ -264,3 +264,47 @@ fn what_is_wrong_is_told_and_limits_hold() {
     cancel.cancel();
     assert!(matches!(read(&ContentsOptions::default()), Err(BaseError::Cancelled(_))));
 }
+
+#[test]
+fn two_images_are_compared_path_by_path() {
+    let before = "d a 700\nf a/b one\nf a/c two\nf a.b 1\nl l x\nc n\nf kind 1\nd gone\nf gone/x 1";
+    let after = "d a 755\nf a/b One\nf a/c two 5\nf a.b 1\nl l y\nc n\nd kind\nd new\nf new/x 1";
+    let memory = Memory::new();
+    let options = ContentsOptions::default().digests(true);
+    let read = |base: &Base, known: &Contents| {
+        let contents = Contents::read_knowing(&memory, base, known, &options, &Cancel::new()).unwrap();
+        contents.merged().unwrap()
+    };
+    let common = "f shared 1\nf rewritten 1\nf linked 1";
+    let one = read(&image(&memory, &[common, before]), &Contents { layers: Vec::new() });
+    let two = image(&memory, &[common, after, "f rewritten 1\nd a\nf .wh.linked\nf linked 2"]);
+    let two = read(&two, one.contents());
+    let show = |difference: Difference<'_>| {
+        let path = text(difference.path());
+        match (difference.before, difference.after) {
+            (None, _) => format!("+ {path}"),
+            (_, None) => format!("- {path}"),
+            (Some(before), Some(after)) => {
+                let layers = [before.place, after.place].map(|place| place.unwrap().layer + 1);
+                format!("{path} {layers:?} {:?}", difference.aspects)
+            }
+        }
+    };
+    let shown: Vec<String> = one.differences(&two).map(show).collect();
+    assert_eq!(
+        shown,
+        [
+            "a [2, 3] [Mode]",
+            "a/b [2, 2] [Content]",
+            "a/c [2, 2] [Owner]",
+            "- gone",
+            "- gone/x",
+            "kind [2, 2] [Kind, Mode]",
+            "l [2, 2] [Target]",
+            "linked [1, 3] [Content]",
+            "+ new",
+            "+ new/x",
+        ]
+    );
+    assert_eq!(one.differences(&one).count(), 0);
+}
