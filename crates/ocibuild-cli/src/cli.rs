@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{build, inspect, validate};
+use crate::commands::{build, diff, inspect, ls, validate};
 use crate::exit;
 use crate::failure::Failure;
 use crate::options::{self, Early, Options};
@@ -44,6 +44,8 @@ fn long_help() -> String {
 enum Command {
     Build(Box<build::BuildArgs>),
     Inspect(inspect::InspectArgs),
+    Ls(ls::LsArgs),
+    Diff(diff::DiffArgs),
     Validate(validate::ValidateArgs),
 }
 
@@ -85,6 +87,8 @@ impl Cli {
         match self.command {
             Command::Build(args) => build::run(*args, options, reporter),
             Command::Inspect(args) => inspect::run(&args, options),
+            Command::Ls(args) => ls::run(&args, options),
+            Command::Diff(args) => diff::run(&args, options),
             Command::Validate(args) => validate::run(&args, options),
         }
     }

@@ -44,6 +44,11 @@ impl Verdict {
         self
     }
 
+    /// Tells whether the exit code says all there is to say.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// Writes it for people.
     pub(crate) fn to_text(&self, palette: Palette) -> String {
         let mut text = format!("{} {}\n", palette.error(), self.message.trim_end());
@@ -96,6 +101,8 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         Failure::Root(error) => Verdict::of_error(exit::FILES, error).hint(root_hint(error)),
         Failure::Build(failure) => build::judge(failure),
         Failure::Place { error, origin, cache } => blob::judge(error, *origin, cache.as_deref()),
+        Failure::Image { error, origin } => blob::image(error, *origin),
+        Failure::Different => Verdict::new(exit::FAILURE, ""),
         Failure::Credentials(error) => blob::credentials(error),
         Failure::CredentialsFile { path, source } => {
             let message = format!("cannot read the credentials in `{}`", path.display());
