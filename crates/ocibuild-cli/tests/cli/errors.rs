@@ -68,11 +68,16 @@ fn a_registry_that_is_not_there() {
 #[test]
 fn usage() {
     let bench = Bench::with_spec(SPEC);
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 21] = [
         (&["build", "nope"], "the spec has no image `nope`\n  hint: it has `app`"),
         (&["build", "-f", "ocibuild.toml", "--copy", "a:/b"], "`--copy` describes an image of its own"),
         (&["build", "app", "--copy", "a:/b"], "`--name` names the image"),
         (&["build", "--user", "1"], "nothing is in it"),
+        (&["build", "--volume", "/x"], "nothing is in it"),
+        (&["build", "--copy", "a:/b", "--stop-timeout", "10"], "is not a duration"),
+        (&["build", "--copy", "a:/b", "--stop-timeout", "1ms"], "`stop-timeout` is whole seconds"),
+        (&["build", "--copy", "a:/b", "--stop-signal", "term"], "write \"SIGTERM\""),
+        (&["build", "--annotation", "org.opencontainers.image.created=now"], "RFC 3339"),
         (&["build", "--copy", "a:/b", "--var", "x=1"], "`--var` gives values to a spec file"),
         (&["build", "--copy", "a"], "there is no destination"),
         (&["build", "--base", "alpine"], "bases from registries can't be used yet"),
