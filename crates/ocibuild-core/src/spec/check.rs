@@ -202,7 +202,9 @@ pub fn compression(text: &str) -> Result<Compression, ValueError> {
             }
             _ => ValueError::new(format!("`{}` is not a compression", text.escape_debug())),
         };
-        error.hint("write \"gzip\", \"gzip:1\" to \"gzip:9\", \"zstd\", \"zstd:1\" to \"zstd:19\", or \"none\"")
+        error.hint(
+            "write \"gzip\", \"gzip:1\" to \"gzip:9\", \"zstd\", \"zstd:1\" to \"zstd:19\", or \"none\"",
+        )
     })
 }
 

@@ -88,6 +88,9 @@ impl Job {
             }
             stop.reset();
         };
+        if self.destinations.has_archive() {
+            outcome.warn_of_archive(&self.reporter);
+        }
         outcome.tell(&self.reporter, self.destinations.uses_stdout())
     }
 
