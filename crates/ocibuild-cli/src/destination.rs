@@ -57,6 +57,12 @@ impl Destinations {
         matches!(self, Self::Given(outputs) if outputs.contains(&Output::Stdout))
     }
 
+    /// Tells whether an archive is among them.
+    pub(crate) fn has_archive(&self) -> bool {
+        let is_archive = |output: &Output| matches!(output, Output::Archive(_) | Output::Stdout);
+        matches!(self, Self::Given(outputs) if outputs.iter().any(is_archive))
+    }
+
     /// Names everything that this run or another like it writes, so that it isn't read as input.
     pub(crate) fn paths(&self, beside: &Path, images: &[String]) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = images.iter().map(|image| own_layout(beside, image)).collect();

@@ -98,6 +98,8 @@ fn whatever_goes_into_a_layer_goes_into_its_key() {
         ("another copy", locked().content("/y", "")),
         ("none", locked().compression(Compression::None)),
         ("gzip:1", locked().compression(Compression::Gzip { level: 1 })),
+        ("zstd:1", locked().compression(Compression::Zstd { level: 1 })),
+        ("zstd:3", locked().compression(Compression::Zstd { level: 3 })),
         ("content", inline("a")),
         ("other content", inline("b")),
         ("content with a mode", inline("a").mode(0o600)),

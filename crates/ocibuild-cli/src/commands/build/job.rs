@@ -92,6 +92,9 @@ impl<'a> Job<'a> {
             }
             stop.reset();
         };
+        if self.destinations.has_archive() {
+            outcome.warn_of_archive(self.reporter);
+        }
         outcome.tell(self.reporter, self.destinations.uses_stdout())
     }
 

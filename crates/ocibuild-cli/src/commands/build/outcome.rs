@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use ocibuild_core::blob::{Source, read_whole};
 use ocibuild_core::copy::{Tally, children};
-use ocibuild_core::event::LayerOutcome;
-use ocibuild_core::oci::MAX_MANIFEST_SIZE;
+use ocibuild_core::event::{LayerOutcome, Warning};
+use ocibuild_core::oci::{MAX_MANIFEST_SIZE, MediaType};
 use ocibuild_core::{Built, Descriptor, Digest};
 use serde_json::json;
 
@@ -21,6 +21,7 @@ pub(super) struct Outcome {
     results: Vec<String>,
     images: usize,
     size: u64,
+    has_zstd: bool,
     /// What was uploaded, if anything was to be.
     sent: Option<Tally>,
     elapsed: Duration,
@@ -45,6 +46,7 @@ impl Outcome {
                 reused.add(size);
             }
         }
+        let parts = parts(built)?;
         let result = |image: &ocibuild_core::build::BuiltImage| match image.tags.first() {
             Some(tag) => tag.at(image.root.digest).to_string(),
             None => image.root.digest.to_string(),
@@ -52,13 +54,24 @@ impl Outcome {
         Ok(Self {
             results: built.images.iter().map(result).collect(),
             images: built.images.len(),
-            size: size(built)?,
+            size: parts.values().map(|part| part.size).sum(),
+            has_zstd: parts.values().any(|part| part.media_type == MediaType::LAYER_ZSTD),
             sent,
             elapsed: started.elapsed(),
             layers,
             reused,
             outputs,
         })
+    }
+
+    /// Tells of a reader of archives that these images are too new for.
+    pub(super) fn warn_of_archive(&self, reporter: &Reporter) {
+        if self.has_zstd {
+            let warning = Warning::new("the archive has layers in zstd, which docker before 23.0 can't load");
+            reporter.warn(&warning.hint(
+                "for such a docker build with `--compression gzip`; podman, `ctr` and skopeo take both",
+            ));
+        }
     }
 
     /// Writes the results to standard output, or to standard error where an archive has that, and
@@ -116,22 +129,22 @@ impl Outcome {
     }
 }
 
-/// The bytes of everything the images consist of, each blob once.
-fn size(built: &Built) -> Result<u64, Failure> {
+/// Everything the images consist of, each blob once.
+fn parts(built: &Built) -> Result<BTreeMap<Digest, Descriptor>, Failure> {
     let source = built.source();
     let mut blobs = BTreeMap::new();
     for image in &built.images {
         add(&source, &image.root, &mut blobs)?;
     }
-    Ok(blobs.values().sum())
+    Ok(blobs)
 }
 
 fn add(
     source: &dyn Source,
     descriptor: &Descriptor,
-    blobs: &mut BTreeMap<Digest, u64>,
+    blobs: &mut BTreeMap<Digest, Descriptor>,
 ) -> Result<(), Failure> {
-    let is_new = blobs.insert(descriptor.digest, descriptor.size).is_none();
+    let is_new = blobs.insert(descriptor.digest, descriptor.clone()).is_none();
     let media_type = &descriptor.media_type;
     if is_new && (media_type.is_manifest() || media_type.is_index()) {
         let bytes = read_whole(source, descriptor, MAX_MANIFEST_SIZE)
