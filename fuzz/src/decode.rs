@@ -20,7 +20,7 @@ pub fn check(data: &[u8]) {
     match (&whole, &trickled) {
         (Some((codec, Ok(bytes))), Some((other, Ok(again)))) => {
             assert!(codec == other && bytes == again, "it matters how the bytes come in");
-            let most = (data.len() as u64 * limits.ratio).max(FREE).min(MOST);
+            let most = (data.len() as u64 * limits.ratio).clamp(FREE, MOST);
             assert!(bytes.len() as u64 <= most, "over the limit");
             assert!(*codec != Codec::None || bytes == data, "changed without compression");
         }
