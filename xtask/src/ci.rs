@@ -24,7 +24,9 @@ pub(crate) fn main(root: &Path) -> Result<ExitCode> {
     });
     report.part("clippy", || {
         let arguments = ["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"];
-        run(cargo(root).args(arguments))
+        run(cargo(root).args(arguments))?;
+        let arguments = ["clippy", "--manifest-path", "fuzz/Cargo.toml", "--all-targets"];
+        run(cargo(root).args(arguments).args(["--target-dir", "target/fuzz", "--", "-Dwarnings"]))
     });
     report.part("library without its features", || {
         run(cargo(root).args(["check", "--package", "ocibuild-core", "--no-default-features"]))
