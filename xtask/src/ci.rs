@@ -24,9 +24,7 @@ pub(crate) fn main(root: &Path) -> Result<ExitCode> {
     });
     report.part("clippy", || {
         let arguments = ["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"];
-        run(cargo(root).args(arguments))?;
-        let arguments = ["clippy", "--manifest-path", "fuzz/Cargo.toml", "--all-targets"];
-        run(cargo(root).args(arguments).args(["--target-dir", "target/fuzz", "--", "-Dwarnings"]))
+        run(cargo(root).args(arguments))
     });
     report.part("library without its features", || {
         run(cargo(root).args(["check", "--package", "ocibuild-core", "--no-default-features"]))
@@ -39,7 +37,12 @@ pub(crate) fn main(root: &Path) -> Result<ExitCode> {
     });
     // After the tests, whose set-up installs the assemblers.
     report.part("fixtures", || Ok(fixtures::remake(root, true)?));
-    report.part("fuzzing", || fuzz::targets(root, &[], FUZZ_SECONDS, &interrupt));
+    report.part("fuzzing", || {
+        fuzz::targets(root, &[], FUZZ_SECONDS, &interrupt)?;
+        // Only now there is the compiler that the fuzzer is built with.
+        let arguments = ["clippy", "--manifest-path", "fuzz/Cargo.toml", "--all-targets"];
+        run(cargo(root).args(arguments).args(["--target-dir", "target/fuzz", "--", "-Dwarnings"]))
+    });
     report.part("docs", || {
         let arguments = ["doc", "--no-deps", "--workspace"];
         run(cargo(root).args(arguments).env("RUSTDOCFLAGS", "-Dwarnings"))
