@@ -153,6 +153,15 @@ pub(crate) fn output(text: &str) -> Result<Output, String> {
     }
 }
 
+/// Parses the name of a file of results.
+pub(crate) fn result_file(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("it names no file".to_owned()),
+        "-" => Err("standard output has the images' references\n  hint: name a file".to_owned()),
+        text => Ok(text.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

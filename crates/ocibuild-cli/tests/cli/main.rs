@@ -12,4 +12,5 @@ mod options;
 mod output;
 mod progress;
 mod registries;
+mod results;
 mod specs;

@@ -1,0 +1,41 @@
+//! What images consist of.
+
+use std::collections::BTreeMap;
+
+use ocibuild_core::blob::{BlobError, Source, read_whole};
+use ocibuild_core::copy::{Tally, children};
+use ocibuild_core::oci::MAX_MANIFEST_SIZE;
+use ocibuild_core::{Descriptor, Digest};
+
+/// Counts everything that the images consist of, manifests included, each blob once.
+///
+/// # Errors
+/// [`BlobError`] if a manifest can't be read.
+pub(crate) fn measure<'d>(
+    source: &dyn Source,
+    roots: impl IntoIterator<Item = &'d Descriptor>,
+) -> Result<Tally, BlobError> {
+    let mut blobs = BTreeMap::new();
+    for root in roots {
+        add(source, root, &mut blobs)?;
+    }
+    let mut tally = Tally::default();
+    blobs.values().for_each(|size| tally.add(*size));
+    Ok(tally)
+}
+
+fn add(
+    source: &dyn Source,
+    descriptor: &Descriptor,
+    blobs: &mut BTreeMap<Digest, u64>,
+) -> Result<(), BlobError> {
+    let is_new = blobs.insert(descriptor.digest, descriptor.size).is_none();
+    let media_type = &descriptor.media_type;
+    if is_new && (media_type.is_manifest() || media_type.is_index()) {
+        let bytes = read_whole(source, descriptor, MAX_MANIFEST_SIZE)?;
+        for child in children(media_type, &bytes).unwrap_or_default() {
+            add(source, &child, blobs)?;
+        }
+    }
+    Ok(())
+}
