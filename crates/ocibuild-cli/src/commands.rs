@@ -1,5 +1,8 @@
 //! The commands, one a file: its arguments, then what it does.
 
 pub(crate) mod build;
+pub(crate) mod completions;
 pub(crate) mod inspect;
+pub(crate) mod man;
 pub(crate) mod validate;
+pub(crate) mod version;

@@ -144,7 +144,7 @@ fn result(what: &str, path: &Path, source: &std::io::Error, is_built: bool) -> V
     let message = format!("cannot write to `{}` for `{what}`", path.display());
     let mut hint = match is_built {
         true => "the images are built and where they belong; mend this and build again, which is quick",
-        false => "check that the path is right and may be written to; nothing was built",
+        false => "check that the path is right and may be written to",
     }
     .to_owned();
     if !what.starts_with('-') {

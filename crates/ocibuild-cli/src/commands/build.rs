@@ -18,6 +18,7 @@ use crate::progress::Reporter;
 use crate::source::ImageFlags;
 
 use job::Job;
+pub(crate) use outcome::METADATA_VERSION;
 use results::ResultFlags;
 
 /// Build images and send them where they belong

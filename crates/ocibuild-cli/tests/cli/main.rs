@@ -8,6 +8,7 @@ mod errors;
 mod help;
 mod interrupt;
 mod look;
+mod manual;
 mod options;
 mod output;
 mod progress;

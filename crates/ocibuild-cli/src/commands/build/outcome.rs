@@ -18,7 +18,7 @@ use crate::publish::Traffic;
 use crate::{graph, text};
 
 /// The version of the metadata: a field may be added within it, none changed or taken away.
-const METADATA_VERSION: u64 = 1;
+pub(crate) const METADATA_VERSION: u64 = 1;
 
 /// What is told in the end.
 pub(super) struct Outcome {
