@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::reference::Reference;
 use ocibuild_core::spec::{Base, Located, Port, Template, ValueError, check};
@@ -153,13 +154,14 @@ pub(crate) fn output(text: &str) -> Result<Output, String> {
     }
 }
 
-/// Parses the name of a file of results.
-pub(crate) fn result_file(text: &str) -> Result<PathBuf, String> {
-    match text {
-        "" => Err("it names no file".to_owned()),
-        "-" => Err("standard output has the images' references\n  hint: name a file".to_owned()),
-        text => Ok(text.into()),
-    }
+/// Names a file of results. Any path will do but the one that commonly means standard output.
+pub(crate) fn result_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if path == Path::new("-") {
+            return Err("standard output has the images' references\n  hint: name a file");
+        }
+        Ok(path)
+    })
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ mod page;
 
 use std::path::PathBuf;
 
-use clap::{Args, Command};
+use clap::{Args, Command, ValueHint};
 
 use crate::cli::Cli;
 use crate::failure::Failure;
-use crate::{file, parse, text};
+use crate::{file, text};
 
 use page::Page;
 
@@ -25,7 +25,7 @@ pub(crate) struct ManArgs {
     command: Vec<String>,
 
     /// Write all pages into this directory, which is made if it isn't there
-    #[arg(long, value_name = "DIR", value_parser = parse::result_file, conflicts_with = "command")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "command")]
     dir: Option<PathBuf>,
 }
 

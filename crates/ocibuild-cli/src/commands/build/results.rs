@@ -24,7 +24,7 @@ pub(super) struct ResultFlags {
     ///
     /// docs/metadata.md has the fields. As with all files of results: it is written once everything
     /// else is done, whole or not at all, and never taken for input.
-    #[arg(long, value_name = "FILE", value_parser = parse::result_file, help_heading = HEADING)]
+    #[arg(long, value_name = "FILE", value_parser = parse::result_file(), help_heading = HEADING)]
     metadata_file: Option<PathBuf>,
 
     /// Write the image's ID to this file
@@ -33,11 +33,11 @@ pub(super) struct ResultFlags {
     /// which docker and podman know an image that they loaded; of several platforms that of the
     /// index, as each has a config of its own. Registries know an image by the digest that is on
     /// standard output. For one image only.
-    #[arg(long, value_name = "FILE", value_parser = parse::result_file, help_heading = HEADING)]
+    #[arg(long, value_name = "FILE", value_parser = parse::result_file(), help_heading = HEADING)]
     iidfile: Option<PathBuf>,
 
     /// Write `REPOSITORY:TAG@DIGEST` to this file, a line for each tag of each image
-    #[arg(long, value_name = "FILE", value_parser = parse::result_file, help_heading = HEADING)]
+    #[arg(long, value_name = "FILE", value_parser = parse::result_file(), help_heading = HEADING)]
     image_refs: Option<PathBuf>,
 }
 

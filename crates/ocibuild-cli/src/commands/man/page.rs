@@ -2,7 +2,7 @@
 
 use clap::Command;
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
+use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli;
 
@@ -30,7 +30,7 @@ impl Page {
 fn render(man: &Man, command: &Command, page: &mut Vec<u8>) -> std::io::Result<()> {
     man.render_title(page)?;
     man.render_name_section(page)?;
-    man.render_synopsis_section(page)?;
+    synopsis(command).to_writer(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
     if command.has_subcommands() {
@@ -46,11 +46,27 @@ fn render(man: &Man, command: &Command, page: &mut Vec<u8>) -> std::io::Result<(
     roff.to_writer(page)
 }
 
+/// How it is called, in the words of the help: the generator lists all options.
+fn synopsis(command: &Command) -> Roff {
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage);
+    let name = command.get_bin_name().unwrap_or(command.get_name());
+    let rest = usage.strip_prefix(name).unwrap_or(usage);
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]).text([bold(name), roman(rest)]);
+    roff
+}
+
 /// Turns each `Heading:` at a line's beginning into a section, and keeps the lines below it as they
 /// are.
 fn sections(text: &str, roff: &mut Roff) {
     let mut is_kept = false;
-    for line in text.lines() {
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        // Sections have their own distance.
+        if line.is_empty() && lines.peek().is_none_or(|next| !next.starts_with(' ')) {
+            continue;
+        }
         let heading = line.split_once(':').filter(|_| !line.starts_with(' '));
         if let Some((heading, rest)) = heading {
             if is_kept {
