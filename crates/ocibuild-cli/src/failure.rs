@@ -76,6 +76,9 @@ pub(crate) enum Failure {
     Invalid { violations: usize },
     /// Nothing can be written to standard output.
     Stdout(io::Error),
+    /// A file that a flag or variable asks for can't be written; `is_built` if the
+    /// images are built by then, and where they belong.
+    Result { what: &'static str, path: PathBuf, source: io::Error, is_built: bool },
     /// Signals can't be caught.
     Signals(io::Error),
     /// The user, or the system, wanted it to end.

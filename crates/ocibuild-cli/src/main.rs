@@ -9,6 +9,8 @@ mod destination;
 mod environment;
 mod exit;
 mod failure;
+mod file;
+mod graph;
 mod host;
 mod image_files;
 mod image_place;

@@ -5,6 +5,7 @@ mod build;
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use ocibuild_core::files::FileError;
 use ocibuild_core::spec::{Fault, SpecError};
@@ -118,6 +119,7 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             let verdict = Verdict::new(exit::FILES, "cannot write to standard output");
             Verdict { causes: vec![source.to_string()], ..verdict }
         }
+        Failure::Result { what, path, source, is_built } => result(what, path, source, *is_built),
         Failure::Signals(source) => {
             let verdict = Verdict::new(exit::FAILURE, "cannot catch signals");
             Verdict { causes: vec![source.to_string()], ..verdict }
@@ -143,6 +145,20 @@ describe the image in a file `ocibuild.toml`:
 
 fn no_spec() -> Verdict {
     Verdict::new(exit::USAGE, "there is no `ocibuild.toml` in this directory").hint(Some(START))
+}
+
+fn result(what: &str, path: &Path, source: &std::io::Error, is_built: bool) -> Verdict {
+    let message = format!("cannot write to `{}` for `{what}`", path.display());
+    let mut hint = match is_built {
+        true => "the images are built and where they belong; mend this and build again, which is quick",
+        false => "check that the path is right and may be written to",
+    }
+    .to_owned();
+    if !what.starts_with('-') {
+        hint.push_str(&format!("; or unset `{what}`"));
+    }
+    let verdict = Verdict::new(exit::FILES, message).hint(Some(hint));
+    Verdict { causes: vec![source.to_string()], ..verdict }
 }
 
 fn read_hint(error: &std::io::Error) -> Option<&'static str> {
