@@ -350,7 +350,7 @@ fn read_with_own(tar: impl std::io::Read) -> (Seen, Vec<Vec<u8>>) {
 
 fn file_entry(path: &[u8], size: u64, owner: (u32, u32)) -> Entry {
     let kind = EntryKind::File { source: FileSource::Bytes(Vec::new().into()), size };
-    Entry { path: path.into(), kind, mode: 0o644, uid: owner.0, gid: owner.1 }
+    Entry { path: path.into(), kind, mode: 0o644, uid: owner.0, gid: owner.1, mtime: 1, xattrs: None }
 }
 
 /// The largest numbers that fit into ustar's fields, and what lies around them.
@@ -450,8 +450,17 @@ fn any_kind() -> impl Strategy<Value = EntryKind> {
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
-    (any_path(), any_kind(), 0_u32..0o10000, any::<u32>(), any::<u32>())
-        .prop_map(|(path, kind, mode, uid, gid)| Entry { path: path.into(), kind, mode, uid, gid })
+    (any_path(), any_kind(), 0_u32..0o10000, any::<u32>(), any::<u32>()).prop_map(
+        |(path, kind, mode, uid, gid)| Entry {
+            path: path.into(),
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime: 1,
+            xattrs: None,
+        },
+    )
 }
 
 /// The bytes of an archive, and what is in it.
@@ -466,7 +475,7 @@ fn written(entries: &[Entry]) -> (Vec<u8>, Seen) {
         assert_eq!((tar.len() - start) as u64, own::header_len(entry));
         let (kind, body) = match &entry.kind {
             EntryKind::Directory => ("directory", Vec::new()),
-            EntryKind::Symlink(target) => ("link", target.to_vec()),
+            EntryKind::Symlink(target) | EntryKind::Hardlink(target) => ("link", target.to_vec()),
             EntryKind::File { source: FileSource::Bytes(bytes), .. } => ("file", bytes.to_vec()),
             EntryKind::File { .. } => unreachable!(),
         };

@@ -49,7 +49,10 @@ fn plan_layer(layer: LayerSpec, platform: Platform) -> PlannedLayer {
 }
 
 fn key_of(layer: &PlannedLayer, tree: &dyn FileTree, listing: &Listing, spec: &str, host: &str) -> Key {
-    let keys = manifest_keys(layer, listing, tree, Circumstances { spec, host }).unwrap().unwrap().keys;
+    let keys = manifest_keys(layer, listing, tree, Circumstances { spec, host, latest: None })
+        .unwrap()
+        .unwrap()
+        .keys;
     assert_eq!(keys.len(), layer.platforms.len());
     keys[0]
 }
@@ -142,7 +145,7 @@ fn what_does_not_go_into_a_layer_does_not_go_into_its_key() {
 #[test]
 fn a_layer_that_nothing_vouches_for_has_no_key() {
     let layer = plan_layer(LayerSpec::named("app").copy("modules", "/app"), Platform::linux_amd64());
-    let circumstances = Circumstances { spec: "test", host: "host" };
+    let circumstances = Circumstances { spec: "test", host: "host", latest: None };
     assert!(manifest_keys(&layer, &Listing::empty(), &tree(), circumstances).unwrap().is_none());
 }
 
@@ -153,7 +156,7 @@ fn a_lockfile_that_can_t_be_read_is_named() {
         (MemoryTree::new().directory("package.lock"), "it is not a regular file"),
     ] {
         let layer = plan_layer(locked(), Platform::linux_amd64());
-        let circumstances = Circumstances { spec: "test", host: "host" };
+        let circumstances = Circumstances { spec: "test", host: "host", latest: None };
         let error = manifest_keys(&layer, &Listing::empty(), &tree, circumstances).unwrap_err();
         assert_eq!(error.to_string(), "cannot read the manifest `package.lock`");
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
