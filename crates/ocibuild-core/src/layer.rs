@@ -111,8 +111,9 @@ pub enum LayerError {
         /// Where the spec has the copy.
         span: Option<Span>,
     },
-    /// An extended attribute whose name no archive can hold: readers end a name at its first `=`.
-    #[error("`{path}` has an extended attribute `{name}`, and with a `=` in its name no archive can hold it")]
+    /// An extended attribute whose name no archive can hold: readers end a name at its first `=`,
+    /// and some at a line's end.
+    #[error("`{path}` has an extended attribute `{}`, and no archive can hold one with `=` or a line break in its name", .name.escape_debug())]
     Attribute {
         /// The file.
         path: String,

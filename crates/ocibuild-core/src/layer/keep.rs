@@ -59,7 +59,9 @@ fn attributes(
         _ => return Ok(None),
     };
     let kept: Vec<_> = found.into_iter().filter(|(name, _)| Xattrs::travels(name)).collect();
-    if let Some((name, _)) = kept.iter().find(|(name, _)| name.contains(&b'=')) {
+    if let Some((name, _)) =
+        kept.iter().find(|(name, _)| name.iter().any(|byte| matches!(byte, b'=' | b'\n')))
+    {
         let (path, name) = (crate::files::display(path), crate::files::display(name));
         return Err(LayerError::Attribute { path, name, span: None });
     }

@@ -202,12 +202,13 @@ fn bits_that_are_kept_are_not_warned_of() {
 
 #[test]
 fn a_name_that_no_archive_holds_is_refused() {
-    let tree = tree().xattr("src/note", "user.a=b", "1");
-    refused(
-        &tree,
-        layer().copy("src", "/").preserve(keep("xattrs")),
-        "`src/note` has an extended attribute `user.a=b`, and with a `=` in its name no archive can hold it",
-    );
+    for (name, shown) in [("user.a=b", "user.a=b"), ("user.a\nb", "user.a\\nb")] {
+        let tree = tree().xattr("src/note", name, "1");
+        let message = format!(
+            "`src/note` has an extended attribute `{shown}`, and no archive can hold one with `=` or a line break in its name"
+        );
+        refused(&tree, layer().copy("src", "/").preserve(keep("xattrs")), &message);
+    }
 }
 
 fn linked() -> MemoryTree {
