@@ -15,6 +15,7 @@ mod located;
 mod log;
 mod read;
 mod render;
+mod sources;
 mod suggest;
 mod template;
 mod validate;
@@ -26,6 +27,7 @@ pub use fault::{Fault, SpecError, ValueError};
 pub use image::{Base, Config, Healthcheck, Image};
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};
 pub use located::{Located, Span};
+pub use sources::{Loader, MAX_EXTENDED, Position, SourceFile, Sources};
 pub use template::{ExpandError, Segment, Template};
 pub use value::{Mode, Owner, Port, Protocol};
 pub use vars::{Lookup, Vars};
@@ -56,13 +58,21 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Parses and validates a spec file. `given` are variables from outside (`--var NAME=VALUE`),
-    /// which count before those of the file.
+    /// Parses and validates a spec that extends no other. `given` are variables from outside
+    /// (`--var NAME=VALUE`), which count before those of the file.
     ///
     /// Fails with all faults of the file. Strings with names in braces are checked only for their
     /// syntax and for known names.
     pub fn parse(source: &str, given: &BTreeMap<String, String>) -> Result<Self, SpecError> {
-        read::parse(source, given)
+        Self::read(&Sources::of("spec", source), given)
+    }
+
+    /// Parses and validates a spec from its file and those it extends, which count as if their
+    /// tables stood first and the file's came over them: see `docs/spec.md`.
+    ///
+    /// Fails with all faults of all files, those of loading them included.
+    pub fn read(sources: &Sources, given: &BTreeMap<String, String>) -> Result<Self, SpecError> {
+        read::parse(sources, given)
     }
 
     /// Validates a spec that was changed after it was made, and returns the warnings. Paths, names

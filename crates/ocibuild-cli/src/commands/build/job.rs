@@ -115,7 +115,7 @@ impl Job {
             self.builder(cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
         for fault in &plan.warnings {
             self.reporter.warn_text(&match file {
-                Some(file) => fault.render(&file.name, &file.text),
+                Some(file) => fault.render(file),
                 None => fault.message.clone(),
             });
         }
