@@ -32,7 +32,7 @@ struct Run {
     /// `offsets:KIB` or `entries:MIN_KIB:BITS:CHUNK_KIB[:MAX_KIB]`.
     #[arg(long, default_value = "entries:512:4:1024")]
     rule: Rule,
-    /// `zlib-rs:N`, `zlib-rs+dict:N`, `libdeflate:N`, `libdeflate+join:N`, `miniz:N`.
+    /// `zlib-rs:N`, `zlib-rs+dict:N`, `libdeflate:N`, `libdeflate+join:N`, `miniz:N`, `zstd:N`.
     #[arg(long)]
     encoder: Encoder,
     /// The file to write.
@@ -44,7 +44,7 @@ struct Run {
     /// Mebibytes of blocks in flight.
     #[arg(long, default_value_t = 16)]
     budget: usize,
-    /// Reads the output back with `gzip -t` and flate2.
+    /// Reads the output back with `gzip -t` and flate2, or `zstd -t`.
     #[arg(long)]
     verify: bool,
 }
@@ -86,6 +86,11 @@ fn run_once(arguments: &Run) -> Result<(), Box<dyn Error>> {
 }
 
 fn check(encoder: Encoder, report: &Report, output: &Path) -> Result<(), Box<dyn Error>> {
+    if matches!(encoder, Encoder::Zstd { .. }) {
+        verify::zstd_test(output)?;
+        println!("verified: zstd -t");
+        return Ok(());
+    }
     verify::gzip_test(output)?;
     if encoder.one_member() {
         verify::first_member(output, &report.diff_id)?;

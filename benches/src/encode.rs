@@ -1,4 +1,4 @@
-//! The gzip encoders on trial, one block at a time.
+//! The encoders on trial, one block at a time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,13 +37,18 @@ pub enum Encoder {
         /// 1 to 9.
         level: u8,
     },
+    /// Each block a zstd frame of its own, by a context of its own.
+    Zstd {
+        /// 1 to 19.
+        level: u8,
+    },
 }
 
 impl Encoder {
     /// Says whether all blocks together are one gzip member, which then needs head and tail.
     #[must_use]
     pub fn one_member(&self) -> bool {
-        !matches!(self, Encoder::Libdeflate { .. })
+        !matches!(self, Encoder::Libdeflate { .. } | Encoder::Zstd { .. })
     }
 
     /// Says whether a block is compressed with the end of the one before.
@@ -61,6 +66,7 @@ impl fmt::Display for Encoder {
             Encoder::Libdeflate { level } => write!(formatter, "libdeflate:{level}"),
             Encoder::Joined { level } => write!(formatter, "libdeflate+join:{level}"),
             Encoder::Miniz { level } => write!(formatter, "miniz:{level}"),
+            Encoder::Zstd { level } => write!(formatter, "zstd:{level}"),
         }
     }
 }
@@ -78,6 +84,7 @@ impl FromStr for Encoder {
             ("libdeflate", 1..=12) => Ok(Encoder::Libdeflate { level: level.into() }),
             ("libdeflate+join", 1..=12) => Ok(Encoder::Joined { level: level.into() }),
             ("miniz", 1..=9) => Ok(Encoder::Miniz { level }),
+            ("zstd", 1..=19) => Ok(Encoder::Zstd { level }),
             _ => Err(wrong()),
         }
     }
@@ -121,6 +128,7 @@ pub fn compress(
         Encoder::Libdeflate { level } => libdeflate(level, scratch, block),
         Encoder::Joined { level } => joined(level, scratch, block),
         Encoder::Miniz { level } => miniz(level, scratch, block),
+        Encoder::Zstd { level } => zstd(level, scratch, block),
     }
     .map_err(|reason| Error::Encode { encoder: encoder.to_string(), reason })?;
     Ok(Piece { bytes: scratch.output[..written].to_vec(), crc, length: block.len() })
@@ -174,6 +182,11 @@ fn kept(slot: &mut Option<(i32, Compressor)>, level: i32) -> Result<&mut Compres
         *slot = Some((level, Compressor::new(wanted)));
     }
     slot.as_mut().map(|(_, compressor)| compressor).ok_or_else(|| "no compressor".to_owned())
+}
+
+fn zstd(level: u8, scratch: &mut Scratch, block: &[u8]) -> Result<usize, String> {
+    let output = room(&mut scratch.output, zstd::zstd_safe::compress_bound(block.len()));
+    zstd::bulk::compress_to_buffer(block, output, level.into()).map_err(|error| error.to_string())
 }
 
 fn miniz(level: u8, scratch: &mut Scratch, block: &[u8]) -> Result<usize, String> {

@@ -56,7 +56,7 @@ pub enum Error {
         reason: String,
     },
     /// An output that a reader doesn't read back as it was written.
-    #[error("`{}` is not a sound gzip file: {reason}", path.display())]
+    #[error("`{}` is unsound: {reason}", path.display())]
     Unsound {
         /// The output.
         path: PathBuf,

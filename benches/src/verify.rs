@@ -15,13 +15,25 @@ use crate::error::{Error, io_error};
 /// # Errors
 /// If gzip can't be started or finds the file unsound.
 pub fn gzip_test(path: &Path) -> Result<(), Error> {
-    let outcome = Command::new("gzip").args(["-t", "--force"]).arg(path).output();
-    let outcome = outcome.map_err(|source| Error::Start { program: "gzip".to_owned(), source })?;
+    test("gzip", &["-t", "--force"], path)
+}
+
+fn test(program: &str, arguments: &[&str], path: &Path) -> Result<(), Error> {
+    let outcome = Command::new(program).args(arguments).arg(path).output();
+    let outcome = outcome.map_err(|source| Error::Start { program: program.to_owned(), source })?;
     if outcome.status.success() && outcome.stderr.is_empty() {
         return Ok(());
     }
     let reason = String::from_utf8_lossy(&outcome.stderr).trim().to_owned();
     Err(Error::Unsound { path: path.to_path_buf(), reason })
+}
+
+/// Runs `zstd -t`.
+///
+/// # Errors
+/// If zstd can't be started or finds the file unsound.
+pub fn zstd_test(path: &Path) -> Result<(), Error> {
+    test("zstd", &["-t", "-q", "--force"], path)
 }
 
 /// Reads the first gzip member and compares its content's SHA-256 with `diff_id`; what follows the

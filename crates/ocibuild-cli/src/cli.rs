@@ -1,20 +1,43 @@
-//! The commands there are, and the flags that all of them share.
+//! The commands there are.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{build, inspect, validate};
 use crate::exit;
 use crate::failure::Failure;
+use crate::options::{self, Early, Options};
+use crate::progress::Reporter;
+use crate::style::{Palette, STYLES};
+use crate::text;
+use crate::verdict::Verdict;
 
 /// Turns files into OCI images, without a daemon, without root, without a container.
 ///
 /// Layers are made of files and go to a registry, an OCI layout or an archive. The same inputs
 /// give the same digest, and what hasn't changed isn't built, compressed or sent again.
 #[derive(Debug, Parser)]
-#[command(name = "ocibuild", version, after_long_help = exit::HELP)]
+#[command(name = "ocibuild", version, styles = STYLES, after_help = EXAMPLES, after_long_help = long_help())]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    #[command(flatten)]
+    pub(crate) options: Options,
+
+    #[arg(skip)]
+    matches: Option<Box<ArgMatches>>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ocibuild build --copy target/release/app:/app --entrypoint /app
+  ocibuild inspect image.oci
+  ocibuild build --push";
+
+fn long_help() -> String {
+    format!("{EXAMPLES}\n\n{}", exit::HELP)
 }
 
 #[derive(Debug, Subcommand)]
@@ -25,43 +48,73 @@ enum Command {
 }
 
 impl Cli {
+    /// The tree of commands, with nothing of the environment that is as good as unset.
+    pub(crate) fn tree() -> clap::Command {
+        options::without_empty_variables(Self::command())
+    }
+
+    /// Understands a command line.
+    ///
+    /// # Errors
+    /// What clap says of it, which may be the help that was asked for.
+    pub(crate) fn parse_words(words: &[OsString]) -> Result<Self, clap::Error> {
+        let parsed = Self::tree().try_get_matches_from(words).and_then(|mut matches| {
+            let kept = Box::new(matches.clone());
+            Ok(Self { matches: Some(kept), ..Self::from_arg_matches_mut(&mut matches)? })
+        });
+        parsed.map_err(|error| {
+            let error = error.format(&mut Self::tree());
+            options::blame_variable(error, Self::tree(), words)
+        })
+    }
+
+    /// Settles what flags and variables say together.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if they contradict each other.
+    pub(crate) fn settle(mut self) -> Result<Self, Failure> {
+        if let Some(matches) = self.matches.take() {
+            self.options.settle(&matches)?;
+        }
+        Ok(self)
+    }
+
     /// Runs the command.
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    pub(crate) fn run(self, reporter: &Reporter) -> Result<(), Failure> {
+        let options = &self.options;
         match self.command {
-            Command::Build(args) => build::run(*args),
-            Command::Inspect(args) => inspect::run(&args),
-            Command::Validate(args) => validate::run(&args),
+            Command::Build(args) => build::run(*args, options, reporter),
+            Command::Inspect(args) => inspect::run(&args, options),
+            Command::Validate(args) => validate::run(&args, options),
         }
     }
 }
 
-/// How much is told, and in which form; all of it on standard error.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Verbosity {
-    /// How progress is shown on standard error
-    ///
-    /// `auto` is `tty` on a terminal, else `plain`.
-    #[arg(long, value_enum, default_value = "auto", value_name = "HOW", help_heading = "Messages")]
-    pub(crate) progress: ProgressMode,
-
-    /// Say nothing but errors
-    #[arg(short, long, conflicts_with = "verbose", help_heading = "Messages")]
-    pub(crate) quiet: bool,
-
-    /// Say more: what was reused and what was there already
-    #[arg(short, long, help_heading = "Messages")]
-    pub(crate) verbose: bool,
+/// Tells why a command line isn't understood, or the help that was asked for; returns the exit
+/// code.
+pub(crate) fn tell(error: &clap::Error, early: Early) -> u8 {
+    if !error.use_stderr() {
+        let help = rendered(error, Palette::of_stdout(early.colour));
+        let Err(failure) = text::print(&help) else { return exit::SUCCESS };
+        let verdict = crate::verdict::of(&failure);
+        Reporter::early(early).fail(&verdict);
+        return verdict.code;
+    }
+    let reporter = Reporter::early(early);
+    if reporter.is_for_programs() {
+        let text = error.render().to_string();
+        let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+        reporter.fail(&Verdict::new(exit::USAGE, message));
+    } else {
+        use std::io::Write as _;
+        let text = rendered(error, reporter.palette());
+        // Nobody is there to be told if that fails.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+    exit::USAGE
 }
 
-/// A form of progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ProgressMode {
-    /// Bars on a terminal, else lines
-    Auto,
-    /// Bars with bytes and rate
-    Tty,
-    /// A line for each thing that is done
-    Plain,
-    /// Nothing but the summary and warnings
-    None,
+fn rendered(error: &clap::Error, palette: Palette) -> String {
+    let text = error.render();
+    if palette.is_coloured() { text.ansi().to_string() } else { text.to_string() }
 }

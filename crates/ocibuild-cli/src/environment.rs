@@ -15,34 +15,12 @@ fn home() -> Option<PathBuf> {
     variable("HOME").map(PathBuf::from)
 }
 
-/// The cache directory: the flag's, else `OCIBUILD_CACHE_DIR`, else the user's.
-///
-/// # Errors
-/// [`Failure::Usage`] if none is named anywhere.
-pub(crate) fn cache_directory(flag: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    let own = || variable("OCIBUILD_CACHE_DIR").map(PathBuf::from);
+/// The user's cache directory, as far as the environment says where that is.
+pub(crate) fn user_cache() -> Option<PathBuf> {
     // Relative ones are to be ignored by the XDG specification.
-    let xdg = || variable("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let user = || xdg().or_else(|| Some(home()?.join(".cache"))).map(|path| path.join("ocibuild"));
-    flag.or_else(own).or_else(user).ok_or_else(|| {
-        Failure::usage("there is no place for the cache: neither `HOME` nor `XDG_CACHE_HOME` is set")
-            .with_hint("name one: `--cache-dir DIR`, or `OCIBUILD_CACHE_DIR`")
-    })
-}
-
-/// The number of threads: the flag's, else `OCIBUILD_THREADS`, else 0, which is one a processor.
-///
-/// # Errors
-/// [`Failure::Usage`] if the variable is no number.
-pub(crate) fn threads(flag: Option<usize>) -> Result<usize, Failure> {
-    match (flag, variable("OCIBUILD_THREADS")) {
-        (Some(threads), _) => Ok(threads),
-        (None, None) => Ok(0),
-        (None, Some(value)) => value.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
-            Failure::usage(format!("`OCIBUILD_THREADS` is `{}`, which is no number", value.display()))
-                .with_hint("set it to a number of threads, or unset it")
-        }),
-    }
+    let xdg = variable("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = xdg.or_else(|| Some(home()?.join(".cache")))?;
+    Some(cache.join("ocibuild"))
 }
 
 /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
@@ -72,8 +50,45 @@ pub(crate) fn docker_config() -> Option<PathBuf> {
     Some(own.or_else(|| Some(home()?.join(".docker")))?.join("config.json"))
 }
 
-/// Whether output may be coloured, as far as the environment says
-/// ([no-color.org](https://no-color.org)).
-pub(crate) fn allows_colour() -> bool {
-    variable("NO_COLOR").is_none() && env::var_os("TERM").is_none_or(|term| term != "dumb")
+/// Whether there is colour, where the environment says so whatever the stream is:
+/// [no-color.org](https://no-color.org) before [bixense.com/clicolors](https://bixense.com/clicolors).
+pub(crate) fn colour() -> Option<bool> {
+    let says = |name: &str| variable(name);
+    decide_colour(says("NO_COLOR"), says("CLICOLOR_FORCE"), says("CLICOLOR"), says("TERM"))
+}
+
+fn decide_colour(
+    no_color: Option<OsString>,
+    force: Option<OsString>,
+    clicolor: Option<OsString>,
+    term: Option<OsString>,
+) -> Option<bool> {
+    if no_color.is_some() {
+        return Some(false);
+    }
+    if force.is_some_and(|force| force != "0") {
+        return Some(true);
+    }
+    let is_off = clicolor.is_some_and(|value| value == "0") || term.is_some_and(|term| term == "dumb");
+    is_off.then_some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_follows_the_conventions() {
+        let colour = |no_color: &str, force: &str, clicolor: &str, term: &str| {
+            let some = |text: &str| (!text.is_empty()).then(|| OsString::from(text));
+            decide_colour(some(no_color), some(force), some(clicolor), some(term))
+        };
+        assert_eq!(colour("", "", "", ""), None);
+        assert_eq!(colour("", "", "1", "xterm"), None);
+        assert_eq!(colour("1", "1", "1", "xterm"), Some(false));
+        assert_eq!(colour("", "1", "0", "dumb"), Some(true));
+        assert_eq!(colour("", "0", "", "xterm"), None);
+        assert_eq!(colour("", "", "0", "xterm"), Some(false));
+        assert_eq!(colour("", "", "", "dumb"), Some(false));
+    }
 }

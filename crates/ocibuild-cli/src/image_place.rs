@@ -9,6 +9,7 @@ use ocibuild_core::reference::Reference;
 use ocibuild_core::{Cancel, Descriptor};
 
 use crate::failure::{Failure, Origin};
+use crate::options::Options;
 use crate::registry;
 
 /// Which image is meant.
@@ -18,10 +19,6 @@ pub(crate) struct ImageArgs {
     /// or an image in a registry, such as `registry.example.com/team/app:1`
     #[arg(value_name = "IMAGE")]
     image: String,
-
-    /// Reach this registry by plain http; those on this machine are anyway
-    #[arg(long, value_name = "HOST[:PORT]")]
-    insecure: Vec<String>,
 }
 
 /// An image that was found.
@@ -41,7 +38,7 @@ impl ImageArgs {
     ///
     /// # Errors
     /// [`Failure`] if there is none by that name.
-    pub(crate) fn find(&self) -> Result<FoundImage, Failure> {
+    pub(crate) fn find(&self, options: &Options) -> Result<FoundImage, Failure> {
         let text = self.image.as_str();
         if let Some(place) = text.strip_prefix("oci:") {
             return self.in_layout(split(place));
@@ -60,7 +57,7 @@ impl ImageArgs {
         if is_path || Path::new(directory).is_dir() {
             return self.in_layout((directory, name));
         }
-        self.in_registry()
+        self.in_registry(options)
     }
 
     fn in_layout(&self, (directory, name): (&str, Option<&str>)) -> Result<FoundImage, Failure> {
@@ -78,14 +75,15 @@ impl ImageArgs {
         })
     }
 
-    fn in_registry(&self) -> Result<FoundImage, Failure> {
+    fn in_registry(&self, options: &Options) -> Result<FoundImage, Failure> {
         let reference: Reference =
             self.image.parse().map_err(|error: ocibuild_core::reference::ReferenceError| {
                 let failure = Failure::usage(format!("{error}, nor is there such a directory"));
                 failure.with_hint("name an OCI layout, or an image such as `registry.example.com/team/app:1`")
             })?;
         let reference = reference.or_latest();
-        let repository = registry::open(&self.insecure, &Cancel::new())?.repository(reference.repository());
+        let repository =
+            registry::open(&options.insecure, &Cancel::new())?.repository(reference.repository());
         let digest = reference.digest().map(ToString::to_string);
         let name = digest.as_deref().or(reference.tag()).unwrap_or_default();
         let root = repository.resolve(name).map_err(|error| Failure::place(error, Origin::Registry))?;

@@ -11,6 +11,7 @@ mod exit;
 mod failure;
 mod host;
 mod image_place;
+mod options;
 mod parse;
 mod progress;
 mod publish;
@@ -22,20 +23,30 @@ mod style;
 mod text;
 mod verdict;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use cli::Cli;
+use options::Early;
+use progress::Reporter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.run() {
-        Ok(()) => ExitCode::from(exit::SUCCESS),
-        Err(failure) => {
-            let verdict = verdict::of(&failure);
-            verdict.tell();
-            ExitCode::from(verdict.code)
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let early = Early::of(&words);
+    let cli = match Cli::parse_words(&words) {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(cli::tell(&error, early)),
+    };
+    let told = cli.settle().map(|cli| (Reporter::new(&cli.options), cli));
+    let (reporter, result) = match told {
+        Ok((reporter, cli)) => {
+            let result = cli.run(&reporter);
+            (reporter, result)
         }
-    }
+        Err(failure) => (Reporter::early(early), Err(failure)),
+    };
+    let Err(failure) = result else { return ExitCode::from(exit::SUCCESS) };
+    let verdict = verdict::of(&failure);
+    reporter.fail(&verdict);
+    ExitCode::from(verdict.code)
 }

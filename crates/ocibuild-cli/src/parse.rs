@@ -100,7 +100,7 @@ pub(crate) fn platform(text: &str) -> Result<Platform, String> {
     check::platform(text).map_err(told)
 }
 
-/// Parses a compression: `gzip`, `gzip:N`, `none`.
+/// Parses a compression: `gzip`, `gzip:N`, `zstd`, `zstd:N`, `none`.
 pub(crate) fn compression(text: &str) -> Result<Compression, String> {
     check::compression(text).map_err(told)
 }

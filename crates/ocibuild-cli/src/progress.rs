@@ -1,15 +1,18 @@
-//! What is told while a command runs, all of it on standard error.
+//! What is told while a command runs and of how it ends, all of it on standard error.
 
 mod bars;
+pub(crate) mod json;
 mod plain;
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 
 use ocibuild_core::event::Warning;
 use ocibuild_core::{Event, Observer};
+use serde::Serialize;
 
-use crate::cli::{ProgressMode, Verbosity};
-use crate::style;
+use crate::options::{Early, Options, ProgressMode};
+use crate::style::Palette;
+use crate::verdict::Verdict;
 
 use bars::Bars;
 
@@ -18,6 +21,7 @@ pub(crate) struct Reporter {
     view: View,
     quiet: bool,
     verbose: bool,
+    palette: Palette,
 }
 
 enum View {
@@ -25,6 +29,8 @@ enum View {
     Bars(Bars),
     /// A line for what is done.
     Plain,
+    /// A JSON object for each event.
+    Json,
     /// Nothing.
     Nothing,
 }
@@ -32,35 +38,74 @@ enum View {
 impl Reporter {
     /// Makes one that tells as much as was asked for. Nothing is shown before there is something
     /// to tell; bars are never shown in a pipe.
-    pub(crate) fn new(verbosity: Verbosity) -> Self {
-        let Verbosity { progress, quiet, verbose } = verbosity;
+    pub(crate) fn new(options: &Options) -> Self {
+        let Options { progress, quiet, verbose, color, .. } = *options;
         let view = match progress {
+            ProgressMode::Json => View::Json,
             _ if quiet => View::Nothing,
             ProgressMode::None => View::Nothing,
             ProgressMode::Auto | ProgressMode::Tty if stderr().is_terminal() => View::Bars(Bars::default()),
             _ => View::Plain,
         };
-        Self { view, quiet, verbose }
+        Self { view, quiet, verbose, palette: Palette::of_stderr(color) }
+    }
+
+    /// Makes one that tells of nothing but a command line that isn't understood.
+    pub(crate) fn early(early: Early) -> Self {
+        let view = if early.progress == ProgressMode::Json { View::Json } else { View::Plain };
+        Self { view, quiet: false, verbose: false, palette: Palette::of_stderr(early.colour) }
     }
 
     /// Tells a warning.
     pub(crate) fn warn(&self, warning: &Warning) {
-        let hint = warning.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-        self.warn_text(&format!("{}{hint}", warning.message));
+        self.warn_of(&warning.message, warning.hint.as_deref());
     }
 
     /// Tells a warning that is text already.
     pub(crate) fn warn_text(&self, text: &str) {
-        if !self.quiet {
-            self.line(&format!("{}{}", style::warning_mark(), text.trim_end()));
+        self.warn_of(text, None);
+    }
+
+    fn warn_of(&self, message: &str, hint: Option<&str>) {
+        if self.quiet {
+            return;
+        }
+        let message = message.trim_end();
+        if let View::Json = self.view {
+            return self.line(&json::warning(message, hint));
+        }
+        let hint = hint.map(|hint| format!("\n  {} {hint}", self.palette.hint())).unwrap_or_default();
+        self.line(&format!("{} {message}{hint}", self.palette.warning()));
+    }
+
+    /// Tells how it all came out: `text` to people, `value` to programs.
+    pub(crate) fn summary(&self, text: &str, value: &impl Serialize) {
+        if self.quiet {
+            return;
+        }
+        match self.view {
+            View::Json => self.line(&json::summary(value)),
+            _ => self.line(text),
         }
     }
 
-    /// Tells how it all came out.
-    pub(crate) fn summary(&self, text: &str) {
-        if !self.quiet {
-            self.line(text);
+    /// Tells what ended the run.
+    pub(crate) fn fail(&self, verdict: &Verdict) {
+        self.clear();
+        match self.view {
+            View::Json => self.line(&verdict.to_json()),
+            _ => self.line(verdict.to_text(self.palette).trim_end()),
         }
+    }
+
+    /// Tells whether what is told is for programs, so that nothing else may be among it.
+    pub(crate) fn is_for_programs(&self) -> bool {
+        matches!(self.view, View::Json)
+    }
+
+    /// The colours of what is told.
+    pub(crate) fn palette(&self) -> Palette {
+        self.palette
     }
 
     /// Takes the bars away.
@@ -70,9 +115,9 @@ impl Reporter {
         }
     }
 
-    /// A reader that has gone is no reason to stop.
+    /// A reader that has gone is no reason to stop. One write a line, so that lines stay whole.
     fn line(&self, text: &str) {
-        let write = || drop(writeln!(stderr(), "{text}"));
+        let write = || drop(stderr().lock().write_all(format!("{text}\n").as_bytes()));
         match &self.view {
             View::Bars(bars) => bars.suspend(write),
             _ => write(),
@@ -87,6 +132,8 @@ impl Observer for Reporter {
         }
         match &self.view {
             View::Nothing => {}
+            View::Json if self.quiet => {}
+            View::Json => self.line(&json::event(event)),
             View::Plain => {
                 if let Some(line) = plain::line(event, self.verbose) {
                     self.line(&line);

@@ -5,14 +5,14 @@ mod build;
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use ocibuild_core::files::FileError;
 use ocibuild_core::spec::{Fault, Sources, SpecError};
 
 use crate::exit;
 use crate::failure::Failure;
-use crate::style;
+use crate::progress::json;
+use crate::style::Palette;
 
 /// What a user is told in the end.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    fn new(code: u8, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), causes: Vec::new(), hint: None }
     }
 
@@ -44,20 +44,21 @@ impl Verdict {
         self
     }
 
-    /// Writes it to standard error; if that fails, nobody is there to be told.
-    pub(crate) fn tell(&self) {
-        let _ = std::io::stderr().lock().write_all(self.to_text(style::error_mark()).as_bytes());
-    }
-
-    fn to_text(&self, mark: &str) -> String {
-        let mut text = format!("{mark}{}\n", self.message.trim_end());
+    /// Writes it for people.
+    pub(crate) fn to_text(&self, palette: Palette) -> String {
+        let mut text = format!("{} {}\n", palette.error(), self.message.trim_end());
         for cause in &self.causes {
             let _ = writeln!(text, "  caused by: {cause}");
         }
         if let Some(hint) = &self.hint {
-            let _ = writeln!(text, "  hint: {hint}");
+            let _ = writeln!(text, "  {} {hint}", palette.hint());
         }
         text
+    }
+
+    /// Writes it for programs, in one line.
+    pub(crate) fn to_json(&self) -> String {
+        json::error(self.message.trim_end(), &self.causes, self.hint.as_deref(), self.code)
     }
 }
 
@@ -194,7 +195,7 @@ mod tests {
         let verdict = of(&Failure::SpecFile { path: "x.toml".into(), source });
         assert_eq!(verdict.code, exit::USAGE);
         assert_eq!(
-            verdict.to_text("error: "),
+            verdict.to_text(Palette::PLAIN),
             "error: cannot read the spec file `x.toml`\n  caused by: entity not found\n  \
              hint: check the path; it is relative to the working directory\n"
         );

@@ -6,13 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::digest::Digest;
 
 /// Something worth telling happened.
 ///
 /// Sizes are in bytes. Events of different layers and blobs interleave; those of one come in
 /// order.
-#[derive(Debug, Clone)]
+///
+/// An event has a form for programs: a map whose `event` is the variant's name in kebab case, with
+/// the fields beside it. The command line's JSON lines are made of it: names, once there, stay.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
     /// A layer's bytes are needed: its files are being looked up.
@@ -45,8 +51,10 @@ pub enum Event {
         /// The blob's size.
         size: u64,
         /// Where it came from.
+        #[serde(rename = "cache")]
         outcome: LayerOutcome,
         /// Time since the layer was started, or spent looking it up.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
         elapsed: Duration,
     },
     /// A blob or manifest is on its way to a destination.
@@ -80,18 +88,26 @@ pub enum Event {
     Warning(Warning),
 }
 
+/// Writes a time in seconds; microseconds are enough.
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_micros() as f64 / 1e6)
+}
+
 /// Where a finished layer came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LayerOutcome {
     /// Its bytes were made in this run.
     Built,
-    /// A record answered; no file was looked at.
+    /// A record answered; no file was looked at. Programs are told `local`, the cache it was in.
+    #[serde(rename = "local")]
     Reused,
 }
 
 /// How a blob came to its destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Transfer {
     /// It was there already.
@@ -103,7 +119,7 @@ pub enum Transfer {
 }
 
 /// Something the user should know of, though nothing failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Warning {
     /// What happened, as a lowercase sentence without a full stop.

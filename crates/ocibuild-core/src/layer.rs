@@ -10,6 +10,7 @@ mod key;
 mod machine;
 mod merge;
 mod ordered;
+mod owners;
 mod pipeline;
 mod pyc;
 
@@ -95,6 +96,16 @@ pub enum LayerError {
     OverDirectory {
         /// The path in the image.
         path: String,
+        /// Where the spec has the copy.
+        span: Option<Span>,
+    },
+    /// A user or group that the base doesn't have.
+    #[error("the base has no {kind} `{name}`")]
+    UnknownAccount {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// The name.
+        name: String,
         /// Where the spec has the copy.
         span: Option<Span>,
     },
@@ -207,6 +218,7 @@ impl LayerError {
             | Self::Whiteout { span, .. }
             | Self::NotDirectory { span, .. }
             | Self::OverDirectory { span, .. }
+            | Self::UnknownAccount { span, .. }
             | Self::Manifest { span, .. } => *span,
             _ => None,
         }

@@ -17,7 +17,7 @@ use crate::spec::{self, Base, Fault, Image, Located, Segment, Spec, SpecError, T
 
 pub use config::merge as merge_configs;
 use expand::Expander;
-pub use layer::{Foundation, From, PlannedCopy, PlannedLayer, PlannedPath, What};
+pub use layer::{Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, What};
 
 /// A spec can't be planned.
 #[derive(Debug, thiserror::Error)]

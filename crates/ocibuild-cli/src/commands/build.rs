@@ -9,9 +9,10 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::reference::Reference;
 
-use crate::cli::Verbosity;
 use crate::failure::Failure;
+use crate::options::Options;
 use crate::parse::{self, Output};
+use crate::progress::Reporter;
 use crate::source::ImageFlags;
 
 use job::Job;
@@ -46,7 +47,8 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "OS/ARCH", value_parser = parse::platform, value_delimiter = ',')]
     platform: Vec<Platform>,
 
-    /// Compress all layers like this, whatever the spec says: `gzip:1` to `gzip:9`, or `none`
+    /// Compress all layers like this, whatever the spec says: `gzip`, `gzip:1` to `gzip:9`, `zstd`,
+    /// `zstd:1` to `zstd:19`, or `none`
     #[arg(long, value_name = "HOW", value_parser = parse::compression)]
     compression: Option<Compression>,
 
@@ -66,26 +68,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "OUTPUT", value_parser = parse::output, help_heading = "Destinations")]
     output: Vec<Output>,
 
-    /// Reach this registry by plain http; those on this machine are anyway
-    #[arg(long, value_name = "HOST[:PORT]", help_heading = "Destinations")]
-    insecure: Vec<String>,
-
-    /// Keep layers in this directory [env: OCIBUILD_CACHE_DIR] [default: ~/.cache/ocibuild]
-    #[arg(long, value_name = "DIR", help_heading = "Work")]
-    cache_dir: Option<PathBuf>,
-
     /// Build every layer anew, and record none: what is recorded stays as it was; the images are the
     /// same either way
     #[arg(long, help_heading = "Work")]
     no_cache: bool,
-
-    /// Work with this many threads; the images are the same with any number [env:
-    /// OCIBUILD_THREADS] [default: one a processor]
-    #[arg(long, value_name = "NUMBER", help_heading = "Work")]
-    threads: Option<usize>,
-
-    #[command(flatten)]
-    verbosity: Verbosity,
 }
 
 const EXAMPLES: &str = "\
@@ -119,11 +105,10 @@ Examples:
     docker run \"$(ocibuild build --push)\"
 
 Environment:
-  OCIBUILD_CACHE_DIR  like --cache-dir; without both, $XDG_CACHE_HOME/ocibuild or ~/.cache/ocibuild
-  OCIBUILD_THREADS    like --threads
+  OCIBUILD_…          like the option it stands beside
   SOURCE_DATE_EPOCH   when images are said to be made, in seconds since 1970; layers stay the same
   DOCKER_CONFIG       the directory of docker's config.json, which has the registries' credentials
-  NO_COLOR            if set, no colours
+  NO_COLOR            if set, no colours; CLICOLOR_FORCE, CLICOLOR=0 and TERM=dumb count as well
 
 Exit codes:
   0 done; 1 something else; 2 command line or spec; 3 files; 4 registry; 5 credentials; 6 cache;
@@ -133,6 +118,6 @@ Exit codes:
 ///
 /// # Errors
 /// [`Failure`].
-pub(crate) fn run(args: BuildArgs) -> Result<(), Failure> {
-    Job::resolve(args)?.run()
+pub(crate) fn run(args: BuildArgs, options: &Options, reporter: &Reporter) -> Result<(), Failure> {
+    Job::resolve(args, options, reporter)?.run()
 }

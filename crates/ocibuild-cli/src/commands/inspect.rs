@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
 use crate::image_place::ImageArgs;
+use crate::options::Options;
 use crate::text;
 
 use image::Inspection;
@@ -45,8 +46,8 @@ Examples:
 ///
 /// # Errors
 /// [`Failure`] if the image can't be read.
-pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let found = args.image.find()?;
+pub(crate) fn run(args: &InspectArgs, options: &Options) -> Result<(), Failure> {
+    let found = args.image.find(options)?;
     let inspection = Inspection::read(&found).map_err(|error| Failure::place(error, found.origin))?;
     text::print(&match args.format {
         Format::Text => human::show(&inspection),

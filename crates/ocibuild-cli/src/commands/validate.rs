@@ -5,6 +5,7 @@ use ocibuild_core::image::{self, ValidateError, ValidateOptions};
 
 use crate::failure::Failure;
 use crate::image_place::ImageArgs;
+use crate::options::Options;
 use crate::text;
 
 /// Hold an image against the image specification
@@ -42,8 +43,8 @@ Exit codes: 0 valid; 1 a rule is broken; others as in `ocibuild --help`.";
 ///
 /// # Errors
 /// [`Failure::Invalid`] if a rule is broken; others if the image can't be read.
-pub(crate) fn run(args: &ValidateArgs) -> Result<(), Failure> {
-    let found = args.image.find()?;
+pub(crate) fn run(args: &ValidateArgs, options: &Options) -> Result<(), Failure> {
+    let found = args.image.find(options)?;
     let depth = match args.depth {
         Depth::Manifests => image::Depth::Manifests,
         Depth::Layers => image::Depth::Layers,

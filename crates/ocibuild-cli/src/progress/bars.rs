@@ -12,6 +12,9 @@ const SMALLEST: u64 = 256 << 10;
 const STYLE: &str = "{prefix} {wide_bar:.dim} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
 const SEARCH: &str = "{prefix} looking for files";
 
+/// Longer names are cut, so that the numbers find a place on a terminal of 80 columns.
+const LONGEST: usize = 32;
+
 /// The bars that are shown; none before there is something to show.
 #[derive(Default)]
 pub(super) struct Bars {
@@ -61,7 +64,7 @@ impl Bars {
         let bar = ProgressBar::new(size.unwrap_or_default());
         bar.set_style(style(if size.is_some() { STYLE } else { SEARCH }));
         let bar = screen.add(bar);
-        bar.set_prefix(prefix);
+        bar.set_prefix(shortened(prefix));
         if let Some(before) = self.running().insert(key, bar) {
             before.finish_and_clear();
         }
@@ -90,6 +93,14 @@ impl Bars {
 
 fn layer_key(layer: &str) -> String {
     format!("layer {layer}")
+}
+
+fn shortened(name: String) -> String {
+    if name.chars().count() <= LONGEST {
+        return name;
+    }
+    let start: String = name.chars().take(LONGEST - 1).collect();
+    format!("{start}…")
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -17,18 +17,20 @@ layers = ["app"]
 entrypoint = ["/app/hello"]
 "#;
 
-/// The variables that change what the program does.
-const HEEDED: [&str; 9] = [
+/// The variables that change what the program does, beside those of its own.
+const HEEDED: [&str; 8] = [
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
     "COLUMNS",
     "DOCKER_CONFIG",
-    "HOME",
     "NO_COLOR",
-    "OCIBUILD_CACHE_DIR",
-    "OCIBUILD_THREADS",
     "SOURCE_DATE_EPOCH",
     "TERM",
     "XDG_CACHE_HOME",
 ];
+
+/// What the names of its own variables begin with.
+const OWN: &str = "OCIBUILD_";
 
 /// A working directory with a program to put into images, and a cache.
 pub(crate) struct Bench {
@@ -72,7 +74,9 @@ impl Bench {
     /// The program, to be run in the working directory.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ocibuild"));
-        for name in HEEDED {
+        let own = std::env::vars_os().map(|(name, _)| name);
+        let own = own.filter(|name| name.to_str().is_some_and(|name| name.starts_with(OWN)));
+        for name in own.chain(HEEDED.map(Into::into)) {
             command.env_remove(name);
         }
         command.env("OCIBUILD_CACHE_DIR", self.tree.join("cache")).env("HOME", self.tree.join("home"));

@@ -95,14 +95,12 @@ fn usage() {
 #[test]
 fn variables_of_the_environment_are_checked() {
     let bench = Bench::with_spec(SPEC);
-    for (name, value) in
-        [("SOURCE_DATE_EPOCH", "now"), ("SOURCE_DATE_EPOCH", "-1"), ("OCIBUILD_THREADS", "many")]
-    {
+    for (name, value) in [("SOURCE_DATE_EPOCH", "now"), ("SOURCE_DATE_EPOCH", "-1")] {
         let output = run_any(bench.command(&["build"]).env(name, value)).expect_code(2);
         assert!(output.errors().contains(name), "{output}");
     }
     // Empty is as good as unset.
-    for name in ["SOURCE_DATE_EPOCH", "OCIBUILD_THREADS", "XDG_CACHE_HOME"] {
+    for name in ["SOURCE_DATE_EPOCH", "XDG_CACHE_HOME"] {
         run_any(bench.command(&["build"]).env(name, "")).expect_code(0);
     }
 }

@@ -9,6 +9,8 @@ mod extends;
 mod help;
 mod interrupt;
 mod look;
+mod options;
 mod output;
+mod progress;
 mod registries;
 mod specs;

@@ -132,7 +132,7 @@ fn base_fault(base: &str, span: Option<Span>, fault: BaseError) -> BuildError {
 fn list_builtin(layer: &PlannedLayer) -> Result<Listing, crate::base::ListingError> {
     let mut builder = ListingBuilder::new(&ListingLimits::default());
     for copy in &layer.copies {
-        let (uid, gid) = copy.owner.unwrap_or_default();
+        let (uid, gid) = copy.numeric_owner().unwrap_or_default();
         let (kind, mode) = match &copy.what {
             What::Directory => (ListedKind::Directory, copy.mode.or(copy.dir_mode).unwrap_or(0o755)),
             What::Symlink(target) => (ListedKind::Symlink { target }, 0o777),

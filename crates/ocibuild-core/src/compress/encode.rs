@@ -1,4 +1,4 @@
-//! Blocks of tar bytes to one gzip member.
+//! Blocks of tar bytes to one gzip member, or to zstd frames.
 //!
 //! Each block is compressed by itself, so blocks can be done side by side
 //! and in any order, and a block's bytes depend on nothing but its content. Joined, they are one
@@ -6,10 +6,16 @@
 //! each block ends with a sync flush, which aligns it to a byte, and an empty last block closes
 //! the stream.
 //!
-//! The encoder is our own, `ocibuild-deflate`: no other gives one member out of independent blocks
+//! The encoder of gzip is our own, `ocibuild-deflate`: no other gives one member out of independent blocks
 //! at the speed that is wanted here, and none promises the same bytes over its versions.
 //! `docs/performance.md` has the trial. Still an encoder is named by what it makes of a probe, so
 //! that another version in an embedder's graph can never answer for this one: see [`codec_id`].
+//!
+//! By zstd each block is a frame ([RFC 8878](https://www.rfc-editor.org/rfc/rfc8878), section
+//! 3.1), and a blob is frames one after the other, which the specification has decoders take. A
+//! frame says how long its content is and has no checksum: every blob has a digest. Its window is
+//! at most 8 MiB, what every decoder should grant. A frame is made in one call with a context of its
+//! own: one that is used again keeps a salt for hashes, by which its next frame has other bytes.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -20,6 +26,9 @@ use crate::oci::{CodecId, Compression};
 
 /// The version of how blocks are framed.
 const FRAMING: u32 = 1;
+
+/// A frame without content: what a zstd blob without blocks is, as no frame at all is no zstd.
+const EMPTY_FRAME: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
 
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
@@ -75,6 +84,7 @@ impl Encoder {
                 checksum.update(block);
                 self.deflate(block, level)
             }
+            Compression::Zstd { level } => frame(block, level),
         };
         EncodedBlock { bytes, checksum }
     }
@@ -91,16 +101,27 @@ impl Encoder {
     }
 }
 
+/// Makes a zstd frame of a block; a level beyond zstd's own counts as the nearest.
+fn frame(block: &[u8], level: u8) -> Vec<u8> {
+    let level = level.clamp(1, Compression::MAX_ZSTD_LEVEL);
+    let mut bytes =
+        zstd::bulk::compress(block, level.into()).expect("a block fits into the bound that zstd gives for it");
+    bytes.shrink_to_fit();
+    bytes
+}
+
 /// Names an encoder to the point where two of the same name write the same bytes. Costs the
 /// compression of some thousand bytes.
 #[must_use]
 pub fn codec_id(compression: Compression) -> CodecId {
-    let name = match compression {
+    let version = match compression {
         Compression::None => return CodecId::new(format!("none;framing={FRAMING}")),
-        Compression::Gzip { .. } => compression,
+        Compression::Gzip { .. } => format!("deflate={}", deflate::FRAMING),
+        // A probe can't reach all that a version may have changed.
+        Compression::Zstd { .. } => format!("libzstd={}", zstd::zstd_safe::version_string()),
     };
     let probe = Digest::of(&Encoder::new(compression).encode(&probe()).bytes).short();
-    CodecId::new(format!("{name};deflate={};framing={FRAMING};probe={probe}", deflate::FRAMING))
+    CodecId::new(format!("{compression};{version};framing={FRAMING};probe={probe}"))
 }
 
 /// Text, numbers and noise, so that another encoder is likely to betray itself.
@@ -125,6 +146,7 @@ pub struct Framer {
     compression: Compression,
     checksum: crc32fast::Hasher,
     length: u32,
+    is_empty: bool,
 }
 
 impl Framer {
@@ -132,14 +154,15 @@ impl Framer {
     #[must_use]
     pub fn start(compression: Compression) -> (Self, &'static [u8]) {
         let header: &[u8] = match compression {
-            Compression::None => &[],
+            Compression::None | Compression::Zstd { .. } => &[],
             Compression::Gzip { .. } => &GZIP_HEADER,
         };
-        (Self { compression, checksum: crc32fast::Hasher::new(), length: 0 }, header)
+        (Self { compression, checksum: crc32fast::Hasher::new(), length: 0, is_empty: true }, header)
     }
 
     /// Takes the next block, of `length` uncompressed bytes, and returns the blob's next bytes.
     pub fn append<'a>(&mut self, block: &'a EncodedBlock, length: usize) -> &'a [u8] {
+        self.is_empty = false;
         self.checksum.combine(&block.checksum);
         self.length = self.length.wrapping_add(length as u32);
         &block.bytes
@@ -149,7 +172,8 @@ impl Framer {
     #[must_use]
     pub fn finish(self) -> Vec<u8> {
         match self.compression {
-            Compression::None => Vec::new(),
+            Compression::Zstd { .. } if self.is_empty => EMPTY_FRAME.to_vec(),
+            Compression::None | Compression::Zstd { .. } => Vec::new(),
             Compression::Gzip { .. } => [
                 &deflate::LAST_BLOCK[..],
                 &self.checksum.finalize().to_le_bytes(),

@@ -4,20 +4,39 @@
 //! file's length disturbs its own block and leaves its neighbours' bytes as they were.
 //! `docs/performance.md` has the trial that settled the numbers.
 
-use crate::files::{Entry, EntryKind};
+use crate::files::Entry;
+use crate::layer::inventory::CHUNK;
+use crate::oci::Compression;
 use crate::tar;
-
-/// A block isn't cut before it holds this many bytes.
-const MIN: u64 = 512 << 10;
-
-/// A block isn't grown beyond this many bytes by a further entry.
-const MAX: u64 = 4 << 20;
-
-/// Files larger than this begin a block of their own, and are cut at its multiples.
-pub(super) const CHUNK: u64 = 1 << 20;
 
 /// Once a block is large enough, one path in this many begins the next.
 const ONE_IN: u32 = 16;
+
+/// How large blocks are, in bytes: part of what a compression's blobs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// A block isn't cut before it holds this many bytes.
+    min: u64,
+    /// A block isn't grown beyond this many bytes by a further entry.
+    max: u64,
+    /// Files larger than this begin a block of their own, and are cut at its multiples. A multiple
+    /// of the inventory's chunks, so that each chunk of a file lies in one block.
+    chunk: u64,
+}
+
+impl Limits {
+    const GZIP: Self = Self { min: 512 << 10, max: 4 << 20, chunk: CHUNK };
+    /// Matches reach further than gzip's 32 KiB, so a border costs more.
+    const ZSTD: Self = Self { min: 2 << 20, max: 4 << 20, chunk: 2 * CHUNK };
+
+    /// Returns the limits of blocks that are compressed like this.
+    pub(super) fn of(compression: Compression) -> Self {
+        match compression {
+            Compression::Zstd { .. } => Self::ZSTD,
+            _ => Self::GZIP,
+        }
+    }
+}
 
 /// A run of the tar stream: from somewhere within one entry to somewhere within another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +49,13 @@ pub(super) struct Block {
     pub(super) len: u64,
 }
 
+impl Block {
+    /// Returns the indices of the entries of which something lies in it.
+    pub(super) fn entries(&self) -> std::ops::Range<usize> {
+        self.start.entry..self.end.entry + usize::from(self.end.offset > 0)
+    }
+}
+
 /// A place in the tar stream: the entry, and how many of its content bytes lie before it. At
 /// offset 0 the header lies behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +65,8 @@ pub(super) struct Position {
 }
 
 /// Cuts the stream of these entries, with the trailer in the last block.
-pub(super) fn cut(entries: &[Entry]) -> Vec<Block> {
-    let mut cutter = Cutter { blocks: Vec::new(), start: Position { entry: 0, offset: 0 }, held: 0 };
+pub(super) fn cut(entries: &[Entry], limits: Limits) -> Vec<Block> {
+    let mut cutter = Cutter { limits, blocks: Vec::new(), start: Position { entry: 0, offset: 0 }, held: 0 };
     for (index, entry) in entries.iter().enumerate() {
         cutter.entry(index, entry);
     }
@@ -50,6 +76,7 @@ pub(super) fn cut(entries: &[Entry]) -> Vec<Block> {
 }
 
 struct Cutter {
+    limits: Limits,
     blocks: Vec<Block>,
     start: Position,
     held: u64,
@@ -64,9 +91,10 @@ impl Cutter {
         }
         self.held += header;
         let mut offset = 0;
-        while size - offset > CHUNK {
-            offset += CHUNK;
-            self.held += CHUNK;
+        let Limits { chunk, .. } = self.limits;
+        while size - offset > chunk {
+            offset += chunk;
+            self.held += chunk;
             self.cut(Position { entry: index, offset });
         }
         self.held += tar::padded(size - offset);
@@ -74,7 +102,8 @@ impl Cutter {
 
     fn ends_before(&self, entry: &Entry, length: u64) -> bool {
         let is_border = || crc32fast::hash(&entry.path).is_multiple_of(ONE_IN);
-        entry.size() > CHUNK || self.held + length > MAX || (self.held >= MIN && is_border())
+        let Limits { min, max, chunk } = self.limits;
+        entry.size() > chunk || self.held + length > max || (self.held >= min && is_border())
     }
 
     fn cut(&mut self, end: Position) {
@@ -91,15 +120,12 @@ pub(super) fn content_range(block: &Block, index: usize, entry: &Entry) -> std::
     from..to
 }
 
-/// Tells whether a file's content lies in one block, or is cut.
-pub(super) fn is_cut(entry: &Entry) -> bool {
-    matches!(entry.kind, EntryKind::File { size, .. } if size > CHUNK)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::FileSource;
+    use crate::files::{EntryKind, FileSource};
+
+    const BOTH: [Limits; 2] = [Limits::GZIP, Limits::ZSTD];
 
     fn file(path: &str, size: u64) -> Entry {
         let kind = EntryKind::File { source: FileSource::Bytes(Vec::new().into()), size };
@@ -113,13 +139,15 @@ mod tests {
     #[test]
     fn blocks_are_the_whole_stream_in_order() {
         let entries = tree(|n| if n % 97 == 0 { 5 << 20 } else { n * 37 % 20_000 });
-        let blocks = cut(&entries);
         let stream: u64 =
             entries.iter().map(|entry| tar::header_len(entry) + tar::padded(entry.size())).sum();
-        assert_eq!(blocks.iter().map(|block| block.len).sum::<u64>(), stream + 1024);
-        assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start));
-        assert!(blocks.iter().all(|block| block.len > 0 && block.len <= MAX + 1024));
-        assert_eq!(cut(&[]).len(), 1);
+        for limits in BOTH {
+            let blocks = cut(&entries, limits);
+            assert_eq!(blocks.iter().map(|block| block.len).sum::<u64>(), stream + 1024);
+            assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert!(blocks.iter().all(|block| block.len > 0 && block.len <= limits.max + 1024));
+            assert_eq!(cut(&[], limits).len(), 1);
+        }
     }
 
     #[test]
@@ -127,19 +155,31 @@ mod tests {
         let before = tree(|n| n * 37 % 20_000);
         let mut after = before.clone();
         after[1000] = file("dir/01000", 123_456);
-        let (before, after) = (cut(&before), cut(&after));
-        let changed = after.iter().filter(|block| !before.contains(block)).count();
-        assert!(after.len() > 20 && changed <= 3, "{changed} of {}", after.len());
+        for (limits, least) in BOTH.into_iter().zip([20, 6]) {
+            let (before, after) = (cut(&before, limits), cut(&after, limits));
+            let changed = after.iter().filter(|block| !before.contains(block)).count();
+            assert!(after.len() > least && changed <= 3, "{changed} of {}", after.len());
+        }
     }
 
     #[test]
     fn a_large_file_is_cut_at_multiples_from_its_own_start() {
-        let blocks = cut(&[file("a", 1000), file("b", (5 << 20) + 7), file("c", 10)]);
+        let blocks = cut(&[file("a", 1000), file("b", (5 << 20) + 7), file("c", 10)], Limits::GZIP);
         let offsets: Vec<(usize, u64)> =
             blocks.iter().map(|block| (block.start.entry, block.start.offset)).collect();
         assert_eq!(
             offsets,
             [(0, 0), (1, 0), (1, CHUNK), (1, 2 * CHUNK), (1, 3 * CHUNK), (1, 4 * CHUNK), (1, 5 * CHUNK)]
         );
+    }
+
+    #[test]
+    fn a_chunk_of_an_inventory_lies_in_one_block() {
+        assert!(BOTH.iter().all(|limits| limits.chunk.is_multiple_of(CHUNK) && limits.chunk <= limits.max));
+    }
+
+    #[test]
+    fn a_frame_of_zstd_needs_no_larger_window_than_every_decoder_grants() {
+        assert!(Limits::ZSTD.max + 1024 <= 8 << 20);
     }
 }

@@ -29,13 +29,17 @@ pub fn may_disagree(one: &PlannedLayer, other: &PlannedLayer) -> bool {
 }
 
 fn is_particular(copy: &PlannedCopy) -> bool {
-    copy.dir_mode.is_some() || copy.owner.is_some() || (copy.what == What::Directory && copy.mode.is_some())
+    copy.dir_mode.is_some()
+        || copy.owner.is_some()
+        || copy.preserve.mode
+        || copy.preserve.owner
+        || (copy.what == What::Directory && copy.mode.is_some())
 }
 
 fn same_rule(one: &PlannedCopy, other: &PlannedCopy) -> bool {
     one.to == other.to
-        && (one.mode, one.dir_mode, one.owner, one.into)
-            == (other.mode, other.dir_mode, other.owner, other.into)
+        && (one.mode, one.dir_mode, &one.owner, one.preserve, one.into)
+            == (other.mode, other.dir_mode, &other.owner, other.preserve, other.into)
 }
 
 fn overlap(one: &[u8], other: &[u8]) -> bool {

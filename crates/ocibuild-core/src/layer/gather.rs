@@ -9,7 +9,7 @@ use crate::files::{
     resolve, walk,
 };
 use crate::layer::draft::{Claim, Draft, Sources, is_obstacle};
-use crate::layer::{LayerError, merge};
+use crate::layer::{LayerError, merge, owners};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
 
 /// A layer's entries, ready to be written, and what was noticed on the way.
@@ -29,14 +29,16 @@ pub(super) struct Notes {
 
 /// Gathers the entries of a layer, in the order they are written in.
 pub(super) fn gather(layer: &PlannedLayer, sources: Sources<'_>) -> Result<Gathered, LayerError> {
+    let owners = owners::owners(layer, sources.listing)?;
     let mut gatherer =
         Gatherer { sources, drafts: Vec::new(), notes: Notes::default(), seen: BTreeMap::new() };
     for (index, copy) in layer.copies.iter().enumerate() {
-        let copier = Copier { copy, index: index as u32, gatherer: &mut gatherer };
+        let owner = owners[index];
+        let copier = Copier { copy, owner, index: index as u32, gatherer: &mut gatherer };
         copier.run().map_err(|fault| fault.at(copy.span))?;
     }
     let Gatherer { drafts, notes, .. } = gatherer;
-    let entries = merge::merge(drafts, layer, sources)?;
+    let entries = merge::merge(drafts, layer, &owners, sources)?;
     Ok(Gathered { entries, notes })
 }
 
@@ -50,6 +52,8 @@ struct Gatherer<'a> {
 
 struct Copier<'c, 'a> {
     copy: &'c PlannedCopy,
+    /// The owner that the copy names.
+    owner: Option<(u32, u32)>,
     index: u32,
     gatherer: &'c mut Gatherer<'a>,
 }
@@ -258,10 +262,10 @@ impl<'a> Copier<'_, 'a> {
         }
         let base = self.sources().listing.directory(&path);
         let mode = mode.or(base.map(|base| base.mode)).unwrap_or(0o755);
-        let owner = self.copy.owner.or(base.map(|base| (base.uid, base.gid))).unwrap_or_default();
+        let owner = self.owner.or(base.map(|base| (base.uid, base.gid))).unwrap_or_default();
         let claim = match self.copy.what {
             What::Directory => Claim::Directory,
-            _ if self.copy.dir_mode.is_some() || self.copy.owner.is_some() => Claim::Rule,
+            _ if self.copy.dir_mode.is_some() || self.owner.is_some() => Claim::Rule,
             _ => Claim::Default,
         };
         self.push_owned(path, EntryKind::Directory, mode, owner, claim);
@@ -273,7 +277,7 @@ impl<'a> Copier<'_, 'a> {
         if self.sources().listing.directory(&path).is_some() {
             return Err(LayerError::OverDirectory { path: display(&path), span: None });
         }
-        self.push_owned(path, kind, mode, self.copy.owner.unwrap_or_default(), Claim::Default);
+        self.push_owned(path, kind, mode, self.owner.unwrap_or_default(), Claim::Default);
         Ok(())
     }
 

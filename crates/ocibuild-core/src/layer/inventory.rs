@@ -7,7 +7,8 @@
 //!
 //! `content` is the BLAKE3 digest of a file of at most [`CHUNK`] bytes, and of a larger one the
 //! BLAKE3 digest of its chunks' digests (32 bytes each) in order, so that chunks can be hashed
-//! side by side.
+//! side by side. What lies in a block follows from the compression; what a chunk is doesn't, so the
+//! same files have the same inventory in any.
 
 use std::io::Write as _;
 
@@ -16,7 +17,6 @@ use serde::Serialize;
 use crate::blob::{BlobError, BlobWriter, Store};
 use crate::digest::{Digest, Sha256Hasher, to_hex};
 use crate::files::{Entry, EntryKind};
-use crate::layer::block::{CHUNK, is_cut};
 use crate::oci::{Descriptor, MediaType};
 
 /// Fast, and small enough: an inventory is read by people's tools, not shipped with images.
@@ -25,14 +25,19 @@ const ZSTD_LEVEL: i32 = 1;
 /// Lines are handed to the compressor in runs of about this many bytes.
 const BUFFER: usize = 64 << 10;
 
+/// The largest run of a file that is hashed by itself, in bytes; part of the format.
+pub(super) const CHUNK: u64 = 1 << 20;
+
 /// The digest of one run of a file's content.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChunkDigest(blake3::Hash);
 
 impl ChunkDigest {
-    /// Hashes a run: a whole file of at most [`CHUNK`] bytes, or a chunk of a larger one.
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        Self(blake3::hash(bytes))
+    /// Hashes a whole file of at most [`CHUNK`] bytes, or chunks of a larger one from the start of
+    /// the first.
+    pub(super) fn all(bytes: &[u8]) -> impl Iterator<Item = Self> {
+        let none = bytes.is_empty().then_some(bytes);
+        bytes.chunks(CHUNK as usize).chain(none).map(|chunk| Self(blake3::hash(chunk)))
     }
 }
 
@@ -102,23 +107,26 @@ impl InventoryWriter {
         Ok(Self { lines: Vec::new(), hasher: Sha256Hasher::new(), encoder, chunks: None })
     }
 
-    /// Takes the digest of an entry's content, or of its next chunk; `last` says that no more of
-    /// this entry follows.
+    /// Takes the digest of an entry's content, or those of its next chunks; `last` says that no
+    /// more of this entry follows.
     pub(super) fn add(
         &mut self,
         entry: &Entry,
-        chunk: Option<ChunkDigest>,
+        chunks: impl Iterator<Item = ChunkDigest>,
         last: bool,
     ) -> Result<(), BlobError> {
-        if let (true, Some(chunk)) = (is_cut(entry), chunk) {
-            self.chunks.get_or_insert_default().update(chunk.0.as_bytes());
+        let mut single = None;
+        for chunk in chunks {
+            if entry.size() > CHUNK {
+                self.chunks.get_or_insert_default().update(chunk.0.as_bytes());
+            }
+            single = Some(chunk.0);
         }
         if !last {
             return Ok(());
         }
         let whole = self.chunks.take().map(|chunks| chunks.finalize());
-        let content = whole.or(chunk.map(|chunk| chunk.0));
-        write_line(&mut self.lines, entry, content);
+        write_line(&mut self.lines, entry, whole.or(single));
         if self.lines.len() >= BUFFER { self.drain() } else { Ok(()) }
     }
 
@@ -176,6 +184,3 @@ fn text(bytes: &[u8]) -> (Option<&str>, Option<String>) {
         Err(_) => (None, Some(to_hex(bytes))),
     }
 }
-
-/// The largest run of a file that is hashed by itself; part of the format.
-const _: () = assert!(CHUNK == 1 << 20);

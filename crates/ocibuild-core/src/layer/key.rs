@@ -10,7 +10,7 @@ use crate::compress::codec_id;
 use crate::digest::Digest;
 use crate::files::{FileKind, FileTree, resolve};
 use crate::key::{Key, KeyWriter};
-use crate::layer::LayerError;
+use crate::layer::{LayerError, owners};
 use crate::oci::{CodecId, Platform};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
 
@@ -89,9 +89,12 @@ fn manifest_key(
     key.list("manifests", materials.iter().map(|material| material.name.as_str()));
     key.list("manifest contents", materials.iter().map(|material| material.digest.to_string()));
     key.list("extras", &layer.extras);
+    key.list("remove", layer.remove.iter().map(|removal| &removal.path));
     key.number("copies", layer.copies.len() as u64);
     for copy in &layer.copies {
         write_copy(&mut key, copy);
+        let owner = owners::owner(copy, listing)?;
+        key.optional("owner in numbers", owner.map(|(uid, gid)| format!("{uid}:{gid}")));
         write_mapping(&mut key, copy, listing)?;
     }
     Ok(key.finish())
@@ -101,7 +104,8 @@ fn write_copy(key: &mut KeyWriter, copy: &PlannedCopy) {
     key.field("to", &copy.to).number("into", u64::from(copy.into));
     key.optional("mode", copy.mode.map(u32::to_le_bytes));
     key.optional("dir-mode", copy.dir_mode.map(u32::to_le_bytes));
-    key.optional("owner", copy.owner.map(|(uid, gid)| format!("{uid}:{gid}")));
+    key.optional("owner", copy.owner.as_ref().map(ToString::to_string));
+    key.list("preserve", &copy.preserve.names().collect::<Vec<_>>()).field("pyc", copy.pyc.to_string());
     match &copy.what {
         What::From(from) => write_from(key, from),
         What::Content(bytes) => {

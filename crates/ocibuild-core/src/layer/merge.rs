@@ -12,6 +12,7 @@ use crate::plan::{PlannedCopy, PlannedLayer};
 pub(super) fn merge(
     mut drafts: Vec<Draft>,
     layer: &PlannedLayer,
+    owners: &[Option<(u32, u32)>],
     sources: Sources<'_>,
 ) -> Result<Vec<Entry>, LayerError> {
     // Stable: of what two copies agree on, the first copy's stays; the strongest claim comes first.
@@ -21,7 +22,7 @@ pub(super) fn merge(
     let resolved = |copy: &PlannedCopy| sources.listing.resolve(&copy.to).unwrap_or_else(|_| copy.to.clone());
     let destinations = layer.copies.iter().map(resolved).collect();
     let entries = Vec::with_capacity(drafts.len());
-    let mut merger = Merger { layer, sources, destinations, entries, last: None };
+    let mut merger = Merger { layer, owners, sources, destinations, entries, last: None };
     for draft in drafts {
         merger.add(draft)?;
     }
@@ -30,6 +31,8 @@ pub(super) fn merge(
 
 struct Merger<'a> {
     layer: &'a PlannedLayer,
+    /// The owner that each copy names.
+    owners: &'a [Option<(u32, u32)>],
     sources: Sources<'a>,
     /// Where each copy goes, through the links of the base.
     destinations: Vec<Vec<u8>>,
@@ -91,7 +94,8 @@ impl Merger<'_> {
         // A directory of the base that something is put into isn't copied.
         let inside = is_below(path, to) || (copy.into && path == to && base.is_none());
         let mode = copy.dir_mode.filter(|_| inside).or(base.map(|base| base.mode)).unwrap_or(0o755);
-        let owner = copy.owner.filter(|_| inside).or(base.map(|base| (base.uid, base.gid)));
+        let owner =
+            self.owners[draft.copy as usize].filter(|_| inside).or(base.map(|base| (base.uid, base.gid)));
         let (uid, gid) = owner.unwrap_or_default();
         Ok(Entry { path: path.into(), kind: EntryKind::Directory, mode, uid, gid })
     }

@@ -13,7 +13,7 @@ use crate::compress::{EncodedBlock, Encoder, Framer};
 use crate::digest::{DiffId, Sha256Hasher};
 use crate::event::{Cancel, Cancelled, Event, Observer};
 use crate::files::{Entry, EntryKind, FileSource, FileTree, Metadata, display};
-use crate::layer::block::{self, Block, content_range};
+use crate::layer::block::{self, Block, Limits, content_range};
 use crate::layer::budget::{Budget, Room};
 use crate::layer::inventory::{ChunkDigest, Inventory, InventoryWriter};
 use crate::layer::ordered::Ordered;
@@ -50,8 +50,8 @@ pub(super) struct Written {
 struct Rendered {
     block: Block,
     bytes: Vec<u8>,
-    /// For each entry of which content lies in the block.
-    digests: Vec<Option<ChunkDigest>>,
+    /// Of files' content in the block, in order, with the index of the entry.
+    digests: Vec<(usize, ChunkDigest)>,
     machines: BTreeSet<&'static str>,
     stale_pyc: u64,
 }
@@ -119,7 +119,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn start(&self) -> Result<Shared<'a>, LayerError> {
-        let blocks = block::cut(self.entries);
+        let blocks = block::cut(self.entries, Limits::of(self.encoder.compression()));
         let (framer, header) = Framer::start(self.encoder.compression());
         let mut blob = self.store.writer()?;
         blob.write(header)?;
@@ -206,10 +206,14 @@ impl<'a> Pipeline<'a> {
             }
         }
         let block = &rendered.block;
-        for (index, digest) in (block.start.entry..).zip(&rendered.digests) {
+        let mut digests = &rendered.digests[..];
+        for index in block.entries() {
             let entry = &self.entries[index];
+            let count = digests.iter().take_while(|(of, _)| *of == index).count();
+            let (own, rest) = digests.split_at(count);
+            digests = rest;
             let last = index != block.end.entry || content_range(block, index, entry).end == entry.size();
-            state.inventory.add(entry, *digest, last)?;
+            state.inventory.add(entry, own.iter().map(|(_, digest)| *digest), last)?;
         }
         Ok(())
     }
@@ -223,8 +227,7 @@ impl<'a> Pipeline<'a> {
             machines: BTreeSet::new(),
             stale_pyc: 0,
         };
-        let end = block.end.entry + usize::from(block.end.offset > 0);
-        for index in block.start.entry..end {
+        for index in block.entries() {
             self.render_entry(&mut rendered, index)?;
         }
         if block.end.entry == self.entries.len() {
@@ -241,7 +244,6 @@ impl<'a> Pipeline<'a> {
             tar::write_header(entry, &mut rendered.bytes);
         }
         let EntryKind::File { source, .. } = &entry.kind else {
-            rendered.digests.push(None);
             return Ok(());
         };
         let at = rendered.bytes.len();
@@ -256,7 +258,7 @@ impl<'a> Pipeline<'a> {
             }
         };
         let content = &rendered.bytes[at..];
-        rendered.digests.push(Some(ChunkDigest::of(content)));
+        rendered.digests.extend(ChunkDigest::all(content).map(|digest| (index, digest)));
         if let (0, false, Some(machine)) = (range.start, allow_foreign, machine::of(content)) {
             self.check_machine(entry, machine)?;
             rendered.machines.insert(machine);

@@ -82,12 +82,14 @@ impl MediaType {
             || self.as_str().starts_with("application/vnd.docker.image.rootfs.")
     }
 
-    /// Returns the media type of a layer compressed like this.
+    /// Returns the media type of a layer compressed like this: always OCI's, as Docker's schema has
+    /// none for zstd.
     #[must_use]
     pub fn layer(compression: Compression) -> Self {
         match compression {
             Compression::None => Self::LAYER,
             Compression::Gzip { .. } => Self::LAYER_GZIP,
+            Compression::Zstd { .. } => Self::LAYER_ZSTD,
         }
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use crate::oci::{Compression, Platform};
 use crate::pattern::{Pattern, Selection};
 use crate::plan::expand::Expander;
-use crate::spec::{self, CopyKind, CopyRule, Fault, FromRule, Located, Span, Template};
+use crate::spec::{
+    self, Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, Owner, Policy, Preserve, Pyc,
+    Span, Template,
+};
 
 /// What an image's own layers stand on.
 #[derive(Debug, Clone)]
@@ -61,7 +64,31 @@ pub struct PlannedLayer {
     pub extras: Vec<String>,
     /// What it consists of.
     pub copies: Vec<PlannedCopy>,
+    /// What it takes away from the base.
+    pub remove: Vec<PlannedRemoval>,
+    /// A remark for the image's history.
+    pub comment: Option<String>,
 }
+
+/// Something of the base that is taken away.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PlannedRemoval {
+    /// The path or glob as written: absolute.
+    pub path: String,
+    /// The same, parsed; relative to the image's root.
+    pub pattern: Pattern,
+    /// Its place in the spec.
+    pub span: Option<Span>,
+}
+
+impl PartialEq for PlannedRemoval {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for PlannedRemoval {}
 
 /// A path below the root, and where the spec names it.
 #[derive(Debug, Clone)]
@@ -94,20 +121,57 @@ pub struct PlannedCopy {
     pub mode: Option<u32>,
     /// The mode of directories.
     pub dir_mode: Option<u32>,
-    /// The owner, user and group.
-    pub owner: Option<(u32, u32)>,
+    /// The owner; names are those of what the layer is written over.
+    pub owner: Option<Owner>,
+    /// What of the host's metadata is kept.
+    pub preserve: Preserve,
+    /// What becomes of compiled Python files.
+    pub pyc: Pyc,
     /// Where the spec says so.
     pub span: Option<Span>,
 }
 
 impl PartialEq for PlannedCopy {
     fn eq(&self, other: &Self) -> bool {
-        (&self.what, &self.to, self.into, self.mode, self.dir_mode, self.owner)
-            == (&other.what, &other.to, other.into, other.mode, other.dir_mode, other.owner)
+        (&self.what, &self.to, self.into, self.mode, self.dir_mode, &self.owner, self.preserve, self.pyc)
+            == (
+                &other.what,
+                &other.to,
+                other.into,
+                other.mode,
+                other.dir_mode,
+                &other.owner,
+                other.preserve,
+                other.pyc,
+            )
     }
 }
 
 impl Eq for PlannedCopy {}
+
+impl PlannedCopy {
+    /// Returns the owner where it is given by numbers.
+    #[must_use]
+    pub fn numeric_owner(&self) -> Option<(u32, u32)> {
+        match self.owner.as_ref()? {
+            Owner { user: Account::Id(uid), group: Some(Account::Id(gid)) } => Some((*uid, *gid)),
+            _ => None,
+        }
+    }
+}
+
+/// Which file says what is left out of what lies below a `from`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Ignore {
+    /// The root's `.dockerignore`, if there is one.
+    #[default]
+    Default,
+    /// None.
+    Nothing,
+    /// This file, which has to be there.
+    File(PlannedPath),
+}
 
 /// What one copy copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +201,8 @@ pub struct From {
     pub patterns: [Vec<String>; 2],
     /// What is selected below it.
     pub selection: Selection,
+    /// Which file says what is left out.
+    pub ignore: Ignore,
     /// Whether it may select nothing.
     pub allow_empty: bool,
     /// Whether programs for other machines are let through.
@@ -151,6 +217,8 @@ impl PlannedLayer {
             && self.manifests == other.manifests
             && self.extras == other.extras
             && self.copies == other.copies
+            && self.remove == other.remove
+            && self.comment == other.comment
     }
 
     /// Tells whether anything of it is read from the host.
@@ -179,14 +247,41 @@ pub(super) fn plan(
         compression: layer.compression.as_ref().map(|compression| compression.value).unwrap_or_default(),
         manifests,
         extras: layer.key.iter().map(|extra| extra.value.clone()).collect(),
-        copies: layer.copies.iter().filter_map(|rule| copy(rule, expander)).collect(),
+        copies: layer.copies.iter().filter_map(|rule| copy(rule, &layer.policy, expander)).collect(),
+        remove: layer.remove.iter().filter_map(|path| removal(path, expander)).collect(),
+        comment: layer.comment.as_ref().and_then(|comment| expander.text(comment)),
     }
 }
 
-fn copy(rule: &CopyRule, expander: &mut Expander<'_>) -> Option<PlannedCopy> {
+fn removal(path: &Located<Template>, expander: &mut Expander<'_>) -> Option<PlannedRemoval> {
+    let span = path.span;
+    let path = expander.checked(path, spec::check::removal)?;
+    Some(PlannedRemoval { pattern: Pattern::parse(&path).ok()?, path, span })
+}
+
+fn ignore(policy: &Policy, expander: &mut Expander<'_>) -> Option<Ignore> {
+    let Some(file) = &policy.ignore_file else { return Some(Ignore::Default) };
+    let IgnoreFile::File(template) = &file.value else { return Some(Ignore::Nothing) };
+    let path = expander.checked(&Located::new(template.clone(), file.span), spec::check::manifest)?;
+    Some(Ignore::File(PlannedPath { path, span: file.span }))
+}
+
+/// What a copy says, and else its layer.
+fn policy(own: &Policy, layer: &Policy) -> Policy {
+    let mut policy = own.clone();
+    policy.preserve = own.preserve.or(layer.preserve);
+    policy.pyc = own.pyc.or(layer.pyc);
+    policy.ignore_file = own.ignore_file.clone().or_else(|| layer.ignore_file.clone());
+    policy
+}
+
+fn copy(rule: &CopyRule, layer: &Policy, expander: &mut Expander<'_>) -> Option<PlannedCopy> {
     let to = expander.checked(&rule.to, spec::check::destination);
+    let is_from = matches!(rule.what, CopyKind::From(_));
+    // What is made of nothing of the host's has nothing of its to keep.
+    let policy = if is_from { policy(&rule.policy, layer) } else { Policy::default() };
     let what = match &rule.what {
-        CopyKind::From(from) => What::From(plan_from(from, expander)?),
+        CopyKind::From(from) => What::From(plan_from(from, &policy, expander)?),
         CopyKind::Content(text) => What::Content(expander.text(text)?.into_bytes().into()),
         CopyKind::Bytes(bytes) => What::Content(Arc::clone(bytes)),
         CopyKind::Symlink(target) => What::Symlink(expander.text(target)?.into_bytes()),
@@ -199,12 +294,14 @@ fn copy(rule: &CopyRule, expander: &mut Expander<'_>) -> Option<PlannedCopy> {
         to: to.trim_matches('/').as_bytes().to_vec(),
         mode: rule.mode.as_ref().map(|mode| mode.bits()),
         dir_mode: rule.dir_mode.as_ref().map(|mode| mode.bits()),
-        owner: rule.owner.as_ref().map(|owner| (owner.uid, owner.gid)),
+        owner: rule.owner.as_ref().map(|owner| owner.value.clone()),
+        preserve: policy.preserve.map(|preserve| preserve.value).unwrap_or_default(),
+        pyc: policy.pyc.map(|pyc| pyc.value).unwrap_or_default(),
         span: rule.span,
     })
 }
 
-fn plan_from(from: &FromRule, expander: &mut Expander<'_>) -> Option<From> {
+fn plan_from(from: &FromRule, policy: &Policy, expander: &mut Expander<'_>) -> Option<From> {
     let path = expander.checked(&from.path, spec::check::source)?;
     let include = patterns(&from.include, expander)?;
     let exclude = patterns(&from.exclude, expander)?;
@@ -219,6 +316,7 @@ fn plan_from(from: &FromRule, expander: &mut Expander<'_>) -> Option<From> {
         path,
         patterns: texts,
         selection: Selection::new(parsed(include), parsed(exclude)),
+        ignore: ignore(policy, expander)?,
         allow_empty: from.allow_empty,
         allow_foreign: from.allow_foreign,
     })

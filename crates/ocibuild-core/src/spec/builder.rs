@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::{
-    Base, CopyKind, CopyRule, FromRule, Healthcheck, Image, Layer, Located, Mode, Owner, Port, Protocol,
-    Spec, SpecError, Template, VERSION, ValueError, Vars, validate,
+    Base, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Layer, Located, Mode, Owner, Policy,
+    Port, Preserve, Protocol, Pyc, Spec, SpecError, Template, VERSION, ValueError, Vars, validate,
 };
 use crate::oci::{Compression, Platform};
 
@@ -251,6 +251,9 @@ impl LayerSpec {
             key: Vec::new(),
             copies: Vec::new(),
             compression: None,
+            policy: Policy::default(),
+            remove: Vec::new(),
+            comment: None,
         };
         Self { layer, misuse: Vec::new() }
     }
@@ -308,7 +311,57 @@ impl LayerSpec {
     /// Sets the owner of the last copy.
     #[must_use]
     pub fn owner(mut self, uid: u32, gid: u32) -> Self {
-        self.last("owner", |rule| rule.owner = Some(Owner { uid, gid }.into()));
+        self.last("owner", |rule| rule.owner = Some(Owner::numeric(uid, gid).into()));
+        self
+    }
+
+    /// Sets the owner of the last copy as the spec names it: `USER:GROUP`, `USER`, `UID:GID`. Names
+    /// are those of the image's base.
+    #[must_use]
+    pub fn owned_by(mut self, owner: &str) -> Self {
+        match owner.parse::<Owner>() {
+            Ok(owner) => self.last("owner", |rule| rule.owner = Some(owner.into())),
+            Err(error) => self.misuse.push(error),
+        }
+        self
+    }
+
+    /// Sets what of the host's metadata is kept: of the last copy's files, or before any copy of
+    /// all the layer's.
+    #[must_use]
+    pub fn preserve(mut self, preserve: Preserve) -> Self {
+        self.policy().preserve = Some(preserve.into());
+        self
+    }
+
+    /// Sets what becomes of compiled Python files: of the last copy's, or before any copy of all
+    /// the layer's.
+    #[must_use]
+    pub fn pyc(mut self, pyc: Pyc) -> Self {
+        self.policy().pyc = Some(pyc.into());
+        self
+    }
+
+    /// Sets the file whose rules say what the last copy leaves out, or before any copy all of the
+    /// layer's; `None` switches `.dockerignore` off.
+    #[must_use]
+    pub fn ignore_file(mut self, path: Option<&str>) -> Self {
+        let file = path.map_or(IgnoreFile::None, |path| IgnoreFile::File(Template::literal(path)));
+        self.policy().ignore_file = Some(file.into());
+        self
+    }
+
+    /// Takes a path, or what a glob finds, away from the base.
+    #[must_use]
+    pub fn remove(mut self, path: impl Into<String>) -> Self {
+        self.layer.remove.push(literal(path));
+        self
+    }
+
+    /// Sets the remark on the layer in the image's history.
+    #[must_use]
+    pub fn comment(mut self, text: impl Into<String>) -> Self {
+        self.layer.comment = Some(literal(text));
         self
     }
 
@@ -363,8 +416,17 @@ impl LayerSpec {
 
     fn rule(mut self, what: CopyKind, to: String) -> Self {
         let to = literal(to);
-        self.layer.copies.push(CopyRule { what, to, mode: None, dir_mode: None, owner: None, span: None });
+        let policy = Policy::default();
+        let rule = CopyRule { what, to, mode: None, dir_mode: None, owner: None, policy, span: None };
+        self.layer.copies.push(rule);
         self
+    }
+
+    fn policy(&mut self) -> &mut Policy {
+        match self.layer.copies.last_mut() {
+            Some(rule) => &mut rule.policy,
+            None => &mut self.layer.policy,
+        }
     }
 
     fn last(&mut self, what: &str, change: impl FnOnce(&mut CopyRule)) {
@@ -395,7 +457,7 @@ impl LayerSpec {
             for error in self.misuse {
                 log.accept::<()>(Err(error), None);
             }
-            if self.layer.copies.is_empty() {
+            if self.layer.copies.is_empty() && self.layer.remove.is_empty() {
                 log.absent(validate::no_copies(&self.layer.name));
             }
         });

@@ -5,7 +5,7 @@
 
 mod path;
 
-pub use path::{destination, image_directory, layout, manifest, pattern, root, source};
+pub use path::{destination, image_directory, layout, manifest, pattern, removal, root, source};
 
 use std::time::Duration;
 
@@ -193,15 +193,16 @@ pub fn platform(text: &str) -> Result<Platform, ValueError> {
     })
 }
 
-/// Parses a compression: `gzip`, `gzip:N` or `none`.
+/// Parses a compression: `gzip`, `gzip:N`, `zstd`, `zstd:N` or `none`.
 pub fn compression(text: &str) -> Result<Compression, ValueError> {
     text.parse().map_err(|_| {
         let error = match text.split_once(':').unwrap_or((text, "")) {
-            ("zstd", _) => ValueError::new("compression with zstd is not supported yet"),
-            ("gzip", level) => ValueError::new(format!("gzip has no level `{level}`")),
+            (name @ ("gzip" | "zstd"), level) => {
+                ValueError::new(format!("{name} has no level `{}`", level.escape_debug()))
+            }
             _ => ValueError::new(format!("`{}` is not a compression", text.escape_debug())),
         };
-        error.hint("write \"gzip\", \"gzip:1\" to \"gzip:9\", or \"none\"")
+        error.hint("write \"gzip\", \"gzip:1\" to \"gzip:9\", \"zstd\", \"zstd:1\" to \"zstd:19\", or \"none\"")
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Located, Mode, Owner, Span, Template};
+use super::{Located, Mode, Owner, Policy, Span, Template};
 use crate::oci::Compression;
 
 /// A layer: a named set of files with destinations.
@@ -15,8 +15,15 @@ pub struct Layer {
     pub manifests: Vec<Located<Template>>,
     /// What else belongs to its key, in the order of writing.
     pub key: Vec<Located<String>>,
-    /// What it consists of, in the order of writing; never empty in a validated spec.
+    /// What it consists of, in the order of writing. A validated spec has at least one copy, or
+    /// something to remove.
     pub copies: Vec<CopyRule>,
+    /// How files of the host are taken over, where a copy doesn't say so itself.
+    pub policy: Policy,
+    /// What it takes away from the base: absolute paths or globs.
+    pub remove: Vec<Located<Template>>,
+    /// A remark for the image's history; part of no layer and no key.
+    pub comment: Option<Located<Template>>,
     /// How its blob is compressed; `None` leaves it to the build.
     pub compression: Option<Located<Compression>>,
 }
@@ -36,6 +43,8 @@ pub struct CopyRule {
     pub dir_mode: Option<Located<Mode>>,
     /// The owner of all of it.
     pub owner: Option<Located<Owner>>,
+    /// How files of the host are taken over; empty for all other kinds.
+    pub policy: Policy,
     /// Where the whole rule was written.
     pub span: Option<Span>,
 }
@@ -48,6 +57,7 @@ impl PartialEq for CopyRule {
             && self.mode == other.mode
             && self.dir_mode == other.dir_mode
             && self.owner == other.owner
+            && self.policy == other.policy
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::log::Log;
 use super::suggest::closest;
-use super::{CopyRule, Fault, Layer, Located, Spec, Template, ValueError, check};
+use super::{CopyRule, Fault, IgnoreFile, Layer, Located, Policy, Spec, Template, ValueError, check};
 
 mod copy;
 mod image;
@@ -47,6 +47,11 @@ fn layer(layer: &Layer, log: &mut Log) {
         literal(manifest, check::manifest, log);
     }
     unique_templates(&layer.manifests, "manifest is listed twice", log);
+    copy::policy(&layer.policy, log);
+    for path in &layer.remove {
+        literal(path, check::removal, log);
+    }
+    unique_templates(&layer.remove, "path is listed twice", log);
     for (index, rule) in layer.copies.iter().enumerate() {
         log.within(format!("copy {}", index + 1), |log| copy::copy(rule, log));
     }
@@ -113,6 +118,8 @@ impl Spec {
     pub(super) fn templates(&self, visit: &mut dyn FnMut(&Template)) {
         for layer in &self.layers {
             layer.manifests.iter().for_each(|template| visit(template));
+            layer.remove.iter().chain(&layer.comment).for_each(|template| visit(template));
+            templates_of_policy(&layer.policy, visit);
             layer.copies.iter().for_each(|rule| templates_of_copy(rule, visit));
         }
         for image in &self.images {
@@ -128,8 +135,15 @@ impl Spec {
     }
 }
 
+fn templates_of_policy(policy: &Policy, visit: &mut dyn FnMut(&Template)) {
+    if let Some(Located { value: IgnoreFile::File(file), .. }) = &policy.ignore_file {
+        visit(file);
+    }
+}
+
 fn templates_of_copy(rule: &CopyRule, visit: &mut dyn FnMut(&Template)) {
     visit(&rule.to);
+    templates_of_policy(&rule.policy, visit);
     match &rule.what {
         super::CopyKind::From(from) => {
             visit(&from.path);

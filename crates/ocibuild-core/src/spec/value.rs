@@ -45,18 +45,66 @@ fn bad_mode(text: &str) -> ValueError {
     ValueError::new(format!("`{text}` is not a mode")).hint("write octal digits, such as \"0755\"")
 }
 
-/// The numeric owner of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The owner of a file: user and group, by number or by name.
+///
+/// Names are those of the image the layer is written for: of its base's `/etc/passwd` and
+/// `/etc/group`, never of the host's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
-    /// The user's number.
-    pub uid: u32,
-    /// The group's number.
-    pub gid: u32,
+    /// The user.
+    pub user: Account,
+    /// The group; `None` is the user's own, and only goes with a name.
+    pub group: Option<Account>,
+}
+
+/// A user or a group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Account {
+    /// By number.
+    Id(u32),
+    /// By name.
+    Name(String),
+}
+
+impl Owner {
+    /// An owner by numbers.
+    pub fn numeric(uid: u32, gid: u32) -> Self {
+        Self { user: Account::Id(uid), group: Some(Account::Id(gid)) }
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.uid, self.gid)
+        match &self.group {
+            Some(group) => write!(f, "{}:{group}", self.user),
+            None => write!(f, "{}", self.user),
+        }
+    }
+}
+
+impl FromStr for Account {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if let Some(id) = id(text) {
+            return Ok(Self::Id(id));
+        }
+        // What useradd takes, and the dots and capitals that others do.
+        let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if begins && text.strip_suffix('$').unwrap_or(text).chars().all(fits) && text.len() <= 256 {
+            return Ok(Self::Name(text.to_owned()));
+        }
+        Err(ValueError::new(format!("`{}` is neither a number nor a name", text.escape_debug())))
     }
 }
 
@@ -64,20 +112,20 @@ impl FromStr for Owner {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let (user, group) = text.split_once(':').unwrap_or((text, ""));
-        if let (Some(uid), Some(gid)) = (id(user), id(group)) {
-            return Ok(Self { uid, gid });
+        let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+        let bad = || {
+            ValueError::new(format!("`{}` is not an owner", text.escape_debug()))
+                .hint("write \"UID:GID\" or \"USER:GROUP\", such as \"65532:65532\" or \"nonroot:nonroot\"")
+        };
+        let user: Account = user.parse().map_err(|_| bad())?;
+        match (&user, group) {
+            (Account::Name(_), None) => Ok(Self { user, group: None }),
+            (Account::Id(uid), None | Some("")) => {
+                Err(ValueError::new(format!("the owner `{text}` has no group"))
+                    .hint(format!("write \"{uid}:{uid}\"")))
+            }
+            (_, Some(group)) => Ok(Self { group: Some(group.parse().map_err(|_| bad())?), user }),
         }
-        if id(user).is_some() && group.is_empty() {
-            return Err(ValueError::new(format!("the owner `{text}` has no group"))
-                .hint(format!("write \"{user}:{user}\"")));
-        }
-        if text.starts_with(|c: char| c.is_alphabetic() || c == '_') {
-            return Err(ValueError::new("named owners are not supported yet")
-                .hint("write numbers, such as \"65532:65532\""));
-        }
-        Err(ValueError::new(format!("`{text}` is not an owner"))
-            .hint("write \"UID:GID\", such as \"65532:65532\""))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::commands::build::BuildArgs;
 use crate::commands::build::outcome::Outcome;
 use crate::destination::Destinations;
 use crate::failure::{BuildFailure, Failure, Origin};
+use crate::options::Options;
 use crate::progress::Reporter;
 use crate::publish::Publisher;
 use crate::signals::Stop;
@@ -24,7 +25,7 @@ use crate::static_base::Builtins;
 use crate::{environment, host, registry};
 
 /// A build with nothing left to find out.
-pub(super) struct Job {
+pub(super) struct Job<'a> {
     started: Instant,
     source: Source,
     images: Vec<String>,
@@ -36,15 +37,18 @@ pub(super) struct Job {
     push: bool,
     insecure: Vec<String>,
     builtins: Builtins,
-    reporter: Reporter,
+    reporter: &'a Reporter,
 }
 
-impl Job {
+impl<'a> Job<'a> {
     /// Finds out what the flags, the environment and the spec ask for together.
-    pub(super) fn resolve(args: BuildArgs) -> Result<Self, Failure> {
+    pub(super) fn resolve(
+        args: BuildArgs,
+        options: &Options,
+        reporter: &'a Reporter,
+    ) -> Result<Self, Failure> {
         let started = Instant::now();
-        let cache = environment::cache_directory(args.cache_dir.clone())?;
-        let threads = environment::threads(args.threads)?;
+        let cache = options.cache_directory()?;
         let created = environment::source_date_epoch()?;
         let vars = args.var.iter().cloned().collect();
         let mut source = Source::find(args.file.clone(), args.image.clone(), &args.images, &vars)?;
@@ -56,13 +60,13 @@ impl Job {
             images: args.images,
             cache,
             use_records: !args.no_cache,
-            threads,
+            threads: options.threads(),
             created,
             destinations,
             push: args.push,
-            insecure: args.insecure,
+            insecure: options.insecure.clone(),
             builtins: Builtins::new(args.compression),
-            reporter: Reporter::new(args.verbosity),
+            reporter,
         })
     }
 
@@ -88,17 +92,17 @@ impl Job {
             }
             stop.reset();
         };
-        outcome.tell(&self.reporter, self.destinations.uses_stdout())
+        outcome.tell(self.reporter, self.destinations.uses_stdout())
     }
 
-    fn builder<'a>(&'a self, cancel: &Cancel) -> Builder<'a> {
+    fn builder<'b>(&'b self, cancel: &Cancel) -> Builder<'b> {
         let names: Vec<String> =
             self.source.spec.images.iter().map(|image| image.name.value.clone()).collect();
         let builder = Builder::new(&self.source.root, &self.cache)
             .images(&self.images)
             .use_records(self.use_records)
             .threads(self.threads)
-            .observer(&self.reporter)
+            .observer(self.reporter)
             .cancel(cancel.clone())
             .host(host::name())
             .builtins(|name, version| self.builtins.get(name, version));
@@ -131,7 +135,7 @@ impl Job {
             return Outcome::new(&built, self.started, None, self.destinations.names(plan));
         }
         let registry = registry::open(&self.insecure, cancel)?;
-        let publisher = Publisher::new(plan, &registry, &self.reporter, cancel)?;
+        let publisher = Publisher::new(plan, &registry, self.reporter, cancel)?;
         let store = Store::new(&self.cache);
         let built = publisher.alongside(&store, |finished| self.build(plan, cancel, finished));
         if let Some(fault) = publisher.fault() {
@@ -167,7 +171,7 @@ impl Job {
     }
 
     fn write(&self, built: &Built, cancel: &Cancel) -> Result<(), Failure> {
-        let options = CopyOptions::new().observer(&self.reporter).cancel(cancel.clone());
+        let options = CopyOptions::new().observer(self.reporter).cancel(cancel.clone());
         self.destinations.write(built, &options).map_err(|error| self.place(error, Origin::Files))
     }
 

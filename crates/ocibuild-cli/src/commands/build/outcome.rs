@@ -9,9 +9,11 @@ use ocibuild_core::copy::{Tally, children};
 use ocibuild_core::event::LayerOutcome;
 use ocibuild_core::oci::MAX_MANIFEST_SIZE;
 use ocibuild_core::{Built, Descriptor, Digest};
+use serde_json::json;
 
 use crate::failure::{Failure, Origin};
 use crate::progress::Reporter;
+use crate::progress::json::seconds;
 use crate::text;
 
 /// What is told in the end.
@@ -63,14 +65,32 @@ impl Outcome {
     /// the summary to standard error.
     pub(super) fn tell(&self, reporter: &Reporter, stdout_is_taken: bool) -> Result<(), Failure> {
         reporter.clear();
-        reporter.summary(&self.summary());
+        reporter.summary(&self.summary(), &self.to_json());
         let lines: String = self.results.iter().map(|result| format!("{result}\n")).collect();
+        if stdout_is_taken && reporter.is_for_programs() {
+            // The summary has them already, and lines of text would be no JSON.
+            return Ok(());
+        }
         if stdout_is_taken {
             // Nobody is there to be told if that fails.
             let _ = std::io::stderr().write_all(lines.as_bytes());
             return Ok(());
         }
         text::print(&lines)
+    }
+
+    /// The same for programs.
+    fn to_json(&self) -> serde_json::Value {
+        let tally = |tally: &Tally| json!({ "number": tally.blobs, "bytes": tally.bytes });
+        json!({
+            "images": self.results,
+            "bytes": self.size,
+            "seconds": seconds(self.elapsed),
+            "layers": tally(&self.layers),
+            "reused": tally(&self.reused),
+            "uploaded": self.sent.as_ref().map(tally),
+            "outputs": self.outputs,
+        })
     }
 
     /// One line: size, time, and what the cache saved.

@@ -61,6 +61,16 @@ fn has_drive(text: &str) -> bool {
     matches!(text.as_bytes(), [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic())
 }
 
+/// Checks what is taken away from a base: an absolute path or glob in the image, not the root itself.
+pub fn removal(text: &str) -> Result<(), ValueError> {
+    image_directory(text)?;
+    if text.trim_matches('/').is_empty() {
+        return Err(ValueError::new("the root itself can't be taken away")
+            .hint("write \"/*\" for everything in it, or build on \"scratch\""));
+    }
+    Pattern::parse(text).map(|_| ()).map_err(|error| pattern_error(text, &error))
+}
+
 /// Checks a path or glob of the host: relative to the root and below it.
 ///
 /// Success doesn't mean that it exists, nor that a link on the way doesn't lead out of the root.

@@ -1,41 +1,46 @@
 //! Layers and their copies.
 
-use super::fields::{Context, Fields, Value, mismatch, unknown};
-use crate::spec::{CopyKind, CopyRule, Fault, FromRule, Layer, Located, Template, check, validate};
+use super::fields::{Context, Fields, Value, mismatch, template_of, unknown};
+use crate::spec::{
+    CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Layer, Located, Policy, Preserve, Template, check,
+    validate,
+};
+use toml::de::DeValue;
 
-const LATER: [(&str, &str); 8] = [
+const LATER: [(&str, &str); 4] = [
     ("split", "leave it out"),
     ("trust", "leave it out"),
-    ("preserve", "leave it out: set `mode`, `dir-mode` and `owner` on the copies"),
-    ("pyc", "list `**/*.pyc` in `exclude` of the copy"),
-    ("remove", "leave it out"),
-    ("ignore-file", "list the patterns in `exclude` of the copy"),
     ("on-base-symlink", "leave it out: links of the base are followed"),
     ("max-size", "leave it out"),
 ];
 
-const LATER_IN_COPY: [(&str, &str); 5] = [
+const LATER_IN_COPY: [(&str, &str); 2] = [
     ("step", "run the command before the build, and copy what it makes with `from`"),
-    ("preserve", "leave it out: set `mode`, `dir-mode` and `owner`"),
-    ("pyc", "list `**/*.pyc` in `exclude`"),
-    ("ignore-file", "list the patterns in `exclude`"),
     ("on-base-symlink", "leave it out: links of the base are followed"),
 ];
+
+/// How files are taken over; only `from` has any.
+const POLICY: [&str; 3] = ["preserve", "pyc", "ignore-file"];
 
 /// Reads a layer.
 pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut Context<'_>) -> Layer {
     let before = context.log.faults().len();
     let copies = fields.list("copy", context, copy).map_or_else(Vec::new, |list| list.value);
     // Where copies were refused, more were meant than are left.
-    let empty = copies.is_empty() && context.log.faults().len() == before;
+    let unharmed = context.log.faults().len() == before;
+    let remove = fields.templates("remove", context);
+    let empty = copies.is_empty() && remove.is_empty() && unharmed;
     let layer = Layer {
         manifests: fields.templates("manifests", context),
         key: fields.strings("key", context),
         copies,
         compression: fields.parsed("compression", context, check::compression),
+        policy: policy(&mut fields, context),
+        remove,
+        comment: fields.template("comment", context),
         name,
     };
-    if empty && !fields.is_mistyped(&["copy"]) {
+    if empty && !fields.is_mistyped(&["copy", "remove"]) {
         context.log.absent(validate::no_copies(&layer.name));
     }
     fields.finish(context, &LATER);
@@ -75,6 +80,7 @@ fn rule(fields: &mut Fields<'_>, context: &mut Context<'_>) -> CopyRule {
         mode: fields.parsed("mode", context, str::parse),
         dir_mode: fields.parsed("dir-mode", context, str::parse),
         owner: fields.parsed("owner", context, str::parse),
+        policy: policy(fields, context),
         span: fields.span,
     };
     if nothing {
@@ -135,7 +141,7 @@ fn destination(
 /// Reads what only goes with `from`.
 fn selection(fields: &mut Fields<'_>, kind: Option<&str>, context: &mut Context<'_>) -> FromRule {
     let other = kind.is_some_and(|kind| kind != "from");
-    for key in ["include", "exclude", "allow-empty", "allow-foreign"] {
+    for key in ["include", "exclude", "allow-empty", "allow-foreign"].into_iter().chain(POLICY) {
         if let Some(span) = fields.key_span(key).filter(|_| other) {
             context.log.report(Fault::new(format!("`{key}` goes only with `from`"), Some(span)));
         }
@@ -146,5 +152,41 @@ fn selection(fields: &mut Fields<'_>, kind: Option<&str>, context: &mut Context<
         exclude: fields.templates("exclude", context),
         allow_empty: fields.boolean("allow-empty", context),
         allow_foreign: fields.boolean("allow-foreign", context),
+    }
+}
+
+/// Reads how files are taken over.
+fn policy(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Policy {
+    Policy {
+        preserve: preserve(fields, context),
+        pyc: fields.parsed("pyc", context, str::parse),
+        ignore_file: ignore_file(fields, context),
+    }
+}
+
+fn preserve(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Located<Preserve>> {
+    let span = fields.key_span("preserve");
+    let mut preserve = Preserve::default();
+    for name in fields.strings("preserve", context) {
+        context.log.accept(preserve.add(&name), name.span);
+    }
+    span.map(|span| Located::new(preserve, Some(span)))
+}
+
+/// Reads the name of the ignore file, or `false` for none.
+fn ignore_file(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Located<IgnoreFile>> {
+    let value = fields.take("ignore-file")?;
+    let span = Some(value.span().into());
+    match value.get_ref() {
+        DeValue::Boolean(false) => Some(Located::new(IgnoreFile::None, span)),
+        DeValue::String(_) => {
+            let template = template_of("ignore-file", value, context)?;
+            Some(template.map(IgnoreFile::File))
+        }
+        _ => {
+            let fault = mismatch("ignore-file", "a string", value);
+            context.log.report(fault.hint("write the file's path, or `false` for none"));
+            None
+        }
     }
 }

@@ -59,7 +59,7 @@ fn the_example_is_read() {
     assert_eq!(app.compression.unwrap().value, Compression::Gzip { level: 6 });
     let CopyKind::From(from) = &app.copies[0].what else { panic!("{:?}", app.copies[0]) };
     assert_eq!(from.exclude[0].as_literal(), Some("**/*.map"));
-    assert_eq!(app.copies[0].owner.unwrap().to_string(), "65532:65532");
+    assert_eq!(app.copies[0].owner.as_ref().unwrap().to_string(), "65532:65532");
     assert_eq!(app.copies[4].mode.unwrap().bits(), 0o700);
     assert_eq!(app.copies[4].to.as_literal(), Some("/var/lib/api"));
 

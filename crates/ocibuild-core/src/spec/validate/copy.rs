@@ -3,14 +3,17 @@
 use super::literal;
 use crate::pattern::Pattern;
 use crate::spec::log::Log;
-use crate::spec::{CopyKind, CopyRule, Fault, FromRule, Located, Mode, ValueError, check};
+use crate::spec::{
+    Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, Mode, Owner, Policy, ValueError, check,
+};
 
 pub(super) fn copy(rule: &CopyRule, log: &mut Log) {
     literal(&rule.to, check::destination, log);
-    if let Some(owner) = rule.owner.filter(|owner| owner.uid == u32::MAX || owner.gid == u32::MAX) {
+    if let Some(owner) = rule.owner.as_ref().filter(|owner| has_highest(owner)) {
         let message = format!("`{}` is not an owner: the highest number stands for none", owner.value);
         log.report(Fault::new(message, owner.span));
     }
+    policy(&rule.policy, log);
     match &rule.what {
         CopyKind::From(from) => from_host(from, rule, log),
         CopyKind::Content(_) | CopyKind::Bytes(_) => {
@@ -24,6 +27,20 @@ pub(super) fn copy(rule: &CopyRule, log: &mut Log) {
             no_mode(rule.dir_mode, "a symlink has no mode", log);
         }
         CopyKind::Directory => no_mode(rule.dir_mode, "a directory's mode is its `mode`", log),
+    }
+}
+
+fn has_highest(owner: &Owner) -> bool {
+    let highest = Account::Id(u32::MAX);
+    owner.user == highest || owner.group.as_ref() == Some(&highest)
+}
+
+/// Checks how files are taken over: of a copy, or of all of a layer.
+pub(super) fn policy(policy: &Policy, log: &mut Log) {
+    if let Some(Located { value: IgnoreFile::File(file), span }) = &policy.ignore_file
+        && let Some(text) = file.as_literal()
+    {
+        log.accept(check::manifest(text), *span);
     }
 }
 

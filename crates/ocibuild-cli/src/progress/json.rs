@@ -1,0 +1,49 @@
+//! Events as JSON, an object a line: `docs/progress.md` is the promise.
+
+use std::time::Duration;
+
+use ocibuild_core::Event;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// The version of all lines: a field may be added within it, none changed or taken away.
+const VERSION: u64 = 1;
+
+/// Writes the line of an event of the library.
+pub(crate) fn event(event: &Event) -> String {
+    line(json!(event))
+}
+
+/// Writes the line of a warning.
+pub(crate) fn warning(message: &str, hint: Option<&str>) -> String {
+    line(json!({ "event": "warning", "message": message, "hint": hint }))
+}
+
+/// Writes the line of the summary.
+pub(crate) fn summary(summary: &impl Serialize) -> String {
+    let mut value = json!(summary);
+    value["event"] = json!("summary");
+    line(value)
+}
+
+/// Writes the line of the error that ends a run.
+pub(crate) fn error(message: &str, causes: &[String], hint: Option<&str>, exit_code: u8) -> String {
+    line(json!({
+        "event": "error",
+        "message": message,
+        "causes": causes,
+        "hint": hint,
+        "exit_code": exit_code,
+    }))
+}
+
+/// Seconds, with what is below them.
+pub(crate) fn seconds(time: Duration) -> f64 {
+    // Microseconds are enough, and don't show how floating-point numbers are made.
+    time.as_micros() as f64 / 1e6
+}
+
+fn line(mut value: Value) -> String {
+    value["version"] = json!(VERSION);
+    value.to_string()
+}
