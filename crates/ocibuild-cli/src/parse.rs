@@ -1,10 +1,11 @@
 //! Flags' values, parsed: by the rules of the spec file, and told in the words of the command line.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::reference::Reference;
-use ocibuild_core::spec::{Base, Located, Port, Template, ValueError, check};
+use ocibuild_core::spec::{Annotations, Base, Located, Port, Scope, Template, ValueError, check};
 
 /// A message for clap, which puts the flag and its value before it.
 fn told(error: ValueError) -> String {
@@ -69,6 +70,67 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         None => Err("there is no `=`\n  hint: write `NAME=VALUE`".to_owned()),
     }
+}
+
+/// Parses a label: `KEY=VALUE`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = pair(text)?;
+    check::label_key(&key).map_err(told)?;
+    Ok((key, value))
+}
+
+/// An annotation and what is to carry it; no scopes are all that carry plain ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Annotation {
+    scopes: Vec<Scope>,
+    key: String,
+    value: String,
+}
+
+impl Annotation {
+    /// Sets it among an image's, in place of what it had.
+    pub(crate) fn set(&self, annotations: &mut Annotations) {
+        if self.scopes.is_empty() {
+            annotations.set(None, &self.key, &self.value);
+        }
+        for scope in &self.scopes {
+            annotations.set(Some(*scope), &self.key, &self.value);
+        }
+    }
+}
+
+/// Parses `[SCOPE[,SCOPE…]:]KEY=VALUE`. What stands before a colon and is no scope belongs to the
+/// key.
+pub(crate) fn annotation(text: &str) -> Result<Annotation, String> {
+    let (name, value) = pair(text)?;
+    let (scopes, key) = match name.split_once(':') {
+        Some((words, key)) => match scopes(words)? {
+            Some(scopes) => (scopes, key.to_owned()),
+            None => (Vec::new(), name),
+        },
+        None => (Vec::new(), name),
+    };
+    check::label_key(&key).and_then(|()| check::annotation(&key, &value)).map_err(told)?;
+    Ok(Annotation { scopes, key, value })
+}
+
+fn scopes(words: &str) -> Result<Option<Vec<Scope>>, String> {
+    let known: Vec<Option<Scope>> = words.split(',').map(Scope::named).collect();
+    if let Some(all) = known.iter().copied().collect() {
+        return Ok(Some(all));
+    }
+    let foreign = |word: &str| word == "index-descriptor" || word.contains('[');
+    match words.split(',').find(|word| Scope::named(word).is_none()) {
+        Some(word) if foreign(word) || known.iter().any(Option::is_some) => Err(format!(
+            "`{word}` is no scope of annotations\n  hint: write `manifest:`, `index:` or `descriptor:` before the key"
+        )),
+        _ => Ok(None),
+    }
+}
+
+/// Parses a time: `30s`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    check::duration(text).map_err(told)
 }
 
 /// Parses a base: `scratch`, `static@1`, `oci:DIR`.
@@ -175,6 +237,29 @@ mod tests {
         assert_eq!(all(&["[]"]).unwrap(), [""; 0]);
         assert_eq!(all(&[]), None);
         assert!(words("[1]").is_err());
+    }
+
+    #[test]
+    fn annotations_may_name_what_carries_them() {
+        let parsed = |text: &str| {
+            annotation(text).map(|Annotation { scopes, key, value }| (scopes, format!("{key} is {value}")))
+        };
+        use Scope::{Descriptor, Index, Manifest};
+        let cases: [(&str, &[Scope], &str); 6] = [
+            ("a=b", &[], "a is b"),
+            ("a=index:b=c", &[], "a is index:b=c"),
+            ("org.example:a=b", &[], "org.example:a is b"),
+            ("index:a=b", &[Index], "a is b"),
+            ("manifest,index:a=b", &[Manifest, Index], "a is b"),
+            ("manifest-descriptor:a:b=", &[Descriptor], "a:b is "),
+        ];
+        for (text, scopes, said) in cases {
+            assert_eq!(parsed(text), Ok((scopes.to_vec(), said.to_owned())), "{text}");
+        }
+        for text in ["a", "=b", "index:=b", "index-descriptor:a=b", "manifest[linux/amd64]:a=b", "index,x:a=b"] {
+            assert!(annotation(text).is_err(), "{text}");
+        }
+        assert!(annotation("org.opencontainers.image.created=now").unwrap_err().contains("RFC 3339"));
     }
 
     #[test]

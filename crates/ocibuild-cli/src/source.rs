@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use ocibuild_core::ImageSpec;
@@ -56,9 +57,21 @@ pub(crate) struct ImageFlags {
     #[arg(long, value_name = "PORT", value_parser = parse::port)]
     expose: Vec<Port>,
 
-    /// Set a label
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::pair)]
-    label: Vec<(String, String)>,
+    /// A directory to mount a volume at
+    #[arg(long, value_name = "DIR")]
+    volume: Vec<String>,
+
+    /// The signal that stops it: `SIGTERM`
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+
+    /// The time it has to stop in, in whole seconds: `30s`
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    stop_timeout: Option<Duration>,
+
+    /// Who takes responsibility for it
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
 
     /// The image's name, which its output is called by [default: image]
     #[arg(long)]
@@ -77,7 +90,10 @@ impl ImageFlags {
             ("--user", self.user.is_some()),
             ("--workdir", self.workdir.is_some()),
             ("--expose", !self.expose.is_empty()),
-            ("--label", !self.label.is_empty()),
+            ("--volume", !self.volume.is_empty()),
+            ("--stop-signal", self.stop_signal.is_some()),
+            ("--stop-timeout", self.stop_timeout.is_some()),
+            ("--author", self.author.is_some()),
             ("--name", self.name.is_some()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
@@ -91,7 +107,7 @@ impl ImageFlags {
                 image.layer(self.copy.into_iter().fold(layer, |layer, copy| layer.copy(copy.from, copy.to)));
         }
         image = self.env.into_iter().fold(image, |image, (name, value)| image.env(name, value));
-        image = self.label.into_iter().fold(image, |image, (key, value)| image.label(key, value));
+        image = self.volume.into_iter().fold(image, ImageSpec::volume);
         image = self.expose.into_iter().fold(image, |image, port| image.expose_port(Ok(port)));
         if let Some(words) = parse::join(&self.entrypoint) {
             image = image.entrypoint(words);
@@ -99,15 +115,12 @@ impl ImageFlags {
         if let Some(words) = parse::join(&self.cmd) {
             image = image.cmd(words);
         }
-        if let Some(user) = self.user {
-            image = image.user(user);
-        }
-        if let Some(directory) = self.workdir {
-            image = image.workdir(directory);
-        }
-        if let Some(name) = self.name {
-            image = image.name(name);
-        }
+        image = self.user.into_iter().fold(image, ImageSpec::user);
+        image = self.workdir.into_iter().fold(image, ImageSpec::workdir);
+        image = self.stop_signal.into_iter().fold(image, ImageSpec::stop_signal);
+        image = self.stop_timeout.into_iter().fold(image, ImageSpec::stop_timeout);
+        image = self.author.into_iter().fold(image, ImageSpec::author);
+        image = self.name.into_iter().fold(image, ImageSpec::name);
         image.into_spec().map_err(|error| Failure::Spec { error, file: None })
     }
 }

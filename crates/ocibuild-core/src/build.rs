@@ -182,6 +182,7 @@ impl Resolved<'_> {
 /// [`BuildError`] for the first fault of a base, a lockfile or the cache.
 pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>, BuildError> {
     let foundations = Foundations::open(plan, context)?;
+    foundations.warn_of_triggers(plan, context.observer);
     let decide = |layer: &PlannedLayer| {
         context.cancel.check()?;
         decide(plan, layer, foundations.listing(&layer.foundation), context)
@@ -313,7 +314,7 @@ pub fn build(
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {
         check_directories(plan, image, &layers, &mut directories, context.store)?;
-        images.push(put_together(image, &foundations, &layers, &memory, context.created)?);
+        images.push(put_together(plan, image, &foundations, &layers, &memory, context.created)?);
     }
     let sources = foundations.into_sources();
     Ok(Built { images, layers, memory: Arc::new(memory), store: context.store.clone(), bases: sources })
@@ -435,6 +436,7 @@ fn compare(
 }
 
 fn put_together(
+    plan: &Plan,
     image: &PlannedImage,
     foundations: &Foundations,
     layers: &[FinishedLayer],
@@ -445,12 +447,11 @@ fn put_together(
     let mut assembled = Vec::with_capacity(image.variants.len());
     for variant in &image.variants {
         let base = foundations.base(&variant.foundation).map(Found::base);
-        let own: Vec<OwnLayer<'_>> = variant
-            .layers
-            .iter()
-            .map(|index| &layers[*index])
-            .flat_map(|layer| layer.record.layers.iter().map(|built| OwnLayer { name: &layer.name, built }))
-            .collect();
+        let own = variant.layers.iter().flat_map(|index| {
+            let (layer, comment) = (&layers[*index], plan.layers[*index].comment.as_deref());
+            layer.record.layers.iter().map(move |built| OwnLayer { name: &layer.name, comment, built })
+        });
+        let own: Vec<OwnLayer<'_>> = own.collect();
         let image = assemble(variant, base, &own, created).map_err(fault)?;
         memory.insert(MediaType::CONFIG, image.config.clone());
         memory.insert(MediaType::MANIFEST, image.manifest.clone());

@@ -13,6 +13,7 @@ mod layout;
 mod manifest;
 mod media_type;
 mod platform;
+mod time;
 
 pub use compression::{CodecId, Compression, CompressionError};
 pub use config::{Config, Empty, Healthcheck, History, ImageConfig, RootFs};
@@ -22,3 +23,4 @@ pub use layout::ImageLayout;
 pub use manifest::{Index, Manifest};
 pub use media_type::MediaType;
 pub use platform::{Platform, PlatformError};
+pub use time::is_time;

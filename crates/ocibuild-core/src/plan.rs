@@ -11,11 +11,11 @@ mod layer;
 use std::collections::BTreeMap;
 
 use crate::base::MAX_LAYERS;
-use crate::oci::{self, Platform};
+use crate::oci::{self, Compression, Platform};
 use crate::reference::Reference;
-use crate::spec::{self, Base, Fault, Image, Located, Segment, Spec, SpecError, Template};
+use crate::spec::{self, Base, Fault, Image, Inherit, Located, Segment, Spec, SpecError, Template};
 
-pub use config::merge as merge_configs;
+pub use config::{inherited as inherited_config, merge as merge_configs};
 use expand::Expander;
 pub use layer::{Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, What};
 
@@ -118,12 +118,30 @@ pub struct PlannedVariant {
     pub foundation: Foundation,
     /// Its own layers, bottom first, by their place in [`Plan::layers`].
     pub layers: Vec<usize>,
-    /// How a container of it runs, where the base doesn't say or is overruled.
+    /// What the spec says of how a container of it runs.
     pub config: oci::Config,
+    /// What a builtin base says of it; nothing where the foundation is another.
+    pub builtin: oci::Config,
+    /// What of the base's config it takes over.
+    pub inherit: Inherit,
     /// Who takes responsibility for it.
     pub author: Option<String>,
-    /// The manifest's annotations.
-    pub annotations: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: PlannedAnnotations,
+}
+
+/// Annotations, by what carries them; see [`spec::Annotations`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlannedAnnotations {
+    /// Those of the manifest, and of the index where all platforms agree.
+    pub common: BTreeMap<String, String>,
+    /// Those of the manifest alone.
+    pub manifest: BTreeMap<String, String>,
+    /// Those of the index alone; the same for all platforms of an image.
+    pub index: BTreeMap<String, String>,
+    /// Those of the manifest's descriptor.
+    pub descriptor: BTreeMap<String, String>,
 }
 
 /// Plans some images of a spec, or all of them where none is named.
@@ -137,7 +155,8 @@ pub fn plan(
     surroundings: &dyn Surroundings,
 ) -> Result<Plan, PlanError> {
     let wanted = select(spec, images)?;
-    let mut planner = Planner { spec, surroundings, layers: Vec::new(), faults: Vec::new() };
+    let mut planner =
+        Planner { spec, surroundings, layers: Vec::new(), faults: Vec::new(), warnings: Vec::new() };
     let images: Vec<PlannedImage> = wanted.into_iter().map(|image| planner.image(image)).collect();
     planner.check_tags(&images, spec);
     if !planner.faults.is_empty() {
@@ -145,7 +164,8 @@ pub fn plan(
     }
     let mut layers = planner.layers;
     layer::label(&mut layers);
-    Ok(Plan { name: name.to_owned(), layers, images, warnings: spec.warnings.clone() })
+    let warnings = spec.warnings.iter().cloned().chain(planner.warnings).collect();
+    Ok(Plan { name: name.to_owned(), layers, images, warnings })
 }
 
 fn select<'s>(spec: &'s Spec, names: &[String]) -> Result<Vec<&'s Image>, PlanError> {
@@ -172,6 +192,7 @@ struct Planner<'s> {
     surroundings: &'s dyn Surroundings,
     layers: Vec<PlannedLayer>,
     faults: Vec<Fault>,
+    warnings: Vec<Fault>,
 }
 
 impl<'s> Planner<'s> {
@@ -190,7 +211,30 @@ impl<'s> Planner<'s> {
             tags = Some(own);
             variants.push(self.variant(image, platform));
         }
+        self.check_index(image, &variants);
         PlannedImage { name: image.name.value.clone(), tags: tags.unwrap_or_default(), variants }
+    }
+
+    /// Makes sure that there is one index for its annotations, and that they are the same for it
+    /// from every platform.
+    fn check_index(&mut self, image: &Image, variants: &[PlannedVariant]) {
+        let Some((_, value)) = image.annotations.index.first() else { return };
+        let Some((first, others)) = variants.split_first() else { return };
+        if others.is_empty() {
+            let message = "nothing carries annotations of the index: an image for one platform has none";
+            let place = image.annotations.index.first().and_then(|(key, _)| key.span);
+            let fault = Fault::new(message, place).within(format!("image `{}`", image.name.value));
+            self.warnings.push(fault.hint("write them as `annotations` without a scope"));
+        } else if others.iter().any(|other| other.annotations.index != first.annotations.index) {
+            let differs = |(key, _): &&(Located<String>, Located<Template>)| {
+                let of = |variant: &PlannedVariant| variant.annotations.index.get(&key.value).cloned();
+                others.iter().any(|other| of(other) != of(first))
+            };
+            let span =
+                image.annotations.index.iter().find(differs).map_or(value.span, |(_, value)| value.span);
+            let fault = Fault::new("an annotation of the index differs between the platforms", span);
+            self.fault(fault.hint("write it under `annotations.manifest` or `annotations.descriptor`"));
+        }
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -238,10 +282,11 @@ impl<'s> Planner<'s> {
     }
 
     fn variant(&mut self, image: &Image, platform: Platform) -> PlannedVariant {
-        let (foundation, mut layers, inherited) = self.base(&image.base, &platform);
+        let default = image.compression.map(|compression| compression.value);
+        let (foundation, mut layers, builtin) = self.base(&image.base, default, &platform);
         for name in &image.layers {
             match self.spec.layer(name) {
-                Some(layer) => layers.push(self.layer(layer, &platform, &foundation)),
+                Some(layer) => layers.push(self.layer(layer, default, &platform, &foundation)),
                 None => self.fault(Fault::new(format!("there is no layer `{}`", name.value), name.span)),
             }
         }
@@ -249,11 +294,13 @@ impl<'s> Planner<'s> {
             self.fault(Fault::new(format!("the image has more than {MAX_LAYERS} layers"), image.name.span));
         }
         let mut expander = self.expander(&platform);
-        let own = config::plan(&image.config, &mut expander);
-        let annotations = expander.map(&image.annotations);
+        let config = config::plan(&image.config, &mut expander);
+        let annotations = config::annotations(&image.annotations, &mut expander);
         self.absorb(expander.faults);
         PlannedVariant {
-            config: config::merge(inherited, own),
+            config,
+            builtin,
+            inherit: image.inherit.clone(),
             author: image.author.as_ref().map(|author| author.value.clone()),
             platform,
             foundation,
@@ -262,11 +309,16 @@ impl<'s> Planner<'s> {
         }
     }
 
-    fn base(&mut self, base: &Located<Base>, platform: &Platform) -> (Foundation, Vec<usize>, oci::Config) {
+    fn base(
+        &mut self,
+        base: &Located<Base>,
+        compression: Option<Compression>,
+        platform: &Platform,
+    ) -> (Foundation, Vec<usize>, oci::Config) {
         match &base.value {
             Base::Builtin { name, version } => match self.surroundings.builtin(name, *version) {
                 Some(builtin) => {
-                    let index = self.layer(&builtin.layer, platform, &Foundation::Scratch);
+                    let index = self.layer(&builtin.layer, compression, platform, &Foundation::Scratch);
                     (Foundation::Builtin(index), vec![index], builtin.config)
                 }
                 None => {
@@ -287,9 +339,15 @@ impl<'s> Planner<'s> {
 
     /// Plans a layer for a platform, as one with the same layer for another platform where that
     /// comes out the same.
-    fn layer(&mut self, layer: &spec::Layer, platform: &Platform, foundation: &Foundation) -> usize {
+    fn layer(
+        &mut self,
+        layer: &spec::Layer,
+        compression: Option<Compression>,
+        platform: &Platform,
+        foundation: &Foundation,
+    ) -> usize {
         let mut expander = self.expander(platform);
-        let planned = layer::plan(layer, foundation, &mut expander);
+        let planned = layer::plan(layer, compression, foundation, &mut expander);
         self.absorb(expander.faults);
         match self.layers.iter().position(|known| known.is_same_but_for_platforms(&planned)) {
             Some(index) => {

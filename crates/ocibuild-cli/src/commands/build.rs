@@ -11,7 +11,7 @@ use ocibuild_core::reference::Reference;
 
 use crate::failure::Failure;
 use crate::options::Options;
-use crate::parse::{self, Output};
+use crate::parse::{self, Annotation, Output};
 use crate::progress::Reporter;
 use crate::source::ImageFlags;
 
@@ -51,6 +51,18 @@ pub(crate) struct BuildArgs {
     /// `zstd:1` to `zstd:19`, or `none`
     #[arg(long, value_name = "HOW", value_parser = parse::compression)]
     compression: Option<Compression>,
+
+    /// Set a label of the images, whatever the spec says of it; repeat it for more
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::label)]
+    label: Vec<(String, String)>,
+
+    /// Set an annotation of the images, whatever the spec says of it; repeat it for more
+    ///
+    /// Manifests carry it, and the index of several platforms. With `manifest:`, `index:` or
+    /// `descriptor:` before the key only these do, the last being the manifests' descriptors in the
+    /// index; `manifest,index:` names two.
+    #[arg(long, value_name = "[SCOPE:]KEY=VALUE", value_parser = parse::annotation)]
+    annotation: Vec<Annotation>,
 
     #[command(flatten)]
     image: ImageFlags,

@@ -79,7 +79,7 @@ fn usage() {
         (&["build", "--base", "static@9"], "there is no builtin base `static@9`"),
         (&["build", "--push"], "has no tag to push it to"),
         (&["build", "-t", "r.io/App:1"], "write \"r.io/app:1\""),
-        (&["build", "--compression", "zstd"], "not supported yet"),
+        (&["build", "--compression", "zstd:20"], "zstd has no level `20`"),
         (&["build", "--platform", "linux/x86_64"], "write \"linux/amd64\""),
         (&["build", "--output", "app.tar"], "it has no `dest=`"),
         (&["build", "--output", "type=oci,dest=a", "--output", "type=oci,dest=a"], "one destination"),

@@ -6,10 +6,10 @@ use crate::base::{Base, BaseError, Listed, ListedKind, Listing, ListingBuilder, 
 use crate::blob::{BlobError, BytesContent, Sink as _, Source, read_whole};
 use crate::build::{BuildError, Context};
 use crate::cache::{BuiltLayer, Record};
-use crate::event::{Event, Warning};
+use crate::event::{Event, Observer, Warning};
 use crate::oci::{Descriptor, MediaType};
-use crate::plan::{Foundation, Plan, PlannedLayer, What};
-use crate::spec::Span;
+use crate::plan::{Foundation, Plan, PlannedLayer, PlannedVariant, What};
+use crate::spec::{Inherit, Span};
 
 /// The largest listing that is read back, in bytes: far beyond what the limits of a listing allow.
 const MAX_LISTING: u64 = 256 << 20;
@@ -79,6 +79,35 @@ impl Foundations {
                 .find(|(known, _)| known == index)
                 .map_or(&self.empty, |(_, listing)| listing),
             _ => self.base(foundation).map_or(&self.empty, |found| &found.listing),
+        }
+    }
+
+    /// Tells of triggers in bases that docker would run in this very build, once for each image.
+    /// Whoever says what the image inherits has said that it isn't them.
+    pub(super) fn warn_of_triggers(&self, plan: &Plan, observer: &dyn Observer) {
+        for image in &plan.images {
+            let asked = |variant: &&PlannedVariant| variant.inherit == Inherit::All;
+            let configs = image.variants.iter().filter(asked).map(|variant| {
+                let base = self.base(&variant.foundation).and_then(|found| found.base.config.config.as_ref());
+                base.unwrap_or(&variant.builtin)
+            });
+            let mut triggers: Vec<String> = Vec::new();
+            for line in configs.flat_map(|config| config.on_build.iter().flatten()) {
+                let line = format!("`{}`", line.escape_debug());
+                if !triggers.contains(&line) {
+                    triggers.push(line);
+                }
+            }
+            if triggers.is_empty() {
+                continue;
+            }
+            let message = format!(
+                "the base of image `{}` has triggers, which are neither run nor inherited: {}",
+                image.name,
+                triggers.join(", ")
+            );
+            let hint = "docker would run them in this build: do by layers what they do, or set `inherit` to say that they aren't wanted";
+            observer.event(&Event::Warning(Warning::new(message).hint(hint)));
         }
     }
 

@@ -8,7 +8,8 @@ use crate::image::ImageError;
 use crate::oci::{
     self, Descriptor, History, ImageConfig, Index, Manifest, MediaType, Platform, annotation, to_json,
 };
-use crate::plan::{PlannedVariant, merge_configs};
+use crate::plan::{PlannedVariant, inherited_config, merge_configs};
+use crate::spec::{Field, Inherit};
 
 /// What an image says of when it was made, in seconds since 1970-01-01T00:00:00Z.
 ///
@@ -52,6 +53,8 @@ fn civil(days: u64) -> (u64, u64, u64) {
 pub struct OwnLayer<'a> {
     /// The layer's name in the spec.
     pub name: &'a str,
+    /// The spec's remark on it.
+    pub comment: Option<&'a str>,
     /// Its blob.
     pub built: &'a BuiltLayer,
 }
@@ -72,8 +75,8 @@ pub struct Assembled {
 
 /// Puts an image together.
 ///
-/// A base's config, history, layers and labels are inherited; its annotations are not, for they
-/// speak of the base.
+/// A base's history, layers and platform are inherited, and of its config what the image takes over;
+/// its annotations are not, for they speak of the base.
 ///
 /// # Errors
 /// [`ImageError`] if the image would have more layers than can be run.
@@ -95,7 +98,8 @@ pub fn assemble(
     manifest.annotations = annotations(variant, base, created);
     let manifest = to_json(&manifest);
     let platform = base.map_or_else(|| variant.platform.clone(), |base| base.platform.clone());
-    let descriptor = Descriptor::of(MediaType::MANIFEST, &manifest).with_platform(platform.clone());
+    let mut descriptor = Descriptor::of(MediaType::MANIFEST, &manifest).with_platform(platform.clone());
+    descriptor.annotations.clone_from(&variant.annotations.descriptor);
     Ok(Assembled { config, manifest, descriptor, platform })
 }
 
@@ -118,15 +122,23 @@ fn config(
         complete_history(&mut config.history, base.layers.len());
     }
     config.created = Some(created.to_string());
+    if !variant.inherit.takes(Field::Author) {
+        config.author = None;
+    }
+    if variant.inherit != Inherit::All {
+        config.other.clear();
+    }
     if variant.author.is_some() {
         config.author.clone_from(&variant.author);
     }
-    let inherited = config.config.take().unwrap_or_default();
+    let below = config.config.take().unwrap_or_else(|| variant.builtin.clone());
+    let below = inherited_config(below, &variant.inherit);
     config.config =
-        Some(merge_configs(inherited, variant.config.clone())).filter(|own| *own != oci::Config::default());
+        Some(merge_configs(below, variant.config.clone())).filter(|own| *own != oci::Config::default());
     for layer in layers {
         config.rootfs.diff_ids.push(layer.built.diff_id);
-        config.history.push(History::of_layer(created.to_string(), format!("ocibuild layer {}", layer.name)));
+        let entry = History::of_layer(created.to_string(), format!("ocibuild layer {}", layer.name));
+        config.history.push(History { comment: layer.comment.map(str::to_owned), ..entry });
     }
     config
 }
@@ -148,20 +160,23 @@ fn annotations(variant: &PlannedVariant, base: Option<&Base>, created: Created) 
     if let Some(base) = base {
         annotations.insert(annotation::BASE_DIGEST.to_owned(), base.descriptor.digest.to_string());
     }
-    annotations.extend(variant.annotations.clone());
+    annotations.extend(variant.annotations.common.clone());
+    annotations.extend(variant.annotations.manifest.clone());
     annotations
 }
 
 /// Puts the index of several platforms together; it carries the annotations that all of them have
-/// in common.
+/// in common, and over them its own.
 #[must_use]
 pub fn assemble_index(images: &[(Assembled, &PlannedVariant)]) -> Vec<u8> {
     let mut index = Index::new(images.iter().map(|(image, _)| image.descriptor.clone()).collect());
     let pairs = |variant: &PlannedVariant| -> BTreeSet<(String, String)> {
-        variant.annotations.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        variant.annotations.common.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     };
     let common = images.iter().map(|(_, variant)| pairs(variant)).reduce(|one, other| &one & &other);
     index.annotations = common.unwrap_or_default().into_iter().collect();
+    let own = images.iter().flat_map(|(_, variant)| variant.annotations.index.clone());
+    index.annotations.extend(own);
     to_json(&index)
 }
 

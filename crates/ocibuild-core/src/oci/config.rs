@@ -82,6 +82,17 @@ pub struct Config {
     /// How its health is checked; an extension of Docker's, read by docker and podman.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
+    /// The seconds it has to stop in before it is killed; negative ones are for ever. An extension
+    /// of Docker's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<i64>,
+    /// What runs the shell form of commands; an extension of Docker's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Vec<String>>,
+    /// What docker does when it builds on the image, as lines of a Dockerfile; an extension of
+    /// Docker's.
+    #[serde(default, skip_serializing_if = "none_or_empty")]
+    pub on_build: Option<Vec<String>>,
     /// Everything else.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
@@ -121,6 +132,9 @@ pub struct Healthcheck {
     /// Consecutive failures until the container counts as unhealthy.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retries: u64,
+    /// Everything else.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form serde calls")]

@@ -228,9 +228,10 @@ impl PlannedLayer {
     }
 }
 
-/// Plans a layer, for no platform yet.
+/// Plans a layer, for no platform yet. `compression` is the image's, for a layer without one.
 pub(super) fn plan(
     layer: &spec::Layer,
+    compression: Option<Compression>,
     foundation: &Foundation,
     expander: &mut Expander<'_>,
 ) -> PlannedLayer {
@@ -244,7 +245,7 @@ pub(super) fn plan(
         label: layer.name.value.clone(),
         platforms: Vec::new(),
         foundation: foundation.clone(),
-        compression: layer.compression.as_ref().map(|compression| compression.value).unwrap_or_default(),
+        compression: layer.compression.map(|own| own.value).or(compression).unwrap_or_default(),
         manifests,
         extras: layer.key.iter().map(|extra| extra.value.clone()).collect(),
         copies: layer.copies.iter().filter_map(|rule| copy(rule, &layer.policy, expander)).collect(),
@@ -341,13 +342,34 @@ fn patterns(templates: &[Located<Template>], expander: &mut Expander<'_>) -> Opt
     Some(patterns)
 }
 
-/// Tells layers of one name apart.
+/// Tells layers of one name apart: by their platforms, their compression, what they stand on,
+/// whatever differs.
 pub(super) fn label(layers: &mut [PlannedLayer]) {
-    for index in 0..layers.len() {
-        let name = layers[index].name.clone();
-        if layers.iter().filter(|layer| layer.name == name).count() > 1 {
-            let platforms: Vec<String> = layers[index].platforms.iter().map(Platform::to_string).collect();
-            layers[index].label = format!("{name} ({})", platforms.join(", "));
-        }
+    let labels: Vec<String> = layers.iter().map(|layer| label_of(layer, layers)).collect();
+    for (layer, label) in layers.iter_mut().zip(labels) {
+        layer.label = label;
     }
+}
+
+fn label_of(layer: &PlannedLayer, layers: &[PlannedLayer]) -> String {
+    let same: Vec<&PlannedLayer> = layers.iter().filter(|other| other.name == layer.name).collect();
+    if same.len() == 1 {
+        return layer.name.clone();
+    }
+    let mut marks = Vec::new();
+    let differ = |one: fn(&PlannedLayer, &PlannedLayer) -> bool| same.iter().any(|other| !one(layer, other));
+    if differ(|one, other| one.platforms == other.platforms) {
+        marks.extend(layer.platforms.iter().map(Platform::to_string));
+    }
+    if differ(|one, other| one.compression == other.compression) {
+        marks.push(layer.compression.to_string());
+    }
+    if differ(|one, other| one.foundation == other.foundation) {
+        marks.push(match &layer.foundation {
+            Foundation::Scratch => "on scratch".to_owned(),
+            Foundation::Builtin(index) => format!("on {}", layers[*index].name),
+            Foundation::Layout { dir, .. } => format!("on {dir}"),
+        });
+    }
+    format!("{} ({})", layer.name, marks.join(", "))
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::{
-    Base, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Layer, Located, Mode, Owner, Policy,
-    Port, Preserve, Protocol, Pyc, Spec, SpecError, Template, VERSION, ValueError, Vars, validate,
+    Base, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode, Owner,
+    Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Template, VERSION, ValueError, Vars, set,
+    validate,
 };
 use crate::oci::{Compression, Platform};
 
@@ -130,7 +131,7 @@ impl ImageSpec {
     /// Sets an environment variable; the last value of a name counts.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        set(&mut self.image.config.env, name.into(), value.into());
+        set(&mut self.image.config.env, name, value);
         self
     }
 
@@ -174,14 +175,36 @@ impl ImageSpec {
     /// Sets a label; the last value of a key counts.
     #[must_use]
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        set(&mut self.image.config.labels, key.into(), value.into());
+        set(&mut self.image.config.labels, key, value);
         self
     }
 
-    /// Sets an annotation; the last value of a key counts.
+    /// Sets an annotation of the manifests, and of the index where all platforms agree; the last
+    /// value of a key counts.
     #[must_use]
     pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        set(&mut self.image.annotations, key.into(), value.into());
+        self.image.annotations.set(None, key, value);
+        self
+    }
+
+    /// Sets an annotation of one scope alone; the last value of a key counts.
+    #[must_use]
+    pub fn annotation_of(mut self, scope: Scope, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.image.annotations.set(Some(scope), key, value);
+        self
+    }
+
+    /// Sets how layers are compressed that don't say so themselves.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.image.compression = Some(compression.into());
+        self
+    }
+
+    /// Says what of the base's config it takes over; all by default.
+    #[must_use]
+    pub fn inherit(mut self, inherit: Inherit) -> Self {
+        self.image.inherit = inherit;
         self
     }
 
@@ -196,6 +219,27 @@ impl ImageSpec {
     #[must_use]
     pub fn stop_signal(mut self, signal: impl Into<String>) -> Self {
         self.image.config.stop_signal = Some(signal.into().into());
+        self
+    }
+
+    /// Sets the time it has to stop in, in whole seconds.
+    #[must_use]
+    pub fn stop_timeout(mut self, time: Duration) -> Self {
+        self.image.config.stop_timeout = Some(time.into());
+        self
+    }
+
+    /// Sets what docker's builder runs the shell form of commands with.
+    #[must_use]
+    pub fn shell(mut self, words: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.image.config.shell = Some(strings(words).into());
+        self
+    }
+
+    /// Adds what docker's builder does in images built on this one: a line of a Dockerfile.
+    #[must_use]
+    pub fn on_build(mut self, instruction: impl Into<String>) -> Self {
+        self.image.config.on_build.push(instruction.into().into());
         self
     }
 
@@ -228,11 +272,6 @@ impl ImageSpec {
         validate::spec(&spec, &mut log);
         Ok(Spec { warnings: log.finish()?, ..spec })
     }
-}
-
-fn set(pairs: &mut Vec<(Located<String>, Located<Template>)>, key: String, value: String) {
-    pairs.retain(|(other, _)| other.value != key);
-    pairs.push((key.into(), literal(value)));
 }
 
 /// One layer, in the making.
@@ -477,6 +516,20 @@ impl Healthcheck {
     #[must_use]
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time.into());
+        self
+    }
+
+    /// Sets the time a container has to start, in which a failure doesn't count.
+    #[must_use]
+    pub fn start_period(mut self, time: Duration) -> Self {
+        self.start_period = Some(time.into());
+        self
+    }
+
+    /// Sets the time between two checks while it starts.
+    #[must_use]
+    pub fn start_interval(mut self, time: Duration) -> Self {
+        self.start_interval = Some(time.into());
         self
     }
 

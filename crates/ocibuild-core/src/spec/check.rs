@@ -12,7 +12,8 @@ use std::time::Duration;
 use super::ValueError;
 use super::suggest::closest;
 use super::value::id;
-use crate::oci::{Compression, Platform};
+use crate::digest::Digest;
+use crate::oci::{Compression, Platform, annotation, is_time};
 use crate::reference::Reference;
 
 /// The longest name of a layer or image, in bytes.
@@ -69,6 +70,23 @@ pub fn label_key(text: &str) -> Result<(), ValueError> {
         return Err(ValueError::new(format!("`{}` is not a key", text.escape_debug())));
     }
     Ok(())
+}
+
+/// Checks the value of an annotation, where the specification says what it is.
+pub fn annotation(key: &str, value: &str) -> Result<(), ValueError> {
+    let fits = match key {
+        annotation::CREATED => is_time(value),
+        annotation::BASE_DIGEST => value.parse::<Digest>().is_ok(),
+        _ => true,
+    };
+    if fits {
+        return Ok(());
+    }
+    let message = format!("`{}` is not what `{key}` holds", value.escape_debug());
+    Err(ValueError::new(message).hint(match key {
+        annotation::CREATED => "write a time as RFC 3339 has it: \"2026-01-31T12:00:00Z\"",
+        _ => "write a digest: \"sha256:…\", with 64 hexadecimal digits",
+    }))
 }
 
 /// Checks text that reaches a process as a C string: an argument, an environment variable's
@@ -148,6 +166,61 @@ pub fn stop_signal(text: &str) -> Result<(), ValueError> {
     Err(match closest(text, SIGNALS) {
         Some(known) => error.hint(format!("did you mean `{known}`?")),
         None => error.hint("write a name or a number, such as \"SIGTERM\""),
+    })
+}
+
+/// Checks the time a container has to stop in: whole seconds, as configs hold it.
+pub fn stop_timeout(time: Duration) -> Result<(), ValueError> {
+    if time.subsec_nanos() == 0 {
+        return Ok(());
+    }
+    let seconds = time.as_secs() + 1;
+    Err(ValueError::new("`stop-timeout` is whole seconds").hint(format!("write \"{seconds}s\"")))
+}
+
+/// Instructions of a Dockerfile that docker takes as triggers.
+const INSTRUCTIONS: [&str; 15] = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+/// Checks a trigger for docker's builder: an instruction of a Dockerfile with its arguments, but
+/// none of `ONBUILD`, `FROM` and `MAINTAINER`, which docker refuses there.
+pub fn trigger(text: &str) -> Result<(), ValueError> {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let upper = word.to_ascii_uppercase();
+    let shown = word.escape_debug();
+    if INSTRUCTIONS.contains(&upper.as_str()) {
+        return match rest.trim() {
+            "" => Err(ValueError::new(format!("the trigger `{shown}` has nothing after it"))),
+            _ => Ok(()),
+        };
+    }
+    Err(match upper.as_str() {
+        "" => ValueError::new("the trigger doesn't begin with an instruction"),
+        "ONBUILD" => ValueError::new("a trigger can't set another with `ONBUILD`")
+            .hint(format!("write {:?}", rest.trim_start())),
+        "FROM" | "MAINTAINER" => ValueError::new(format!("docker doesn't take `{upper}` in a trigger")),
+        _ => {
+            let error = ValueError::new(format!("`{shown}` is not an instruction of a Dockerfile"));
+            return Err(match closest(&upper, INSTRUCTIONS) {
+                Some(known) => error.hint(format!("did you mean `{known}`?")),
+                None => error.hint("begin with an instruction, such as \"RUN make\""),
+            });
+        }
     })
 }
 

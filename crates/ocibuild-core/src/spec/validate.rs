@@ -129,7 +129,7 @@ impl Spec {
             }
             let lists = image.tags.iter().chain(&config.volumes).chain(&config.workdir);
             lists.for_each(|template| visit(template));
-            let pairs = image.annotations.iter().chain(&config.env).chain(&config.labels);
+            let pairs = image.annotations.all().chain(&config.env).chain(&config.labels);
             pairs.for_each(|(_, template)| visit(template));
         }
     }

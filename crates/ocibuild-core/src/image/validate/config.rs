@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::image::validate::manifest::annotations;
 use crate::image::validate::member::{Object, document};
 use crate::image::validate::{Report, Violation, syntax};
+use crate::oci::is_time;
 
 const CONFIG: &str = "config.md#properties";
 
@@ -33,7 +34,7 @@ fn about(config: Object<'_>, report: &mut Report) {
         config.text(name, report);
     }
     config.check_list("os.features", |_| true, "feature", report);
-    config.check_text("created", syntax::is_time, "RFC 3339 time", report);
+    config.check_text("created", is_time, "RFC 3339 time", report);
 }
 
 fn rootfs(config: Object<'_>, report: &mut Report) {
@@ -59,7 +60,7 @@ fn history(config: Object<'_>, report: &mut Report) {
             continue;
         };
         let entry = Object { members, path: &path, section: CONFIG };
-        entry.check_text("created", syntax::is_time, "RFC 3339 time", report);
+        entry.check_text("created", is_time, "RFC 3339 time", report);
         for name in ["author", "created_by", "comment"] {
             entry.text(name, report);
         }
@@ -74,8 +75,15 @@ fn execution(config: Object<'_>, report: &mut Report) {
     for name in ["User", "WorkingDir"] {
         config.text(name, report);
     }
-    for name in ["Entrypoint", "Cmd"] {
+    for name in ["Entrypoint", "Cmd", "Shell"] {
         config.check_list(name, |_| true, "argument", report);
+    }
+    config.check_list("OnBuild", |line| !line.trim().is_empty(), "instruction", report);
+    if config.get("StopTimeout").is_some_and(|seconds| !seconds.is_i64() && !seconds.is_u64()) {
+        config.fault("StopTimeout", "it should be a whole number of seconds", report);
+    }
+    if let Some(members) = config.object("Healthcheck", report) {
+        health(Object { members, path: ".config.Healthcheck", section: CONFIG }, report);
     }
     let is_variable = |text: &str| text.split_once('=').is_some_and(|(name, _)| !name.is_empty());
     config.check_list("Env", is_variable, "`NAME=value`", report);
@@ -85,6 +93,24 @@ fn execution(config: Object<'_>, report: &mut Report) {
         if let Some(members) = config.object(name, report) {
             set(config, name, members, report);
         }
+    }
+}
+
+/// Checks how the health is checked, by docker's rules: the specification only reserves the name.
+fn health(check: Object<'_>, report: &mut Report) {
+    check.check_list("Test", |_| true, "argument", report);
+    let kind = check.get("Test").and_then(|test| test.get(0)).and_then(Value::as_str);
+    if kind.is_some_and(|kind| !["", "NONE", "CMD", "CMD-SHELL"].contains(&kind)) {
+        check.fault("Test[0]", "it must be `CMD`, `CMD-SHELL` or `NONE`", report);
+    }
+    for name in ["Interval", "Timeout", "StartPeriod", "StartInterval"] {
+        let is_time = |time: &Value| time.as_i64().is_some_and(|time| time == 0 || time >= 1_000_000);
+        if check.get(name).is_some_and(|time| !is_time(time)) {
+            check.fault(name, "it should be nanoseconds, 1ms or more, or 0", report);
+        }
+    }
+    if check.get("Retries").is_some_and(|retries| !retries.as_i64().is_some_and(|retries| retries >= 0)) {
+        check.fault("Retries", "it should be a whole number that isn't negative", report);
     }
 }
 

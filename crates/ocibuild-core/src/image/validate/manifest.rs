@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::image::validate::member::{Object, document};
 use crate::image::validate::{Report, Violation, is_oci, syntax};
-use crate::oci::{MediaType, annotation};
+use crate::oci::{MediaType, annotation, is_time};
 
 const MANIFEST: &str = "manifest.md#image-manifest-property-descriptions";
 const INDEX: &str = "image-index.md#image-index-property-descriptions";
@@ -163,38 +163,11 @@ pub(super) fn annotations(object: Object<'_>, name: &str, report: &mut Report) {
         if !members[key].is_string() {
             map.fault(key, "it should be a string", report);
         }
-        if key.strip_prefix("org.opencontainers.image.").is_some_and(|key| !PREDEFINED.contains(&key)) {
+        if key.strip_prefix(annotation::PREFIX).is_some_and(|key| !annotation::PREDEFINED.contains(&key)) {
             map.fault(key, "the specification reserves the prefix, and has no such key", report);
         }
     }
     let map = Object { section: "annotations.md#pre-defined-annotation-keys", ..map };
-    map.check_text(annotation::CREATED, syntax::is_time, "RFC 3339 time", report);
+    map.check_text(annotation::CREATED, is_time, "RFC 3339 time", report);
     map.check_text(annotation::BASE_DIGEST, syntax::is_digest, "digest", report);
 }
-
-/// Keys that stand in the specification, after their common prefix: those of annotations.md, and
-/// those that conversion.md has for runtimes.
-const PREDEFINED: [&str; 22] = [
-    "created",
-    "authors",
-    "url",
-    "documentation",
-    "source",
-    "version",
-    "revision",
-    "vendor",
-    "licenses",
-    "ref.name",
-    "title",
-    "description",
-    "base.digest",
-    "base.name",
-    "os",
-    "architecture",
-    "variant",
-    "os.version",
-    "os.features",
-    "author",
-    "stopSignal",
-    "exposedPorts",
-];

@@ -201,7 +201,7 @@ impl<'t> Fields<'t> {
 }
 
 /// Words that other tools use for our keys, and that no edit distance finds.
-const SYNONYMS: [(&str, &str); 16] = [
+const SYNONYMS: [(&str, &str); 18] = [
     ("from", "base"),
     ("command", "cmd"),
     ("environment", "env"),
@@ -218,6 +218,8 @@ const SYNONYMS: [(&str, &str); 16] = [
     ("chmod", "mode"),
     ("copies", "copy"),
     ("files", "copy"),
+    ("maintainer", "author"),
+    ("triggers", "on-build"),
 ];
 
 pub(super) fn unknown_key(name: &str, span: Option<Span>, asked: &[&'static str]) -> Fault {
@@ -293,7 +295,7 @@ pub(super) fn mismatch(key: &str, wanted: &str, value: &Value<'_>) -> Fault {
     }
 }
 
-const TIMES: [&str; 4] = ["interval", "timeout", "start-period", "start-interval"];
+const TIMES: [&str; 5] = ["interval", "timeout", "start-period", "start-interval", "stop-timeout"];
 
 fn type_hint(key: &str, wanted: &str, value: &DeValue<'_>) -> Option<String> {
     match (wanted, value) {
@@ -327,7 +329,7 @@ fn type_hint(key: &str, wanted: &str, value: &DeValue<'_>) -> Option<String> {
 /// A string as the list it probably stands for: commands fall into words, others don't.
 fn list(key: &str, text: &str) -> String {
     let words: Vec<&str> = match key {
-        "entrypoint" | "cmd" => text.split_whitespace().collect(),
+        "entrypoint" | "cmd" | "shell" => text.split_whitespace().collect(),
         "test" => vec!["CMD-SHELL", text],
         _ => vec![text],
     };

@@ -1,25 +1,20 @@
 //! Images and their configs.
 
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
-use super::fields::{Context, Fields, Value, integer, mismatch, unknown};
+use super::fields::{
+    Context, Fields, Key, Value, in_order, integer, mismatch, string_of, template_of, unknown,
+};
 use crate::oci::Platform;
 use crate::reference::Reference;
+use crate::spec::suggest::closest;
 use crate::spec::{
-    Base, Config, Fault, Healthcheck, Image, Located, Port, Span, ValueError, check, validate, value,
+    Annotations, Base, Config, Fault, Field, Healthcheck, Image, Inherit, Located, Port, Scope, Span,
+    Template, ValueError, check, validate, value,
 };
 
-const LATER: [(&str, &str); 9] = [
-    ("compression", "set `compression` on the layers"),
-    ("shell", "leave it out"),
-    ("on-build", "leave it out"),
-    ("onbuild", "leave it out"),
-    ("stop-timeout", "leave it out"),
-    ("history", "leave it out"),
-    ("max-size", "leave it out"),
-    ("max-layers", "leave it out"),
-    ("static", "leave it out"),
-];
+const LATER: [(&str, &str); 3] =
+    [("max-size", "leave it out"), ("max-layers", "leave it out"), ("static", "leave it out")];
 
 /// Reads an image.
 pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut Context<'_>) -> Image {
@@ -33,8 +28,10 @@ pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut 
         layers,
         platforms: platforms(&mut fields, context),
         tags: fields.templates("tags", context),
-        annotations: fields.pairs("annotations", context),
+        annotations: annotations(&mut fields, context),
         author: fields.string("author", context),
+        compression: fields.parsed("compression", context, check::compression),
+        inherit: inherit(&mut fields, context),
         config: config(&mut fields, context),
         name,
     };
@@ -52,6 +49,91 @@ fn platforms(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Vec<Located<
         Some(Located::new(platform, text.span))
     };
     written.into_iter().filter_map(parse).collect()
+}
+
+/// Reads annotations: a string is one that all carry, a table holds those of one scope.
+fn annotations(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Annotations {
+    let mut annotations = Annotations::default();
+    let Some(table) = fields.table("annotations", context.log) else { return annotations };
+    for (name, value) in in_order(table) {
+        let Some(own) = value.get_ref().as_table() else {
+            annotations.common.extend(pair(name, value, context));
+            continue;
+        };
+        match Scope::named(name.get_ref()).filter(|scope| name.get_ref() == scope.name()) {
+            Some(scope) => {
+                let pairs = in_order(own).into_iter().filter_map(|(name, value)| pair(name, value, context));
+                annotations.of_mut(Some(scope)).extend(pairs);
+            }
+            None => context.log.report(not_a_scope(name, own)),
+        }
+    }
+    annotations
+}
+
+fn pair(
+    name: &Key<'_>,
+    value: &Value<'_>,
+    context: &mut Context<'_>,
+) -> Option<(Located<String>, Located<Template>)> {
+    if let Some(key) = value.get_ref().as_table().and_then(|table| dotted(name.get_ref(), table)) {
+        let fault = mismatch(name.get_ref(), "a string", value);
+        context.log.report(fault.hint(format!("put a key with dots in quotes: {key:?}")));
+        return None;
+    }
+    let value = template_of(name.get_ref(), value, context)?;
+    Some((Located::new(name.get_ref().to_string(), Some(name.span().into())), value))
+}
+
+/// The fault of a table among annotations: a scope that there isn't, or a key whose dots were not
+/// put in quotes.
+fn not_a_scope(name: &Key<'_>, table: &DeTable<'_>) -> Fault {
+    let word: &str = name.get_ref();
+    let fault = Fault::new(
+        format!("`{}` is not a scope of annotations", word.escape_debug()),
+        Some(name.span().into()),
+    );
+    let scopes = "the scopes are `manifest`, `index` and `descriptor`";
+    match closest(word, Scope::ALL.map(Scope::name)) {
+        Some(known) => fault.hint(format!("did you mean `{known}`?")),
+        None => match dotted(word, table) {
+            Some(key) => fault.hint(format!("put a key with dots in quotes: {key:?}; {scopes}")),
+            None => fault.hint(scopes),
+        },
+    }
+}
+
+/// The key that tables of one entry each were probably meant to be, down to a string.
+fn dotted(name: &str, table: &DeTable<'_>) -> Option<String> {
+    let [(key, value)] = in_order(table)[..] else { return None };
+    let key = format!("{name}.{}", key.get_ref());
+    match value.get_ref() {
+        DeValue::String(_) => Some(key),
+        DeValue::Table(table) => dotted(&key, table),
+        _ => None,
+    }
+}
+
+/// Reads `inherit`: true, false, or the fields.
+fn inherit(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Inherit {
+    let Some(value) = fields.take("inherit") else { return Inherit::default() };
+    match value.get_ref() {
+        DeValue::Boolean(true) => Inherit::All,
+        DeValue::Boolean(false) => Inherit::Nothing,
+        DeValue::Array(items) => {
+            let field = |(index, item)| {
+                let text = string_of(&format!("inherit[{index}]"), item, context.log)?;
+                let field: Field = context.log.accept(text.parse(), text.span)?;
+                Some(Located::new(field, text.span))
+            };
+            Inherit::Only(items.iter().enumerate().filter_map(field).collect())
+        }
+        _ => {
+            let fault = mismatch("inherit", "true, false or a list", value);
+            context.log.report(fault.hint("write the fields to inherit: [\"env\", \"user\"]"));
+            Inherit::All
+        }
+    }
 }
 
 const BASES: &str = "write \"scratch\", { builtin = \"static@1\" } or { layout = \"DIR\" }";
@@ -136,6 +218,9 @@ fn config(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Config {
         volumes: fields.templates("volumes", context),
         labels: fields.pairs("labels", context),
         stop_signal: fields.string("stop-signal", context),
+        stop_timeout: fields.parsed("stop-timeout", context, check::duration),
+        shell: fields.arguments("shell", context),
+        on_build: fields.strings("on-build", context),
         healthcheck: healthcheck(fields, context),
     }
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{literal, unique, unique_templates};
-use crate::oci::Platform;
+use crate::oci::{Platform, annotation};
 use crate::spec::log::Log;
 use crate::spec::suggest::closest;
-use crate::spec::{Base, Config, Fault, Healthcheck, Image, Located, Spec, check};
+use crate::spec::{
+    Annotations, Base, Config, Fault, Healthcheck, Image, Inherit, Located, Scope, Spec, check,
+};
 
 /// The most layers runtimes can mount over each other.
 const MAX_LAYERS: usize = 127;
@@ -23,11 +25,45 @@ pub(super) fn image(image: &Image, spec: &Spec, log: &mut Log) {
         literal(tag, |text| check::tag(text).map(|_| ()), log);
     }
     unique_templates(&image.tags, "tag is listed twice", log);
-    for (key, _) in image.annotations.iter().chain(&image.config.labels) {
+    for (key, _) in image.annotations.all().chain(&image.config.labels) {
         log.accept(check::label_key(key), key.span);
     }
-    unique(image.annotations.iter().map(|(key, _)| key), "annotation", "is set", log);
+    annotations(&image.annotations, log);
+    if let Inherit::Only(fields) = &image.inherit {
+        let mut seen = BTreeSet::new();
+        for field in fields.iter().filter(|field| !seen.insert(field.value)) {
+            log.report(Fault::new(format!("field `{}` is listed twice", field.value), field.span));
+        }
+    }
     config(&image.config, log);
+}
+
+fn annotations(annotations: &Annotations, log: &mut Log) {
+    for scope in std::iter::once(None).chain(Scope::ALL.map(Some)) {
+        unique(annotations.of(scope).iter().map(|(key, _)| key), "annotation", "is set", log);
+    }
+    for (key, value) in annotations.all() {
+        if let Some(text) = value.as_literal() {
+            log.accept(check::annotation(key, text), value.span);
+        }
+        reserved(key, log);
+    }
+}
+
+/// Warns of keys that the specification keeps for itself.
+fn reserved(key: &Located<String>, log: &mut Log) {
+    let Some(name) = key.strip_prefix(annotation::PREFIX) else { return };
+    if annotation::PREDEFINED.contains(&name) {
+        return;
+    }
+    let fault = Fault::new(
+        format!("the specification reserves `{}…` and has no `{}`", annotation::PREFIX, name.escape_debug()),
+        key.span,
+    );
+    log.warn(match closest(name, annotation::PREDEFINED) {
+        Some(known) => fault.hint(format!("did you mean `{}{known}`?", annotation::PREFIX)),
+        None => fault.hint("put the name of a domain of your own before it"),
+    });
 }
 
 fn layers(image: &Image, spec: &Spec, log: &mut Log) {
@@ -77,7 +113,7 @@ fn platforms(platforms: &[Located<Platform>], log: &mut Log) {
 }
 
 fn config(config: &Config, log: &mut Log) {
-    let commands = config.entrypoint.iter().chain(&config.cmd);
+    let commands = config.entrypoint.iter().chain(&config.cmd).chain(&config.shell);
     for command in commands.chain(config.healthcheck.iter().map(|check| &check.test)) {
         for argument in &command.value {
             log.accept(check::c_string(argument), command.span);
@@ -98,6 +134,13 @@ fn config(config: &Config, log: &mut Log) {
     }
     if let Some(signal) = &config.stop_signal {
         log.accept(check::stop_signal(signal), signal.span);
+    }
+    if let Some(time) = &config.stop_timeout {
+        log.accept(check::stop_timeout(time.value), time.span);
+    }
+    for trigger in &config.on_build {
+        log.accept(check::trigger(trigger), trigger.span);
+        not_expanded(trigger, trigger, log);
     }
     ports(config, log);
     if let Some(healthcheck) = &config.healthcheck {
@@ -134,6 +177,10 @@ fn health(health: &Healthcheck, log: &mut Log) {
     for time in times.into_iter().flatten().filter(|time| time.value < SHORTEST) {
         let fault = Fault::new("a healthcheck's times are 1ms or more", time.span);
         log.report(fault.hint("leave it out for the runtime's default"));
+    }
+    if let Some(time) = health.start_interval.filter(|_| health.start_period.is_none()) {
+        let fault = Fault::new("`start-interval` means nothing without `start-period`", time.span);
+        log.warn(fault.hint("add the time it has to start: `start-period = \"30s\"`"));
     }
     if let Some(retries) = health.retries.filter(|retries| retries.value == 0) {
         let fault = Fault::new("`retries` should be 1 or more", retries.span);
