@@ -258,7 +258,7 @@ fn what_a_layer_takes_away_is_in_its_key() {
     let same = LayerSpec::named("app").remove("/opt/tool");
     assert_ne!(key_over(BASE, &same), plain, "the rule itself counts, too");
     let gone = plan_layer(LayerSpec::named("app").remove("/opt/x"), Platform::linux_amd64());
-    let circumstances = Circumstances { spec: "test", host: "host" };
+    let circumstances = Circumstances { spec: "test", host: "host", latest: None };
     let error = manifest_keys(&gone, &listing(BASE), &tree(), circumstances).unwrap_err();
     assert!(matches!(error, LayerError::NothingToRemove { .. }), "{error}");
 }

@@ -7,10 +7,10 @@ use ocibuild_core::BuildError;
 use ocibuild_core::base::BaseError;
 use ocibuild_core::files::FileError;
 use ocibuild_core::layer::{DirectoryOwner, LayerError};
-use ocibuild_core::spec::Fault;
+use ocibuild_core::spec::{Fault, Sources};
 
 use crate::exit;
-use crate::failure::{BuildFailure, Origin, SpecFile};
+use crate::failure::{BuildFailure, Origin};
 use crate::verdict::{Verdict, blob, chain};
 
 /// Judges a build's failure, and shows the line of the spec that it comes from.
@@ -57,12 +57,12 @@ fn disagreement(path: &str, (mode, uid, gid): &DirectoryOwner) -> String {
 }
 
 /// A fault with a place in the spec is told there; any other with its causes below it.
-fn at_line(error: &BuildError, file: Option<&SpecFile>, code: u8, hint: Option<String>) -> Verdict {
+fn at_line(error: &BuildError, file: Option<&Sources>, code: u8, hint: Option<String>) -> Verdict {
     let joined = chain(error).join(": ");
     match (error.span(), file) {
         (Some(span), Some(file)) => {
             let fault = Fault::new(joined, Some(span));
-            Verdict::new(code, fault.render(&file.name, &file.text)).hint(hint)
+            Verdict::new(code, fault.render(file)).hint(hint)
         }
         _ => Verdict::new(code, joined).hint(hint),
     }

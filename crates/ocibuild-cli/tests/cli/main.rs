@@ -5,6 +5,7 @@
 mod bench;
 mod destinations;
 mod errors;
+mod extends;
 mod help;
 mod interrupt;
 mod look;

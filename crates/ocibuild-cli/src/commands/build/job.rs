@@ -127,7 +127,7 @@ impl<'a> Job<'a> {
             self.builder(cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
         for fault in &plan.warnings {
             self.reporter.warn_text(&match file {
-                Some(file) => fault.render(&file.name, &file.text),
+                Some(file) => fault.render(file),
                 None => fault.message.clone(),
             });
         }
