@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ocibuild_core::oci::{Config, Platform};
 use ocibuild_core::plan::{self, BuiltinBase, Plan, PlanError, Surroundings};
-use ocibuild_core::spec::{Fault, LayerSpec, Spec, SpecError};
+use ocibuild_core::spec::{Fault, LayerSpec, Sources, Spec, SpecError};
 
 /// Where nothing is but one builtin base and layouts of images for one platform.
 struct Somewhere;

@@ -323,10 +323,11 @@ fn what_is_doubtful_is_warned_of() {
          shell = [\"{{arch}}\"]\n\"annotations\" = {{ \"org.opencontainers.image.titel\" = \"x\" }}\n"
     );
     let spec = parse(&text);
+    let sources = Sources::of("spec", &text);
     let told: Vec<(usize, &str)> = spec
         .warnings
         .iter()
-        .map(|warning| (warning.position(&text).unwrap().0, warning.message.as_str()))
+        .map(|warning| (sources.position(warning.span.unwrap()).line, warning.message.as_str()))
         .collect();
     let expected = [
         (6, "`start-interval` means nothing without `start-period`"),

@@ -7,6 +7,7 @@
 mod config;
 mod faithful_files;
 mod layouts_and_archives;
+mod left_out_and_taken_away;
 mod ocibuild;
 mod real_application;
 mod runs_everywhere;

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use crate::base::{DirectoryMeta, Listing};
+use crate::base::{DirectoryMeta, ListedKind, Listing};
 use crate::files::{DEFAULT_MTIME, Entry, EntryKind, FileSource, display};
 use crate::layer::LayerError;
 use crate::layer::draft::WHITEOUT;
@@ -68,8 +68,11 @@ pub(super) fn add(
     if layer.remove.is_empty() {
         return Ok(entries);
     }
-    for removed in removed(layer, listing)?.iter().filter(|removed| !removed.content_only) {
-        if entries.binary_search_by(|entry| Entry::compare_paths(&entry.path, &removed.path)).is_ok() {
+    for removed in removed(layer, listing)? {
+        let is_written =
+            |path: &[u8]| entries.binary_search_by(|entry| Entry::compare_paths(&entry.path, path)).is_ok();
+        let is_at = !removed.content_only && is_written(&removed.path);
+        if is_at || layer.copies.iter().any(|copy| leads_through(&copy.to, &removed, listing)) {
             let path = display(&removed.path);
             return Err(LayerError::RemovedAndWritten { path, span: removed.by.span });
         }
@@ -79,6 +82,17 @@ pub(super) fn add(
     entries.sort_by(|one, other| compare(&one.path, &other.path));
     entries.dedup_by(|later, earlier| later.path == earlier.path);
     Ok(entries)
+}
+
+/// Tells whether a destination goes by a link that is taken away: what is copied there would land
+/// where nothing leads any more.
+fn leads_through(to: &[u8], removed: &Removed<'_>, listing: &Listing) -> bool {
+    let ends = to.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let mut prefixes = ends.chain([to.len()]).map(|end| &to[..end]);
+    prefixes.any(|path| {
+        let goes = is_below(path, &removed.path) || (!removed.content_only && path == removed.path);
+        goes && listing.get(path).is_some_and(|listed| matches!(listed.kind, ListedKind::Symlink { .. }))
+    })
 }
 
 /// Finds what the rules match, in order, each once, without what lies in something that goes as

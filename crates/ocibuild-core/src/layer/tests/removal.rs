@@ -84,6 +84,11 @@ fn what_is_written_is_not_removed() {
     fails(layer().remove("/etc/passwd").content("/etc/passwd", "x"), message);
     let below = "`/usr/lib` is removed and written by one layer";
     fails(layer().remove("/usr/lib").content("/lib/x", "x"), below);
+    // What goes through a link of the base would land where nothing leads any more.
+    let link = "`/lib` is removed and written by one layer";
+    fails(layer().remove("/lib").content("/lib/x", "x"), link);
+    fails(layer().remove("/lib").copy("bin", "/lib"), link);
+    fails(layer().remove("/usr/*").content("/usr/root/x", "x"), "`/usr` is removed and written by one layer");
 }
 
 #[test]

@@ -67,12 +67,13 @@ impl Glob {
         if path.is_empty() {
             return false;
         }
-        let mut states = self.start();
+        let (mut states, mut next) = (self.start(), self.none());
         for code in codes(path) {
             if code == SLASH && states.has(self.steps.len()) {
                 return true;
             }
-            states = self.advance(&states, code);
+            self.advance(&states, code, &mut next);
+            std::mem::swap(&mut states, &mut next);
             if states.is_empty() {
                 return false;
             }
@@ -85,18 +86,27 @@ impl Glob {
         if directory.is_empty() {
             return true;
         }
-        let through = codes(directory).chain([SLASH]);
-        !through.fold(self.start(), |states, code| self.advance(&states, code)).is_empty()
+        let (mut states, mut next) = (self.start(), self.none());
+        for code in codes(directory).chain([SLASH]) {
+            self.advance(&states, code, &mut next);
+            std::mem::swap(&mut states, &mut next);
+        }
+        !states.is_empty()
     }
 
     fn start(&self) -> States {
-        let mut states = States(vec![0; self.steps.len() / 64 + 1]);
+        let mut states = self.none();
         self.enter(&mut states, 0);
         states
     }
 
-    fn advance(&self, states: &States, code: Code) -> States {
-        let mut next = States(vec![0; states.0.len()]);
+    fn none(&self) -> States {
+        States(vec![0; self.steps.len() / 64 + 1])
+    }
+
+    /// Makes `next` the states after one more character.
+    fn advance(&self, states: &States, code: Code, next: &mut States) {
+        next.0.fill(0);
         for index in states.iter().take_while(|index| *index < self.steps.len()) {
             let (stays, goes) = match &self.steps[index] {
                 Step::One(one) => (false, *one == code),
@@ -111,13 +121,12 @@ impl Glob {
                 Step::ThroughSlash => (true, code == SLASH),
             };
             if stays {
-                self.enter(&mut next, index);
+                self.enter(next, index);
             }
             if goes {
-                self.enter(&mut next, index + 1);
+                self.enter(next, index + 1);
             }
         }
-        next
     }
 
     /// Adds a step, and those that come next if it stands for nothing.
@@ -222,8 +231,13 @@ impl States {
     }
 
     fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        let bits = |word: u64| (0..64).filter(move |bit| word >> bit & 1 != 0);
-        let words = self.0.iter().enumerate().filter(|(_, word)| **word != 0);
-        words.flat_map(move |(index, word)| bits(*word).map(move |bit| index * 64 + bit))
+        let bits = |mut word: u64| {
+            std::iter::from_fn(move || {
+                let bit = word.trailing_zeros() as usize;
+                word &= word.wrapping_sub(1);
+                (bit < 64).then_some(bit)
+            })
+        };
+        self.0.iter().enumerate().flat_map(move |(index, word)| bits(*word).map(move |bit| index * 64 + bit))
     }
 }
