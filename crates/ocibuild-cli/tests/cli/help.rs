@@ -29,6 +29,16 @@ fn help_of_inspect() {
 }
 
 #[test]
+fn help_of_ls() {
+    assert_data_eq!(help(&["ls", "--help"]), file!["snapshots/ls-help.txt"].raw());
+}
+
+#[test]
+fn help_of_diff() {
+    assert_data_eq!(help(&["diff", "--help"]), file!["snapshots/diff-help.txt"].raw());
+}
+
+#[test]
 fn help_of_validate() {
     assert_data_eq!(help(&["validate", "--help"]), file!["snapshots/validate.txt"].raw());
 }

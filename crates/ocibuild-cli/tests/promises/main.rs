@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by it as tests do")]
 
+mod contents;
 mod layouts_and_archives;
 mod ocibuild;
 mod real_application;
