@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use ocibuild_testkit::{Output, docker, registry, require, run_any};
+use ocibuild_testkit::{Output, Podman, docker, registry, require, run_any};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, SPEC};
@@ -158,6 +158,17 @@ fn docker_knows_a_loaded_image_by_its_id() {
     let id = bench.text("id");
     assert_eq!(docker.inspect(tag)["Id"], id.as_str());
     assert_eq!(docker.run(&id, &[]).text(), "hello");
+}
+
+#[test]
+fn podman_knows_a_loaded_image_by_its_id() {
+    let podman = require!(Podman::new());
+    let bench = Bench::with_spec(SPEC);
+    bench.digest(&["-t", "localhost/app:1", "--iidfile", "id", "--output", "type=oci-archive,dest=app.tar"]);
+    podman.load(&bench.path("app.tar"));
+    let id = bench.text("id");
+    assert_eq!(podman.inspect("localhost/app:1")["Id"], id.strip_prefix("sha256:").unwrap());
+    assert_eq!(podman.run(&id, &[]).text(), "hello");
 }
 
 #[test]
