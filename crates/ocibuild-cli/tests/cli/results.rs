@@ -189,8 +189,18 @@ fn what_has_no_such_result_is_told_before_anything_is_built() {
         (&["--iidfile", "id"][..], 2, "2 would be built"),
         (&["--image-refs", "refs"], 2, "`app` has no tag"),
         (&["--metadata-file", "-"], 2, "standard output has"),
-        (&["--metadata-file", "m", "--image-refs", "./m"], 2, "would both write"),
-        (&["--metadata-file", "x", "--output", "type=oci-archive,dest=x"], 2, "would both write"),
+        (
+            &["--metadata-file", "m", "--iidfile", "./m", "app"],
+            2,
+            "`--iidfile` names `./m`, which is for --metadata-file",
+        ),
+        (
+            &["--metadata-file", "x", "--output", "type=oci-archive,dest=x", "app"],
+            2,
+            "which is for the image",
+        ),
+        (&["--metadata-file", "./app.oci"], 2, "which is for the image"),
+        (&["--iidfile", "../work/ocibuild.toml", "app"], 2, "which is for the spec"),
         (&["--metadata-file", "file/below"], 3, "for `--metadata-file`"),
         (&["--iidfile", ".", "app"], 3, "for `--iidfile`"),
     ] {
