@@ -131,7 +131,7 @@ impl<'a> Job<'a> {
             });
         }
         self.destinations.check_names(&plan)?;
-        let spec = file.map(|file| Path::new(&file.name));
+        let spec = file.map(|file| Path::new(file.name()));
         self.results.check(&plan, &self.destinations, spec)?;
         self.destinations.check_places(&plan)?;
         Ok(plan)
