@@ -256,7 +256,9 @@ mod tests {
         for (text, scopes, said) in cases {
             assert_eq!(parsed(text), Ok((scopes.to_vec(), said.to_owned())), "{text}");
         }
-        for text in ["a", "=b", "index:=b", "index-descriptor:a=b", "manifest[linux/amd64]:a=b", "index,x:a=b"] {
+        for text in
+            ["a", "=b", "index:=b", "index-descriptor:a=b", "manifest[linux/amd64]:a=b", "index,x:a=b"]
+        {
             assert!(annotation(text).is_err(), "{text}");
         }
         assert!(annotation("org.opencontainers.image.created=now").unwrap_err().contains("RFC 3339"));

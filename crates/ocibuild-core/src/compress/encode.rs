@@ -104,8 +104,8 @@ impl Encoder {
 /// Makes a zstd frame of a block; a level beyond zstd's own counts as the nearest.
 fn frame(block: &[u8], level: u8) -> Vec<u8> {
     let level = level.clamp(1, Compression::MAX_ZSTD_LEVEL);
-    let mut bytes =
-        zstd::bulk::compress(block, level.into()).expect("a block fits into the bound that zstd gives for it");
+    let mut bytes = zstd::bulk::compress(block, level.into())
+        .expect("a block fits into the bound that zstd gives for it");
     bytes.shrink_to_fit();
     bytes
 }
