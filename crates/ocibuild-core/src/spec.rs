@@ -30,6 +30,7 @@ pub use layer::{CopyKind, CopyRule, FromRule, Layer};
 pub use located::{Located, Span};
 pub use policy::{IgnoreFile, Policy, Preserve, Pyc};
 pub use sources::{Loader, MAX_EXTENDED, Position, SourceFile, Sources};
+pub(crate) use suggest::closest;
 pub use template::{ExpandError, Segment, Template};
 pub use value::{Account, Mode, Owner, Port, Protocol};
 pub use vars::{Lookup, Vars};

@@ -22,7 +22,7 @@ use ocibuild_core::key::Key;
 use ocibuild_core::layer::{Circumstances, LayerError, manifest_keys};
 use ocibuild_core::oci::{Compression, Descriptor, Platform};
 use ocibuild_core::plan::PlannedLayer;
-use ocibuild_core::spec::{ImageSpec, LayerSpec, Spec};
+use ocibuild_core::spec::{ImageSpec, LayerSpec, Preserve, Pyc, Spec};
 use ocibuild_testkit::TempTree;
 use proptest::prelude::*;
 use support::{Setup, build_image, layers, planned, root, try_build, try_build_spec};
@@ -49,7 +49,10 @@ fn plan_layer(layer: LayerSpec, platform: Platform) -> PlannedLayer {
 }
 
 fn key_of(layer: &PlannedLayer, tree: &dyn FileTree, listing: &Listing, spec: &str, host: &str) -> Key {
-    let keys = manifest_keys(layer, listing, tree, Circumstances { spec, host }).unwrap().unwrap().keys;
+    let keys = manifest_keys(layer, listing, tree, Circumstances { spec, host, latest: None })
+        .unwrap()
+        .unwrap()
+        .keys;
     assert_eq!(keys.len(), layer.platforms.len());
     keys[0]
 }
@@ -57,6 +60,28 @@ fn key_of(layer: &PlannedLayer, tree: &dyn FileTree, listing: &Listing, spec: &s
 fn key(layer: LayerSpec) -> Key {
     let layer = plan_layer(layer, Platform::linux_amd64());
     key_of(&layer, &tree(), &Listing::empty(), "test", "host")
+}
+
+#[test]
+fn the_latest_time_is_in_the_keys_of_layers_that_keep_times() {
+    let key = |names: &str, latest| {
+        let mut preserve = Preserve::default();
+        names.split_whitespace().for_each(|name| preserve.add(name).unwrap());
+        let layer =
+            LayerSpec::named("app").manifests(["package.lock"]).copy("modules", "/").preserve(preserve);
+        let layer = plan_layer(layer, Platform::linux_amd64());
+        let circumstances = Circumstances { spec: "test", host: "host", latest };
+        manifest_keys(&layer, &Listing::empty(), &tree(), circumstances).unwrap().unwrap().keys[0]
+    };
+    for names in ["", "mode owner xattrs hardlinks"] {
+        assert_eq!(key(names, None), key(names, Some(1)), "{names}");
+    }
+    assert_different(&[
+        ("none".to_owned(), key("mtime", None)),
+        ("one".to_owned(), key("mtime", Some(1))),
+        ("two".to_owned(), key("mtime", Some(2))),
+        ("not kept".to_owned(), key("", None)),
+    ]);
 }
 
 #[track_caller]
@@ -93,11 +118,15 @@ fn whatever_goes_into_a_layer_goes_into_its_key() {
         ("two patterns", locked().include("*.js").include("b")),
         ("allow-empty", locked().allow_empty()),
         ("allow-foreign", locked().allow_foreign()),
+        ("pyc", locked().pyc(Pyc::Drop)),
+        ("ignore-file", locked().ignore_file(Some("other.lock"))),
         ("extra", locked().key(["node-22"])),
         ("two extras", locked().key(["node", "-22"])),
         ("another copy", locked().content("/y", "")),
         ("none", locked().compression(Compression::None)),
         ("gzip:1", locked().compression(Compression::Gzip { level: 1 })),
+        ("zstd:1", locked().compression(Compression::Zstd { level: 1 })),
+        ("zstd:3", locked().compression(Compression::Zstd { level: 3 })),
         ("content", inline("a")),
         ("other content", inline("b")),
         ("content with a mode", inline("a").mode(0o600)),
@@ -113,6 +142,10 @@ fn whatever_goes_into_a_layer_goes_into_its_key() {
     let empty = Listing::empty();
     let changed = tree().file("package.lock", "lock 2");
     keys.push(("lockfile".into(), key_of(&plain, &changed, &empty, "test", "host")));
+    for ignore in ["", "*.js", "*.ts"] {
+        let tree = tree().file(".dockerignore", ignore);
+        keys.push((format!(".dockerignore `{ignore}`"), key_of(&plain, &tree, &empty, "test", "host")));
+    }
     keys.push(("spec".into(), key_of(&plain, &tree(), &empty, "other", "host")));
     keys.push(("host".into(), key_of(&plain, &tree(), &empty, "test", "other")));
     let arm = plan_layer(locked(), Platform::linux_arm64());
@@ -133,6 +166,10 @@ fn what_does_not_go_into_a_layer_does_not_go_into_its_key() {
         let disk_tree = DiskTree::open(disk.path()).unwrap();
         assert_eq!(key_of(&plain, &disk_tree, &Listing::empty(), "test", "host"), expected);
     }
+    // An ignore file that is switched off doesn't count.
+    let off = plan_layer(locked().ignore_file(None), Platform::linux_amd64());
+    let ignoring = self::tree().file(".dockerignore", "*");
+    assert_eq!(key_of(&off, &ignoring, &Listing::empty(), "test", "host"), expected);
     // A layer that reads nothing of the host doesn't depend on which it is.
     let inline = plan_layer(LayerSpec::named("app").content("/x", "a"), Platform::linux_amd64());
     let on = |host| key_of(&inline, &tree, &Listing::empty(), "test", host);
@@ -142,7 +179,7 @@ fn what_does_not_go_into_a_layer_does_not_go_into_its_key() {
 #[test]
 fn a_layer_that_nothing_vouches_for_has_no_key() {
     let layer = plan_layer(LayerSpec::named("app").copy("modules", "/app"), Platform::linux_amd64());
-    let circumstances = Circumstances { spec: "test", host: "host" };
+    let circumstances = Circumstances { spec: "test", host: "host", latest: None };
     assert!(manifest_keys(&layer, &Listing::empty(), &tree(), circumstances).unwrap().is_none());
 }
 
@@ -153,7 +190,7 @@ fn a_lockfile_that_can_t_be_read_is_named() {
         (MemoryTree::new().directory("package.lock"), "it is not a regular file"),
     ] {
         let layer = plan_layer(locked(), Platform::linux_amd64());
-        let circumstances = Circumstances { spec: "test", host: "host" };
+        let circumstances = Circumstances { spec: "test", host: "host", latest: None };
         let error = manifest_keys(&layer, &Listing::empty(), &tree, circumstances).unwrap_err();
         assert_eq!(error.to_string(), "cannot read the manifest `package.lock`");
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
@@ -208,6 +245,55 @@ fn what_a_layer_takes_from_its_base_is_in_its_key() {
         assert_eq!(changed.0 != plain.0, in_tree, "{to} in a tree");
         assert_eq!(changed.1 != plain.1, in_file, "{to} in a file");
     }
+}
+
+#[test]
+fn what_a_layer_takes_away_is_in_its_key() {
+    let glob = LayerSpec::named("app").remove("/opt/t*");
+    let plain = key_over(BASE, &glob);
+    assert_eq!(key_over(&BASE.replace("d srv 755", "d srv 700"), &glob), plain);
+    for (from, to) in [("d opt 755", "d opt 700"), ("d opt/app 755", "d opt/app 755\nf opt/two")] {
+        assert_ne!(key_over(&BASE.replace(from, to), &glob), plain, "{to}");
+    }
+    let same = LayerSpec::named("app").remove("/opt/tool");
+    assert_ne!(key_over(BASE, &same), plain, "the rule itself counts, too");
+    let gone = plan_layer(LayerSpec::named("app").remove("/opt/x"), Platform::linux_amd64());
+    let circumstances = Circumstances { spec: "test", host: "host", latest: None };
+    let error = manifest_keys(&gone, &listing(BASE), &tree(), circumstances).unwrap_err();
+    assert!(matches!(error, LayerError::NothingToRemove { .. }), "{error}");
+}
+
+#[test]
+fn what_a_layer_takes_away_is_gone_from_the_image() {
+    let cache = tempfile::tempdir().unwrap();
+    let below = merged_usr().content("/usr/lib/a", "a").content("/usr/lib/b", "b").content("/tmp/c", "c");
+    let setup =
+        || Setup { base: Some(base(below.clone().content("/etc/d", "d"))), ..Setup::new(cache.path()) };
+    let layer = LayerSpec::named("app").remove("/lib/a").remove("/tmp/**").remove("/etc");
+    let spec = spec_over(layer.content("/tmp/new", "new"));
+    let built = try_build_spec(&tree(), &spec, &setup()).unwrap();
+    let open = Base::open(&built.source(), &built.images[0].root, None).unwrap();
+    let listing = Listing::read(&built.source(), &open, &ListingLimits::default(), &Cancel::new()).unwrap();
+    let paths = listing.entries(b"").map(|(path, _)| String::from_utf8(path).unwrap());
+    assert_eq!(paths.collect::<Vec<_>>(), ["", "lib", "tmp", "tmp/new", "usr", "usr/lib", "usr/lib/b"]);
+    assert_eq!(listing.directory(b"tmp").unwrap().mode, 0o1777);
+    let again = try_build_spec(&tree(), &spec, &setup()).unwrap();
+    assert_eq!((outcomes(&again), root(&again)), (REUSED.to_vec(), root(&built)));
+}
+
+#[test]
+fn a_directory_that_a_removal_would_reset_is_told() {
+    let setup =
+        |cache: &Path| Setup { base: Some(base(merged_usr().content("/tmp/c", ""))), ..Setup::new(cache) };
+    let cache = tempfile::tempdir().unwrap();
+    let image = |mode| {
+        let first = LayerSpec::named("one").directory("/tmp").mode(mode);
+        let image = ImageSpec::scratch(Platform::linux_amd64()).base_layout("base").layer(first);
+        image.layer(LayerSpec::named("two").remove("/tmp/c")).into_spec().unwrap()
+    };
+    let error = try_build_spec(&tree(), &image(0o700), &setup(cache.path())).err().unwrap();
+    assert!(matches!(error, BuildError::Disagreement { .. }), "{error}");
+    assert!(try_build_spec(&tree(), &image(0o1777), &setup(cache.path())).is_ok());
 }
 
 #[test]
@@ -433,6 +519,22 @@ fn layers_that_disagree_on_a_directory_are_refused() {
     let everything = LayerSpec::named("one").copy(".", "/").dir_mode(0o700);
     let message = disagreement([everything, LayerSpec::named("other").content("/modules/x", "")]);
     assert!(message.is_some());
+}
+
+#[test]
+fn layers_that_keep_different_modes_of_a_directory_are_refused() {
+    let tree = MemoryTree::new()
+        .node(b"one", FileKind::Directory, 0o750, Vec::new())
+        .file("one/a", "")
+        .file("other/b", "");
+    let mut preserve = Preserve::default();
+    preserve.add("mode").unwrap();
+    let layer = |name: &str| LayerSpec::named(name).copy(name, "/app").preserve(preserve);
+    let cache = tempfile::tempdir().unwrap();
+    let both = image(layer("one")).layer(layer("other"));
+    let error = try_build(&tree, &both, &Setup::new(cache.path())).err().unwrap();
+    let message = "layers `one` and `other` disagree on the directory `/app`: 0750 0:0 and 0755 0:0";
+    assert_eq!(error.to_string(), message);
 }
 
 #[test]

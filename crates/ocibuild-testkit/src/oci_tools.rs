@@ -49,7 +49,13 @@ impl Skopeo {
         run(self.command().args(["inspect", "--tls-verify=false", "--raw", image])).stdout
     }
 
-    /// Gives an image's config.
+    /// Gives an image's config as it is, with what skopeo doesn't know.
+    #[track_caller]
+    pub fn raw_config(&self, image: &str) -> Value {
+        run(self.command().args(["inspect", "--tls-verify=false", "--config", "--raw", image])).json()
+    }
+
+    /// Gives an image's config, as far as skopeo knows it.
     #[track_caller]
     pub fn config(&self, image: &str) -> Value {
         run(self.command().args(["inspect", "--tls-verify=false", "--config", image])).json()

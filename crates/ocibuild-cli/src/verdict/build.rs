@@ -80,6 +80,9 @@ pub(super) fn cache(error: &dyn Error, directory: &Path) -> Verdict {
 fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
     let hint = match error {
         LayerError::Missing { .. } => format!("paths are relative to the root, `{}`", root.display()),
+        LayerError::Empty { ignored_by: Some(file), .. } => {
+            format!("`{file}` leaves files out: mend its rules, or set `ignore-file = false` on the copy")
+        }
         LayerError::Empty { .. } => {
             "it is empty, or no pattern matches: mend that, or set `allow-empty = true` on the copy"
                 .to_owned()
@@ -93,6 +96,9 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
             let name = path.rsplit('/').next().unwrap_or(path);
             format!("leave it out: `exclude = [\"**/{name}\"]` on the copy")
         }
+        LayerError::Attribute { .. } => {
+            "remove the attribute with `setfattr -x`, or leave \"xattrs\" out of `preserve`".to_owned()
+        }
         LayerError::Whiteout { .. } => {
             "rename the file, or leave it out: `exclude = [\"**/.wh.*\"]` on the copy".to_owned()
         }
@@ -102,6 +108,26 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
         LayerError::OverDirectory { path, .. } => {
             format!("put the file into it: `to = \"/{path}/\"`, or choose another name")
         }
+        LayerError::IgnoreFile { path, .. } => {
+            format!("`{path}` is looked for in the root, `{}`", root.display())
+        }
+        LayerError::IgnoreRule { .. } => {
+            "mend the line; a `\\` takes the meaning from the character after it".to_owned()
+        }
+        LayerError::NothingToRemove { empty: true, .. } => {
+            "only what a base brings can be taken away: leave `remove` out".to_owned()
+        }
+        LayerError::NothingToRemove { closest: Some(path), .. } => format!("did you mean `/{path}`?"),
+        LayerError::NothingToRemove { .. } => "leave it out of `remove`".to_owned(),
+        LayerError::Unremovable { .. } => {
+            "take away the directory that it is in, or all of its content with `/*`".to_owned()
+        }
+        LayerError::RemovedAndWritten { .. } => {
+            let hint = "leave it out of `remove`: what is written takes its place; \
+                        `DIRECTORY/*` empties a directory that is written to";
+            return (exit::USAGE, Some(hint.to_owned()));
+        }
+        LayerError::UnknownAccount { kind, known, .. } => accounts(kind, known),
         LayerError::Foreign { platform, .. } => format!(
             "build the program for {platform}, build the image for another `--platform`, \
              or set `allow-foreign = true` on the copy"
@@ -114,6 +140,18 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
         _ => return (exit::FILES, None),
     };
     (exit::FILES, Some(hint))
+}
+
+/// As many names as a hint should list.
+const MAX_NAMES: usize = 30;
+
+fn accounts(kind: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return "it has no names at all: give numbers, such as `owner = \"65532:65532\"`".to_owned();
+    }
+    let names: Vec<String> = known.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
+    let more = if known.len() > MAX_NAMES { " and more" } else { "" };
+    format!("give a number, or a {kind} that it has: {}{more}", names.join(", "))
 }
 
 fn file(error: &FileError) -> Option<String> {

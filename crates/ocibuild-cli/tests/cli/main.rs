@@ -3,14 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod contents;
 mod destinations;
 mod errors;
 mod extends;
 mod help;
 mod interrupt;
 mod look;
+mod manual;
 mod options;
 mod output;
 mod progress;
 mod registries;
+mod results;
 mod specs;

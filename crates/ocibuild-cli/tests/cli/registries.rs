@@ -97,6 +97,27 @@ fn a_finished_layer_is_sent_while_others_are_built() {
 }
 
 #[test]
+fn a_layer_of_two_images_is_built_once_and_sent_once() {
+    let address = require!(registry());
+    let spec = format!(
+        "{SPEC}tags = [\"{address}/cli-shared:a\"]\n\n\
+         [images.other]\nlayers = [\"app\"]\nuser = \"1\"\ntags = [\"{address}/cli-shared:b\"]\n"
+    );
+    let bench = Bench::with_spec(&spec);
+    // Other content than that of other tests, which may have sent theirs.
+    bench.write("hello", ocibuild_testkit::hello_program("shared\n"));
+    let said = bench.ok(&["build", "--push", "-v"]).errors();
+    let shown = bench.ok(&["inspect", "--format", "json", &format!("{address}/cli-shared:a")]).json();
+    let layer = shown["images"][0]["layers"][0]["digest"].as_str().unwrap();
+    assert_eq!(said.matches("layer app: built").count(), 1, "{said}");
+    let sent = said.lines().filter(|line| line.contains(&layer[7..19]) && line.contains("sent"));
+    assert_eq!(sent.count(), 1, "{said}");
+    for tag in ["a", "b"] {
+        bench.valid(&format!("{address}/cli-shared:{tag}"));
+    }
+}
+
+#[test]
 fn a_push_that_fails_stops_the_build() {
     let bench = Bench::with_spec(SPEC);
     let output = bench.run(&["build", "--push", "-t", "127.0.0.1:1/app:1", "--output", "type=oci,dest=a"]);

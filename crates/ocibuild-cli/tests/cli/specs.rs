@@ -139,3 +139,54 @@ fn two_specs_with_layers_of_one_name_do_not_answer_for_each_other() {
     );
     assert_ne!(bench.digest(&[]), bench.digest(&["-f", "other/ocibuild.toml"]));
 }
+
+#[test]
+fn flags_describe_as_much_as_a_file() {
+    let spec = format!(
+        "{SPEC}volumes = [\"/data\"]\nstop-signal = \"SIGINT\"\nstop-timeout = \"30s\"\nauthor = \"me\"\n\
+         labels = {{ a = \"1\" }}\nannotations = {{ b = \"2\", manifest = {{ c = \"3\" }} }}\n"
+    );
+    let bench = Bench::with_spec(&spec);
+    let flags = "--copy hello:/app/hello --entrypoint /app/hello --volume /data --stop-signal SIGINT \
+                 --stop-timeout 30s --author me --label a=1 --annotation b=2 --annotation manifest:c=3";
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    assert_eq!(bench.digest(&[]), bench.digest(&flags));
+    bench.valid("app.oci");
+}
+
+#[test]
+fn labels_and_annotations_of_flags_overrule_the_specs() {
+    let spec = SPEC.replace("to = \"/app/hello\" }", "to = \"/app/hello\", allow-foreign = true }");
+    let bench = Bench::with_spec(&format!(
+        "{spec}platforms = [\"linux/amd64\", \"linux/arm64\"]\nlabels = {{ a = \"spec\", b = \"spec\" }}\n\
+         annotations = {{ a = \"spec\", b = \"spec\", manifest = {{ a = \"scope\" }} }}\n"
+    ));
+    let flags =
+        "--label a={os} --annotation a=flag --annotation index:c=1 --annotation manifest-descriptor:d=2";
+    bench.digest(&flags.split_whitespace().collect::<Vec<_>>());
+    bench.valid("app.oci");
+    let shown = bench.ok(&["inspect", "--format", "json", "app.oci"]).json();
+    let image = &shown["images"][0];
+    assert_eq!(image["config"]["config"]["Labels"], serde_json::json!({ "a": "{os}", "b": "spec" }));
+    assert_eq!(image["annotations"], serde_json::json!({ "a": "flag", "b": "spec" }));
+    assert_eq!(shown["annotations"], serde_json::json!({ "a": "flag", "b": "spec", "c": "1" }));
+
+    let said = bench.ok(&["build", "--platform", "linux/amd64", "--annotation", "index:c=1"]).errors();
+    assert!(said.contains("nothing carries annotations of the index"), "{said}");
+    let said = bench.run(&["build", "--annotation", "index-descriptor:a=b"]).expect_code(2).errors();
+    assert!(said.contains("`index-descriptor` is no scope of annotations"), "{said}");
+}
+
+#[test]
+fn images_share_layers_that_are_built_once() {
+    let spec = format!("{SPEC}\n[images.other]\nlayers = [\"app\"]\nuser = \"1\"\n");
+    let bench = Bench::with_spec(&spec);
+    let said = bench.ok(&["build", "-v"]).errors();
+    assert_eq!(said.matches("layer app: built").count(), 1, "{said}");
+    let layers = |image: &str| {
+        bench.valid(image);
+        let shown = bench.ok(&["inspect", "--format", "json", image]).json();
+        shown["images"][0]["layers"][0]["digest"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(layers("app.oci"), layers("other.oci"));
+}

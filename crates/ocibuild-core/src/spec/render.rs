@@ -59,7 +59,7 @@ pub(super) fn faults(faults: &[Fault], sources: &Sources) -> String {
             None => placeless(&mut out, fault, sources.name()),
         }
         if let Some(hint) = &fault.hint {
-            let _ = writeln!(out, "  hint: {hint}");
+            let _ = writeln!(out, "  hint: {}", plain(hint));
         }
     }
     out
@@ -68,8 +68,8 @@ pub(super) fn faults(faults: &[Fault], sources: &Sources) -> String {
 // Writing to a string can't fail.
 fn placeless(out: &mut String, fault: &Fault, file: &str) {
     let _ = match fault.place.as_str() {
-        "" => writeln!(out, "{file}: {}", fault.message),
-        place => writeln!(out, "{file}: {place}: {}", fault.message),
+        "" => writeln!(out, "{file}: {}", plain(&fault.message)),
+        place => writeln!(out, "{file}: {}: {}", plain(place), plain(&fault.message)),
     };
 }
 
@@ -84,7 +84,7 @@ fn located(
     let (file, start, lines) = &files[index];
     let within = |offset: usize| offset.saturating_sub(*start);
     let (line, column) = lines.position(within(span.start));
-    let _ = writeln!(out, "{file}:{line}:{column}: {}", fault.message);
+    let _ = writeln!(out, "{file}:{line}:{column}: {}", plain(&fault.message));
     excerpt(out, lines, within(span.start), within(span.end));
     let extenders: Vec<String> = sources.extenders(index).map(|span| extender(sources, span)).collect();
     if !extenders.is_empty() {
@@ -95,6 +95,13 @@ fn located(
 fn extender(sources: &Sources, span: Span) -> String {
     let position = sources.position(span);
     format!("`{}`, line {}", position.file, position.line)
+}
+
+/// A text that may quote the spec, with what a terminal would obey made visible.
+fn plain(text: &str) -> String {
+    let obeyed = |c: char| c.is_control() || is_bidi_control(c);
+    let shown = |c: char| if obeyed(c) { c.escape_unicode().to_string() } else { c.into() };
+    text.chars().map(shown).collect()
 }
 
 /// Longest excerpt of a line, in characters; a longer line is shown around the fault.

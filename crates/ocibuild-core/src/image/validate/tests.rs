@@ -38,7 +38,9 @@ fn parts() -> Parts {
     tar.extend([0; 1024]);
     let config = r#"{"architecture":"amd64","os":"linux","created":"1970-01-01T00:00:01Z",
         "config":{"Env":["PATH=/bin","A="],"ExposedPorts":{"80/tcp":{},"53/udp":{}},"Volumes":{"/v":{}},
-        "User":"1","Entrypoint":["/a"],"WorkingDir":"/","Labels":{"a":"b"},"StopSignal":"SIGTERM"},
+        "User":"1","Entrypoint":["/a"],"WorkingDir":"/","Labels":{"a":"b"},"StopSignal":"SIGTERM",
+        "StopTimeout":30,"Shell":["/sh","-c"],"OnBuild":["RUN make"],
+        "Healthcheck":{"Test":["CMD","/b"],"Interval":1000000,"StartInterval":0,"Retries":2}},
         "rootfs":{"type":"layers","diff_ids":["DIFF_ID"]},
         "history":[{"created_by":"x"},{"created":"2024-01-01T00:00:00Z","empty_layer":true}]}"#;
     let manifest = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
@@ -176,6 +178,14 @@ fn each_fault_of_a_config_is_told() {
     refused(".config.ExposedPorts.80/tcp: its value", replace("\"80/tcp\":{}", "\"80/tcp\":1"));
     refused(".config.Labels.a: it should be a string", replace("{\"a\":\"b\"}", "{\"a\":1}"));
     refused(".config.StopSignal", replace("SIGTERM", "kill it"));
+    refused(".config.StopTimeout", replace(":30", ":\"30s\""));
+    refused(".config.Shell[1]", replace("\"-c\"", "1"));
+    refused(".config.OnBuild[0]", replace("RUN make", " "));
+    refused(".config.OnBuild: it should be a list", replace("[\"RUN make\"]", "\"RUN make\""));
+    refused(".config.Healthcheck.Test[0]", replace("\"CMD\"", "\"RUN\""));
+    refused(".config.Healthcheck.Interval", replace("1000000", "999999"));
+    refused(".config.Healthcheck.StartInterval", replace("Interval\":0", "Interval\":-1"));
+    refused(".config.Healthcheck.Retries", replace("\"Retries\":2", "\"Retries\":-2"));
     refused(".config.Entrypoint: it should be a list", replace("[\"/a\"]", "\"/a\""));
     refused(".config.User", replace("\"User\":\"1\"", "\"User\":1"));
     refused(".config.User: the key stands twice", replace("\"User\"", "\"User\":\"1\",\"User\""));

@@ -122,7 +122,16 @@ fn a_builder_makes_the_spec_of_a_file() {
         env = { A = "b" }
         expose = [8080]
         labels = { "org.example" = "x" }
-        annotations = { "org.example" = "y" }
+        annotations = { "org.example" = "y", index = { i = "1" }, manifest = { m = "2" }, descriptor = { d = "3" } }
+        author = "me"
+        compression = "gzip:2"
+        inherit = ["env", "stop-timeout"]
+        volumes = ["/data"]
+        stop-signal = "SIGINT"
+        stop-timeout = "1m30s"
+        shell = ["/bin/bash", "-c"]
+        on-build = ["RUN make", "copy . /src"]
+        healthcheck = { test = ["CMD", "/check"], interval = "30s", timeout = "5s", start-period = "1m", start-interval = "2s", retries = 3 }
         "#,
     );
     let layer = LayerSpec::named("app")
@@ -147,7 +156,27 @@ fn a_builder_makes_the_spec_of_a_file() {
         .env("A", "b")
         .expose(8080)
         .label("org.example", "x")
-        .annotation("org.example", "y");
+        .annotation("org.example", "y")
+        .annotation_of(Scope::Index, "i", "1")
+        .annotation_of(Scope::Manifest, "m", "2")
+        .annotation_of(Scope::Descriptor, "d", "3")
+        .author("me")
+        .compression(Compression::Gzip { level: 2 })
+        .inherit(Inherit::Only(vec![Field::Env.into(), Field::StopTimeout.into()]))
+        .volume("/data")
+        .stop_signal("SIGINT")
+        .stop_timeout(Duration::from_secs(90))
+        .shell(["/bin/bash", "-c"])
+        .on_build("RUN make")
+        .on_build("copy . /src")
+        .healthcheck(
+            Healthcheck::new(vec!["CMD".to_owned(), "/check".to_owned()])
+                .interval(Duration::from_secs(30))
+                .timeout(Duration::from_secs(5))
+                .start_period(Duration::from_secs(60))
+                .start_interval(Duration::from_secs(2))
+                .retries(3),
+        );
     assert_eq!(built.into_spec().unwrap(), file);
 }
 
