@@ -40,6 +40,11 @@ use std::collections::BTreeMap;
 /// The version of the format that is read and written.
 pub const VERSION: u32 = 1;
 
+/// The [JSON schema](https://json-schema.org/draft-07) of a spec file, for editors: as strict as a
+/// schema can be. What it can't know, such as whether a layer that is named is there, is left to
+/// [`Spec::read`].
+pub const SCHEMA: &str = include_str!("../schema/ocibuild.schema.json");
+
 /// A spec: everything one file says, or the same made by a builder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

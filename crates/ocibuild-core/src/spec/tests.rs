@@ -8,6 +8,7 @@ use super::*;
 
 mod layered;
 mod property;
+mod schema;
 mod sound;
 
 fn parse(source: &str) -> Result<Spec, SpecError> {
