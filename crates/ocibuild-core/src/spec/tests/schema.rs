@@ -10,9 +10,44 @@ use super::*;
 
 mod corpus;
 
-/// Faults that no schema can find, by how they are told, and whether what else a value says has
-/// to be looked at for it, or another value. Each is met by the mutated specs.
-const BEYOND: [&str; 0] = [];
+/// Faults that no schema can find, as they are told (`…` stands for anything): another value or
+/// another file would have to be looked at, or a sum made. Each of them is met by the mutated specs,
+/// and nothing else gets past the schema.
+const BEYOND: [(&str, Where); 11] = [
+    // Names that lead elsewhere.
+    ("unknown layer `…`", Where::Anywhere),
+    ("unknown variable `…`", Where::Anywhere),
+    // What a file lacks may come from one that it extends, or that extends it.
+    ("the spec has no images", Where::InParts),
+    ("layer `…` copies nothing", Where::InParts),
+    ("image `…` has no layers and no base", Where::InParts),
+    // One thing in two spellings.
+    ("port … is listed twice", Where::Anywhere),
+    ("platform … is listed twice", Where::Anywhere),
+    // Sums.
+    ("`stop-timeout` is whole seconds", Where::Anywhere),
+    ("`…` is not a duration", Where::Anywhere),
+    ("a healthcheck's times are 1ms or more", Where::Anywhere),
+    // Calendars.
+    ("`…` is not what `org.opencontainers.image.created` holds", Where::Anywhere),
+];
+
+/// Where a fault gets past the schema.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Where {
+    Anywhere,
+    /// In files that extend another, or have no images and are there to be extended.
+    InParts,
+}
+
+/// The kind of a fault that the schema couldn't find.
+fn excuse(fault: &Fault, spec: &Value) -> Option<&'static str> {
+    let is_part = spec.get("images").is_none() || spec.get("extends").is_some();
+    let fits = |(kind, place): &&(&str, Where)| {
+        matches(kind, &fault.message) && (*place == Where::Anywhere || is_part)
+    };
+    BEYOND.iter().find(fits).map(|(kind, _)| *kind)
+}
 
 fn validator() -> jsonschema::Validator {
     jsonschema::draft7::new(&serde_json::from_str(SCHEMA).unwrap()).unwrap()
@@ -180,19 +215,19 @@ fn faulty_files_are_refused() {
         else {
             continue;
         };
-        // A file without images is there to be extended.
-        let excused = path.file_name().is_some_and(|name| name == "no_images.toml");
-        assert_eq!(refusals(&validator, &table).is_empty(), excused, "{}", path.display());
+        assert!(!refusals(&validator, &table).is_empty(), "{}", path.display());
     }
 }
 
-/// How many specs are made, with one to three changes each.
-const MUTANTS: u64 = 12_000;
+/// How many specs are made: half with one other string somewhere, half with up to three changes of
+/// any kind.
+const MUTANTS: u64 = 8_000;
 
 #[test]
+#[allow(clippy::print_stdout, reason = "`--nocapture` shows what was counted")]
 fn reader_and_schema_agree_on_mutated_specs() {
     let validator = validator();
-    let mut counts: BTreeMap<&str, usize> = BEYOND.iter().map(|kind| (*kind, 0)).collect();
+    let mut counts: BTreeMap<&str, usize> = BEYOND.iter().map(|(kind, _)| (*kind, 0)).collect();
     let (mut taken, mut refused, mut wrong) = (0, 0, Vec::new());
     for seed in 0..MUTANTS {
         let mutant = corpus::mutant(seed);
@@ -200,11 +235,11 @@ fn reader_and_schema_agree_on_mutated_specs() {
         let found = refusals(&validator, &mutant);
         match decoded(&text) {
             Ok(_) if found.is_empty() => taken += 1,
-            Ok(_) => wrong.push(format!("refused by the schema alone: {text}\n{found:?}")),
+            Ok(_) => wrong.push(format!("refused by the schema alone: {found:?}: {text}")),
             Err(_) if !found.is_empty() => refused += 1,
             Err(error) => {
                 for fault in &error.faults {
-                    match BEYOND.iter().find(|kind| matches(kind, &fault.message)) {
+                    match excuse(fault, &mutant) {
                         Some(kind) => *counts.entry(kind).or_default() += 1,
                         None => wrong.push(format!("accepted by the schema: {}: {text}", fault.message)),
                     }
@@ -212,14 +247,10 @@ fn reader_and_schema_agree_on_mutated_specs() {
             }
         }
     }
-    wrong.dedup();
-    assert!(
-        wrong.is_empty(),
-        "{} of {MUTANTS}:\n{}",
-        wrong.len(),
-        wrong[..wrong.len().min(400)].join("\n\n")
-    );
-    assert!(taken > 1000 && refused > 5000, "{taken} taken, {refused} refused");
+    let shown = wrong.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(wrong.is_empty(), "{} of {MUTANTS}:\n{shown}", wrong.len());
+    println!("{taken} taken and {refused} refused by both; past the schema: {counts:#?}");
+    assert!(taken > 1000 && refused > 3000, "{taken} taken, {refused} refused");
     let unmet: Vec<_> = counts.iter().filter(|(_, count)| **count == 0).collect();
     assert!(unmet.is_empty(), "never met, so not beyond it: {unmet:?}");
 }

@@ -116,11 +116,18 @@ base = { layout = "base/{arch}" }
 [images.one]
 [images.two]
 layers = []
+platforms = ["linux/arm64", "linux/amd64"]
+expose = ["80", 443, "9000/tcp"]
+healthcheck = { test = ["CMD", "x"], interval = "1ms", timeout = "1s1ms" }
+stop-timeout = "10s"
+annotations = { "org.opencontainers.image.created" = "2026-02-28T00:00:00Z" }
+tags = ["r.io/a-b/c.d:1"]
+user = "0"
 "#,
 ];
 
 /// Strings that are right at one place and wrong at another.
-const STRINGS: [&str; 92] = [
+const STRINGS: &[&str] = &[
     "",
     " ",
     "a",
@@ -215,7 +222,7 @@ const STRINGS: [&str; 92] = [
     "r.io/A:1",
 ];
 
-const MORE: [&str; 34] = [
+const MORE: &[&str] = &[
     "30s",
     "5 s",
     "0s",
@@ -250,10 +257,27 @@ const MORE: [&str; 34] = [
     "static@+1",
     "static",
     "manifest",
+    "linux/arm64/v8",
+    "80/tcp",
+    "999us1ns",
+    "443",
+    "_$",
+    "a$",
+    "a.b/c",
+    "A/b",
+    "localhost",
+    "a:b:c",
+    "a:1/b",
+    "AB:1",
+    "{{os}",
+    "{os}}}",
+    "1m",
+    "2026-02-28t23:59:60.1z",
+    "65535/sctp",
 ];
 
 /// Keys there are, at one place or another, and some that there aren't.
-const KEYS: [&str; 64] = [
+const KEYS: &[&str] = &[
     "version",
     "name",
     "root",
@@ -354,11 +378,25 @@ impl Dice {
     }
 }
 
-/// A sound spec with one to three changes.
+/// A sound spec with another string somewhere, or with one to three changes of any kind.
 pub(super) fn mutant(seed: u64) -> Value {
     let mut dice = Dice(seed);
     let source = SOUND[dice.roll(SOUND.len())];
     let mut spec = super::table_to_json(DeTable::parse(source).unwrap().get_ref());
+    if seed.is_multiple_of(2) {
+        let mut strings = Vec::new();
+        walk(&mut spec, &mut |value| strings.extend(value.as_str().map(str::to_owned)));
+        let (mut chosen, string) = (dice.roll(strings.len()), dice.string());
+        walk(&mut spec, &mut |value| {
+            if value.is_string() {
+                if chosen == 0 {
+                    *value = json!(string);
+                }
+                chosen = chosen.wrapping_sub(1);
+            }
+        });
+        return spec;
+    }
     for _ in 0..=dice.roll(3) {
         let mut count = 0;
         walk(&mut spec, &mut |_| count += 1);
