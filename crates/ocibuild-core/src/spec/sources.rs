@@ -197,6 +197,11 @@ fn place(files: &mut [Placed]) {
 
 /// What a file extends, and where it says so.
 fn extended(text: &str) -> Option<(String, Span)> {
+    // Most files extend none and needn't be parsed twice. Escapes in keys are nobody's habit, but a
+    // backslash may be one.
+    if !text.contains("extends") && !text.contains('\\') {
+        return None;
+    }
     syntax::guard(text).ok()?;
     let (table, _) = DeTable::parse_recoverable(text);
     let value = table.get_ref().get("extends")?;

@@ -378,11 +378,15 @@ impl Dice {
     }
 }
 
-/// A sound spec with another string somewhere, or with one to three changes of any kind.
-pub(super) fn mutant(seed: u64) -> Value {
+/// The sound specs, parsed.
+pub(super) fn sound() -> Vec<Value> {
+    SOUND.iter().map(|text| super::table_to_json(DeTable::parse(text).unwrap().get_ref())).collect()
+}
+
+/// One of the specs with another string somewhere, or with one to three changes of any kind.
+pub(super) fn mutant(sound: &[Value], seed: u64) -> Value {
     let mut dice = Dice(seed);
-    let source = SOUND[dice.roll(SOUND.len())];
-    let mut spec = super::table_to_json(DeTable::parse(source).unwrap().get_ref());
+    let mut spec = sound[dice.roll(sound.len())].clone();
     if seed.is_multiple_of(2) {
         let mut strings = Vec::new();
         walk(&mut spec, &mut |value| strings.extend(value.as_str().map(str::to_owned)));
