@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{build, completions, diff, inspect, ls, man, validate, version};
+use crate::commands::{build, check, completions, diff, inspect, ls, man, schema, validate, version};
 use crate::exit;
 use crate::failure::Failure;
 use crate::options::{self, Early, Options};
@@ -46,10 +46,12 @@ fn long_help() -> String {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(Box<build::BuildArgs>),
+    Check(check::CheckArgs),
     Inspect(inspect::InspectArgs),
     Ls(ls::LsArgs),
     Diff(diff::DiffArgs),
     Validate(validate::ValidateArgs),
+    Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
     Version(version::VersionArgs),
@@ -97,10 +99,12 @@ impl Cli {
         let options = &self.options;
         match self.command {
             Command::Build(args) => build::run(*args, options, reporter),
+            Command::Check(args) => check::run(args, options, reporter),
             Command::Inspect(args) => inspect::run(&args, options),
             Command::Ls(args) => ls::run(&args, options),
             Command::Diff(args) => diff::run(&args, options),
             Command::Validate(args) => validate::run(&args, options),
+            Command::Schema(args) => schema::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Version(args) => version::run(&args),

@@ -1,10 +1,12 @@
 //! The commands, one a file: its arguments, then what it does.
 
 pub(crate) mod build;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod diff;
 pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod schema;
 pub(crate) mod validate;
 pub(crate) mod version;

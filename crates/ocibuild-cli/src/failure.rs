@@ -47,6 +47,10 @@ pub(crate) enum Failure {
     SpecFile { path: PathBuf, source: io::Error },
     /// The spec has faults.
     Spec { error: SpecError, file: Option<Sources> },
+    /// Something is wrong with a spec, or with what it names.
+    Faulty { error: SpecError, file: Sources, code: u8 },
+    /// It was told on standard output what is wrong.
+    Told { code: u8 },
     /// An image was asked for that isn't in the spec.
     UnknownImage { name: String, known: Vec<String> },
     /// The root can't be used.

@@ -20,7 +20,7 @@ pub(crate) const DEFAULT_FILE: &str = "ocibuild.toml";
 const FLAGS_LAYER: &str = "app";
 
 /// An image described by flags alone.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Default, Clone, Args)]
 #[command(next_help_heading = "An image without a spec file")]
 pub(crate) struct ImageFlags {
     /// Copy a file or directory, relative to the working directory, to an absolute path in the

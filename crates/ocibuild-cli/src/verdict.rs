@@ -84,6 +84,8 @@ fn chain(error: &dyn Error) -> Vec<String> {
     messages
 }
 
+pub(crate) use build::finding;
+
 /// Judges a failure.
 pub(crate) fn of(failure: &Failure) -> Verdict {
     match failure {
@@ -95,6 +97,8 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             Verdict { causes: vec![verdict.message], message, ..verdict }.hint(read_hint(source))
         }
         Failure::Spec { error, file } => spec(error, file.as_ref()),
+        Failure::Faulty { error, file, code } => Verdict { code: *code, ..spec(error, Some(file)) },
+        Failure::Told { code } => Verdict::new(*code, ""),
         Failure::UnknownImage { name, known } => {
             let hint = format!("it has `{}`", known.join("`, `"));
             Verdict::new(exit::USAGE, format!("the spec has no image `{name}`")).hint(Some(hint))

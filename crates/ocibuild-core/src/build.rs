@@ -6,6 +6,7 @@
 
 mod bases;
 mod built;
+mod check;
 mod pool;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::spec::Span;
 pub use bases::{Bases, OpenBase};
 use bases::{Found, Foundations};
 pub use built::{Built, BuiltImage, FinishedLayer};
+pub use check::check;
 pub use pool::Pool;
 
 /// A plan can't be built.
@@ -150,6 +152,15 @@ pub struct Context<'a> {
 }
 
 /// Times that files keep are bounded only where somebody said when images are made.
+impl<'a> Context<'a> {
+    /// What layers need of it.
+    fn workshop(self) -> Workshop<'a> {
+        let latest = latest(self);
+        let Self { tree, skip, store, budget, observer, cancel, .. } = self;
+        Workshop { tree, skip, store, budget, observer, cancel, latest }
+    }
+}
+
 fn latest(context: Context<'_>) -> Option<i64> {
     let created = Some(context.created).filter(|created| *created != Created::default())?;
     Some(i64::try_from(created.0).unwrap_or(i64::MAX))
@@ -341,10 +352,7 @@ fn make(
     let record = match reused {
         Some(record) => record,
         None => {
-            let Context { tree, skip, store, budget, observer, cancel, .. } = context;
-            let latest = latest(context);
-            let workshop = Workshop { tree, skip, store, budget, observer, cancel, latest };
-            let record = layer::build(layer, listing, materials, workshop)
+            let record = layer::build(layer, listing, materials, context.workshop())
                 .map_err(|fault| layer_fault(layer, fault))?;
             keep(&record, &keys, context);
             record

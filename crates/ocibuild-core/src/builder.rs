@@ -226,26 +226,46 @@ impl<'a> Builder<'a> {
         std::fs::create_dir_all(&self.cache).map_err(|source| {
             BuildError::Blob(BlobError::File { action: "create", path: self.cache.clone(), source })
         })?;
+        self.within(&tree, self.use_records, |context| {
+            let resolved = resolve(plan, context)?;
+            Ok(build(resolved, context, self.finished.unwrap_or(&|_| {}))?)
+        })
+    }
+
+    /// Holds a plan against the files and bases there are, and returns all that would keep it from
+    /// being built, as far as that shows without reading the layers' files; see
+    /// [`build::check`](crate::build::check()). Writes nothing, but what it found out of bases into a
+    /// cache that is there.
+    ///
+    /// # Errors
+    /// [`Error`] if the root can't be opened, or it was cancelled.
+    pub fn check_plan(&self, plan: &Plan) -> Result<Vec<crate::build::BuildError>, Error> {
+        let tree = DiskTree::open(&self.root)?;
+        let use_records = self.use_records && self.cache.is_dir();
+        self.within(&tree, use_records, |context| Ok(crate::build::check(plan, context)?))
+    }
+
+    fn within<T>(
+        &self,
+        tree: &DiskTree,
+        use_records: bool,
+        work: impl FnOnce(Context<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let store = Store::new(&self.cache);
         let records = LocalRecords::new(&self.cache);
-        let skip = self.skipped();
-        let budget = Budget::new(self.memory);
-        let bases = Layouts { root: &self.root };
-        let context = Context {
-            tree: &tree,
-            skip: &skip,
-            bases: &bases,
+        work(Context {
+            tree,
+            skip: &self.skipped(),
+            bases: &Layouts { root: &self.root },
             store: &store,
-            records: if self.use_records { Some(&records) } else { None },
+            records: if use_records { Some(&records) } else { None },
             pool: &self.pool,
-            budget: &budget,
+            budget: &Budget::new(self.memory),
             observer: self.observer,
             cancel: &self.cancel,
             host: &self.host,
             created: self.created,
-        };
-        let resolved = resolve(plan, context)?;
-        Ok(build(resolved, context, self.finished.unwrap_or(&|_| {}))?)
+        })
     }
 
     /// Plans a spec without building it.

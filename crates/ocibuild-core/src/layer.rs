@@ -2,6 +2,7 @@
 
 mod block;
 mod budget;
+mod check;
 mod directories;
 mod draft;
 mod gather;
@@ -31,6 +32,7 @@ use crate::plan::PlannedLayer;
 use crate::spec::Span;
 
 pub use budget::Budget;
+pub use check::check;
 pub use directories::{Directories, DirectoryOwner, directories, may_disagree};
 pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys};
 

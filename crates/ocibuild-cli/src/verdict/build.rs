@@ -35,6 +35,21 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
     at_line(error, file.as_ref(), code, hint)
 }
 
+/// Judges a fault that is one of several: its exit code alone, and the fault.
+pub(crate) fn finding(failure: &BuildFailure) -> (u8, Fault) {
+    let BuildFailure { error, root, .. } = failure;
+    let (code, hint) = match error {
+        BuildError::Layer { source, .. } => layer(source, root),
+        BuildError::Base { source, .. } => base(source),
+        _ => {
+            let verdict = judge(failure);
+            (verdict.code, verdict.hint)
+        }
+    };
+    let fault = Fault::new(chain(error).join(": "), error.span());
+    (code, hint.into_iter().fold(fault, Fault::hint))
+}
+
 /// Says of what flags can't do that a spec file can.
 fn without_file(hint: &str) -> String {
     match hint {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod check;
 mod contents;
 mod destinations;
 mod errors;
@@ -14,6 +15,7 @@ mod manual;
 mod options;
 mod output;
 mod progress;
+mod reference;
 mod registries;
 mod results;
 mod specs;

@@ -56,19 +56,51 @@ pub(super) struct Foundations {
 
 impl Foundations {
     pub(super) fn open(plan: &Plan, context: Context<'_>) -> Result<Self, BuildError> {
-        let mut all = Self { found: Vec::new(), builtins: Vec::new(), empty: Listing::empty() };
+        let mut all = Self::none();
         for variant in plan.images.iter().flat_map(|image| &image.variants) {
-            match &variant.foundation {
-                Foundation::Scratch => {}
-                Foundation::Builtin(index) => all.add_builtin(plan, *index)?,
-                foundation => all.add_base(foundation, context)?,
-            }
+            all.add(&variant.foundation, plan, context)?;
         }
         Ok(all)
     }
 
+    /// Opens all that can be opened; returns the faults of the others, too.
+    pub(super) fn open_all(plan: &Plan, context: Context<'_>) -> (Self, Vec<BuildError>) {
+        let (mut all, mut faults, mut failed) = (Self::none(), Vec::new(), Vec::new());
+        for variant in plan.images.iter().flat_map(|image| &image.variants) {
+            if failed.contains(&&variant.foundation) {
+                continue;
+            }
+            if let Err(fault) = all.add(&variant.foundation, plan, context) {
+                failed.push(&variant.foundation);
+                faults.push(fault);
+            }
+        }
+        (all, faults)
+    }
+
+    fn none() -> Self {
+        Self { found: Vec::new(), builtins: Vec::new(), empty: Listing::empty() }
+    }
+
+    fn add(&mut self, foundation: &Foundation, plan: &Plan, context: Context<'_>) -> Result<(), BuildError> {
+        match foundation {
+            Foundation::Scratch => Ok(()),
+            Foundation::Builtin(index) => self.add_builtin(plan, *index),
+            foundation => self.add_base(foundation, context),
+        }
+    }
+
     pub(super) fn base(&self, foundation: &Foundation) -> Option<&Found> {
         self.found.iter().find(|found| found.foundation == *foundation)
+    }
+
+    /// What a foundation holds, unless it couldn't be opened.
+    pub(super) fn known(&self, foundation: &Foundation) -> Option<&Listing> {
+        let is_open = match foundation {
+            Foundation::Layout { .. } => self.base(foundation).is_some(),
+            _ => true,
+        };
+        is_open.then(|| self.listing(foundation))
     }
 
     pub(super) fn listing(&self, foundation: &Foundation) -> &Listing {

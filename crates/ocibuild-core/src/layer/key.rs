@@ -12,7 +12,7 @@ use crate::files::{FileKind, FileTree, resolve};
 use crate::key::{Key, KeyWriter};
 use crate::layer::{LayerError, ignored, owners, removal};
 use crate::oci::{CodecId, Platform};
-use crate::plan::{From, PlannedCopy, PlannedLayer, What};
+use crate::plan::{From, PlannedCopy, PlannedLayer, PlannedPath, What};
 
 /// Pins everything that affects a digest and isn't named by a key's other fields: metadata rules,
 /// the order of entries, where blocks are cut, the form of headers. Frozen with the first release;
@@ -60,13 +60,7 @@ pub fn manifest_keys(
     if layer.manifests.is_empty() && layer.reads_host() {
         return Ok(None);
     }
-    let materials = layer.manifests.iter().map(|manifest| {
-        let fault =
-            |source| LayerError::Manifest { path: manifest.path.clone(), span: manifest.span, source };
-        let path = resolve(tree, manifest.path.as_bytes())?;
-        let digest = hash_file(tree, &path).map_err(fault)?;
-        Ok(Material::new(manifest.path.clone(), digest))
-    });
+    let materials = layer.manifests.iter().map(|manifest| material(manifest, tree));
     let materials = materials.collect::<Result<Vec<Material>, LayerError>>()?;
     let ignored = layer.copies.iter().map(|copy| ignored(copy, tree)).collect::<Result<Vec<_>, _>>()?;
     let keys = layer
@@ -74,6 +68,14 @@ pub fn manifest_keys(
         .iter()
         .map(|platform| manifest_key(layer, listing, platform, (&materials, &ignored), circumstances));
     Ok(Some(ManifestKeys { keys: keys.collect::<Result<_, _>>()?, materials }))
+}
+
+/// Reads a lockfile.
+pub(super) fn material(manifest: &PlannedPath, tree: &dyn FileTree) -> Result<Material, LayerError> {
+    let fault = |source| LayerError::Manifest { path: manifest.path.clone(), span: manifest.span, source };
+    let path = resolve(tree, manifest.path.as_bytes())?;
+    let digest = hash_file(tree, &path).map_err(fault)?;
+    Ok(Material::new(manifest.path.clone(), digest))
 }
 
 fn manifest_key(

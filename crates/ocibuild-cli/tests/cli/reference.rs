@@ -1,0 +1,169 @@
+//! `docs/spec.md`, made of the schema, so that it can't drift from it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ocibuild_core::spec::SCHEMA;
+use serde_json::Value;
+use snapbox::{Data, assert_data_eq};
+
+const HEAD: &str = "\
+# The spec
+
+<!-- Made of the JSON schema by a test: `SNAPSHOTS=overwrite cargo test -p ocibuild-cli --test cli reference`. -->
+
+A spec is a file `ocibuild.toml`. It names layers, which are files and the places where they go, and images, which are layers on a base. Every key there is:
+";
+
+const TAIL: &str = r#"
+## Names in braces
+
+`{os}`, `{arch}`, `{variant}` and `{var.NAME}` stand for values of the platform that is built, in all strings marked `text`, `path` or `glob`; `{{` and `}}` are braces. A value given by `--var` counts first, then the platform's own with its variant, then without, then the plain one.
+
+## Files that extend others
+
+`extends = "../base.toml"` lays this file over another one: as if the tables of that file stood first and this one's came over them, key by key. A layer or image of the same name is merged: a key that is given replaces the whole value, but `vars`, `env`, `labels` and `annotations` are merged by their own keys. `name` and `root` aren't taken over, so all paths count from the root of the file that is built. What both files name stands where the upper one has it. A file that is extended needs no images, may extend another (at most eight in a row), and its layers needn't be used.
+
+## Defaults
+
+`[defaults.layers]`, `[defaults.copies]` and `[defaults.images]` hold what each layer, copy and image says unless it says otherwise: as if it stood there, merged as above. A copy gets those that its kind can have: `owner` all of them, `mode` files and `content`, the rest `from`; `dir-mode` is also the mode of what `directory` makes. A default of a copy therefore counts before what its layer says. What tells one part from another (`copy`, `to`, `layers`, `tags` and the like) can't have a default.
+
+## In an editor
+
+`ocibuild schema > ocibuild.schema.json`, and as the first line of the spec
+
+```text
+#:schema ./ocibuild.schema.json
+```
+
+which Taplo and what is built on it understand, such as Even Better TOML for VS Code. The schema is as strict as it can be. It can't follow names (unknown layers and variables), see one thing in two spellings (`8080` and `"8080/tcp"`), add durations up, or know of extended files: `ocibuild check` tells all of that.
+
+## In CI
+
+`ocibuild check --format json` prints one document, whatever it finds: `version` (1: fields may be added, none changed), `file`, `sound`, the names of `images` and `layers` (`null` where the spec can't be planned), `omitted` (faults beyond the first hundred), and `findings`, each with `severity` (`error` or `warning`), `file`, `line`, `column`, `end_line`, `end_column` (from 1, in characters; `null` where there is no place), `message` and `hint`.
+"#;
+
+/// The tables of keys, in the order of the document: the title, and where the schema has them.
+const TABLES: [(&str, &str); 6] = [
+    ("The file", "/properties"),
+    ("Layers: `[layers.NAME]`", "/definitions/layer/properties"),
+    ("Copies: `copy = [{ … }]` of a layer", "/definitions/copy/properties"),
+    ("Images: `[images.NAME]`", "/definitions/image/properties"),
+    ("Healthchecks: `healthcheck` of an image", "/definitions/healthcheck/properties"),
+    ("Defaults: `[defaults]`", "/definitions/defaults/properties"),
+];
+
+/// The order of keys within a table; those that aren't here follow by name.
+const ORDER: &str = "version name root extends vars defaults layers images manifests key copy remove \
+    from content symlink directory to mode dir-mode owner include exclude preserve pyc ignore-file \
+    base platforms tags entrypoint cmd env user workdir expose volumes labels annotations author \
+    test";
+
+/// How the schema's kinds of strings are called.
+const KINDS: [(&str, &str); 14] = [
+    ("text", "text"),
+    ("destination", "path"),
+    ("directory", "path"),
+    ("removal", "glob"),
+    ("source", "glob"),
+    ("pattern", "glob"),
+    ("file", "path"),
+    ("mode", "mode"),
+    ("owner", "owner"),
+    ("compression", "compression"),
+    ("duration", "duration"),
+    ("time", "duration"),
+    ("platform", "platform"),
+    ("tag", "text"),
+];
+
+#[test]
+fn the_reference_is_the_schema() {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let mut text = HEAD.to_owned();
+    for (title, place) in TABLES {
+        text.push_str(&format!("\n## {title}\n\n| key | type | default | |\n|---|---|---|---|\n"));
+        let keys = schema.pointer(place).unwrap().as_object().unwrap();
+        let rank = |key: &str| ORDER.split_whitespace().position(|known| known == key).unwrap_or(usize::MAX);
+        let ordered: BTreeSet<(usize, &String)> = keys.keys().map(|key| (rank(key), key)).collect();
+        for (_, key) in ordered {
+            text.push_str(&row(key, &keys[key]));
+        }
+    }
+    text.push_str(TAIL);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec.md");
+    assert_data_eq!(text, Data::read_from(&file, None).raw());
+}
+
+fn row(key: &str, schema: &Value) -> String {
+    let default = schema.get("default").map(|value| format!("`{}`", toml(value))).unwrap_or_default();
+    let examples = schema["examples"].as_array().unwrap().iter().map(|value| format!("`{}`", toml(value)));
+    let cells = [
+        format!("`{key}`"),
+        kind(schema),
+        default,
+        format!("{} {}", schema["description"].as_str().unwrap(), examples.collect::<Vec<_>>().join(", ")),
+    ];
+    format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+}
+
+/// The type of a value, in words.
+fn kind(schema: &Value) -> String {
+    if let Some(name) = schema["$ref"].as_str().and_then(|place| place.strip_prefix("#/definitions/")) {
+        let known = KINDS.iter().find(|(known, _)| *known == name).map(|(_, word)| (*word).to_owned());
+        return known.unwrap_or_else(|| match name {
+            "command" => "list of strings".to_owned(),
+            "name" => "string".to_owned(),
+            "base" => "string or table".to_owned(),
+            _ => "table".to_owned(),
+        });
+    }
+    if schema.get("additionalProperties").is_none()
+        && let Some(all) = schema["allOf"].as_array()
+    {
+        return kind(&all[0]);
+    }
+    if schema.get("pattern").is_some() && schema.get("anyOf").is_some() {
+        return "text".to_owned();
+    }
+    if let Some(any) = schema["anyOf"].as_array() {
+        return any.iter().map(kind).collect::<Vec<_>>().join(" or ");
+    }
+    if let Some(words) = schema["enum"].as_array() {
+        return words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    }
+    if let Some(value) = schema.get("const") {
+        return format!("`{value}`");
+    }
+    match schema["type"].as_str() {
+        Some("array") => format!("list of {}", of_many(&kind(&schema["items"]))),
+        Some("object") => "table".to_owned(),
+        Some(other) => other.to_owned(),
+        None => panic!("no type: {schema}"),
+    }
+}
+
+fn of_many(kind: &str) -> String {
+    match kind {
+        "text" => "texts".to_owned(),
+        kind if kind.contains(" or ") || kind.starts_with('`') => kind.to_owned(),
+        kind => format!("{kind}s"),
+    }
+}
+
+/// A value as TOML has it.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        Value::Object(object) if object.is_empty() => "{}".to_owned(),
+        Value::Object(object) => {
+            let is_bare = |key: &str| key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+            let entry = |(key, value): (&String, &Value)| match is_bare(key) {
+                true => format!("{key} = {}", toml(value)),
+                false => format!("{key:?} = {}", toml(value)),
+            };
+            format!("{{ {} }}", object.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
