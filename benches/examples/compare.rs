@@ -1,8 +1,9 @@
 //! Whole processes side by side: the references, the floor, rows of the trial, and the product.
 //!
 //! `compare --tree DIR [--tree DIR] [--rounds 5] [--trial libdeflate:3@entries:512:4:1024]
-//! [--ocibuild PROGRAM] [--product 'COMMAND with {tree} and {output}']`. All rows of a round run one after the other
-//! before the next round begins; a ratio is the median over the rounds of the ratio within one.
+//! [--ocibuild PROGRAM] [--product 'COMMAND with {tree} and {output}'] [--only zstd]`. All rows of a
+//! round run one after the other before the next round begins; a ratio is the median over the rounds
+//! of the ratio within one.
 
 use std::error::Error;
 use std::fs;
@@ -24,13 +25,17 @@ struct Compare {
     /// A row of the trial, `ENCODER@RULE`; may be repeated.
     #[arg(long)]
     trial: Vec<String>,
-    /// The product's program: a row that builds an image of the tree, cold, into a layout.
+    /// The product's program: rows that build an image of the tree, cold, into a layout, by gzip
+    /// and by zstd.
     #[arg(long)]
     ocibuild: Option<PathBuf>,
     /// A shell command that writes the layer of `{tree}` into a file or directory `{output}`; may
     /// be repeated.
     #[arg(long)]
     product: Vec<String>,
+    /// Runs those rows only that have this in their name.
+    #[arg(long)]
+    only: Option<String>,
     /// Leaves out pigz, zstd, umoci and the floor.
     #[arg(long)]
     no_references: bool,
@@ -38,6 +43,9 @@ struct Compare {
     #[arg(long, default_value = "target/compare")]
     work: PathBuf,
 }
+
+/// The reference of zstd, by the program with a thread for each processor.
+const ZSTD: &str = "tar, zstd -3 -T0";
 
 /// One thing that is measured.
 struct Row {
@@ -92,7 +100,7 @@ fn rows(arguments: &Compare) -> Result<Vec<Row>, Box<dyn Error>> {
     let mut rows = Vec::new();
     if !arguments.no_references {
         rows.push(row("tar, pigz -6", "tar -C {tree} -cf - . | pigz -6 > {output}".to_owned()));
-        rows.push(row("tar, zstd -3 -T0", "tar -C {tree} -cf - . | zstd -q -3 -T0 > {output}".to_owned()));
+        rows.push(row(ZSTD, "tar -C {tree} -cf - . | zstd -q -3 -T0 > {output}".to_owned()));
         rows.push(Row {
             name: "umoci insert".to_owned(),
             prepare: Some("umoci init --layout {output} && umoci new --image {output}:t".to_owned()),
@@ -111,22 +119,27 @@ fn rows(arguments: &Compare) -> Result<Vec<Row>, Box<dyn Error>> {
         rows.push(row(&format!("{encoder} {rule}"), command));
     }
     if let Some(program) = &arguments.ocibuild {
-        rows.push(ocibuild(&program.canonicalize()?));
+        let program = program.canonicalize()?;
+        rows.push(ocibuild(&program, "ocibuild", ""));
+        rows.push(ocibuild(&program, "ocibuild, zstd:3", "--compression zstd:3"));
     }
     rows.extend(arguments.product.iter().map(|command| row("product", command.clone())));
+    if let Some(only) = &arguments.only {
+        rows.retain(|row| row.name.contains(only));
+    }
     Ok(rows)
 }
 
 /// A cold build: the cache is empty and stays so, the layer goes through it into a layout.
-fn ocibuild(program: &Path) -> Row {
+fn ocibuild(program: &Path, name: &str, arguments: &str) -> Row {
     let spec = "version = 1\nroot = \"{tree}\"\n[layers.app]\n\
         copy = [{ from = \".\", to = \"/app\", allow-foreign = true }]\n\
         [images.app]\nlayers = [\"app\"]\n";
     Row {
-        name: "ocibuild".to_owned(),
+        name: name.to_owned(),
         prepare: Some(format!("rm -rf {{output}}-cache && cat > {{output}}.toml <<'END'\n{spec}END")),
         command: format!(
-            "{} build --quiet --file {{output}}.toml --cache-dir {{output}}-cache --output type=oci,dest={{output}}",
+            "{} build --quiet --file {{output}}.toml --cache-dir {{output}}-cache {arguments} --output type=oci,dest={{output}}",
             program.display()
         ),
     }
@@ -150,8 +163,10 @@ fn once(row: &Row, tree: &Path, work: &Path) -> Result<Usage, Box<dyn Error>> {
 fn checked(row: &Row, tree: &Path, work: &Path) -> Result<u64, Box<dyn Error>> {
     once(row, tree, work)?;
     let blob = largest(&work.join("output"))?;
-    if fs::read(&blob)?.starts_with(&[0x1f, 0x8b]) {
-        verify::gzip_test(&blob)?;
+    match fs::read(&blob)?.as_slice() {
+        [0x1f, 0x8b, ..] => verify::gzip_test(&blob)?,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => verify::zstd_test(&blob)?,
+        _ => {}
     }
     Ok(fs::metadata(&blob)?.len())
 }
@@ -183,26 +198,29 @@ fn clear(output: &Path) -> Result<(), Box<dyn Error>> {
 
 fn print(tree: &Path, table: &[Measured]) {
     let reference = |name: &str| table.iter().find(|measured| measured.name == name);
-    let (pigz, umoci) = (reference("tar, pigz -6"), reference("umoci insert"));
+    let (pigz, umoci, zstd) = (reference("tar, pigz -6"), reference("umoci insert"), reference(ZSTD));
     println!("\n{}\n", tree.file_name().unwrap_or(tree.as_os_str()).display());
     println!(
-        "| row | bytes | of umoci's | wall | least | cpu | pigz/wall | umoci/wall | pigz/cpu | umoci/cpu | memory |"
+        "| row | bytes | of umoci's | of zstd's | wall | least | cpu | pigz/wall | umoci/wall | zstd/wall | pigz/cpu | umoci/cpu | zstd/cpu | memory |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for measured in table {
         let column = |value: fn(&Usage) -> f64| measured.usages.iter().map(value);
         let least = column(|usage| usage.wall).fold(f64::INFINITY, f64::min);
         println!(
-            "| {} | {:.1} MB | {} | {:.2} s | {least:.2} s | {:.2} s | {} | {} | {} | {} | {:.0} MB |",
+            "| {} | {:.1} MB | {} | {} | {:.2} s | {least:.2} s | {:.2} s | {} | {} | {} | {} | {} | {} | {:.0} MB |",
             measured.name,
             measured.bytes as f64 / 1e6,
             umoci.map_or_else(String::new, |umoci| share(measured.bytes, umoci.bytes)),
+            zstd.map_or_else(String::new, |zstd| share(measured.bytes, zstd.bytes)),
             median(column(|usage| usage.wall)),
             median(column(|usage| usage.cpu)),
             ratio(pigz, measured, |usage| usage.wall),
             ratio(umoci, measured, |usage| usage.wall),
+            ratio(zstd, measured, |usage| usage.wall),
             ratio(pigz, measured, |usage| usage.cpu),
             ratio(umoci, measured, |usage| usage.cpu),
+            ratio(zstd, measured, |usage| usage.cpu),
             median(column(|usage| usage.memory as f64)) / 1e6,
         );
     }

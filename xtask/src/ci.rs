@@ -3,7 +3,7 @@
 use crate::counts::Counts;
 use crate::interrupt::Interrupt;
 use crate::programs::{cargo, run, succeeds};
-use crate::{Result, fixtures, test};
+use crate::{Result, fixtures, fuzz, test};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -11,11 +11,17 @@ use std::time::Instant;
 /// The version of cargo-deny to install: another may judge otherwise.
 const CARGO_DENY: &str = "0.20.2";
 
+/// How long each fuzz target runs here: enough to go through its seeds and a little beyond.
+const FUZZ_SECONDS: u64 = 20;
+
 /// Runs every part, though one before it failed; the last line printed holds the tests' counts.
 pub(crate) fn main(root: &Path) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let mut report = Report::new(&interrupt);
-    report.part("format", || run(cargo(root).args(["fmt", "--all", "--check"])));
+    report.part("format", || {
+        run(cargo(root).args(["fmt", "--all", "--check"]))?;
+        run(cargo(root).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
+    });
     report.part("clippy", || {
         let arguments = ["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"];
         run(cargo(root).args(arguments))
@@ -31,6 +37,12 @@ pub(crate) fn main(root: &Path) -> Result<ExitCode> {
     });
     // After the tests, whose set-up installs the assemblers.
     report.part("fixtures", || Ok(fixtures::remake(root, true)?));
+    report.part("fuzzing", || {
+        fuzz::targets(root, &[], FUZZ_SECONDS, &interrupt)?;
+        // Only now there is the compiler that the fuzzer is built with.
+        let arguments = ["clippy", "--manifest-path", "fuzz/Cargo.toml", "--all-targets"];
+        run(cargo(root).args(arguments).args(["--target-dir", "target/fuzz", "--", "-Dwarnings"]))
+    });
     report.part("docs", || {
         let arguments = ["doc", "--no-deps", "--workspace"];
         run(cargo(root).args(arguments).env("RUSTDOCFLAGS", "-Dwarnings"))
@@ -77,8 +89,13 @@ impl<'a> Report<'a> {
 /// Not its advisories: their database changes without a change of ours.
 fn dependencies(root: &Path) -> Result<()> {
     let cargo_deny = cargo_deny(root)?;
-    let checks = ["check", "bans", "licenses", "sources"];
-    run(Command::new(cargo_deny).current_dir(root).args(checks))
+    let checks = ["--config", "deny.toml", "check", "bans", "licenses", "sources"];
+    // The fuzz targets are a workspace of their own, judged by the same rules.
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let mut check = Command::new(&cargo_deny);
+        run(check.current_dir(root).args(["--manifest-path", manifest]).args(checks))?;
+    }
+    Ok(())
 }
 
 /// Gives cargo-deny, built once into `target`: unoptimised, as it has little to do.

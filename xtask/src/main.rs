@@ -9,6 +9,7 @@ mod ci;
 mod counts;
 mod fixtures;
 mod furnish;
+mod fuzz;
 mod interrupt;
 mod parts;
 mod programs;
@@ -29,8 +30,10 @@ Chores of the project
 
 cargo xtask test [ARGS…]      install and start what the tests need, run all of them
                               (ARGS go to `cargo test`; as root on Debian nothing is skipped)
-cargo xtask ci                format, clippy, tests, docs, licences: what CI runs
+cargo xtask ci                format, clippy, tests, fuzzing, docs, licences: what CI runs
 cargo xtask bench [ARGS…]     fetch the benchmarks' trees and compare (ARGS go to the comparison)
+cargo xtask fuzz [TARGET…] [--seconds N]
+                              run the fuzz targets for N seconds each (600)
 cargo xtask fixtures [--check]
                               remake the files of testdata, or check that they are up to date
 cargo xtask help              this text
@@ -56,6 +59,7 @@ fn run(arguments: Vec<String>) -> Result<ExitCode> {
         "test" => test::main(&root, rest),
         "ci" => ci::main(&root),
         "bench" => bench::main(&root, rest),
+        "fuzz" => fuzz::main(&root, rest),
         "fixtures" => fixtures(&root, rest),
         "help" | "-h" | "--help" => {
             print!("{HELP}");

@@ -37,9 +37,21 @@ const PARTS: &[(&str, &[&str])] = &[
     ("zstd", &["zstd"]),
 ];
 
+/// What the fuzzer is built with.
+const COMPILER: &[(&str, &[&str])] = &[("c++", &["g++"])];
+
+/// Installs the compiler that the fuzzer needs, where it is missing.
+pub(crate) fn install_compiler() -> Result<()> {
+    if install_some(COMPILER)? { Ok(()) } else { Err("the fuzzer needs a C++ compiler".into()) }
+}
+
 /// Installs what is missing, where that is possible; answers whether everything is there then.
 pub(crate) fn install() -> Result<bool> {
-    let packages = missing_packages();
+    install_some(PARTS)
+}
+
+fn install_some(parts: &[(&'static str, &[&'static str])]) -> Result<bool> {
+    let packages = missing_packages(parts);
     if packages.is_empty() {
         return Ok(true);
     }
@@ -51,15 +63,15 @@ pub(crate) fn install() -> Result<bool> {
     let _services = KeptFromStarting::new()?;
     run(apt_get().arg("update"))?;
     run(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(packages))?;
-    let packages = missing_packages();
+    let packages = missing_packages(parts);
     if packages.is_empty() {
         return Ok(true);
     }
     Err(format!("still missing after their installation: {}", list(packages)).into())
 }
 
-fn missing_packages() -> Vec<&'static str> {
-    let missing = PARTS.iter().filter(|(program, _)| find(program).is_none());
+fn missing_packages(parts: &[(&'static str, &[&'static str])]) -> Vec<&'static str> {
+    let missing = parts.iter().filter(|(program, _)| find(program).is_none());
     missing.flat_map(|(_, packages)| packages.iter().copied()).collect()
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{build, inspect, validate};
+use crate::commands::{build, completions, diff, inspect, ls, man, validate, version};
 use crate::exit;
 use crate::failure::Failure;
 use crate::options::{self, Early, Options};
@@ -13,12 +13,15 @@ use crate::style::{Palette, STYLES};
 use crate::text;
 use crate::verdict::Verdict;
 
+/// The program.
+pub(crate) const NAME: &str = "ocibuild";
+
 /// Turns files into OCI images, without a daemon, without root, without a container.
 ///
 /// Layers are made of files and go to a registry, an OCI layout or an archive. The same inputs
 /// give the same digest, and what hasn't changed isn't built, compressed or sent again.
 #[derive(Debug, Parser)]
-#[command(name = "ocibuild", version, styles = STYLES, after_help = EXAMPLES, after_long_help = long_help())]
+#[command(name = NAME, version, styles = STYLES, after_help = EXAMPLES, after_long_help = long_help())]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,10 +47,20 @@ fn long_help() -> String {
 enum Command {
     Build(Box<build::BuildArgs>),
     Inspect(inspect::InspectArgs),
+    Ls(ls::LsArgs),
+    Diff(diff::DiffArgs),
     Validate(validate::ValidateArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+    Version(version::VersionArgs),
 }
 
 impl Cli {
+    /// The tree of commands, whatever the environment has.
+    pub(crate) fn plain_tree() -> clap::Command {
+        Self::command()
+    }
+
     /// The tree of commands, with nothing of the environment that is as good as unset.
     pub(crate) fn tree() -> clap::Command {
         options::without_empty_variables(Self::command())
@@ -85,7 +98,12 @@ impl Cli {
         match self.command {
             Command::Build(args) => build::run(*args, options, reporter),
             Command::Inspect(args) => inspect::run(&args, options),
+            Command::Ls(args) => ls::run(&args, options),
+            Command::Diff(args) => diff::run(&args, options),
             Command::Validate(args) => validate::run(&args, options),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
+            Command::Version(args) => version::run(&args),
         }
     }
 }

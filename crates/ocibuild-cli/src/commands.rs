@@ -1,5 +1,10 @@
 //! The commands, one a file: its arguments, then what it does.
 
 pub(crate) mod build;
+pub(crate) mod completions;
+pub(crate) mod diff;
 pub(crate) mod inspect;
+pub(crate) mod ls;
+pub(crate) mod man;
 pub(crate) mod validate;
+pub(crate) mod version;

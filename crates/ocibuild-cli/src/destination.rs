@@ -1,9 +1,8 @@
 //! Where images go on disk, and on standard output.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::{self, IsTerminal as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use ocibuild_core::Built;
 use ocibuild_core::archive::ArchiveWriter;
@@ -13,6 +12,7 @@ use ocibuild_core::layout::Layout;
 use ocibuild_core::plan::Plan;
 
 use crate::failure::{Failure, Origin};
+use crate::file;
 use crate::parse::Output;
 
 /// Where the images of a run go, beside a registry.
@@ -41,7 +41,7 @@ impl Destinations {
         let mut places = BTreeSet::new();
         for output in &given {
             // Standard output is `None`, and is but one place as well.
-            if !places.insert(output.path().map(normalised)) {
+            if !places.insert(output.path().map(file::normalised)) {
                 return Err(Failure::usage("two `--output` have one destination"));
             }
         }
@@ -52,17 +52,27 @@ impl Destinations {
         Ok(Self::Given(given))
     }
 
+    /// The places on disk that the user named.
+    pub(crate) fn given(&self) -> impl Iterator<Item = &Path> {
+        let outputs: &[Output] = if let Self::Given(outputs) = self { outputs } else { &[] };
+        outputs.iter().filter_map(Output::path)
+    }
+
     /// Tells whether standard output is taken by an archive.
     pub(crate) fn uses_stdout(&self) -> bool {
         matches!(self, Self::Given(outputs) if outputs.contains(&Output::Stdout))
     }
 
+    /// Tells whether an archive is among them.
+    pub(crate) fn has_archive(&self) -> bool {
+        let is_archive = |output: &Output| matches!(output, Output::Archive(_) | Output::Stdout);
+        matches!(self, Self::Given(outputs) if outputs.iter().any(is_archive))
+    }
+
     /// Names everything that this run or another like it writes, so that it isn't read as input.
     pub(crate) fn paths(&self, beside: &Path, images: &[String]) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = images.iter().map(|image| own_layout(beside, image)).collect();
-        if let Self::Given(outputs) = self {
-            paths.extend(outputs.iter().filter_map(|output| output.path().map(Path::to_owned)));
-        }
+        paths.extend(self.given().map(Path::to_owned));
         paths
     }
 
@@ -73,10 +83,7 @@ impl Destinations {
                 let path = |name: &str| own_layout(directory, name).display().to_string();
                 plan.images.iter().map(|image| tidy(&path(&image.name)).to_owned()).collect()
             }
-            Self::Given(outputs) => {
-                let paths = outputs.iter().filter_map(Output::path);
-                paths.map(|path| path.display().to_string()).collect()
-            }
+            Self::Given(_) => self.given().map(|path| path.display().to_string()).collect(),
         }
     }
 
@@ -121,7 +128,7 @@ impl Destinations {
             }
             Self::Given(outputs) => outputs.iter().try_for_each(|output| match output {
                 Output::Layout(path) => check(path.clone()),
-                Output::Archive(path) => check_archive(path).map_err(|source| {
+                Output::Archive(path) => file::check(path).map_err(|source| {
                     let error = BlobError::File { action: "write", path: path.clone(), source };
                     Failure::place(error, Origin::Files)
                 }),
@@ -143,45 +150,6 @@ impl Destinations {
             Self::Given(outputs) => outputs.iter().try_for_each(|output| write(output, built, options)),
         }
     }
-}
-
-/// Makes sure that an archive can be written in a place, and leaves nothing there.
-fn check_archive(path: &Path) -> io::Result<()> {
-    let path = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        // It is replaced by a file beside it.
-        Ok(metadata) if metadata.is_file() => path.canonicalize()?,
-        // A device or a pipe: opening it might be noticed at its other end.
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        Err(error) => return Err(error),
-    };
-    // Directories on the way are made in the nearest that is there.
-    for directory in std::path::absolute(path)?.ancestors().skip(1) {
-        match fs::metadata(directory) {
-            Ok(metadata) if !metadata.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
-            Ok(_) => return tempfile::tempfile_in(directory).map(drop),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Writes a path so that two of one place are equal: absolute, with links followed so far as there
-/// is something, and without `.` and `..`.
-fn normalised(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let known = path.ancestors().find_map(|there| Some((there, there.canonicalize().ok()?)));
-    let (there, mut result) = known.unwrap_or((Path::new(""), PathBuf::new()));
-    for component in path.strip_prefix(there).unwrap_or(&path).components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => drop(result.pop()),
-            other => result.push(other),
-        }
-    }
-    result
 }
 
 /// Leaves away the `./` of the working directory.

@@ -2,7 +2,8 @@
 
 /// All went well.
 pub(crate) const SUCCESS: u8 = 0;
-/// Something that no other code stands for; from `validate`, that the image breaks a rule.
+/// Something that no other code stands for; from `validate`, that the image breaks a rule; from `diff`,
+/// that the images differ.
 pub(crate) const FAILURE: u8 = 1;
 /// The command line or the spec is faulty.
 pub(crate) const USAGE: u8 = 2;
@@ -21,7 +22,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) const HELP: &str = "\
 Exit codes:
     0  done
-    1  something else went wrong; from `validate`: the image breaks a rule
+    1  something else went wrong; from `validate`: the image breaks a rule;
+       from `diff`: the images differ
     2  the command line or the spec is faulty
     3  a file can't be read or written, or isn't what it should be
     4  the registry can't be reached, or refuses

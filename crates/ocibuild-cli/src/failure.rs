@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ocibuild_core::BuildError;
+use ocibuild_core::base::BaseError;
 use ocibuild_core::blob::BlobError;
 use ocibuild_core::files::FileError;
 use ocibuild_core::plan::PlanError;
@@ -63,6 +64,10 @@ pub(crate) enum Failure {
     Build(Box<BuildFailure>),
     /// Images can't be read or written.
     Place { error: BlobError, origin: Origin, cache: Option<PathBuf> },
+    /// An image isn't one that can be looked into.
+    Image { error: BaseError, origin: Origin },
+    /// Two images differ, which was told already.
+    Different,
     /// Credentials can't be had.
     Credentials(CredentialsError),
     /// The file of credentials can't be read.
@@ -71,6 +76,9 @@ pub(crate) enum Failure {
     Invalid { violations: usize },
     /// Nothing can be written to standard output.
     Stdout(io::Error),
+    /// A file that a flag or variable asks for can't be written; `is_built` if the
+    /// images are built by then, and where they belong.
+    Result { what: &'static str, path: PathBuf, source: io::Error, is_built: bool },
     /// Signals can't be caught.
     Signals(io::Error),
     /// The user, or the system, wanted it to end.

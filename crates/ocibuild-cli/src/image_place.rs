@@ -39,7 +39,26 @@ impl ImageArgs {
     /// # Errors
     /// [`Failure`] if there is none by that name.
     pub(crate) fn find(&self, options: &Options) -> Result<FoundImage, Failure> {
-        let text = self.image.as_str();
+        ImageName { image: &self.image, insecure: &options.insecure }.find()
+    }
+}
+
+/// What a user calls an image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ImageName<'a> {
+    /// As in [`ImageArgs`].
+    pub(crate) image: &'a str,
+    /// Registries to be reached by plain http.
+    pub(crate) insecure: &'a [String],
+}
+
+impl ImageName<'_> {
+    /// Finds the image.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is none by that name.
+    pub(crate) fn find(&self) -> Result<FoundImage, Failure> {
+        let text = self.image;
         if let Some(place) = text.strip_prefix("oci:") {
             return self.in_layout(split(place));
         }
@@ -57,7 +76,7 @@ impl ImageArgs {
         if is_path || Path::new(directory).is_dir() {
             return self.in_layout((directory, name));
         }
-        self.in_registry(options)
+        self.in_registry()
     }
 
     fn in_layout(&self, (directory, name): (&str, Option<&str>)) -> Result<FoundImage, Failure> {
@@ -68,22 +87,21 @@ impl ImageArgs {
             None => layout.sole(),
         };
         Ok(FoundImage {
-            name: self.image.clone(),
+            name: self.image.to_owned(),
             root: root.map_err(place)?,
             source: Box::new(layout),
             origin: Origin::Files,
         })
     }
 
-    fn in_registry(&self, options: &Options) -> Result<FoundImage, Failure> {
+    fn in_registry(&self) -> Result<FoundImage, Failure> {
         let reference: Reference =
             self.image.parse().map_err(|error: ocibuild_core::reference::ReferenceError| {
                 let failure = Failure::usage(format!("{error}, nor is there such a directory"));
                 failure.with_hint("name an OCI layout, or an image such as `registry.example.com/team/app:1`")
             })?;
         let reference = reference.or_latest();
-        let repository =
-            registry::open(&options.insecure, &Cancel::new())?.repository(reference.repository());
+        let repository = registry::open(self.insecure, &Cancel::new())?.repository(reference.repository());
         let digest = reference.digest().map(ToString::to_string);
         let name = digest.as_deref().or(reference.tag()).unwrap_or_default();
         let root = repository.resolve(name).map_err(|error| Failure::place(error, Origin::Registry))?;

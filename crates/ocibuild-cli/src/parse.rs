@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::reference::Reference;
 use ocibuild_core::spec::{Annotations, Base, Located, Port, Scope, Template, ValueError, check};
@@ -213,6 +214,16 @@ pub(crate) fn output(text: &str) -> Result<Output, String> {
         ("oci-archive", dest) => Ok(Output::Archive(dest.into())),
         (kind, _) => Err(fault(format!("there is no type `{kind}`"))),
     }
+}
+
+/// Names a file of results. Any path will do but the one that commonly means standard output.
+pub(crate) fn result_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if path == Path::new("-") {
+            return Err("standard output has the images' references\n  hint: name a file");
+        }
+        Ok(path)
+    })
 }
 
 #[cfg(test)]

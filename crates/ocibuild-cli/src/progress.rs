@@ -92,6 +92,9 @@ impl Reporter {
     /// Tells what ended the run.
     pub(crate) fn fail(&self, verdict: &Verdict) {
         self.clear();
+        if verdict.is_silent() {
+            return;
+        }
         match self.view {
             View::Json => self.line(&verdict.to_json()),
             _ => self.line(verdict.to_text(self.palette).trim_end()),

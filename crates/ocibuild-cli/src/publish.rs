@@ -16,6 +16,7 @@ use ocibuild_core::registry::{Registry, RemoteRepository};
 use ocibuild_core::{Built, Cancel, Descriptor, Observer};
 
 use crate::failure::Failure;
+use crate::graph;
 
 /// How many layers are sent at a time while others are being built.
 const WORKERS: usize = 4;
@@ -36,6 +37,15 @@ struct Place {
     layers: BTreeSet<usize>,
     /// Images and their tags, in the order of the plan.
     tags: Vec<(usize, String)>,
+}
+
+/// What went to registries, manifests included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Traffic {
+    /// What was sent.
+    pub(crate) uploaded: Tally,
+    /// What didn't have to be: it was there, or in another of the registry's repositories.
+    pub(crate) skipped: Tally,
 }
 
 /// A blob for a place.
@@ -144,11 +154,13 @@ impl<'a> Publisher<'a> {
         lock(&self.fault).take().filter(|fault| !matches!(fault, BlobError::Cancelled(_)))
     }
 
-    /// Sends whatever is missing still, children before parents, and then moves all tags.
+    /// Sends whatever is missing still, children before parents, and then moves all tags. Tells what
+    /// all of that came to.
     ///
     /// # Errors
     /// [`BlobError`]; tags that weren't moved yet then mean what they meant before.
-    pub(crate) fn finish(&self, built: &Built) -> Result<(), BlobError> {
+    pub(crate) fn finish(&self, built: &Built) -> Result<Traffic, BlobError> {
+        let mut skipped = Tally::default();
         for place in &self.places {
             let roots: Vec<Descriptor> =
                 place.images.iter().map(|index| built.images[*index].root.clone()).collect();
@@ -156,19 +168,21 @@ impl<'a> Publisher<'a> {
             let mut sent = lock(&self.sent);
             sent.blobs += report.sent.blobs;
             sent.bytes += report.sent.bytes;
+            drop(sent);
+            let whole = graph::measure(&built.source(), &roots)?;
+            skipped.blobs += whole.blobs;
+            skipped.bytes += whole.bytes;
         }
+        let uploaded = *lock(&self.sent);
+        skipped.blobs = skipped.blobs.saturating_sub(uploaded.blobs);
+        skipped.bytes = skipped.bytes.saturating_sub(uploaded.bytes);
         for place in &self.places {
             for (index, tag) in &place.tags {
                 self.cancel.check()?;
                 place.repository.tag(&built.images[*index].root, tag)?;
             }
         }
-        Ok(())
-    }
-
-    /// Tells what was sent so far.
-    pub(crate) fn sent(&self) -> Tally {
-        *lock(&self.sent)
+        Ok(Traffic { uploaded, skipped })
     }
 
     fn options(&self) -> CopyOptions<'a> {

@@ -1,6 +1,6 @@
 //! Numbers for people, and lines for standard output.
 
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
 use crate::failure::Failure;
@@ -42,8 +42,16 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
 /// # Errors
 /// [`Failure::Stdout`] if it can't be written for another reason.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    stream(|stdout| stdout.write_all(text.as_bytes()))
+}
+
+/// Writes to standard output what may be too long to be held in memory.
+///
+/// # Errors
+/// As for [`print`].
+pub(crate) fn stream(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut stdout = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    match write(&mut stdout).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Stdout(error)),
         _ => Ok(()),
     }

@@ -5,6 +5,7 @@ mod build;
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use ocibuild_core::files::FileError;
 use ocibuild_core::spec::{Fault, SpecError};
@@ -42,6 +43,11 @@ impl Verdict {
     fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
         self.hint = hint.map(Into::into);
         self
+    }
+
+    /// Tells whether the exit code says all there is to say.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty()
     }
 
     /// Writes it for people.
@@ -96,6 +102,8 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         Failure::Root(error) => Verdict::of_error(exit::FILES, error).hint(root_hint(error)),
         Failure::Build(failure) => build::judge(failure),
         Failure::Place { error, origin, cache } => blob::judge(error, *origin, cache.as_deref()),
+        Failure::Image { error, origin } => blob::image(error, *origin),
+        Failure::Different => Verdict::new(exit::FAILURE, ""),
         Failure::Credentials(error) => blob::credentials(error),
         Failure::CredentialsFile { path, source } => {
             let message = format!("cannot read the credentials in `{}`", path.display());
@@ -111,6 +119,7 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             let verdict = Verdict::new(exit::FILES, "cannot write to standard output");
             Verdict { causes: vec![source.to_string()], ..verdict }
         }
+        Failure::Result { what, path, source, is_built } => result(what, path, source, *is_built),
         Failure::Signals(source) => {
             let verdict = Verdict::new(exit::FAILURE, "cannot catch signals");
             Verdict { causes: vec![source.to_string()], ..verdict }
@@ -136,6 +145,20 @@ describe the image in a file `ocibuild.toml`:
 
 fn no_spec() -> Verdict {
     Verdict::new(exit::USAGE, "there is no `ocibuild.toml` in this directory").hint(Some(START))
+}
+
+fn result(what: &str, path: &Path, source: &std::io::Error, is_built: bool) -> Verdict {
+    let message = format!("cannot write to `{}` for `{what}`", path.display());
+    let mut hint = match is_built {
+        true => "the images are built and where they belong; mend this and build again, which is quick",
+        false => "check that the path is right and may be written to",
+    }
+    .to_owned();
+    if !what.starts_with('-') {
+        hint.push_str(&format!("; or unset `{what}`"));
+    }
+    let verdict = Verdict::new(exit::FILES, message).hint(Some(hint));
+    Verdict { causes: vec![source.to_string()], ..verdict }
 }
 
 fn read_hint(error: &std::io::Error) -> Option<&'static str> {

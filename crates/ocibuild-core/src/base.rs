@@ -13,9 +13,10 @@ mod open;
 mod read;
 #[cfg(test)]
 mod tests;
+mod track;
 mod tree;
 mod users;
-mod varint;
+pub(crate) mod varint;
 
 use crate::blob::{BlobError, Source};
 use crate::compress::{DecodeError, DecodeLimits};
@@ -27,7 +28,11 @@ use crate::tar::ReadError;
 pub use builder::ListingBuilder;
 pub(crate) use json::duplicate_key;
 pub use listing::{DirectoryMeta, Entries, Listed, ListedKind, Listing, listing_key};
-pub(crate) use read::{HashingReader, is_content_fault};
+pub(crate) use read::{
+    HashingReader, Whiteout, clean, is_content_fault, layer_fault, no_place, owner, read_layer, whiteout,
+};
+pub(crate) use track::{NOBODY, Tracked};
+pub(crate) use tree::{MAX_PATH, checked_names};
 
 /// The most layers that an image can have and still be run.
 pub const MAX_LAYERS: usize = 127;
@@ -96,6 +101,14 @@ pub enum BaseError {
         digest: Digest,
         /// The platform asked for.
         wanted: Box<Platform>,
+        /// The platforms it has.
+        available: Vec<Platform>,
+    },
+    /// It has images for several platforms, and none was asked for.
+    #[error("`{digest}` has images for {}", list(available))]
+    SeveralPlatforms {
+        /// The index.
+        digest: Digest,
         /// The platforms it has.
         available: Vec<Platform>,
     },
@@ -223,6 +236,15 @@ impl Base {
         platform: Option<&Platform>,
     ) -> Result<Self, BaseError> {
         open::open(source, root, platform)
+    }
+
+    /// Reads an image's manifest and config; of an index, those of its only image. Attestations and
+    /// the like are passed over.
+    ///
+    /// # Errors
+    /// [`BaseError::SeveralPlatforms`] if the index has several; else as for [`Base::open`].
+    pub fn sole(source: &dyn Source, root: &Descriptor) -> Result<Self, BaseError> {
+        open::sole(source, root)
     }
 }
 

@@ -112,6 +112,15 @@ pub trait Content: Send + Sync {
     /// Whatever opening the bytes meets.
     fn open(&self, offset: u64) -> io::Result<Box<dyn io::Read + Send>>;
 
+    /// Opens the bytes from their start, for a reader that verifies them itself, as every [`Sink`]
+    /// does: so that none is hashed twice on its way.
+    ///
+    /// # Errors
+    /// Whatever opening the bytes meets.
+    fn open_unverified(&self) -> io::Result<Box<dyn io::Read + Send>> {
+        self.open(0)
+    }
+
     /// Names repositories known to hold the same bytes, so that a registry may take them over from
     /// there without being sent any.
     fn origins(&self) -> &[Repository] {
@@ -213,7 +222,7 @@ pub(crate) fn pour(
     fault: &dyn Fn(io::Error) -> BlobError,
 ) -> Result<(), BlobError> {
     let digest = descriptor.digest;
-    let reader = content.open(0).map_err(|source| read_fault(digest, source))?;
+    let reader = content.open_unverified().map_err(|source| read_fault(digest, source))?;
     let mut reader = VerifyingReader::new(reader, digest, descriptor.size);
     let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
     let mut buffer = vec![0; size.clamp(1, 256 << 10)];

@@ -144,8 +144,15 @@ pub struct Context<'a> {
     pub cancel: &'a Cancel,
     /// Names the host that makes files: part of the key of layers that read it.
     pub host: &'a str,
-    /// When images say they were made.
+    /// When images say they were made. Other than its default, it is also the latest time that a
+    /// file may keep.
     pub created: Created,
+}
+
+/// Times that files keep are bounded only where somebody said when images are made.
+fn latest(context: Context<'_>) -> Option<i64> {
+    let created = Some(context.created).filter(|created| *created != Created::default())?;
+    Some(i64::try_from(created.0).unwrap_or(i64::MAX))
 }
 
 /// A plan for which it is known what has to be made.
@@ -225,7 +232,7 @@ fn decide(
     listing: &Listing,
     context: Context<'_>,
 ) -> Result<Decision, BuildError> {
-    let circumstances = Circumstances { spec: &plan.name, host: context.host };
+    let circumstances = Circumstances { spec: &plan.name, host: context.host, latest: latest(context) };
     let keys = layer::manifest_keys(layer, listing, context.tree, circumstances)
         .map_err(|fault| layer_fault(layer, fault))?;
     let Some(layer::ManifestKeys { keys, materials }) = keys else {
@@ -335,7 +342,8 @@ fn make(
         Some(record) => record,
         None => {
             let Context { tree, skip, store, budget, observer, cancel, .. } = context;
-            let workshop = Workshop { tree, skip, store, budget, observer, cancel };
+            let latest = latest(context);
+            let workshop = Workshop { tree, skip, store, budget, observer, cancel, latest };
             let record = layer::build(layer, listing, materials, workshop)
                 .map_err(|fault| layer_fault(layer, fault))?;
             keep(&record, &keys, context);

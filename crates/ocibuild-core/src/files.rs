@@ -14,11 +14,13 @@ mod memory;
 mod resolve;
 mod tree;
 mod walk;
+mod xattrs;
 
 #[cfg(unix)]
 pub use disk::DiskTree;
-pub use entry::{Entry, EntryKind, FileSource};
+pub use entry::{DEFAULT_MTIME, Entry, EntryKind, FileSource};
 pub use memory::MemoryTree;
 pub use resolve::resolve;
 pub use tree::{FileError, FileId, FileKind, FileTree, Metadata, OpenFile, Timestamp, display};
 pub use walk::{Found, PART_PREFIX, WalkOptions, walk};
+pub use xattrs::{CAPABILITY, Xattrs};

@@ -6,7 +6,9 @@ mod directories;
 mod draft;
 mod gather;
 mod inventory;
+mod keep;
 mod key;
+mod links;
 mod machine;
 mod merge;
 mod ordered;
@@ -109,6 +111,17 @@ pub enum LayerError {
         /// Where the spec has the copy.
         span: Option<Span>,
     },
+    /// An extended attribute whose name no archive can hold: readers end a name at its first `=`,
+    /// and some at a line's end.
+    #[error("`{path}` has an extended attribute `{}`, and no archive can hold one with `=` or a line break in its name", .name.escape_debug())]
+    Attribute {
+        /// The file.
+        path: String,
+        /// The attribute.
+        name: String,
+        /// Where the spec has the copy that takes it.
+        span: Option<Span>,
+    },
     /// A program for another machine than the image's.
     #[error("`/{path}` is a program for {machine}, and the image is for {platform}")]
     Foreign {
@@ -198,6 +211,7 @@ impl LayerError {
         if let Self::Missing { span, .. }
         | Self::Empty { span, .. }
         | Self::Unsupported { span, .. }
+        | Self::Attribute { span, .. }
         | Self::Whiteout { span, .. }
         | Self::NotDirectory { span, .. }
         | Self::OverDirectory { span, .. } = &mut self
@@ -215,6 +229,7 @@ impl LayerError {
             | Self::Empty { span, .. }
             | Self::Conflict { span, .. }
             | Self::Unsupported { span, .. }
+            | Self::Attribute { span, .. }
             | Self::Whiteout { span, .. }
             | Self::NotDirectory { span, .. }
             | Self::OverDirectory { span, .. }
@@ -240,6 +255,8 @@ pub struct Workshop<'a> {
     pub observer: &'a dyn Observer,
     /// Stops the work.
     pub cancel: &'a Cancel,
+    /// The latest time that a file may keep, in seconds since 1970-01-01T00:00:00Z; none is unbounded.
+    pub latest: Option<i64>,
 }
 
 /// How often a layer is started again because a file changed under it.
@@ -276,9 +293,9 @@ fn build_once(
     materials: &[Material],
     workshop: Workshop<'_>,
 ) -> Result<Record, LayerError> {
-    let Workshop { tree, skip, store, budget, observer, cancel } = workshop;
+    let Workshop { tree, skip, store, budget, observer, cancel, latest } = workshop;
     observer.event(&Event::LayerStarted { layer: layer.label.clone() });
-    let sources = draft::Sources { tree, listing, skip, cancel };
+    let sources = draft::Sources { tree, listing, skip, cancel, latest };
     let gathered = gather::gather(layer, sources)?;
     let encoder = Encoder::new(layer.compression);
     let pipeline = pipeline::Pipeline {
@@ -324,13 +341,13 @@ fn warn(layer: &PlannedLayer, notes: &gather::Notes, stale_pyc: u64, observer: &
                 "{} files are hard links of others: {} bytes are in it twice",
                 notes.linked.0, notes.linked.1
             ),
-            "links between inputs are not kept, because package managers make them as the file system allows",
+            "links between inputs are not kept, because package managers make them as the file system allows; `preserve = [\"hardlinks\"]` keeps them",
         );
     }
     if stale_pyc > 0 {
         say(
             format!("{stale_pyc} compiled Python files check a timestamp that images don't keep"),
-            "compile with `SOURCE_DATE_EPOCH` set, or leave `**/__pycache__` out: Python recompiles them at every start",
+            "compile with `SOURCE_DATE_EPOCH` set, keep times by `preserve = [\"mtime\"]`, or leave `**/__pycache__` out: Python recompiles them at every start",
         );
     }
 }

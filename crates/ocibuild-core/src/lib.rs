@@ -14,6 +14,7 @@ pub mod build;
 mod builder;
 pub mod cache;
 pub mod compress;
+pub mod contents;
 pub mod copy;
 pub mod digest;
 pub mod event;

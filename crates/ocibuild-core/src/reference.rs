@@ -171,6 +171,9 @@ fn check_registry(registry: &str) -> Result<(), &'static str> {
     let (host, port) = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
             address.parse::<std::net::Ipv6Addr>().map_err(|_| "the address in brackets is not IPv6")?;
+            if !rest.is_empty() && !rest.starts_with(':') {
+                return Err("only a port can follow the address in brackets");
+            }
             (None, rest.strip_prefix(':'))
         }
         None => match registry.split_once(':') {
@@ -187,8 +190,10 @@ fn check_registry(registry: &str) -> Result<(), &'static str> {
     if host.is_some_and(|host| !host.split('.').all(label)) {
         return Err("the registry is not a host name");
     }
+    // Rust's parser would take a sign.
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     match port {
-        Some(port) if port.parse::<u16>().is_err() => Err("the registry's port is not a number up to 65535"),
+        Some(port) if !is_port(port) => Err("the registry's port is not a number up to 65535"),
         _ => Ok(()),
     }
 }
@@ -246,6 +251,14 @@ mod tests {
         for text in ["r.io/a:1", "localhost:5000/a/b", &format!("r.io/a@{}", Digest::of(b""))] {
             assert_eq!(text.parse::<Reference>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_port_has_no_sign_and_nothing_else_follows_an_address() {
+        for text in ["r.io:+80/a", "[::1]r.io/a", "[::1]x:80/a", "[::1]:+80/a", "[::1]]/a"] {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+        assert!("[::1]/a".parse::<Reference>().is_ok());
     }
 
     #[test]

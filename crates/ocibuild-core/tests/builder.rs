@@ -7,8 +7,13 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use ocibuild_core::blob::{Memory, Target as _, read_whole};
+use ocibuild_core::copy::{CopyOptions, copy};
+use ocibuild_core::digest::{DiffId, Digest};
+use ocibuild_core::image::{ValidateOptions, validate};
 use ocibuild_core::layer::directories;
 use ocibuild_core::layout::Layout;
+use ocibuild_core::oci::{Compression, ImageConfig, Manifest, MediaType, RootFs, to_json};
 use ocibuild_core::{Builder, Event, ImageSpec, LayerSpec, Platform, Spec};
 
 fn scratch() -> ImageSpec {
@@ -92,4 +97,43 @@ fn a_bases_platform_is_the_default_also_where_its_directory_has_a_variable() {
         assert_eq!(built.images[0].root.platform, Some(Platform::linux_arm64()), "{directory}");
     }
     assert!(Path::new(&root.path().join("bases/one/index.json")).exists());
+}
+
+/// Puts an image as docker has always pushed it into a layout.
+fn docker_image(directory: &Path) {
+    let tar = vec![0; 1024];
+    let mut config = ImageConfig::new("linux", "amd64");
+    config.rootfs = RootFs::new(vec![DiffId(Digest::of(&tar))]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &tar).unwrap();
+    let memory = Memory::new();
+    let layer = memory.insert(MediaType::DOCKER_LAYER, gzip.finish().unwrap());
+    let config = memory.insert(MediaType::DOCKER_CONFIG, to_json(&config));
+    let mut manifest = Manifest::new(config, vec![layer]);
+    manifest.media_type = Some(MediaType::DOCKER_MANIFEST);
+    let root = memory.insert(MediaType::DOCKER_MANIFEST, to_json(&manifest));
+    let layout = Layout::open_or_create(directory).unwrap();
+    copy(std::slice::from_ref(&root), &memory, &layout, &CopyOptions::new()).unwrap();
+    layout.tag(&root, "base").unwrap();
+}
+
+#[test]
+fn zstd_over_a_base_of_dockers_schema_makes_an_image_of_ocis() {
+    let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    docker_image(&root.path().join("base"));
+    let spec = "version = 1\n[layers.a]\ncompression = \"zstd\"\ncopy = [{ content = \"a\", to = \"/a\" }]\n\
+        [layers.b]\ncompression = \"none\"\ncopy = [{ content = \"b\", to = \"/b\" }]\n\
+        [images.own]\nbase = { layout = \"base\" }\nlayers = [\"a\", \"b\"]\n";
+    let spec = Spec::parse(spec, &Default::default()).unwrap();
+    let built = Builder::new(root.path(), cache.path()).build_spec(&spec).unwrap();
+    let image = &built.images[0].root;
+    assert_eq!(image.media_type, MediaType::MANIFEST);
+    let manifest = read_whole(&built.source() as _, image, 1 << 20).unwrap();
+    let manifest: Manifest = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest.media_type, Some(MediaType::MANIFEST));
+    assert_eq!(manifest.config.media_type, MediaType::CONFIG);
+    let types: Vec<MediaType> = manifest.layers.into_iter().map(|layer| layer.media_type).collect();
+    assert_eq!(types, [MediaType::LAYER_GZIP, MediaType::LAYER_ZSTD, MediaType::LAYER]);
+    let violations = validate(&built.source(), image, &ValidateOptions::default().advice(true)).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
 }

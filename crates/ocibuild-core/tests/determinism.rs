@@ -13,7 +13,7 @@ use ocibuild_core::blob::read_whole;
 use ocibuild_core::build::Built;
 use ocibuild_core::event::LayerOutcome;
 use ocibuild_core::files::{DiskTree, FileTree, MemoryTree, Metadata, OpenFile};
-use ocibuild_core::oci::{MediaType, Platform};
+use ocibuild_core::oci::{Compression, MediaType, Platform};
 use ocibuild_core::spec::{ImageSpec, LayerSpec};
 use ocibuild_testkit::TempTree;
 use proptest::prelude::*;
@@ -65,6 +65,53 @@ fn threads_and_memory_do_not_show() {
         let tight = fresh(&tree, |setup| (setup.threads, setup.memory) = (threads, memory));
         assert_eq!(tight, one, "{threads} threads and {memory} bytes");
     }
+}
+
+/// Enough text for several blocks of zstd, and a file that is cut inside.
+fn much() -> MemoryTree {
+    let tree = MemoryTree::new().file("app/large", text(9, (5 << 20) + 77));
+    (0..80_u32).fold(tree, |tree, number| {
+        tree.file(format!("app/{number:03}"), text(number, 60_000 + number as usize % 7 * 1000))
+    })
+}
+
+fn much_by(compression: &str) -> ImageSpec {
+    let compression = compression.parse::<Compression>().unwrap();
+    let layer = LayerSpec::named("app").copy("app", "/app").compression(compression);
+    ImageSpec::scratch(Platform::linux_amd64()).layer(layer)
+}
+
+#[test]
+fn threads_and_memory_do_not_show_in_zstd_either() {
+    // Matches are looked for in another way at each of these levels.
+    let tree = much();
+    for compression in ["zstd:3", "zstd:6"] {
+        let image = much_by(compression);
+        let build = |threads, memory| {
+            let cache = tempfile::tempdir().unwrap();
+            let built = build_image(&tree, &image, &Setup { threads, memory, ..Setup::new(cache.path()) });
+            let blob = built.layers[0].record.layers[0].descriptor.clone();
+            assert_eq!(blob.media_type, MediaType::LAYER_ZSTD);
+            (root(&built), blob.size)
+        };
+        let one = build(1, 32 << 20);
+        for (threads, memory) in [(2, 32 << 20), (4, 128 << 20), (16, 32 << 20), (4, 1)] {
+            assert_eq!(build(threads, memory), one, "{compression}, {threads} threads, {memory} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_layer_holds_the_same_in_any_compression() {
+    let tree = much();
+    let made = ["none", "gzip:1", "zstd:3"].map(|compression| {
+        let cache = tempfile::tempdir().unwrap();
+        let built = build_image(&tree, &much_by(compression), &Setup::new(cache.path()));
+        let record = &built.layers[0].record;
+        (record.layers[0].diff_id, record.inventory.clone(), record.entries, record.tar_size)
+    });
+    assert_eq!(made[1], made[0]);
+    assert_eq!(made[2], made[0]);
 }
 
 #[test]

@@ -116,6 +116,16 @@ fn layers_at_pigz_s_level_keep_their_digests() {
 }
 
 #[test]
+fn layers_by_zstd_keep_their_digests() {
+    check("zstd:3");
+}
+
+#[test]
+fn layers_by_zstd_at_a_level_that_looks_further_keep_their_digests() {
+    check("zstd:9");
+}
+
+#[test]
 fn layers_at_the_slowest_level_keep_their_digests() {
     check("gzip:9");
 }

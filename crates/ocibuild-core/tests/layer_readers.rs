@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Command;
 
 use ocibuild_core::Digest;
-use ocibuild_core::files::{DiskTree, Entry, EntryKind, FileSource};
+use ocibuild_core::files::{DiskTree, Entry, EntryKind, FileSource, FileTree as _, Xattrs};
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::spec::{ImageSpec, LayerSpec};
 use ocibuild_core::tar::{self as own, write_header};
@@ -158,7 +158,7 @@ fn assert_same(reader: &str, expected: &Seen, seen: &Seen) {
     assert!(more.is_empty(), "{reader}: {more:?}");
 }
 
-/// Builds the layer, `none` or `gzip`, and hands its blob to a test.
+/// Builds the layer in each compression, and hands its blob to a test.
 fn with_layers(test: impl Fn(&str, &Path, &Path, &Seen)) {
     let rules = [
         Rule { owner: (0, 0), file: None, directory: 0o755 },
@@ -169,7 +169,7 @@ fn with_layers(test: impl Fn(&str, &Path, &Path, &Seen)) {
     make(&source, &nodes);
     let tree = DiskTree::open(&source).unwrap();
     for (index, rule) in rules.into_iter().enumerate() {
-        for compression in [Compression::None, Compression::default()] {
+        for compression in [Compression::None, Compression::default(), Compression::Zstd { level: 3 }] {
             let mut layer = LayerSpec::named("app").copy(".", "/").compression(compression);
             if let Some(mode) = rule.file {
                 layer = layer.mode(mode).dir_mode(rule.directory);
@@ -277,8 +277,10 @@ fn python(python: &Path, archive: &Path, what: &str) -> Seen {
 #[test]
 fn python_reads_what_was_put_in() {
     let program = require!(tool("python3"));
-    with_layers(|_, blob, _, expected| {
-        let mut seen = python(&program, blob, "read");
+    with_layers(|compression, blob, tar, expected| {
+        // Its older versions know nothing of zstd.
+        let archive = if compression.starts_with("zstd") { tar } else { blob };
+        let mut seen = python(&program, archive, "read");
         // A directory has no body; the script shows its size.
         seen.values_mut().filter(|line| line.starts_with("directory")).for_each(|line| {
             *line = line.strip_suffix('0').unwrap().to_owned();
@@ -302,6 +304,7 @@ fn read_with_crate(tar: impl std::io::Read) -> Seen {
         let kind = match entry.header().entry_type() {
             tar::EntryType::Directory => "directory",
             tar::EntryType::Symlink => "link",
+            tar::EntryType::Link => "hard link",
             tar::EntryType::Regular => "file",
             other => panic!("{other:?}"),
         };
@@ -338,19 +341,23 @@ fn read_with_own(tar: impl std::io::Read) -> (Seen, Vec<Vec<u8>>) {
                 body.clone_from(target);
                 "link"
             }
+            own::EntryKind::Hardlink { target } => {
+                body.clone_from(target);
+                "hard link"
+            }
             other => panic!("{other:?}"),
         };
-        assert!(entry.xattrs.is_empty());
         order.push(no_slash(&entry.path));
         let line = line(kind, entry.mode, entry.uid, entry.gid, entry.mtime, &body);
-        add(&mut seen, no_slash(&entry.path), line);
+        let xattrs = entry.xattrs.iter().map(|(name, value)| format!(" {}={}", hex(name), hex(value)));
+        add(&mut seen, no_slash(&entry.path), line + &xattrs.collect::<String>());
     }
     (seen, order)
 }
 
 fn file_entry(path: &[u8], size: u64, owner: (u32, u32)) -> Entry {
     let kind = EntryKind::File { source: FileSource::Bytes(Vec::new().into()), size };
-    Entry { path: path.into(), kind, mode: 0o644, uid: owner.0, gid: owner.1 }
+    Entry { path: path.into(), kind, mode: 0o644, uid: owner.0, gid: owner.1, mtime: 1, xattrs: None }
 }
 
 /// The largest numbers that fit into ustar's fields, and what lies around them.
@@ -421,6 +428,67 @@ fn numbers_beyond_ustar_are_read_by_gnu_tar_and_bsdtar() {
     }
 }
 
+/// An archive of whatever ustar has no fields for: times, attributes, hard links.
+fn extended_archive() -> tempfile::NamedTempFile {
+    let attributes = |pairs: &[(&str, &[u8])]| {
+        Xattrs::new(pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect())
+    };
+    let mut entries = vec![
+        Entry { mtime: -86_400, ..file_entry(b"before", 0, (0, 0)) },
+        Entry { mtime: (1 << 33) - 1, ..file_entry(b"last", 0, (0, 0)) },
+        Entry { mtime: 1 << 33, ..file_entry(b"beyond", 0, (0, 0)) },
+        file_entry(b"some", 0, (0, 0)),
+        file_entry(&nested(0xe9, 300), 0, (0, 0)),
+    ];
+    for entry in &mut entries[3..] {
+        entry.xattrs = attributes(&[("user.x", b"a\n12 user.y=\0\xff"), ("user.a", b"1")]);
+    }
+    for (name, target) in [(b"z1", b"some".to_vec()), (b"z2", nested(0xe9, 300))] {
+        let kind = EntryKind::Hardlink(target.into());
+        entries.push(Entry { kind, xattrs: entries[3].xattrs.clone(), ..file_entry(name, 0, (0, 0)) });
+    }
+    let mut tar = Vec::new();
+    entries.iter().for_each(|entry| write_header(entry, &mut tar));
+    tar.extend_from_slice(&own::TRAILER);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&tar).unwrap();
+    file
+}
+
+/// Unpacks that archive with a program, and demands that everything in it comes out.
+#[cfg(target_os = "linux")]
+fn check_extended(program: &Path, options: &[&str]) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(program);
+    command.env("LC_ALL", "C.UTF-8").arg("-C").arg(directory.path()).args(options);
+    let output = ocibuild_testkit::run_any(command.arg("-xpf").arg(extended_archive().path()));
+    let at = |name: &[u8]| directory.path().join(OsStr::from_bytes(name));
+    for (name, time) in [("before", -86_400), ("last", (1 << 33) - 1), ("beyond", 1 << 33)] {
+        assert_eq!(fs::metadata(at(name.as_bytes())).unwrap().mtime(), time, "{name}: {output}");
+    }
+    for (name, link) in [(b"some".to_vec(), b"z1"), (nested(0xe9, 300), b"z2")] {
+        let tree = DiskTree::open(directory.path()).unwrap();
+        let xattrs = Xattrs::new(tree.xattrs(&name).unwrap()).unwrap();
+        let xattrs: Vec<_> = xattrs.iter().filter(|(name, _)| name.starts_with(b"user.")).collect();
+        let expected = [(&b"user.a"[..], &b"1"[..]), (b"user.x", b"a\n12 user.y=\0\xff")];
+        assert_eq!(xattrs, expected, "{}: {output}", name.escape_ascii());
+        let inode = |name: &[u8]| fs::metadata(at(name)).unwrap().ino();
+        assert_eq!(inode(&name), inode(link), "{output}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn times_attributes_and_links_are_read_by_gnu_tar() {
+    check_extended(&require!(tool("tar")), &["--xattrs", "--xattrs-include=user.*"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn times_attributes_and_links_are_read_by_bsdtar() {
+    check_extended(&require!(tool("bsdtar")), &["--xattrs"]);
+}
+
 fn any_name() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![Just(b'a'), Just(b'b'), Just(b' '), Just(b'\n'), Just(0xc3), 1_u8..=255];
     prop::collection::vec(byte, 1..130).prop_map(|mut name| {
@@ -445,13 +513,32 @@ fn any_kind() -> impl Strategy<Value = EntryKind> {
     prop_oneof![
         Just(EntryKind::Directory),
         any_path().prop_map(|target| EntryKind::Symlink(target.into())),
+        any_path().prop_map(|target| EntryKind::Hardlink(target.into())),
         bytes
     ]
 }
 
+/// Times that fit and that don't, and attributes of any bytes.
+fn any_rest() -> impl Strategy<Value = (i64, Option<Box<Xattrs>>)> {
+    let time = prop_oneof![Just(1), 0_i64..1 << 34, -(1_i64 << 40)..1 << 40];
+    let name = prop::collection::vec(prop_oneof![1_u8..b'\n', 11..b'=', b'>'..=255], 1..20);
+    let value = prop::collection::vec(any::<u8>(), 0..700);
+    let xattrs = prop::collection::btree_map(name, value, 0..4);
+    (time, xattrs.prop_map(|xattrs| Xattrs::new(xattrs.into_iter().collect())))
+}
+
 fn any_entry() -> impl Strategy<Value = Entry> {
-    (any_path(), any_kind(), 0_u32..0o10000, any::<u32>(), any::<u32>())
-        .prop_map(|(path, kind, mode, uid, gid)| Entry { path: path.into(), kind, mode, uid, gid })
+    (any_path(), any_kind(), 0_u32..0o10000, any::<u32>(), any::<u32>(), any_rest()).prop_map(
+        |(path, kind, mode, uid, gid, (mtime, xattrs))| {
+            let path = path.into();
+            Entry { path, kind, mode, uid, gid, mtime, xattrs }
+        },
+    )
+}
+
+fn attributes(entry: &Entry) -> String {
+    let xattrs = entry.xattrs.iter().flat_map(|xattrs| xattrs.iter());
+    xattrs.map(|(name, value)| format!(" {}={}", hex(name), hex(value))).collect()
 }
 
 /// The bytes of an archive, and what is in it.
@@ -467,6 +554,7 @@ fn written(entries: &[Entry]) -> (Vec<u8>, Seen) {
         let (kind, body) = match &entry.kind {
             EntryKind::Directory => ("directory", Vec::new()),
             EntryKind::Symlink(target) => ("link", target.to_vec()),
+            EntryKind::Hardlink(target) => ("hard link", target.to_vec()),
             EntryKind::File { source: FileSource::Bytes(bytes), .. } => ("file", bytes.to_vec()),
             EntryKind::File { .. } => unreachable!(),
         };
@@ -474,19 +562,22 @@ fn written(entries: &[Entry]) -> (Vec<u8>, Seen) {
             tar.extend_from_slice(&body);
             own::pad(&mut tar);
         }
-        let line = line(kind, entry.mode, entry.uid.into(), entry.gid.into(), 1, &body);
-        expected.insert(entry.path.to_vec(), line);
+        let line = line(kind, entry.mode, entry.uid.into(), entry.gid.into(), entry.mtime, &body);
+        expected.insert(entry.path.to_vec(), line + &attributes(entry));
     }
     tar.extend_from_slice(&own::TRAILER);
     (tar, expected)
 }
 
-/// The crate cuts extended headers at newlines, also inside of a name.
-fn without_newlines(mut entry: Entry) -> Entry {
+/// The crate cuts extended headers at newlines, also inside of a name or value, and knows no times
+/// from records.
+fn for_the_crate(mut entry: Entry) -> Entry {
+    entry.mtime = entry.mtime.clamp(0, (1 << 33) - 1);
+    entry.xattrs = None;
     let replace =
         |name: &mut [u8]| name.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b'n');
     replace(&mut entry.path);
-    if let EntryKind::Symlink(target) = &mut entry.kind {
+    if let EntryKind::Symlink(target) | EntryKind::Hardlink(target) = &mut entry.kind {
         replace(target);
     }
     entry
@@ -503,7 +594,7 @@ proptest! {
     fn what_is_written_is_read_back(entries in prop::collection::vec(any_entry(), 0..12)) {
         let (tar, expected) = written(&entries);
         prop_assert_eq!(&read_with_own(&tar[..]).0, &expected);
-        let entries: Vec<Entry> = entries.into_iter().map(without_newlines).collect();
+        let entries: Vec<Entry> = entries.into_iter().map(for_the_crate).collect();
         let (tar, expected) = written(&entries);
         prop_assert_eq!(&read_with_crate(&tar[..]), &expected);
     }

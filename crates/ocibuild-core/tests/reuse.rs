@@ -22,7 +22,7 @@ use ocibuild_core::key::Key;
 use ocibuild_core::layer::{Circumstances, LayerError, manifest_keys};
 use ocibuild_core::oci::{Compression, Descriptor, Platform};
 use ocibuild_core::plan::PlannedLayer;
-use ocibuild_core::spec::{ImageSpec, LayerSpec, Spec};
+use ocibuild_core::spec::{ImageSpec, LayerSpec, Preserve, Spec};
 use ocibuild_testkit::TempTree;
 use proptest::prelude::*;
 use support::{Setup, build_image, layers, planned, root, try_build, try_build_spec};
@@ -49,7 +49,10 @@ fn plan_layer(layer: LayerSpec, platform: Platform) -> PlannedLayer {
 }
 
 fn key_of(layer: &PlannedLayer, tree: &dyn FileTree, listing: &Listing, spec: &str, host: &str) -> Key {
-    let keys = manifest_keys(layer, listing, tree, Circumstances { spec, host }).unwrap().unwrap().keys;
+    let keys = manifest_keys(layer, listing, tree, Circumstances { spec, host, latest: None })
+        .unwrap()
+        .unwrap()
+        .keys;
     assert_eq!(keys.len(), layer.platforms.len());
     keys[0]
 }
@@ -57,6 +60,28 @@ fn key_of(layer: &PlannedLayer, tree: &dyn FileTree, listing: &Listing, spec: &s
 fn key(layer: LayerSpec) -> Key {
     let layer = plan_layer(layer, Platform::linux_amd64());
     key_of(&layer, &tree(), &Listing::empty(), "test", "host")
+}
+
+#[test]
+fn the_latest_time_is_in_the_keys_of_layers_that_keep_times() {
+    let key = |names: &str, latest| {
+        let mut preserve = Preserve::default();
+        names.split_whitespace().for_each(|name| preserve.add(name).unwrap());
+        let layer =
+            LayerSpec::named("app").manifests(["package.lock"]).copy("modules", "/").preserve(preserve);
+        let layer = plan_layer(layer, Platform::linux_amd64());
+        let circumstances = Circumstances { spec: "test", host: "host", latest };
+        manifest_keys(&layer, &Listing::empty(), &tree(), circumstances).unwrap().unwrap().keys[0]
+    };
+    for names in ["", "mode owner xattrs hardlinks"] {
+        assert_eq!(key(names, None), key(names, Some(1)), "{names}");
+    }
+    assert_different(&[
+        ("none".to_owned(), key("mtime", None)),
+        ("one".to_owned(), key("mtime", Some(1))),
+        ("two".to_owned(), key("mtime", Some(2))),
+        ("not kept".to_owned(), key("", None)),
+    ]);
 }
 
 #[track_caller]
@@ -98,6 +123,8 @@ fn whatever_goes_into_a_layer_goes_into_its_key() {
         ("another copy", locked().content("/y", "")),
         ("none", locked().compression(Compression::None)),
         ("gzip:1", locked().compression(Compression::Gzip { level: 1 })),
+        ("zstd:1", locked().compression(Compression::Zstd { level: 1 })),
+        ("zstd:3", locked().compression(Compression::Zstd { level: 3 })),
         ("content", inline("a")),
         ("other content", inline("b")),
         ("content with a mode", inline("a").mode(0o600)),
@@ -142,7 +169,7 @@ fn what_does_not_go_into_a_layer_does_not_go_into_its_key() {
 #[test]
 fn a_layer_that_nothing_vouches_for_has_no_key() {
     let layer = plan_layer(LayerSpec::named("app").copy("modules", "/app"), Platform::linux_amd64());
-    let circumstances = Circumstances { spec: "test", host: "host" };
+    let circumstances = Circumstances { spec: "test", host: "host", latest: None };
     assert!(manifest_keys(&layer, &Listing::empty(), &tree(), circumstances).unwrap().is_none());
 }
 
@@ -153,7 +180,7 @@ fn a_lockfile_that_can_t_be_read_is_named() {
         (MemoryTree::new().directory("package.lock"), "it is not a regular file"),
     ] {
         let layer = plan_layer(locked(), Platform::linux_amd64());
-        let circumstances = Circumstances { spec: "test", host: "host" };
+        let circumstances = Circumstances { spec: "test", host: "host", latest: None };
         let error = manifest_keys(&layer, &Listing::empty(), &tree, circumstances).unwrap_err();
         assert_eq!(error.to_string(), "cannot read the manifest `package.lock`");
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
@@ -433,6 +460,22 @@ fn layers_that_disagree_on_a_directory_are_refused() {
     let everything = LayerSpec::named("one").copy(".", "/").dir_mode(0o700);
     let message = disagreement([everything, LayerSpec::named("other").content("/modules/x", "")]);
     assert!(message.is_some());
+}
+
+#[test]
+fn layers_that_keep_different_modes_of_a_directory_are_refused() {
+    let tree = MemoryTree::new()
+        .node(b"one", FileKind::Directory, 0o750, Vec::new())
+        .file("one/a", "")
+        .file("other/b", "");
+    let mut preserve = Preserve::default();
+    preserve.add("mode").unwrap();
+    let layer = |name: &str| LayerSpec::named(name).copy(name, "/app").preserve(preserve);
+    let cache = tempfile::tempdir().unwrap();
+    let both = image(layer("one")).layer(layer("other"));
+    let error = try_build(&tree, &both, &Setup::new(cache.path())).err().unwrap();
+    let message = "layers `one` and `other` disagree on the directory `/app`: 0750 0:0 and 0755 0:0";
+    assert_eq!(error.to_string(), message);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod job;
 mod outcome;
+mod report;
+mod results;
 
 use std::path::PathBuf;
 
@@ -16,6 +18,8 @@ use crate::progress::Reporter;
 use crate::source::ImageFlags;
 
 use job::Job;
+pub(crate) use outcome::METADATA_VERSION;
+use results::ResultFlags;
 
 /// Build images and send them where they belong
 ///
@@ -80,6 +84,9 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "OUTPUT", value_parser = parse::output, help_heading = "Destinations")]
     output: Vec<Output>,
 
+    #[command(flatten)]
+    results: ResultFlags,
+
     /// Build every layer anew, and record none: what is recorded stays as it was; the images are the
     /// same either way
     #[arg(long, help_heading = "Work")]
@@ -116,9 +123,14 @@ Examples:
   Push, and run what was pushed:
     docker run \"$(ocibuild build --push)\"
 
+  Push, and hand what was pushed to other programs:
+    ocibuild build --push --metadata-file build.json --image-refs images.txt
+
 Environment:
   OCIBUILD_…          like the option it stands beside
   SOURCE_DATE_EPOCH   when images are said to be made, in seconds since 1970; layers stay the same
+  GITHUB_OUTPUT       if set, as GitHub Actions does, a file that gets `digest=` and `ref=` of the
+                      image, and `digests=` and `refs=` of all, JSON objects by their names
   DOCKER_CONFIG       the directory of docker's config.json, which has the registries' credentials
   NO_COLOR            if set, no colours; CLICOLOR_FORCE, CLICOLOR=0 and TERM=dumb count as well
 

@@ -29,7 +29,7 @@ pub(crate) struct InspectArgs {
 
 /// A form of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     /// For people; may change
     Text,
     /// For programs; fields are only ever added

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 /// The version of all lines: a field may be added within it, none changed or taken away.
-const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 1;
 
 /// Writes the line of an event of the library.
 pub(crate) fn event(event: &Event) -> String {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ocibuild_core::base::BaseError;
 use ocibuild_core::blob::{BlobError, PlaceFault};
 use ocibuild_core::layout::LayoutError;
 use ocibuild_core::registry::{CredentialsError, RegistryError};
@@ -23,6 +24,23 @@ pub(super) fn judge(error: &BlobError, origin: Origin, cache: Option<&Path>) -> 
             (code(origin), content_hint(origin))
         }
         _ => (exit::FAILURE, None),
+    };
+    Verdict::of_error(code, error).hint(hint)
+}
+
+/// Judges an image that can't be looked into.
+pub(super) fn image(error: &BaseError, origin: Origin) -> Verdict {
+    let (code, hint) = match error {
+        BaseError::Blob(error) => return judge(error, origin, None),
+        BaseError::SeveralPlatforms { available, .. } => {
+            let first = available.first().map(|platform| format!("choose one: `--platform {platform}`"));
+            (exit::USAGE, first)
+        }
+        BaseError::NoPlatform { .. } => (exit::USAGE, Some("choose another `--platform`".to_owned())),
+        BaseError::Layer { .. } => {
+            (code(origin), Some("`ocibuild validate IMAGE` tells all that is wrong with it".to_owned()))
+        }
+        _ => (code(origin), None),
     };
     Verdict::of_error(code, error).hint(hint)
 }

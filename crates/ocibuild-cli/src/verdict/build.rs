@@ -93,6 +93,9 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
             let name = path.rsplit('/').next().unwrap_or(path);
             format!("leave it out: `exclude = [\"**/{name}\"]` on the copy")
         }
+        LayerError::Attribute { .. } => {
+            "remove the attribute with `setfattr -x`, or leave \"xattrs\" out of `preserve`".to_owned()
+        }
         LayerError::Whiteout { .. } => {
             "rename the file, or leave it out: `exclude = [\"**/.wh.*\"]` on the copy".to_owned()
         }

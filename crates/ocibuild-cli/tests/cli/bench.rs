@@ -18,11 +18,12 @@ entrypoint = ["/app/hello"]
 "#;
 
 /// The variables that change what the program does, beside those of its own.
-const HEEDED: [&str; 8] = [
+const HEEDED: [&str; 9] = [
     "CLICOLOR",
     "CLICOLOR_FORCE",
     "COLUMNS",
     "DOCKER_CONFIG",
+    "GITHUB_OUTPUT",
     "NO_COLOR",
     "SOURCE_DATE_EPOCH",
     "TERM",

@@ -9,7 +9,7 @@ use snapbox::{Data, assert_data_eq};
 use crate::bench::Bench;
 
 /// Runs the program without a variable that would show in the help.
-fn help(words: &[&str], columns: Option<&str>) -> String {
+pub(crate) fn help(words: &[&str], columns: Option<&str>) -> String {
     let bench = Bench::new();
     let mut command = bench.command(words);
     command.env_remove("OCIBUILD_CACHE_DIR");
@@ -20,7 +20,7 @@ fn help(words: &[&str], columns: Option<&str>) -> String {
 }
 
 /// Finds all commands, by what the help says of them, however deep: none can be forgotten.
-fn commands() -> Vec<Vec<String>> {
+pub(crate) fn commands() -> Vec<Vec<String>> {
     let mut found = vec![Vec::new()];
     let mut next = 0;
     while let Some(command) = found.get(next).cloned() {

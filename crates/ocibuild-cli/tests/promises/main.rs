@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by it as tests do")]
 
 mod config;
+mod faithful_files;
 mod layouts_and_archives;
 mod ocibuild;
 mod real_application;

@@ -16,8 +16,14 @@ pub(crate) struct Ocibuild {
 }
 
 /// Variables that could change what a build does, or where it finds something.
-const VARIABLES: [&str; 5] =
-    ["SOURCE_DATE_EPOCH", "OCIBUILD_THREADS", "OCIBUILD_CACHE_DIR", "XDG_CACHE_HOME", "DOCKER_CONFIG"];
+const VARIABLES: [&str; 6] = [
+    "SOURCE_DATE_EPOCH",
+    "OCIBUILD_THREADS",
+    "OCIBUILD_CACHE_DIR",
+    "XDG_CACHE_HOME",
+    "DOCKER_CONFIG",
+    "GITHUB_OUTPUT",
+];
 
 impl Ocibuild {
     /// Gives the program, with an empty cache.

@@ -133,6 +133,138 @@ fn containerd_imports_the_archive_and_runs_it() {
     assert_eq!(containerd.run(name, &["/app/hello", CHECK]).text(), GREETING);
 }
 
+/// An image whose layers are by zstd, gzip and none, in this order: of the last, the program.
+const MIXED: &str = r#"
+version = 1
+
+[layers.zstd]
+compression = "zstd:9"
+copy = [{ directory = "/srv", to = "/srv" }, { content = "by zstd\n", to = "/srv/zstd" }]
+
+[layers.gzip]
+compression = "gzip:6"
+copy = [{ content = "by gzip\n", to = "/srv/gzip" }]
+
+[layers.plain]
+compression = "none"
+copy = [{ from = "hello", to = "/app/hello" }]
+
+[images.mixed]
+base = { builtin = "static@1" }
+layers = ["zstd", "gzip", "plain"]
+entrypoint = ["/app/hello"]
+user = "65532"
+"#;
+
+/// Writes the two images into a directory: what to build for each, and how many of its layers are
+/// by zstd.
+fn images_by_zstd(tree: &TempTree) -> [(&'static str, Vec<String>, usize); 2] {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let mixed = text(&tree.join("ocibuild.toml")).to_owned();
+    [("all", words(&["-f", text(&spec()), "--compression", "zstd"]), 2), ("mixed", words(&["-f", &mixed]), 1)]
+}
+
+fn mixed_tree() -> TempTree {
+    let program = fs::read(repository().join("testdata/hello/hello-x86_64")).unwrap();
+    TempTree::new().file("ocibuild.toml", MIXED).file_with_mode("hello", program, 0o755)
+}
+
+/// Demands as many layers by zstd as there should be, and no word of Docker's schema.
+#[track_caller]
+fn check_types(manifest: &[u8], zstd: usize) {
+    let manifest = std::str::from_utf8(manifest).unwrap();
+    assert_eq!(manifest.matches("application/vnd.oci.image.layer.v1.tar+zstd").count(), zstd, "{manifest}");
+    assert!(!manifest.contains("vnd.docker"), "{manifest}");
+}
+
+#[test]
+fn layers_by_zstd_go_through_a_registry_and_run() {
+    require!(amd64());
+    let registry = require!(registry());
+    let skopeo = require!(Skopeo::new());
+    let podman = require!(Podman::new());
+    let containerd = require!(Containerd::new());
+    let (ocibuild, tree) = (Ocibuild::new(), mixed_tree());
+    for (name, arguments, zstd) in images_by_zstd(&tree) {
+        let tag = format!("{registry}/promises/zstd:{name}");
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let line = ocibuild.build_one(&[&arguments[..], &["-t", &tag, "--push"]].concat());
+        run(ocibuild.command().args(["validate", &tag]));
+        check_types(&skopeo.raw_manifest(&format!("docker://{tag}")), zstd);
+
+        let layout = tree.join(format!("copy-{name}"));
+        skopeo.copy(&format!("docker://{line}"), &format!("oci:{}:copy", layout.display()));
+        assert_eq!(crate::ocibuild::names(&layout)[0].1, digest(&line), "no byte is changed on the way");
+        ocibuild.check(&layout, "copy");
+
+        podman.pull(&tag);
+        assert_eq!(podman.run(&tag, &[CHECK]).text(), GREETING, "{name}");
+        run(containerd.command().args(["images", "pull", "--plain-http", &tag]));
+        assert_eq!(containerd.run(&tag, &["/app/hello", CHECK]).text(), GREETING, "{name}");
+    }
+}
+
+#[test]
+fn archive_with_zstd_is_loaded_by_podman_and_containerd() {
+    require!(amd64());
+    let podman = require!(Podman::new());
+    let containerd = require!(Containerd::new());
+    let (ocibuild, tree) = (Ocibuild::new(), mixed_tree());
+    for (name, arguments, _) in images_by_zstd(&tree) {
+        let (tag, archive) = (format!("localhost/promises/zstd:{name}"), tree.join(format!("{name}.tar")));
+        let output = format!("type=oci-archive,dest={}", archive.display());
+        let mut command = ocibuild.command();
+        command.arg("build").args(&arguments).args(["-t", &tag, "--output", &output]);
+        let said = run(&mut command).errors();
+        assert!(said.contains("docker before 23.0 can't load"), "{said}");
+        ocibuild.check_archive(&archive, name);
+        assert_eq!(podman.load(&archive), tag);
+        assert_eq!(podman.run(&tag, &[CHECK]).text(), GREETING);
+        assert!(containerd.import(&archive).contains(&tag));
+        assert_eq!(containerd.run(&tag, &["/app/hello", CHECK]).text(), GREETING);
+    }
+    let output = format!("type=oci-archive,dest={}", tree.join("gzip.tar").display());
+    let said = run(ocibuild.command().args(["build", "-f", text(&spec()), "--output", &output])).errors();
+    assert!(!said.contains("docker before"), "{said}");
+}
+
+/// What the documentation says of older readers; once one of these fails, it can say more.
+#[test]
+fn older_docker_and_umoci_refuse_zstd_and_say_so() {
+    require!(amd64());
+    let docker = require!(docker());
+    let umoci = require!(Umoci::new());
+    let (ocibuild, tree) = (Ocibuild::new(), TempTree::new());
+    let (archive, layout) = (tree.join("zstd.tar"), tree.join("layout"));
+    let outputs = [
+        format!("type=oci-archive,dest={}", archive.display()),
+        format!("type=oci,dest={}", layout.display()),
+    ];
+    let name = "localhost/promises/docker:zstd";
+    build(
+        &ocibuild,
+        &["-t", name, "--compression", "zstd", "--output", &outputs[0], "--output", &outputs[1]],
+    );
+    let version = run(docker.command().args(["version", "--format", "{{.Server.Version}}"])).text();
+    let major: u32 = version.split('.').next().unwrap().parse().unwrap();
+    if major < 23 {
+        let output = run_any(docker.command().args(["load", "--input"]).arg(&archive)).expect_code(1);
+        assert!(output.errors().contains("invalid tar header"), "{output}");
+    } else {
+        assert_eq!(docker.load(&archive), name);
+        docker.remove(name);
+    }
+    let version = run(umoci.command().arg("--version")).text();
+    if version.contains("0.4.") {
+        let image = format!("{}:zstd", layout.display());
+        let bundle = tree.join("bundle");
+        let output = run_any(umoci.command().args(["unpack", "--image", &image]).arg(bundle)).expect_code(1);
+        assert!(output.errors().contains("not correct mediatype"), "{output}");
+    } else {
+        assert_eq!(umoci.unpack(&layout, "zstd").run().text(), GREETING);
+    }
+}
+
 #[test]
 fn archive_is_read_by_skopeo_and_valid() {
     let skopeo = require!(Skopeo::new());

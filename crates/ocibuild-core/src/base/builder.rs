@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::base::index::Index;
 use crate::base::listing::{Kind, Listed, ListedKind, Listing, Node, Owner, name_at};
+use crate::base::track::{NOBODY, Track, Tracked};
 use crate::base::tree::{self, Step, Tree};
 use crate::base::users::Users;
 use crate::base::{ListingError, ListingLimits};
@@ -25,6 +26,8 @@ pub struct ListingBuilder {
     limits: ListingLimits,
     /// Names looked at so far, which hostile layers could make endless.
     work: u64,
+    /// Which entries are behind the nodes, if anybody wants to know.
+    track: Option<Track>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,6 +60,23 @@ impl ListingBuilder {
             contents: BTreeMap::new(),
             limits: limits.clone(),
             work: 0,
+            track: None,
+        }
+    }
+
+    /// Starts with nothing but a root, and keeps in mind which entries are behind what it holds.
+    pub(crate) fn tracking(limits: &ListingLimits) -> Self {
+        Self { track: Some(Track::new()), ..Self::new(limits) }
+    }
+
+    /// Says which entry it is that is put, or takes something away, from now on.
+    pub(crate) fn set_current(&mut self, entry: u32) {
+        self.note(|track| track.current = entry);
+    }
+
+    fn note(&mut self, what: impl FnOnce(&mut Track)) {
+        if let Some(track) = &mut self.track {
+            what(track);
         }
     }
 
@@ -100,7 +120,9 @@ impl ListingBuilder {
             return Err(fault("it is a hard link to a directory"));
         }
         let content = self.contents.get(&node).cloned();
+        let inode = self.track.as_ref().map_or(NOBODY, |track| track.inode(node));
         let link = self.place(path, kind, value)?;
+        self.note(|track| track.link(link, inode));
         let kept = content.is_some();
         if let Some(content) = content {
             self.keep(link, content)?;
@@ -118,7 +140,10 @@ impl ListingBuilder {
                 let fault = "the root cannot be removed";
                 return Err(ListingError::Path { path: path.to_vec(), reason: fault });
             }
-            Some(node) => self.nodes[node as usize].kind = Kind::new(Kind::REMOVED, 0),
+            Some(node) => {
+                self.nodes[node as usize].kind = Kind::new(Kind::REMOVED, 0);
+                self.note(|track| track.take(node));
+            }
             None => {}
         }
         Ok(())
@@ -137,6 +162,10 @@ impl ListingBuilder {
             return Ok(());
         }
         let fresh = self.push(old)?;
+        self.note(|track| {
+            track.take(node);
+            track.copy(fresh, node);
+        });
         match node == self.root {
             true => self.root = fresh,
             false => self.index_node(fresh),
@@ -145,13 +174,23 @@ impl ListingBuilder {
     }
 
     /// Tells whether there is nothing but a root yet.
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.nodes.len() == 1
     }
 
     /// Finishes: drops what was left behind and puts everything in order.
     #[must_use]
-    pub fn finish(mut self) -> Listing {
+    pub fn finish(self) -> Listing {
+        self.finish_all().0
+    }
+
+    /// Finishes, and tells which entries are behind the listing's nodes.
+    pub(crate) fn finish_tracked(self) -> (Listing, Tracked) {
+        let (listing, tracked) = self.finish_all();
+        (listing, tracked.expect("it was asked to keep them in mind"))
+    }
+
+    fn finish_all(mut self) -> (Listing, Option<Tracked>) {
         self.index = Index::new();
         let (nodes, text) = (&self.nodes, &self.text);
         let key = |node: u32| key(nodes, text, node);
@@ -162,6 +201,8 @@ impl ListingBuilder {
         order.retain(|node| nodes[*node as usize].kind.kind() != Kind::REMOVED);
         let (sources, firsts) = breadth_first(nodes, &order, self.root);
         drop(order);
+        let parents = nodes.iter().map(|node| node.parent);
+        let tracked = self.track.take().map(|track| track.finish(parents, &sources));
         let nodes = rearrange(self.nodes, &sources, &firsts);
         let users = Users::default();
         let mut listing = Listing { nodes, text: self.text, owners: self.owners, users };
@@ -170,7 +211,7 @@ impl ListingBuilder {
             self.contents.get(&sources[node as usize]).cloned()
         };
         listing.users = Users { passwd: content(b"etc/passwd"), group: content(b"etc/group") };
-        listing
+        (listing, tracked)
     }
 
     fn keep(&mut self, node: u32, content: Vec<u8>) -> Result<(), ListingError> {
@@ -212,9 +253,15 @@ impl ListingBuilder {
         };
         let old = &mut self.nodes[node as usize];
         match (old.kind.kind(), kind.kind()) {
-            (Kind::DIRECTORY, Kind::DIRECTORY) => old.kind = kind,
-            (Kind::DIRECTORY | Kind::REMOVED, _) => {
+            (Kind::DIRECTORY, Kind::DIRECTORY) => {
+                old.kind = kind;
+                self.note(|track| track.set(node));
+            }
+            (was @ (Kind::DIRECTORY | Kind::REMOVED), _) => {
                 let fresh = Growing { kind, value, ..*old };
+                if was == Kind::DIRECTORY {
+                    self.note(|track| track.take(node));
+                }
                 let fresh = self.push(fresh)?;
                 self.index_node(fresh);
                 return Ok(fresh);
@@ -222,6 +269,7 @@ impl ListingBuilder {
             _ => {
                 (old.kind, old.value) = (kind, value);
                 self.contents.remove(&node);
+                self.note(|track| track.replace(node));
             }
         }
         Ok(node)
@@ -232,7 +280,9 @@ impl ListingBuilder {
             return Err(ListingError::Path { path: path.to_vec(), reason: "the root is a directory" });
         }
         self.nodes[self.root as usize].kind = kind;
-        Ok(self.root)
+        let root = self.root;
+        self.note(|track| track.set(root));
+        Ok(root)
     }
 
     /// Returns the directory that an entry goes to, making what is missing of it.
@@ -243,7 +293,15 @@ impl ListingBuilder {
             match self.child(node, name).map(|child| (child, self.step(child))) {
                 Some((child, Step::Directory)) => node = child,
                 Some((_, Step::Link(_))) => {
-                    let resolved = self.follow(&tree::join(parents), true)?;
+                    let path = tree::join(parents);
+                    let resolved = self.follow(&path, true)?;
+                    // Link over link, paths could grow to where walking them takes for ever.
+                    if resolved.len() > tree::MAX_PATH {
+                        return Err(ListingError::Path {
+                            path,
+                            reason: "it leads to a longer path than can be",
+                        });
+                    }
                     return self.make_directories(&resolved);
                 }
                 _ => return self.make_directories(&tree::join(parents)),
@@ -258,7 +316,11 @@ impl ListingBuilder {
         for name in tree::names(path) {
             node = match self.child(node, name).map(|child| (child, self.step(child))) {
                 Some((child, Step::Directory)) => child,
-                _ => self.place_child(node, name, Kind::new(Kind::DIRECTORY, 0), (0, 0))?,
+                _ => {
+                    let made = self.place_child(node, name, Kind::new(Kind::DIRECTORY, 0), (0, 0))?;
+                    self.note(|track| track.imply(made));
+                    made
+                }
             };
         }
         Ok(node)
@@ -310,6 +372,7 @@ impl ListingBuilder {
     fn push(&mut self, node: Growing) -> Result<u32, ListingError> {
         limit("the number of entries", self.nodes.len() as u64, self.limits.entries.into())?;
         self.nodes.push(node);
+        self.note(Track::add);
         Ok(self.nodes.len() as u32 - 1)
     }
 

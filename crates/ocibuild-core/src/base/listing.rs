@@ -213,7 +213,8 @@ impl Listing {
         self.users.group(name)
     }
 
-    pub(super) fn find(&self, path: &[u8]) -> Option<u32> {
+    /// Finds the node at a path, taken as it is.
+    pub(crate) fn find(&self, path: &[u8]) -> Option<u32> {
         tree::names(path).try_fold(self.root(), |node, name| self.child(node, name))
     }
 
@@ -226,7 +227,8 @@ impl Listing {
         name_at(&self.text, self.nodes[node as usize].name)
     }
 
-    pub(super) fn listed(&self, node: u32) -> Listed<'_> {
+    /// Returns what is at a node.
+    pub(crate) fn listed(&self, node: u32) -> Listed<'_> {
         let node = self.nodes[node as usize];
         listed(node.kind, node.value, &self.text, &self.owners)
     }
@@ -290,6 +292,15 @@ impl<'a> Iterator for Entries<'a> {
     type Item = (Vec<u8>, Listed<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
+        let (path, node) = self.next_node()?;
+        let path = path.to_vec();
+        Some((path, self.listing.listed(node)))
+    }
+}
+
+impl Entries<'_> {
+    /// Goes to the next node, and returns its path and number.
+    pub(crate) fn next_node(&mut self) -> Option<(&[u8], u32)> {
         let (node, length) = self.pending.pop()?;
         match self.first.take() {
             Some(name) => push_name(&mut self.path, &name),
@@ -300,7 +311,7 @@ impl<'a> Iterator for Entries<'a> {
         }
         let length = self.path.len();
         self.pending.extend(self.listing.children(node).rev().map(|child| (child, length)));
-        Some((self.path.clone(), self.listing.listed(node)))
+        Some((&self.path, node))
     }
 }
 

@@ -33,6 +33,22 @@ pub(super) fn open(
     }
 }
 
+pub(super) fn sole(source: &dyn Source, root: &Descriptor) -> Result<Base, BaseError> {
+    let mut search = Search { source, wanted: None, available: Vec::new(), reads: 0 };
+    let mut images = Vec::new();
+    search.images(root, &mut images)?;
+    let digest = root.digest;
+    let none = || BaseError::Unusable { digest, reason: "the index has no image" };
+    match &images[..] {
+        [] => Err(none()),
+        [image] => search.look(image)?.ok_or_else(none),
+        several => {
+            let available = several.iter().map(|image| search.platform(image));
+            Err(BaseError::SeveralPlatforms { digest, available: available.collect::<Result<_, _>>()? })
+        }
+    }
+}
+
 /// A search for the first image of a platform.
 struct Search<'a> {
     source: &'a dyn Source,
@@ -42,7 +58,29 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn look(&mut self, descriptor: &Descriptor) -> Result<Option<Base>, BaseError> {
+    /// Finds all images below an index, each once.
+    fn images(&mut self, descriptor: &Descriptor, found: &mut Vec<Descriptor>) -> Result<(), BaseError> {
+        if !descriptor.media_type.is_index() {
+            if found.iter().all(|image| image.digest != descriptor.digest) {
+                found.push(descriptor.clone());
+            }
+            return Ok(());
+        }
+        let bytes = self.read(descriptor)?;
+        let index: Index = parse(descriptor.digest, &bytes)?;
+        let images = index.manifests.iter().filter(|descriptor| is_image(descriptor));
+        images.into_iter().try_for_each(|image| self.images(image, found))
+    }
+
+    fn platform(&mut self, image: &Descriptor) -> Result<Platform, BaseError> {
+        if let Some(platform) = &image.platform {
+            return Ok(platform.clone());
+        }
+        let base = self.look(image)?;
+        Ok(base.expect("without a platform wanted, every image fits").platform)
+    }
+
+    fn read(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, BaseError> {
         let digest = descriptor.digest;
         self.reads += 1;
         if self.reads > MAX_READS {
@@ -51,6 +89,12 @@ impl Search<'_> {
         check_media_type(descriptor)?;
         let bytes = read_whole(self.source, descriptor, MAX_MANIFEST_SIZE)?;
         check_form(digest, &bytes, &descriptor.media_type)?;
+        Ok(bytes)
+    }
+
+    fn look(&mut self, descriptor: &Descriptor) -> Result<Option<Base>, BaseError> {
+        let digest = descriptor.digest;
+        let bytes = self.read(descriptor)?;
         if descriptor.media_type.is_index() {
             return self.look_below(&parse(digest, &bytes)?);
         }

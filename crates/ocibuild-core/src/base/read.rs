@@ -11,7 +11,7 @@ use crate::base::listing::{Listed, ListedKind, Listing};
 use crate::base::tree;
 use crate::base::{Base, BaseError, ListingBuilder, ListingError, ListingLimits};
 use crate::blob::{Source, read_fault};
-use crate::compress::{DecodeError, decoder};
+use crate::compress::{DecodeError, DecodeLimits, decoder};
 use crate::digest::{DiffId, Digest, Mismatch, to_hex};
 use crate::event::Cancel;
 use crate::oci::Descriptor;
@@ -59,21 +59,64 @@ fn scan(
     let mut builder = ListingBuilder::new(limits);
     let mut linked = Vec::new();
     for (descriptor, diff_id) in base.layers.iter().zip(&base.diff_ids) {
-        cancel.check()?;
-        let content = source.fetch(descriptor)?;
-        let digest = descriptor.digest;
-        let bytes = content.open(0).map_err(|source| read_fault(digest, source))?;
-        let result = scan_layer(bytes, *diff_id, &mut builder, limits, wanted, cancel);
-        // Whatever a reader that was stopped gave for a reason.
-        let fault = |source| cancel.check().map_or_else(Into::into, |()| layer_fault(descriptor, source));
-        linked.extend(result.map_err(fault)?);
+        let first = builder.is_fresh();
+        let mut layer =
+            Layer { first, builder: &mut builder, changes: Changes::new(limits), linked: Vec::new() };
+        read_layer(source, descriptor, *diff_id, &limits.decode, cancel, &mut |entry, content| {
+            let content = wanted_content(content, &entry, wanted)?;
+            layer.entry(entry, content, wanted)
+        })?;
+        linked.extend(layer.finish(wanted).map_err(|error| layer_fault(descriptor, error))?);
     }
     Ok((builder.finish(), linked))
 }
 
+/// Takes an entry of a layer, and its content to be read as far as it is wanted.
+pub(crate) type EachEntry<'a> = dyn FnMut(Entry, &mut dyn Read) -> Result<(), ListingError> + 'a;
+
+/// Reads a layer to its last byte, entry by entry, and verifies blob and tar bytes. Returns the
+/// number of the latter. What `each` was given is worth something only if this succeeds.
+pub(crate) fn read_layer(
+    source: &dyn Source,
+    descriptor: &Descriptor,
+    diff_id: DiffId,
+    limits: &DecodeLimits,
+    cancel: &Cancel,
+    each: &mut EachEntry<'_>,
+) -> Result<u64, BaseError> {
+    cancel.check()?;
+    let content = source.fetch(descriptor)?;
+    let bytes = content.open(0).map_err(|source| read_fault(descriptor.digest, source))?;
+    let result = read_entries(bytes, diff_id, limits, cancel, each);
+    // Whatever a reader that was stopped gave for a reason.
+    result.map_err(|error| cancel.check().map_or_else(Into::into, |()| layer_fault(descriptor, error)))
+}
+
+fn read_entries(
+    bytes: impl Read + Send,
+    diff_id: DiffId,
+    limits: &DecodeLimits,
+    cancel: &Cancel,
+    each: &mut EachEntry<'_>,
+) -> Result<u64, ListingError> {
+    // Few bytes can become many, and many none: both sides of the decoder are watched.
+    let bytes = decoder(Watched { inner: bytes, cancel }, limits)?;
+    let bytes = Watched { inner: HashingReader::new(bytes, diff_id), cancel };
+    let mut reader = Reader::new(bytes);
+    while let Some(entry) = reader.next_entry()? {
+        each(entry, &mut reader.content())?;
+    }
+    let hashed = reader.finish()?.inner;
+    let (length, actual) = (hashed.length, hashed.value());
+    if actual != diff_id {
+        return Err(ListingError::DiffId { expected: Box::new(diff_id), actual: Box::new(actual) });
+    }
+    Ok(length)
+}
+
 /// Tells bytes that could not be had, or aren't those that were promised, from what is wrong with
 /// what they say.
-fn layer_fault(descriptor: &Descriptor, error: ListingError) -> BaseError {
+pub(crate) fn layer_fault(descriptor: &Descriptor, error: ListingError) -> BaseError {
     let digest = descriptor.digest;
     match error {
         ListingError::Tar(ReadError::Read(source)) | ListingError::Decode(DecodeError::Read(source))
@@ -91,36 +134,9 @@ pub(crate) fn is_content_fault(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) && !mismatch
 }
 
-fn scan_layer(
-    bytes: impl Read + Send,
-    diff_id: DiffId,
-    builder: &mut ListingBuilder,
-    limits: &ListingLimits,
-    wanted: &BTreeSet<Vec<u8>>,
-    cancel: &Cancel,
-) -> Result<Vec<Vec<u8>>, ListingError> {
-    // Few bytes can become many, and many none: both sides of the decoder are watched.
-    let bytes = decoder(Watched { inner: bytes, cancel }, &limits.decode)?;
-    let bytes = Watched { inner: HashingReader::new(bytes, diff_id), cancel };
-    let mut reader = Reader::new(bytes);
-    let mut layer =
-        Layer { first: builder.is_fresh(), builder, changes: Changes::new(limits), linked: Vec::new() };
-    while let Some(entry) = reader.next_entry()? {
-        let content = wanted_content(&mut reader, &entry, wanted)?;
-        layer.entry(entry, content, wanted)?;
-    }
-    let actual = reader.finish()?.inner.value();
-    if actual != diff_id {
-        return Err(ListingError::DiffId { expected: Box::new(diff_id), actual: Box::new(actual) });
-    }
-    let Layer { builder, changes, mut linked, .. } = layer;
-    changes.apply(builder, wanted, &mut linked)?;
-    Ok(linked)
-}
-
 /// Reads the content of a file that users and groups are looked up in.
-fn wanted_content<R: Read>(
-    reader: &mut Reader<R>,
+fn wanted_content(
+    reader: &mut dyn Read,
     entry: &Entry,
     wanted: &BTreeSet<Vec<u8>>,
 ) -> Result<Option<Vec<u8>>, ListingError> {
@@ -129,7 +145,7 @@ fn wanted_content<R: Read>(
     }
     limit("the size of a file with users or groups", entry.size, MAX_USERS_FILE)?;
     let mut content = Vec::new();
-    reader.content().read_to_end(&mut content).map_err(ReadError::from)?;
+    reader.read_to_end(&mut content).map_err(ReadError::from)?;
     Ok(Some(content))
 }
 
@@ -147,9 +163,12 @@ struct Layer<'a> {
 }
 
 /// What a name beginning with `.wh.` asks for.
-enum Whiteout {
+pub(crate) enum Whiteout {
+    /// Nothing: the entry is one like others.
     No,
+    /// What has this path in lower layers is hidden.
     Hide(Vec<u8>),
+    /// All that lower layers have in this directory is hidden.
     HideAll(Vec<u8>),
     /// Book-keeping of AUFS, which every reader passes over.
     Ignore,
@@ -171,9 +190,16 @@ impl Layer<'_> {
             (Whiteout::Hide(_) | Whiteout::HideAll(_) | Whiteout::Ignore, _) => Ok(()),
         }
     }
+
+    fn finish(self, wanted: &BTreeSet<Vec<u8>>) -> Result<Vec<Vec<u8>>, ListingError> {
+        let Self { builder, changes, mut linked, .. } = self;
+        changes.apply(builder, wanted, &mut linked)?;
+        Ok(linked)
+    }
 }
 
-fn whiteout(names: &[&[u8]], path: &[u8]) -> Result<Whiteout, ListingError> {
+/// Tells what an entry hides by its name.
+pub(crate) fn whiteout(names: &[&[u8]], path: &[u8]) -> Result<Whiteout, ListingError> {
     let Some((name, parents)) = names.split_last() else { return Ok(Whiteout::No) };
     let fault = |reason| ListingError::Path { path: path.to_vec(), reason };
     if parents.iter().any(|name| name.starts_with(b".wh..wh.")) {
@@ -208,24 +234,34 @@ pub(super) fn put(
         }
         return Ok(());
     }
-    let fault = |reason| ListingError::Path { path: path.clone(), reason };
     let kind = match &entry.kind {
         EntryKind::Regular => ListedKind::File { size: entry.size },
         EntryKind::Directory => ListedKind::Directory,
         EntryKind::Symlink { target } => ListedKind::Symlink { target },
         EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } | EntryKind::Fifo => ListedKind::Other,
-        _ => return Err(fault("its type has no place in a layer")),
+        _ => return Err(no_place(path)),
     };
-    let id = |id: u64| u32::try_from(id).map_err(|_| fault("its owner is over 32 bits"));
-    let listed = Listed { kind, mode: entry.mode, uid: id(entry.uid)?, gid: id(entry.gid)? };
+    let (uid, gid) = owner(entry)?;
+    let listed = Listed { kind, mode: entry.mode, uid, gid };
     match content {
         Some(content) => builder.insert_with_content(path, listed, content),
         None => builder.insert(path, listed),
     }
 }
 
+/// Returns an entry's owner and group.
+pub(crate) fn owner(entry: &Entry) -> Result<(u32, u32), ListingError> {
+    let fault = |_| ListingError::Path { path: entry.path.clone(), reason: "its owner is over 32 bits" };
+    Ok((u32::try_from(entry.uid).map_err(fault)?, u32::try_from(entry.gid).map_err(fault)?))
+}
+
+/// An entry of a type that isn't for file systems.
+pub(crate) fn no_place(path: &[u8]) -> ListingError {
+    ListingError::Path { path: path.to_vec(), reason: "its type has no place in a layer" }
+}
+
 /// Returns a path as listings have it.
-pub(super) fn clean(path: &[u8]) -> Vec<u8> {
+pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
     tree::join(&tree::names(path).collect::<Vec<_>>())
 }
 
@@ -246,6 +282,7 @@ impl<R: Read> Read for Watched<'_, R> {
 pub(crate) struct HashingReader<R> {
     inner: R,
     hasher: Hasher,
+    length: u64,
 }
 
 enum Hasher {
@@ -259,7 +296,7 @@ impl<R: Read> HashingReader<R> {
             "sha512" => Hasher::Sha512(Sha512::new()),
             _ => Hasher::Sha256(Sha256::new()),
         };
-        Self { inner, hasher }
+        Self { inner, hasher, length: 0 }
     }
 
     pub(crate) fn value(self) -> DiffId {
@@ -276,6 +313,7 @@ impl<R: Read> HashingReader<R> {
 impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
+        self.length += count as u64;
         match &mut self.hasher {
             Hasher::Sha256(state) => state.update(&buffer[..count]),
             Hasher::Sha512(state) => state.update(&buffer[..count]),

@@ -180,6 +180,23 @@ fn what_cannot_be_unpacked_inside_a_root_is_refused() {
 }
 
 #[test]
+fn a_path_that_grows_too_long_behind_links_is_refused() {
+    let below = |link: &str, name: &str| ListedKind::Symlink {
+        target: format!("{link}{}", format!("/{name}").repeat(1000)).leak().as_bytes(),
+    };
+    let mut builder = ListingBuilder::new(&ListingLimits::default());
+    let mut put =
+        |path: &str, kind| builder.insert(path.as_bytes(), Listed { kind, mode: 0, uid: 0, gid: 0 });
+    put("one", below("", "a")).unwrap();
+    put("two", below("one", "b")).unwrap();
+    put("three", below("two", "c")).unwrap();
+    put("one/x", ListedKind::Other).unwrap();
+    put("two/x", ListedKind::Other).unwrap();
+    let error = put("three/x", ListedKind::Other).unwrap_err();
+    assert!(error.to_string().contains("longer path than can be"), "{error}");
+}
+
+#[test]
 fn a_name_that_is_too_long_is_refused_behind_a_link_too() {
     let target = vec![b'x'; 256];
     let mut builder = ListingBuilder::new(&ListingLimits::default());
@@ -384,6 +401,10 @@ mod open {
         assert_eq!(find("linux/arm64").unwrap(), "linux/arm64/v8");
         assert_eq!(find("linux/s390x").unwrap(), "linux/s390x");
         assert_eq!(Base::open(&memory, &root, None).unwrap().platform.to_string(), "linux/arm/v7");
+        assert_eq!(Base::sole(&memory, &nested).unwrap().platform.to_string(), "linux/s390x");
+        let error = Base::sole(&memory, &root).unwrap_err().to_string();
+        let all = "images for `linux/arm/v7`, `linux/arm64/v8`, `linux/amd64`, `linux/s390x`";
+        assert!(error.ends_with(all), "{error}");
         let error = find("linux/arm/v6").unwrap_err().to_string();
         assert!(error.contains("only for `linux/arm/v7`, `linux/arm64/v8`, `linux/amd64`"), "{error}");
     }

@@ -6,7 +6,7 @@ use crate::base::ListingError;
 /// As many links as the Linux kernel follows for one path.
 const MAX_LINKS: usize = 40;
 /// As long as a path can be on Linux.
-pub(super) const MAX_PATH: usize = 4096;
+pub(crate) const MAX_PATH: usize = 4096;
 /// As long as a name can be on Linux file systems.
 pub(super) const MAX_NAME: usize = 255;
 
@@ -33,12 +33,12 @@ pub(super) fn names(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> + Clo
 }
 
 /// Joins names again.
-pub(super) fn join(names: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn join(names: &[&[u8]]) -> Vec<u8> {
     names.join(&b'/')
 }
 
 /// Takes an entry's path apart, refusing what cannot be one inside a root.
-pub(super) fn checked_names(path: &[u8]) -> Result<Vec<&[u8]>, ListingError> {
+pub(crate) fn checked_names(path: &[u8]) -> Result<Vec<&[u8]>, ListingError> {
     let fault = |reason| ListingError::Path { path: path.iter().copied().take(200).collect(), reason };
     if path.len() > MAX_PATH {
         return Err(fault("it is longer than paths can be"));

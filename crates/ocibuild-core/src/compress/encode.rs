@@ -220,11 +220,66 @@ mod tests {
         assert_eq!(blob(Compression::None, &[b"a", b"b"]), b"ab");
     }
 
+    /// Cuts a blob into its frames.
+    fn frames(mut blob: &[u8]) -> Vec<&[u8]> {
+        let mut frames = Vec::new();
+        while !blob.is_empty() {
+            let (frame, rest) = blob.split_at(zstd::zstd_safe::find_frame_compressed_size(blob).unwrap());
+            frames.push(frame);
+            blob = rest;
+        }
+        frames
+    }
+
+    #[test]
+    fn each_block_is_a_frame_that_says_its_length_and_has_no_checksum() {
+        let large = probe().repeat(200);
+        let blocks = [&b"hello "[..], b"", &large, b"world"];
+        for level in [0, 1, 3, 7, 19, 255] {
+            let blob = blob(Compression::Zstd { level }, &blocks);
+            let frames = frames(&blob);
+            assert_eq!(frames.len(), blocks.len(), "level {level}");
+            for (frame, block) in frames.into_iter().zip(blocks) {
+                let length = zstd::zstd_safe::get_frame_content_size(frame).unwrap();
+                assert_eq!(length, Some(block.len() as u64), "level {level}");
+                assert_eq!(frame[4] & 4, 0, "the flag of a checksum");
+            }
+            // A decoder that grants 8 MiB and no more.
+            let mut decoder = zstd::Decoder::new(&blob[..]).unwrap();
+            decoder.window_log_max(23).unwrap();
+            let mut out = Vec::new();
+            decoder.read_to_end(&mut out).unwrap();
+            assert!(out == blocks.concat(), "level {level}");
+        }
+    }
+
+    #[test]
+    fn a_blob_without_blocks_is_zstd_all_the_same() {
+        let blob = blob("zstd".parse().unwrap(), &[]);
+        assert_eq!(blob, EMPTY_FRAME);
+        assert_eq!(frames(&blob).len(), 1);
+        assert_eq!(zstd::decode_all(&blob[..]).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_block_has_the_same_bytes_whatever_was_compressed_before() {
+        for level in [1, 3, 6, 9, 12, 15] {
+            let encoder = Encoder::new(Compression::Zstd { level });
+            let (one, other) = (probe().repeat(12), probe()[7..].repeat(40));
+            let first = encoder.encode(&one).bytes;
+            encoder.encode(&other);
+            assert!(encoder.encode(&one).bytes == first, "level {level}");
+            let elsewhere = std::thread::spawn(move || encoder.encode(&one).bytes).join().unwrap();
+            assert!(elsewhere == first, "level {level}");
+        }
+    }
+
     #[test]
     fn ids_tell_encoders_apart() {
-        let ids: Vec<CodecId> = ["none", "gzip:1", "gzip:2", "gzip:3", "gzip:6", "gzip:9"]
-            .map(|text| codec_id(text.parse().unwrap()))
-            .to_vec();
+        let texts = [
+            "none", "gzip:1", "gzip:2", "gzip:3", "gzip:6", "gzip:9", "zstd:1", "zstd:3", "zstd:9", "zstd:19",
+        ];
+        let ids: Vec<CodecId> = texts.map(|text| codec_id(text.parse().unwrap())).to_vec();
         for (index, id) in ids.iter().enumerate() {
             assert!(!ids[..index].contains(id), "{id:?}");
         }

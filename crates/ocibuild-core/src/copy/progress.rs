@@ -38,8 +38,11 @@ impl<'a> Tracked<'a> {
 
 impl Content for Tracked<'_> {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let inner = self.inner.open(offset)?;
-        Ok(Box::new(TrackedReader { inner, position: offset, track: self.track.clone() }))
+        Ok(self.track.follow(self.inner.open(offset)?, offset))
+    }
+
+    fn open_unverified(&self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(self.track.follow(self.inner.open_unverified()?, 0))
     }
 
     fn origins(&self) -> &[Repository] {
@@ -65,6 +68,10 @@ impl Read for TrackedReader {
 }
 
 impl Track {
+    fn follow(&self, inner: Box<dyn Read + Send>, position: u64) -> Box<dyn Read + Send> {
+        Box::new(TrackedReader { inner, position, track: self.clone() })
+    }
+
     fn tell(&self, position: u64) {
         let told = self.told.load(Ordering::Relaxed);
         if position <= told || (position < self.size && position - told < STEP) {

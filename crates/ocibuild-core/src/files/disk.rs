@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
+#[cfg(target_os = "linux")]
+use crate::files::{CAPABILITY, xattrs::absent_is_none};
 use crate::files::{FileError, FileId, FileKind, FileTree, Metadata, OpenFile, Timestamp, display};
 
 /// A tree of files on disk.
@@ -129,10 +131,50 @@ impl FileTree for DiskTree {
         Ok(Box::new(DiskFile(file)))
     }
 
+    #[cfg(target_os = "linux")]
+    fn xattrs(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let file = self.open_beneath(path, OFlags::NONBLOCK)?;
+        let list = whole(|buffer| rustix::fs::flistxattr(&file, buffer))?.unwrap_or_default();
+        let mut xattrs = Vec::new();
+        for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            // One that was there a moment ago may be gone.
+            if let Some(value) = whole(|buffer| rustix::fs::fgetxattr(&file, name, buffer))? {
+                xattrs.push((name.to_vec(), value));
+            }
+        }
+        Ok(xattrs)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn capability(&self, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let file = self.open_beneath(path, OFlags::NONBLOCK)?;
+        whole(|buffer| rustix::fs::fgetxattr(&file, CAPABILITY, buffer))
+    }
+
     fn locate(&self, absolute: &[u8]) -> Option<Vec<u8>> {
         let path = Path::new(OsStr::from_bytes(absolute));
         let below = path.strip_prefix(&self.path).ok()?;
         Some(below.as_os_str().as_bytes().to_vec())
+    }
+}
+
+/// Reads an attribute, or the list of their names, however long it is.
+#[cfg(target_os = "linux")]
+fn whole(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> io::Result<Option<Vec<u8>>> {
+    // The most that Linux keeps for one attribute or list.
+    const MAX: usize = 64 << 10;
+    let mut buffer = vec![0; 256];
+    loop {
+        match read(&mut buffer) {
+            Err(rustix::io::Errno::RANGE) if buffer.len() < MAX => buffer.resize(MAX, 0),
+            result => {
+                let length = absent_is_none(result.map_err(io::Error::from))?;
+                return Ok(length.map(|length| {
+                    buffer.truncate(length);
+                    buffer
+                }));
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use crate::files::Metadata;
+use crate::files::{Metadata, Xattrs};
 
 /// One path of a layer, with everything that reaches the tar.
 #[derive(Debug, Clone)]
@@ -18,7 +18,16 @@ pub struct Entry {
     pub uid: u32,
     /// The owning group.
     pub gid: u32,
+    /// When it last changed: seconds since 1970-01-01T00:00:00Z. [`DEFAULT_MTIME`] unless the
+    /// source's time is kept.
+    pub mtime: i64,
+    /// Its extended attributes.
+    pub xattrs: Option<Box<Xattrs>>,
 }
+
+/// The modification time of entries that keep none of their source's: 1970-01-01T00:00:01Z. Zero
+/// breaks some readers.
+pub const DEFAULT_MTIME: i64 = 1;
 
 /// What an entry is.
 #[derive(Debug, Clone)]
@@ -27,6 +36,8 @@ pub enum EntryKind {
     Directory,
     /// A symbolic link to this target, as it is.
     Symlink(Box<[u8]>),
+    /// Another name of the file at this path of the layer, which comes before it.
+    Hardlink(Box<[u8]>),
     /// A regular file.
     File {
         /// Its bytes.
@@ -47,6 +58,8 @@ pub enum FileSource {
         seen: Box<Metadata>,
         /// Whether it may be a program for another machine than the image's.
         allow_foreign: bool,
+        /// Whether it stays one file with the other names of its [`FileId`](crate::files::FileId).
+        keeps_links: bool,
     },
     /// From memory.
     Bytes(Arc<[u8]>),

@@ -16,6 +16,7 @@ pub struct MemoryTree {
 struct Node {
     metadata: Metadata,
     bytes: Arc<[u8]>,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl MemoryTree {
@@ -59,6 +60,38 @@ impl MemoryTree {
         self
     }
 
+    /// Gives something that is in the tree an extended attribute; without it, nothing happens.
+    #[must_use]
+    pub fn xattr(mut self, path: impl AsRef<[u8]>, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        if let Some(node) = self.nodes.get_mut(path.as_ref()) {
+            node.xattrs.push((name.as_bytes().to_vec(), value.into()));
+        }
+        self
+    }
+
+    /// Gives something that is in the tree another owner and time; without it, nothing happens.
+    #[must_use]
+    pub fn stamp(mut self, path: impl AsRef<[u8]>, (uid, gid): (u32, u32), mtime: Timestamp) -> Self {
+        if let Some(node) = self.nodes.get_mut(path.as_ref()) {
+            node.metadata = Metadata { uid, gid, mtime, ..node.metadata };
+        }
+        self
+    }
+
+    /// Adds another name of a file that is in the tree; without it, nothing happens.
+    #[must_use]
+    pub fn hard_link(mut self, path: impl AsRef<[u8]>, existing: impl AsRef<[u8]>) -> Self {
+        let Some(id) = self.nodes.get(existing.as_ref()).map(|node| node.metadata.id) else { return self };
+        self = self.file(path.as_ref(), "");
+        let file = self.nodes[existing.as_ref()].clone();
+        self.nodes.insert(path.as_ref().to_vec(), file);
+        let names = self.nodes.values().filter(|node| node.metadata.id == id).count() as u64;
+        self.nodes.values_mut().filter(|node| node.metadata.id == id).for_each(|node| {
+            node.metadata.links = names;
+        });
+        self
+    }
+
     fn insert(&mut self, path: &[u8], kind: FileKind, mode: u32, bytes: Vec<u8>, replace: bool) {
         if !replace && self.nodes.contains_key(path) {
             return;
@@ -66,7 +99,7 @@ impl MemoryTree {
         let id = FileId { device: 0, inode: self.nodes.len() as u64 + 1 };
         let size = bytes.len() as u64;
         let metadata = Metadata { kind, mode, size, id, ..root() };
-        self.nodes.insert(path.to_vec(), Node { metadata, bytes: bytes.into() });
+        self.nodes.insert(path.to_vec(), Node { metadata, bytes: bytes.into(), xattrs: Vec::new() });
     }
 
     fn find(&self, path: &[u8]) -> io::Result<&Node> {
@@ -113,6 +146,13 @@ impl FileTree for MemoryTree {
             FileKind::Symlink => Ok(node.bytes.to_vec()),
             _ => Err(io::ErrorKind::InvalidInput.into()),
         }
+    }
+
+    fn xattrs(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        if path.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.find(path).map(|node| node.xattrs.clone())
     }
 
     fn open(&self, path: &[u8]) -> io::Result<Box<dyn OpenFile>> {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::files::CAPABILITY;
+
 /// A tree of input files could not give what was asked for. Paths are relative to its root.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -142,6 +144,25 @@ pub trait FileTree: Send + Sync {
     /// # Errors
     /// As the file system gives them.
     fn open(&self, path: &[u8]) -> io::Result<Box<dyn OpenFile>>;
+
+    /// Returns the names and values of a file's or directory's extended attributes, in any order;
+    /// none where the file system keeps none.
+    ///
+    /// # Errors
+    /// As the file system gives them.
+    fn xattrs(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let _ = path;
+        Ok(Vec::new())
+    }
+
+    /// Returns the value of a file's attribute [`CAPABILITY`] alone.
+    ///
+    /// # Errors
+    /// As the file system gives them.
+    fn capability(&self, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let xattrs = self.xattrs(path)?;
+        Ok(xattrs.into_iter().find(|(name, _)| name == CAPABILITY).map(|(_, value)| value))
+    }
 
     /// Returns the path below the root that an absolute path of the host means, if it lies there.
     fn locate(&self, absolute: &[u8]) -> Option<Vec<u8>> {

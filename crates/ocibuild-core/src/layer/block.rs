@@ -129,7 +129,7 @@ mod tests {
 
     fn file(path: &str, size: u64) -> Entry {
         let kind = EntryKind::File { source: FileSource::Bytes(Vec::new().into()), size };
-        Entry { path: path.as_bytes().into(), kind, mode: 0o644, uid: 0, gid: 0 }
+        Entry { path: path.as_bytes().into(), kind, mode: 0o644, uid: 0, gid: 0, mtime: 1, xattrs: None }
     }
 
     fn tree(sizes: impl Fn(u64) -> u64) -> Vec<Entry> {

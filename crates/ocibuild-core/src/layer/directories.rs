@@ -37,7 +37,10 @@ fn is_particular(copy: &PlannedCopy) -> bool {
 }
 
 fn same_rule(one: &PlannedCopy, other: &PlannedCopy) -> bool {
+    // What is kept is each source's own.
+    let keeps = one.preserve.mode || one.preserve.owner;
     one.to == other.to
+        && !keeps
         && (one.mode, one.dir_mode, &one.owner, one.preserve, one.into)
             == (other.mode, other.dir_mode, &other.owner, other.preserve, other.into)
 }

@@ -15,6 +15,8 @@ pub(super) struct Sources<'a> {
     pub(super) listing: &'a Listing,
     pub(super) skip: &'a [FileId],
     pub(super) cancel: &'a Cancel,
+    /// The latest time that a file may keep.
+    pub(super) latest: Option<i64>,
 }
 
 /// An entry as one copy wants it.
@@ -32,7 +34,7 @@ pub(super) struct Draft {
 pub(super) enum Claim {
     /// The directory only came along.
     Default,
-    /// The copy names a mode or owner for its directories.
+    /// The copy names a mode or owner for its directories, or keeps their source's metadata.
     Rule,
     /// The directory itself was asked for.
     Directory,

@@ -1,15 +1,18 @@
 //! From a planned layer to its entries: what the copies select, where it goes, with which metadata.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::base::{ListedKind, Listing};
 use crate::files::{
-    Entry, EntryKind, FileError, FileId, FileKind, FileSource, Found, Metadata, WalkOptions, display,
+    DEFAULT_MTIME, Entry, EntryKind, FileError, FileKind, FileSource, Found, Metadata, WalkOptions, display,
     resolve, walk,
 };
 use crate::layer::draft::{Claim, Draft, Sources, is_obstacle};
-use crate::layer::{LayerError, merge, owners};
+use crate::layer::keep::{Kept, speaks_of_directories};
+use crate::layer::{LayerError, links, merge, owners};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
 
 /// A layer's entries, ready to be written, and what was noticed on the way.
@@ -30,15 +33,15 @@ pub(super) struct Notes {
 /// Gathers the entries of a layer, in the order they are written in.
 pub(super) fn gather(layer: &PlannedLayer, sources: Sources<'_>) -> Result<Gathered, LayerError> {
     let owners = owners::owners(layer, sources.listing)?;
-    let mut gatherer =
-        Gatherer { sources, drafts: Vec::new(), notes: Notes::default(), seen: BTreeMap::new() };
+    let mut gatherer = Gatherer { sources, drafts: Vec::new(), notes: Notes::default() };
     for (index, copy) in layer.copies.iter().enumerate() {
         let owner = owners[index];
         let copier = Copier { copy, owner, index: index as u32, gatherer: &mut gatherer };
         copier.run().map_err(|fault| fault.at(copy.span))?;
     }
-    let Gatherer { drafts, notes, .. } = gatherer;
-    let entries = merge::merge(drafts, layer, &owners, sources)?;
+    let Gatherer { drafts, mut notes, .. } = gatherer;
+    let mut entries = merge::merge(drafts, layer, &owners, sources)?;
+    notes.linked = links::link(&mut entries);
     Ok(Gathered { entries, notes })
 }
 
@@ -46,8 +49,6 @@ struct Gatherer<'a> {
     sources: Sources<'a>,
     drafts: Vec<Draft>,
     notes: Notes,
-    /// Files with more than one name, and how often they were met.
-    seen: BTreeMap<FileId, u64>,
 }
 
 struct Copier<'c, 'a> {
@@ -64,15 +65,15 @@ impl<'a> Copier<'_, 'a> {
             What::Content(bytes) => {
                 let kind = file(FileSource::Bytes(Arc::clone(bytes)), bytes.len() as u64);
                 let path = self.named(b"file")?;
-                self.push(path, kind, self.copy.mode.unwrap_or(0o644))?;
+                self.push(path, kind, self.copy.mode.unwrap_or(0o644), Kept::default())?;
             }
             What::Symlink(target) => {
                 let path = self.named(target.rsplit(|byte| *byte == b'/').next().unwrap_or_default())?;
-                self.push(path, EntryKind::Symlink(target.as_slice().into()), 0o777)?;
+                self.push(path, EntryKind::Symlink(target.as_slice().into()), 0o777, Kept::default())?;
             }
             What::Directory => {
                 let path = self.destination()?;
-                self.push_directory(path, self.copy.mode.or(self.copy.dir_mode));
+                self.push_directory(path, self.copy.mode.or(self.copy.dir_mode), Kept::default());
             }
             What::From(from) => {
                 let before = self.gatherer.drafts.len();
@@ -121,11 +122,12 @@ impl<'a> Copier<'_, 'a> {
             return Ok(());
         }
         if metadata.kind == FileKind::Directory {
-            return self.tree(from, &start);
+            return self.tree(from, &start, &metadata);
         }
         let name = from.literal.rsplit(|byte| *byte == b'/').find(|name| !name.is_empty() && *name != b".");
         let path = self.named(name.unwrap_or_default())?;
-        self.found(from, path, &start, &Found { path: Box::default(), metadata, target: None })
+        let kept = self.kept(&start, &metadata)?;
+        self.found(from, path, &start, &Found { path: Box::default(), metadata, target: None }, kept)
     }
 
     /// Tells whether a path is one of our own outputs or caches, or lies in one.
@@ -137,7 +139,7 @@ impl<'a> Copier<'_, 'a> {
     }
 
     /// Merges a directory into the destination.
-    fn tree(&mut self, from: &From, start: &[u8]) -> Result<(), LayerError> {
+    fn tree(&mut self, from: &From, start: &[u8], metadata: &Metadata) -> Result<(), LayerError> {
         let sources = self.sources();
         let options = WalkOptions {
             selects: &|path, _| from.selection.selects(path),
@@ -151,14 +153,54 @@ impl<'a> Copier<'_, 'a> {
         }
         let to = self.destination()?;
         self.gatherer.drafts.reserve(found.len() + 1);
-        self.push_directory(to.clone(), self.copy.dir_mode);
-        let mapped = has_links(sources.listing, &to);
-        for found in found {
-            let path = below(&to, &found.path);
+        let kept = self.kept(start, metadata)?;
+        self.push_directory(to.clone(), self.copy.dir_mode, kept);
+        self.all(from, start, &to, found)
+    }
+
+    /// Takes what a walk found, each under its path below the destination.
+    fn all(&mut self, from: &From, start: &[u8], to: &[u8], mut found: Vec<Found>) -> Result<(), LayerError> {
+        self.add_parents(start, &mut found)?;
+        let this = &*self;
+        let kept = found.par_iter().map(|found| this.kept(&below(start, &found.path), &found.metadata));
+        let kept = kept.collect::<Result<Vec<Kept>, LayerError>>()?;
+        let mapped = has_links(self.sources().listing, to);
+        for (found, kept) in found.into_iter().zip(kept) {
+            let path = below(to, &found.path);
             let path = if mapped { self.map(&path, found.metadata.kind)? } else { path };
-            self.found(from, path, start, &found)?;
+            self.found(from, path, start, &found, kept)?;
         }
         Ok(())
+    }
+
+    /// Adds the directories that weren't selected themselves, where the copy keeps something of
+    /// them.
+    fn add_parents(&self, start: &[u8], found: &mut Vec<Found>) -> Result<(), LayerError> {
+        if !speaks_of_directories(self.copy.preserve) {
+            return Ok(());
+        }
+        let is_directory = |found: &&Found| found.metadata.kind == FileKind::Directory;
+        let mut known: BTreeSet<Vec<u8>> =
+            found.iter().filter(is_directory).map(|found| found.path.to_vec()).collect();
+        let mut parents = Vec::new();
+        for path in found.iter().map(|found| &found.path) {
+            let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+            for parent in ends.map(|end| &path[..end]) {
+                if known.insert(parent.to_vec()) {
+                    let source = below(start, parent);
+                    let fault = |error| LayerError::walked(FileError::io("read", &source, error));
+                    let metadata = self.sources().tree.metadata(&source).map_err(fault)?;
+                    parents.push(Found { path: parent.into(), metadata, target: None });
+                }
+            }
+        }
+        found.extend(parents);
+        Ok(())
+    }
+
+    fn kept(&self, source: &[u8], metadata: &Metadata) -> Result<Kept, LayerError> {
+        let Sources { tree, latest, .. } = self.sources();
+        Kept::of(self.copy, tree, source, metadata, latest)
     }
 
     /// Takes what a glob matches, each under its path below the glob's first pattern.
@@ -182,13 +224,7 @@ impl<'a> Copier<'_, 'a> {
             _ => Vec::new(),
         };
         let to = self.destination()?;
-        let mapped = has_links(sources.listing, &to);
-        for found in found {
-            let path = below(&to, &found.path);
-            let path = if mapped { self.map(&path, found.metadata.kind)? } else { path };
-            self.found(from, path, &start, &found)?;
-        }
-        Ok(())
+        self.all(from, &start, &to, found)
     }
 
     /// Follows the base's links on the way to a path; into a directory also the last.
@@ -200,7 +236,14 @@ impl<'a> Copier<'_, 'a> {
         }
     }
 
-    fn found(&mut self, from: &From, path: Vec<u8>, start: &[u8], found: &Found) -> Result<(), LayerError> {
+    fn found(
+        &mut self,
+        from: &From,
+        path: Vec<u8>,
+        start: &[u8],
+        found: &Found,
+        kept: Kept,
+    ) -> Result<(), LayerError> {
         let source = below(start, &found.path);
         let metadata = &found.metadata;
         match metadata.kind {
@@ -209,22 +252,23 @@ impl<'a> Copier<'_, 'a> {
                 if self.copy.dir_mode.is_none() && self.sources().listing.directory(&path).is_none() {
                     self.note_mode(&source, metadata);
                 }
-                self.push_directory(path, self.copy.dir_mode);
+                self.push_directory(path, self.copy.dir_mode, kept);
             }
             FileKind::Regular => {
                 if self.copy.mode.is_none() {
                     self.note_mode(&source, metadata);
                 }
-                self.note_links(metadata);
-                let mode = if metadata.mode & 0o100 == 0 { 0o644 } else { 0o755 };
+                let plain = if metadata.mode & 0o100 == 0 { 0o644 } else { 0o755 };
+                let mode = self.copy.mode.or(kept.mode).unwrap_or(plain);
                 let (path_in_tree, seen) = (source.into_boxed_slice(), Box::new(*metadata));
                 let allow_foreign = from.allow_foreign;
-                let source = FileSource::Tree { path: path_in_tree, seen, allow_foreign };
-                self.push(path, file(source, metadata.size), self.copy.mode.unwrap_or(mode))?;
+                let keeps_links = self.copy.preserve.hardlinks;
+                let source = FileSource::Tree { path: path_in_tree, seen, allow_foreign, keeps_links };
+                self.push(path, file(source, metadata.size), mode, kept)?;
             }
             FileKind::Symlink => {
                 let target = found.target.clone().unwrap_or_default();
-                self.push(path, EntryKind::Symlink(target), 0o777)?;
+                self.push(path, EntryKind::Symlink(target), 0o777, kept)?;
             }
             FileKind::Fifo | FileKind::Socket | FileKind::Device => {
                 return Err(LayerError::Unsupported {
@@ -238,51 +282,46 @@ impl<'a> Copier<'_, 'a> {
     }
 
     fn note_mode(&mut self, source: &[u8], metadata: &Metadata) {
-        if metadata.mode & 0o7000 != 0 {
+        if metadata.mode & 0o7000 != 0 && !self.copy.preserve.mode {
             self.gatherer.notes.special_modes.get_or_insert_with(|| (0, display(source))).0 += 1;
         }
     }
 
-    fn note_links(&mut self, metadata: &Metadata) {
-        let Gatherer { notes, seen, .. } = &mut *self.gatherer;
-        if metadata.links > 1 {
-            let times = seen.entry(metadata.id).or_default();
-            if *times > 0 {
-                notes.linked.0 += 1;
-                notes.linked.1 += metadata.size;
-            }
-            *times += 1;
-        }
-    }
-
-    /// A directory with the metadata asked for; else the base's, where it has the directory.
-    fn push_directory(&mut self, path: Vec<u8>, mode: Option<u32>) {
+    /// A directory with the metadata asked for or kept; else the base's, where it has the
+    /// directory.
+    fn push_directory(&mut self, path: Vec<u8>, mode: Option<u32>, kept: Kept) {
         if path.is_empty() {
             return;
         }
         let base = self.sources().listing.directory(&path);
-        let mode = mode.or(base.map(|base| base.mode)).unwrap_or(0o755);
-        let owner = self.owner.or(base.map(|base| (base.uid, base.gid))).unwrap_or_default();
+        let mode = mode.or(kept.mode).or(base.map(|base| base.mode)).unwrap_or(0o755);
+        let owner = self.owner.or(kept.owner).or(base.map(|base| (base.uid, base.gid)));
+        let preserve = self.copy.preserve;
         let claim = match self.copy.what {
             What::Directory => Claim::Directory,
             _ if self.copy.dir_mode.is_some() || self.owner.is_some() => Claim::Rule,
+            // Not for its time: that of a directory is the latest of those who write into it.
+            _ if preserve.mode || preserve.owner || preserve.xattrs => Claim::Rule,
             _ => Claim::Default,
         };
-        self.push_owned(path, EntryKind::Directory, mode, owner, claim);
+        self.push_owned(path, EntryKind::Directory, mode, Kept { owner, ..kept }, claim);
     }
 
     /// A file or link: never in the place of a directory of the base, which would vanish with all
     /// that is in it.
-    fn push(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32) -> Result<(), LayerError> {
+    fn push(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32, kept: Kept) -> Result<(), LayerError> {
         if self.sources().listing.directory(&path).is_some() {
             return Err(LayerError::OverDirectory { path: display(&path), span: None });
         }
-        self.push_owned(path, kind, mode, self.owner.unwrap_or_default(), Claim::Default);
+        let owner = self.owner.or(kept.owner);
+        self.push_owned(path, kind, mode, Kept { owner, ..kept }, Claim::Default);
         Ok(())
     }
 
-    fn push_owned(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32, owner: (u32, u32), claim: Claim) {
-        let entry = Entry { path: path.into(), kind, mode, uid: owner.0, gid: owner.1 };
+    fn push_owned(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32, kept: Kept, claim: Claim) {
+        let (uid, gid) = kept.owner.unwrap_or_default();
+        let mtime = kept.mtime.unwrap_or(DEFAULT_MTIME);
+        let entry = Entry { path: path.into(), kind, mode, uid, gid, mtime, xattrs: kept.xattrs };
         self.gatherer.drafts.push(Draft { entry, copy: self.index, claim });
     }
 }

@@ -2,21 +2,25 @@
 //!
 //! It answers what is in a layer without the layer's blob, and its digest is the Merkle root in
 //! the layer's content key. The fields of a line: `path`, relative to the image's root (`path-hex`
-//! instead where it isn't UTF-8); `kind` (`directory`, `file`, `symlink`); `mode`, octal; `uid`,
-//! `gid`; for a file `size` in bytes and `content`; for a symbolic link `target` (or `target-hex`).
+//! instead where it isn't UTF-8); `kind` (`directory`, `file`, `symlink`, `hardlink`); `mode`,
+//! octal; `uid`, `gid`; `mtime` in seconds, where it isn't 1; for a file `size` in bytes and
+//! `content`; for a link `target` (or `target-hex`), which of a hard link is a path of the layer;
+//! `xattrs`, where there are any: an object of names and values, these in hexadecimal digits (and
+//! `xattrs-hex` with names in hexadecimal digits, for those that aren't UTF-8).
 //!
 //! `content` is the BLAKE3 digest of a file of at most [`CHUNK`] bytes, and of a larger one the
 //! BLAKE3 digest of its chunks' digests (32 bytes each) in order, so that chunks can be hashed
 //! side by side. What lies in a block follows from the compression; what a chunk is doesn't, so the
 //! same files have the same inventory in any.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use serde::Serialize;
 
 use crate::blob::{BlobError, BlobWriter, Store};
 use crate::digest::{Digest, Sha256Hasher, to_hex};
-use crate::files::{Entry, EntryKind};
+use crate::files::{DEFAULT_MTIME, Entry, EntryKind};
 use crate::oci::{Descriptor, MediaType};
 
 /// Fast, and small enough: an inventory is read by people's tools, not shipped with images.
@@ -53,6 +57,8 @@ struct Line<'a> {
     uid: u32,
     gid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    mtime: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<String>,
@@ -60,6 +66,10 @@ struct Line<'a> {
     target: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target_hex: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    xattrs: BTreeMap<&'a str, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    xattrs_hex: BTreeMap<String, String>,
 }
 
 /// Writes an inventory, entry by entry.
@@ -158,9 +168,17 @@ fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>)
     let (kind, target) = match &entry.kind {
         EntryKind::Directory => ("directory", None),
         EntryKind::Symlink(target) => ("symlink", Some(text(target))),
+        EntryKind::Hardlink(target) => ("hardlink", Some(text(target))),
         EntryKind::File { .. } => ("file", None),
     };
     let (target, target_hex) = target.unwrap_or_default();
+    let (mut xattrs, mut xattrs_hex) = (BTreeMap::new(), BTreeMap::new());
+    for (name, value) in entry.xattrs.iter().flat_map(|xattrs| xattrs.iter()) {
+        match std::str::from_utf8(name) {
+            Ok(name) => xattrs.insert(name, to_hex(value)),
+            Err(_) => xattrs_hex.insert(to_hex(name), to_hex(value)),
+        };
+    }
     let is_file = matches!(entry.kind, EntryKind::File { .. });
     let line = Line {
         path,
@@ -169,10 +187,13 @@ fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>)
         mode: format!("{:04o}", entry.mode),
         uid: entry.uid,
         gid: entry.gid,
+        mtime: Some(entry.mtime).filter(|mtime| *mtime != DEFAULT_MTIME),
         size: is_file.then(|| entry.size()),
         content: content.map(|digest| format!("blake3:{}", digest.to_hex())),
         target,
         target_hex,
+        xattrs,
+        xattrs_hex,
     };
     serde_json::to_writer(&mut *lines, &line).expect("a line has string keys, and memory takes it");
     lines.push(b'\n');

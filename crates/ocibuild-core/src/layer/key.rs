@@ -41,6 +41,8 @@ pub struct Circumstances<'a> {
     pub spec: &'a str,
     /// Names the host that made the files: system, architecture, C library.
     pub host: &'a str,
+    /// The latest time that a file may keep, in seconds since 1970-01-01T00:00:00Z; none is unbounded.
+    pub latest: Option<i64>,
 }
 
 /// Makes a layer's manifest keys; none for a layer that reads the host without a manifest to
@@ -90,6 +92,9 @@ fn manifest_key(
     key.list("manifest contents", materials.iter().map(|material| material.digest.to_string()));
     key.list("extras", &layer.extras);
     key.list("remove", layer.remove.iter().map(|removal| &removal.path));
+    if layer.copies.iter().any(|copy| copy.preserve.mtime) {
+        key.optional("latest time", circumstances.latest.map(i64::to_le_bytes));
+    }
     key.number("copies", layer.copies.len() as u64);
     for copy in &layer.copies {
         write_copy(&mut key, copy);

@@ -3,7 +3,7 @@
 
 use rayon::slice::ParallelSliceMut as _;
 
-use crate::files::{Entry, EntryKind, FileSource, FileTree, display};
+use crate::files::{DEFAULT_MTIME, Entry, EntryKind, FileSource, FileTree, display};
 use crate::layer::LayerError;
 use crate::layer::draft::{Claim, Draft, Sources, check_name, is_obstacle};
 use crate::plan::{PlannedCopy, PlannedLayer};
@@ -47,7 +47,9 @@ impl Merger<'_> {
         if let (Some(known), Some(last)) = (self.entries.last(), self.last)
             && known.path == draft.entry.path
         {
-            return self.agree(known, last, &draft);
+            let later = self.agree(known, last, &draft)?;
+            self.entries.last_mut().expect("there is a last entry").mtime = later;
+            return Ok(());
         }
         self.parents(&draft)?;
         self.entries.push(draft.entry);
@@ -97,22 +99,25 @@ impl Merger<'_> {
         let owner =
             self.owners[draft.copy as usize].filter(|_| inside).or(base.map(|base| (base.uid, base.gid)));
         let (uid, gid) = owner.unwrap_or_default();
-        Ok(Entry { path: path.into(), kind: EntryKind::Directory, mode, uid, gid })
+        let (kind, mtime) = (EntryKind::Directory, DEFAULT_MTIME);
+        Ok(Entry { path: path.into(), kind, mode, uid, gid, mtime, xattrs: None })
     }
 
     fn copy(&self, index: u32) -> &PlannedCopy {
         &self.layer.copies[index as usize]
     }
 
-    /// Makes sure that two copies want the same at one path.
-    fn agree(&self, known: &Entry, last: (u32, Claim), draft: &Draft) -> Result<(), LayerError> {
+    /// Makes sure that two copies want the same at one path, and returns its time. A directory that
+    /// both write into has the later of their times.
+    fn agree(&self, known: &Entry, last: (u32, Claim), draft: &Draft) -> Result<i64, LayerError> {
         let entry = &draft.entry;
         let directories = matches!((&known.kind, &entry.kind), (EntryKind::Directory, EntryKind::Directory));
+        let time = if directories { known.mtime.max(entry.mtime) } else { known.mtime };
         if directories && last.1 > draft.claim {
-            return Ok(());
+            return Ok(time);
         }
         match self.difference(known, entry)? {
-            None => Ok(()),
+            None => Ok(time),
             Some(difference) => Err(self.conflict(&entry.path, last.0, draft.copy, difference)),
         }
     }
@@ -136,7 +141,7 @@ impl Merger<'_> {
         }
         let metadata = |entry: &Entry| (entry.mode, entry.uid, entry.gid);
         if metadata(one) == metadata(other) {
-            return Ok(None);
+            return Ok(finer_difference(one, other));
         }
         let show = |entry: &Entry| format!("{:04o} {}:{}", entry.mode, entry.uid, entry.gid);
         Ok(Some(format!("as {} and as {}", show(one), show(other))))
@@ -153,11 +158,20 @@ impl Merger<'_> {
     }
 }
 
+/// Says what two entries don't agree on that differs in nothing else.
+fn finer_difference(one: &Entry, other: &Entry) -> Option<String> {
+    if one.mtime != other.mtime && !matches!(one.kind, EntryKind::Directory) {
+        let (one, other) = (one.mtime, other.mtime);
+        return Some(format!("as changed {one} and {other} seconds after 1970-01-01"));
+    }
+    (one.xattrs != other.xattrs).then(|| "with different extended attributes".to_owned())
+}
+
 fn kind_name(kind: &EntryKind) -> &'static str {
     match kind {
         EntryKind::Directory => "directory",
         EntryKind::Symlink(_) => "symbolic link",
-        EntryKind::File { .. } => "file",
+        EntryKind::File { .. } | EntryKind::Hardlink(_) => "file",
     }
 }
 
@@ -217,7 +231,7 @@ mod tests {
     #[test]
     fn comparing_contents_stops_when_cancelled() {
         let (tree, listing, cancel) = (MemoryTree::new(), Listing::empty(), Cancel::new());
-        let sources = Sources { tree: &tree, listing: &listing, skip: &[], cancel: &cancel };
+        let sources = Sources { tree: &tree, listing: &listing, skip: &[], cancel: &cancel, latest: None };
         let bytes = FileSource::Bytes(vec![0; 1 << 20].into());
         assert!(same_bytes(sources, &bytes, &bytes, 1 << 20).unwrap());
         cancel.cancel();

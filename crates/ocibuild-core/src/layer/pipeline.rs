@@ -252,7 +252,7 @@ impl<'a> Pipeline<'a> {
                 rendered.bytes.extend_from_slice(&bytes[range.start as usize..range.end as usize]);
                 true
             }
-            FileSource::Tree { path, seen, allow_foreign } => {
+            FileSource::Tree { path, seen, allow_foreign, .. } => {
                 self.read(path, seen, range.clone(), &mut rendered.bytes)?;
                 *allow_foreign
             }
@@ -263,7 +263,7 @@ impl<'a> Pipeline<'a> {
             self.check_machine(entry, machine)?;
             rendered.machines.insert(machine);
         }
-        if range.start == 0 && pyc::is_stale(&entry.path, &rendered.bytes[at..]) {
+        if range.start == 0 && pyc::is_stale(&entry.path, entry.mtime, &rendered.bytes[at..]) {
             rendered.stale_pyc += 1;
         }
         tar::pad(&mut rendered.bytes);

@@ -1,5 +1,7 @@
 //! What copies select, where it goes and with which metadata, and what is refused.
 
+mod preserve;
+
 use std::sync::Mutex;
 
 use ocibuild_testkit::TempTree;
@@ -56,7 +58,10 @@ fn gathered_from(
     layer: LayerSpec,
 ) -> Result<gather::Gathered, LayerError> {
     let cancel = Cancel::new();
-    gather::gather(&planned(layer), draft::Sources { tree, listing, skip: &[], cancel: &cancel })
+    gather::gather(
+        &planned(layer),
+        draft::Sources { tree, listing, skip: &[], cancel: &cancel, latest: None },
+    )
 }
 
 /// One line an entry: `d path mode uid:gid`, `f path mode uid:gid size`, `l path target`.
@@ -66,6 +71,7 @@ fn show(entries: &[Entry]) -> Vec<String> {
         match &entry.kind {
             EntryKind::Directory => format!("d {path} {:o} {owner}", entry.mode),
             EntryKind::Symlink(target) => format!("l {path} {}", target.escape_ascii()),
+            EntryKind::Hardlink(target) => format!("h {path} {}", target.escape_ascii()),
             EntryKind::File { size, .. } => format!("f {path} {:o} {owner} {size}", entry.mode),
         }
     };
@@ -218,7 +224,8 @@ fn our_own_outputs_are_never_input() {
     let skip = [tree.metadata(b"src/.cache").unwrap().id];
     let cancel = Cancel::new();
     let listing = Listing::empty();
-    let sources = draft::Sources { tree: &tree, listing: &listing, skip: &skip, cancel: &cancel };
+    let sources =
+        draft::Sources { tree: &tree, listing: &listing, skip: &skip, cancel: &cancel, latest: None };
     let gathered = gather::gather(&planned(layer().copy("src", "/")), sources).unwrap();
     assert!(show(&gathered.entries).iter().all(|line| !line.contains(".cache")));
     for from in ["src/.cache", "src/.cache/blob", "src/.cache/*", "src/.cache/b*"] {
@@ -284,7 +291,7 @@ fn a_conflict_is_told_with_its_place_in_the_spec() {
     let spec = Spec::parse(text, &std::collections::BTreeMap::new()).unwrap();
     let planned = plan(&spec, "test", &[], &Nothing).unwrap().layers.remove(0);
     let (tree, listing, cancel) = (MemoryTree::new(), Listing::empty(), Cancel::new());
-    let sources = draft::Sources { tree: &tree, listing: &listing, skip: &[], cancel: &cancel };
+    let sources = draft::Sources { tree: &tree, listing: &listing, skip: &[], cancel: &cancel, latest: None };
     let span = gather::gather(&planned, sources).err().unwrap().span().unwrap();
     assert_eq!(&text[span.start..span.end], "{ content = \"b\", to = \"/x\" }");
 }
@@ -442,6 +449,14 @@ fn links_of_a_base_that_go_in_circles_are_told() {
 
 /// Builds a layer into a store of its own, and returns what was warned of.
 fn built(tree: &dyn FileTree, layer: LayerSpec) -> Result<(Record, Vec<String>), LayerError> {
+    built_within(tree, layer, None)
+}
+
+fn built_within(
+    tree: &dyn FileTree,
+    layer: LayerSpec,
+    latest: Option<i64>,
+) -> Result<(Record, Vec<String>), LayerError> {
     let directory = tempfile::tempdir().unwrap();
     let (store, budget, cancel) = (Store::new(directory.path()), Budget::default(), Cancel::new());
     let warnings = Mutex::new(Vec::new());
@@ -451,8 +466,15 @@ fn built(tree: &dyn FileTree, layer: LayerSpec) -> Result<(Record, Vec<String>),
             warnings.lock().unwrap().push(warning.message.clone());
         }
     };
-    let workshop =
-        Workshop { tree, skip: &[], store: &store, budget: &budget, observer: &observer, cancel: &cancel };
+    let workshop = Workshop {
+        tree,
+        skip: &[],
+        store: &store,
+        budget: &budget,
+        observer: &observer,
+        cancel: &cancel,
+        latest,
+    };
     let record = build(&planned(layer), &Listing::empty(), Vec::new(), workshop)?;
     let warnings = warnings.lock().unwrap().clone();
     Ok((record, warnings))

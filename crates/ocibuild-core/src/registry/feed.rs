@@ -204,7 +204,7 @@ struct Reading {
 
 impl Reading {
     fn open(content: &dyn Content, descriptor: &Descriptor) -> io::Result<Self> {
-        let reader = VerifyingReader::new(content.open(0)?, descriptor.digest, descriptor.size);
+        let reader = VerifyingReader::new(content.open_unverified()?, descriptor.digest, descriptor.size);
         Ok(Self { reader, remaining: descriptor.size })
     }
 

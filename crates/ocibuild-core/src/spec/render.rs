@@ -61,20 +61,28 @@ pub(super) fn faults(faults: &[Fault], file_name: &str, source: &str) -> String 
 
 fn one(out: &mut String, fault: &Fault, file_name: &str, lines: &Lines<'_>) {
     // Writing to a string can't fail.
+    let message = plain(&fault.message);
     let _ = match fault.span {
         Some(span) => {
             let (line, column) = lines.position(span.start);
-            writeln!(out, "{file_name}:{line}:{column}: {}", fault.message)
+            writeln!(out, "{file_name}:{line}:{column}: {message}")
         }
-        None if fault.place.is_empty() => writeln!(out, "{file_name}: {}", fault.message),
-        None => writeln!(out, "{file_name}: {}: {}", fault.place, fault.message),
+        None if fault.place.is_empty() => writeln!(out, "{file_name}: {message}"),
+        None => writeln!(out, "{file_name}: {}: {message}", plain(&fault.place)),
     };
     if let Some(span) = fault.span {
         excerpt(out, lines, span.start, span.end);
     }
     if let Some(hint) = &fault.hint {
-        let _ = writeln!(out, "  hint: {hint}");
+        let _ = writeln!(out, "  hint: {}", plain(hint));
     }
+}
+
+/// A text that may quote the spec, with what a terminal would obey made visible.
+fn plain(text: &str) -> String {
+    let obeyed = |c: char| c.is_control() || is_bidi_control(c);
+    let shown = |c: char| if obeyed(c) { c.escape_unicode().to_string() } else { c.into() };
+    text.chars().map(shown).collect()
 }
 
 /// Longest excerpt of a line, in characters; a longer line is shown around the fault.

@@ -36,3 +36,11 @@ fn every_fault_is_told_with_its_line() {
     }
     assert!(cases >= 20);
 }
+
+#[test]
+fn what_a_fault_quotes_reaches_no_terminal_as_it_is() {
+    let source = "version = 1\n[images.\"\\u001b[2J\\u0007a\"]\nlayers = [\"\\u202e\\nb\"]\n";
+    let said = said(source);
+    assert!(said.contains(r"`\u{1b}[2J\u{7}a` is not a name"), "{said}");
+    assert!(said.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{said:?}");
+}

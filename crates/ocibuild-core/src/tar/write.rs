@@ -7,13 +7,10 @@
 //! rewrites link targets, mixes GNU's long names into ustar headers and knows no extended
 //! attributes. Tests hold it against four other readers.
 
-use crate::files::{Entry, EntryKind};
+use crate::files::{DEFAULT_MTIME, Entry, EntryKind};
 
 /// The size of a header, and what contents are padded to.
 pub const RECORD: u64 = 512;
-
-/// The modification time of every entry: 1970-01-01T00:00:01Z. Zero breaks some readers.
-pub const MTIME: u64 = 1;
 
 /// What ends a tar stream.
 pub const TRAILER: [u8; 1024] = [0; 1024];
@@ -22,13 +19,18 @@ const USTAR_PATH: usize = 100;
 const USTAR_PREFIX: usize = 155;
 const USTAR_MAX_ID: u32 = 0o7_777_777;
 const USTAR_MAX_SIZE: u64 = 0o77_777_777_777;
+const USTAR_MAX_TIME: i64 = 0o77_777_777_777;
+
+/// What the names of records of extended attributes begin with; all known readers take it.
+const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// Appends the header of an entry, with its extended header before it where one is needed.
 pub fn write_header(entry: &Entry, out: &mut Vec<u8>) {
     let path = full_path(entry);
     let records = pax_records(entry, &path);
     if !records.is_empty() {
-        let fields = Fields { size: records.len() as u64, mode: 0o644, kind: b'x', ..Fields::default() };
+        let (size, mtime) = (records.len() as u64, DEFAULT_MTIME);
+        let fields = Fields { size, mtime, mode: 0o644, kind: b'x', ..Fields::default() };
         push_header(out, b"PaxHeaders/extended", b"", &fields);
         out.extend_from_slice(&records);
         pad(out);
@@ -39,6 +41,7 @@ pub fn write_header(entry: &Entry, out: &mut Vec<u8>) {
         uid: entry.uid,
         gid: entry.gid,
         size: entry.size(),
+        mtime: entry.mtime,
         kind: type_flag(entry),
         link: link(entry),
     };
@@ -79,13 +82,14 @@ fn type_flag(entry: &Entry) -> u8 {
     match entry.kind {
         EntryKind::Directory => b'5',
         EntryKind::Symlink(_) => b'2',
+        EntryKind::Hardlink(_) => b'1',
         EntryKind::File { .. } => b'0',
     }
 }
 
 fn link(entry: &Entry) -> &[u8] {
     match &entry.kind {
-        EntryKind::Symlink(target) => target,
+        EntryKind::Symlink(target) | EntryKind::Hardlink(target) => target,
         _ => b"",
     }
 }
@@ -94,11 +98,16 @@ fn link(entry: &Entry) -> &[u8] {
 ///
 /// A name that fits stays in its field whatever its bytes are: every reader takes these as they
 /// are. A record is UTF-8 by the standard, and some readers convert it; one that isn't says so by
-/// `hdrcharset`, or bsdtar ends with an error.
+/// `hdrcharset`, or bsdtar ends with an error. Extended attributes are bytes to all of them, and
+/// don't need it; where a link has some, they stand there as well, for those that set owners
+/// through every name, which drops capabilities.
 fn pax_records(entry: &Entry, path: &[u8]) -> Vec<u8> {
     let mut records = Vec::new();
     let link = Some(link(entry)).filter(|link| link.len() > USTAR_PATH);
     let path = Some(path).filter(|path| split_path(path).is_none());
+    for (name, value) in entry.xattrs.iter().flat_map(|xattrs| xattrs.iter()) {
+        push_record(&mut records, &[XATTR, name].concat(), value);
+    }
     if entry.gid > USTAR_MAX_ID {
         push_record(&mut records, b"gid", entry.gid.to_string().as_bytes());
     }
@@ -107,6 +116,9 @@ fn pax_records(entry: &Entry, path: &[u8]) -> Vec<u8> {
     }
     if let Some(link) = link {
         push_record(&mut records, b"linkpath", link);
+    }
+    if ustar_time(entry.mtime).is_none() {
+        push_record(&mut records, b"mtime", entry.mtime.to_string().as_bytes());
     }
     if let Some(path) = path {
         push_record(&mut records, b"path", path);
@@ -146,12 +158,17 @@ fn split_path(path: &[u8]) -> Option<(&[u8], &[u8])> {
     (1..=USTAR_PREFIX).contains(&slash).then(|| (&path[..slash], &path[slash + 1..]))
 }
 
+fn ustar_time(mtime: i64) -> Option<u64> {
+    u64::try_from(mtime).ok().filter(|_| mtime <= USTAR_MAX_TIME)
+}
+
 #[derive(Default)]
 struct Fields<'a> {
     mode: u32,
     uid: u32,
     gid: u32,
     size: u64,
+    mtime: i64,
     kind: u8,
     link: &'a [u8],
 }
@@ -165,7 +182,7 @@ fn push_header(out: &mut Vec<u8>, name: &[u8], prefix: &[u8], fields: &Fields<'_
     octal(&mut header[108..116], u64::from(if fields.uid > USTAR_MAX_ID { 0 } else { fields.uid }));
     octal(&mut header[116..124], u64::from(if fields.gid > USTAR_MAX_ID { 0 } else { fields.gid }));
     octal(&mut header[124..136], if fields.size > USTAR_MAX_SIZE { 0 } else { fields.size });
-    octal(&mut header[136..148], MTIME);
+    octal(&mut header[136..148], ustar_time(fields.mtime).unwrap_or_default());
     header[148..156].fill(b' ');
     header[156] = fields.kind;
     let link = &fields.link[..fields.link.len().min(USTAR_PATH)];

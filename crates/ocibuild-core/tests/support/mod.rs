@@ -130,10 +130,13 @@ pub(crate) fn layers(built: &Built) -> Vec<String> {
     blobs.map(|layer| layer.descriptor.digest.to_string()).collect()
 }
 
-/// The tar bytes of the only layer, which isn't compressed or is gzip.
+/// The tar bytes of the only layer.
 pub(crate) fn tar_bytes(built: &Built) -> Vec<u8> {
     let layer = &built.layers[0].record.layers[0].descriptor;
     let blob = read_whole(&built.source() as &dyn Source, layer, 1 << 30).unwrap();
+    if blob.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return zstd::decode_all(&blob[..]).unwrap();
+    }
     if !blob.starts_with(&[0x1f, 0x8b]) {
         return blob;
     }

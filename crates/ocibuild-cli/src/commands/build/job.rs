@@ -14,11 +14,12 @@ use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error};
 
 use crate::commands::build::BuildArgs;
 use crate::commands::build::outcome::Outcome;
+use crate::commands::build::results::Results;
 use crate::destination::Destinations;
 use crate::failure::{BuildFailure, Failure, Origin};
 use crate::options::Options;
 use crate::progress::Reporter;
-use crate::publish::Publisher;
+use crate::publish::{Publisher, Traffic};
 use crate::signals::Stop;
 use crate::source::Source;
 use crate::static_base::Builtins;
@@ -34,6 +35,7 @@ pub(super) struct Job<'a> {
     threads: usize,
     created: Option<u64>,
     destinations: Destinations,
+    results: Results,
     push: bool,
     insecure: Vec<String>,
     builtins: Builtins,
@@ -54,6 +56,7 @@ impl<'a> Job<'a> {
         let mut source = Source::find(args.file.clone(), args.image.clone(), &args.images, &vars)?;
         override_spec(&mut source, &args)?;
         let destinations = Destinations::resolve(args.output, args.push, &source.beside)?;
+        let results = Results::resolve(args.results, &destinations)?;
         Ok(Self {
             started,
             source,
@@ -63,6 +66,7 @@ impl<'a> Job<'a> {
             threads: options.threads(),
             created,
             destinations,
+            results,
             push: args.push,
             insecure: options.insecure.clone(),
             builtins: Builtins::new(args.compression),
@@ -92,6 +96,10 @@ impl<'a> Job<'a> {
             }
             stop.reset();
         };
+        self.results.write(&outcome)?;
+        if self.destinations.has_archive() {
+            outcome.warn_of_archive(self.reporter);
+        }
         outcome.tell(self.reporter, self.destinations.uses_stdout())
     }
 
@@ -107,7 +115,7 @@ impl<'a> Job<'a> {
             .host(host::name())
             .builtins(|name, version| self.builtins.get(name, version));
         let outputs = self.destinations.paths(&self.source.beside, &names);
-        let builder = outputs.into_iter().fold(builder, Builder::output);
+        let builder = outputs.into_iter().chain(self.results.paths()).fold(builder, Builder::output);
         let builder = self.source.name.iter().fold(builder, Builder::name);
         self.created.into_iter().fold(builder, Builder::created)
     }
@@ -124,6 +132,7 @@ impl<'a> Job<'a> {
             });
         }
         self.destinations.check_names(&plan)?;
+        self.results.check(&plan)?;
         self.destinations.check_places(&plan)?;
         Ok(plan)
     }
@@ -132,7 +141,7 @@ impl<'a> Job<'a> {
         if !self.push {
             let built = self.build(plan, cancel, &|_| {})?;
             self.write(&built, cancel)?;
-            return Outcome::new(&built, self.started, None, self.destinations.names(plan));
+            return self.outcome(&built, plan, None);
         }
         let registry = registry::open(&self.insecure, cancel)?;
         let publisher = Publisher::new(plan, &registry, self.reporter, cancel)?;
@@ -143,8 +152,16 @@ impl<'a> Job<'a> {
         }
         let built = built?;
         self.write(&built, cancel)?;
-        publisher.finish(&built).map_err(|error| self.place(error, Origin::Registry))?;
-        Outcome::new(&built, self.started, Some(publisher.sent()), self.destinations.names(plan))
+        let traffic = publisher.finish(&built).map_err(|error| self.place(error, Origin::Registry))?;
+        self.outcome(&built, plan, Some(traffic))
+    }
+
+    fn outcome(&self, built: &Built, plan: &Plan, traffic: Option<Traffic>) -> Result<Outcome, Failure> {
+        let mut outcome =
+            Outcome::new(built, plan, self.started).map_err(|error| self.place(error, Origin::Cache))?;
+        outcome.traffic = traffic;
+        outcome.outputs = self.destinations.names(plan);
+        Ok(outcome)
     }
 
     fn build(

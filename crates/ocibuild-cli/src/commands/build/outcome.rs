@@ -1,42 +1,46 @@
 //! What a build came to: the lines of standard output, and the summary.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use ocibuild_core::blob::{Source, read_whole};
-use ocibuild_core::copy::{Tally, children};
-use ocibuild_core::event::LayerOutcome;
-use ocibuild_core::oci::MAX_MANIFEST_SIZE;
-use ocibuild_core::{Built, Descriptor, Digest};
-use serde_json::json;
+use ocibuild_core::Built;
+use ocibuild_core::blob::BlobError;
+use ocibuild_core::copy::Tally;
+use ocibuild_core::event::{LayerOutcome, Warning};
+use ocibuild_core::oci::MediaType;
+use ocibuild_core::plan::Plan;
+use serde_json::{Value, json};
 
-use crate::failure::{Failure, Origin};
+use crate::commands::build::report::{self, ImageReport};
+use crate::failure::Failure;
 use crate::progress::Reporter;
 use crate::progress::json::seconds;
-use crate::text;
+use crate::publish::Traffic;
+use crate::{graph, text};
+
+/// The version of the metadata: a field may be added within it, none changed or taken away.
+pub(crate) const METADATA_VERSION: u64 = 1;
 
 /// What is told in the end.
 pub(super) struct Outcome {
-    results: Vec<String>,
-    images: usize,
+    images: Vec<ImageReport>,
     size: u64,
-    /// What was uploaded, if anything was to be.
-    sent: Option<Tally>,
+    has_zstd: bool,
+    /// What went to registries, if anything was to.
+    pub(super) traffic: Option<Traffic>,
     elapsed: Duration,
     layers: Tally,
     reused: Tally,
-    outputs: Vec<String>,
+    /// Where images were written on disk.
+    pub(super) outputs: Vec<String>,
 }
 
 impl Outcome {
     /// Counts what was built.
-    pub(super) fn new(
-        built: &Built,
-        started: Instant,
-        sent: Option<Tally>,
-        outputs: Vec<String>,
-    ) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// [`BlobError`] if a manifest can't be read.
+    pub(super) fn new(built: &Built, plan: &Plan, started: Instant) -> Result<Self, BlobError> {
         let (mut layers, mut reused) = (Tally::default(), Tally::default());
         for layer in &built.layers {
             let size = layer.record.layers.iter().map(|built| built.descriptor.size).sum();
@@ -45,20 +49,34 @@ impl Outcome {
                 reused.add(size);
             }
         }
-        let result = |image: &ocibuild_core::build::BuiltImage| match image.tags.first() {
-            Some(tag) => tag.at(image.root.digest).to_string(),
-            None => image.root.digest.to_string(),
-        };
+        let images = report::images(built, plan)?;
+        let roots = built.images.iter().map(|image| &image.root);
+        let parts = graph::parts(&built.source(), roots)?;
         Ok(Self {
-            results: built.images.iter().map(result).collect(),
-            images: built.images.len(),
-            size: size(built)?,
-            sent,
+            images,
+            has_zstd: parts.values().any(|part| part.media_type == MediaType::LAYER_ZSTD),
+            size: parts.values().map(|part| part.size).sum(),
+            traffic: None,
             elapsed: started.elapsed(),
             layers,
             reused,
-            outputs,
+            outputs: Vec::new(),
         })
+    }
+
+    /// Tells of a reader of archives that these images are too new for.
+    pub(super) fn warn_of_archive(&self, reporter: &Reporter) {
+        if self.has_zstd {
+            let warning = Warning::new("the archive has layers in zstd, which docker before 23.0 can't load");
+            reporter.warn(&warning.hint(
+                "for such a docker build with `--compression gzip`; podman, `ctr` and skopeo take both",
+            ));
+        }
+    }
+
+    /// The images that were built.
+    pub(super) fn images(&self) -> &[ImageReport] {
+        &self.images
     }
 
     /// Writes the results to standard output, or to standard error where an archive has that, and
@@ -66,7 +84,7 @@ impl Outcome {
     pub(super) fn tell(&self, reporter: &Reporter, stdout_is_taken: bool) -> Result<(), Failure> {
         reporter.clear();
         reporter.summary(&self.summary(), &self.to_json());
-        let lines: String = self.results.iter().map(|result| format!("{result}\n")).collect();
+        let lines: String = self.images.iter().map(|image| format!("{}\n", image.reference)).collect();
         if stdout_is_taken && reporter.is_for_programs() {
             // The summary has them already, and lines of text would be no JSON.
             return Ok(());
@@ -80,27 +98,39 @@ impl Outcome {
     }
 
     /// The same for programs.
-    fn to_json(&self) -> serde_json::Value {
+    fn to_json(&self) -> Value {
         let tally = |tally: &Tally| json!({ "number": tally.blobs, "bytes": tally.bytes });
         json!({
-            "images": self.results,
+            "images": self.images.iter().map(|image| &image.reference).collect::<Vec<_>>(),
             "bytes": self.size,
             "seconds": seconds(self.elapsed),
             "layers": tally(&self.layers),
             "reused": tally(&self.reused),
-            "uploaded": self.sent.as_ref().map(tally),
+            "uploaded": self.traffic.as_ref().map(|traffic| tally(&traffic.uploaded)),
+            "skipped": self.traffic.as_ref().map(|traffic| tally(&traffic.skipped)),
             "outputs": self.outputs,
         })
+    }
+
+    /// All that is known, for programs that come later.
+    pub(super) fn metadata(&self) -> Value {
+        let pushed = self.images.iter().filter(|_| self.traffic.is_some()).flat_map(|image| &image.tags);
+        let mut value = self.to_json();
+        value["version"] = json!(METADATA_VERSION);
+        value["ocibuild"] = json!(env!("CARGO_PKG_VERSION"));
+        value["images"] = json!(self.images);
+        value["pushed"] = json!(pushed.collect::<Vec<_>>());
+        value
     }
 
     /// One line: size, time, and what the cache saved.
     fn summary(&self) -> String {
         let mut size = text::bytes(self.size);
-        if self.images > 1 {
-            size = format!("{} images, {size}", self.images);
+        if self.images.len() > 1 {
+            size = format!("{} images, {size}", self.images.len());
         }
-        if let Some(sent) = &self.sent {
-            size = format!("{size} ({} uploaded)", text::bytes(sent.bytes));
+        if let Some(traffic) = &self.traffic {
+            size = format!("{size} ({} uploaded)", text::bytes(traffic.uploaded.bytes));
         }
         if !self.outputs.is_empty() {
             size = format!("{size} in {}", self.outputs.join(", "));
@@ -114,31 +144,4 @@ impl Outcome {
         );
         format!("{size}; {}; {cache}", text::time(self.elapsed))
     }
-}
-
-/// The bytes of everything the images consist of, each blob once.
-fn size(built: &Built) -> Result<u64, Failure> {
-    let source = built.source();
-    let mut blobs = BTreeMap::new();
-    for image in &built.images {
-        add(&source, &image.root, &mut blobs)?;
-    }
-    Ok(blobs.values().sum())
-}
-
-fn add(
-    source: &dyn Source,
-    descriptor: &Descriptor,
-    blobs: &mut BTreeMap<Digest, u64>,
-) -> Result<(), Failure> {
-    let is_new = blobs.insert(descriptor.digest, descriptor.size).is_none();
-    let media_type = &descriptor.media_type;
-    if is_new && (media_type.is_manifest() || media_type.is_index()) {
-        let bytes = read_whole(source, descriptor, MAX_MANIFEST_SIZE)
-            .map_err(|error| Failure::place(error, Origin::Cache))?;
-        for child in children(media_type, &bytes).unwrap_or_default() {
-            add(source, &child, blobs)?;
-        }
-    }
-    Ok(())
 }

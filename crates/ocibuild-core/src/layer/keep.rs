@@ -1,0 +1,69 @@
+//! What a copy keeps of the host's metadata.
+
+use crate::files::{CAPABILITY, FileError, FileKind, FileTree, Metadata, Xattrs};
+use crate::layer::LayerError;
+use crate::plan::PlannedCopy;
+use crate::spec::Preserve;
+
+/// What of a source's metadata reaches its entry; what isn't given follows the rules of copies
+/// that keep nothing.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) mode: Option<u32>,
+    pub(super) owner: Option<(u32, u32)>,
+    pub(super) mtime: Option<i64>,
+    pub(super) xattrs: Option<Box<Xattrs>>,
+}
+
+impl Kept {
+    /// Looks up what a copy keeps of something found at a path of the tree. No time is later than
+    /// `latest`.
+    pub(super) fn of(
+        copy: &PlannedCopy,
+        tree: &dyn FileTree,
+        path: &[u8],
+        metadata: &Metadata,
+        latest: Option<i64>,
+    ) -> Result<Self, LayerError> {
+        let Preserve { mode, mtime, owner, xattrs, .. } = copy.preserve;
+        let time = metadata.mtime.seconds;
+        Ok(Self {
+            mode: mode.then_some(metadata.mode),
+            owner: owner.then_some((metadata.uid, metadata.gid)),
+            mtime: mtime.then(|| latest.map_or(time, |latest| time.min(latest))),
+            xattrs: attributes(tree, path, metadata, xattrs)?,
+        })
+    }
+}
+
+/// Tells whether a copy says something of its directories.
+pub(super) fn speaks_of_directories(preserve: Preserve) -> bool {
+    preserve.mode || preserve.owner || preserve.mtime || preserve.xattrs
+}
+
+/// Reads the attributes that stay: a program's capabilities always, all others on request.
+fn attributes(
+    tree: &dyn FileTree,
+    path: &[u8],
+    metadata: &Metadata,
+    all: bool,
+) -> Result<Option<Box<Xattrs>>, LayerError> {
+    let is_program = metadata.kind == FileKind::Regular && metadata.mode & 0o111 != 0;
+    let fault = |error| LayerError::walked(FileError::io("read the attributes of", path, error));
+    let found = match metadata.kind {
+        FileKind::Regular | FileKind::Directory if all => tree.xattrs(path).map_err(fault)?,
+        _ if is_program => {
+            let capability = tree.capability(path).map_err(fault)?;
+            capability.map(|value| (CAPABILITY.to_vec(), value)).into_iter().collect()
+        }
+        _ => return Ok(None),
+    };
+    let kept: Vec<_> = found.into_iter().filter(|(name, _)| Xattrs::travels(name)).collect();
+    if let Some((name, _)) =
+        kept.iter().find(|(name, _)| name.iter().any(|byte| matches!(byte, b'=' | b'\n')))
+    {
+        let (path, name) = (crate::files::display(path), crate::files::display(name));
+        return Err(LayerError::Attribute { path, name, span: None });
+    }
+    Ok(Xattrs::new(kept))
+}
