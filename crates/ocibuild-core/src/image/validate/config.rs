@@ -109,7 +109,7 @@ fn health(check: Object<'_>, report: &mut Report) {
             check.fault(name, "it should be nanoseconds, 1ms or more, or 0", report);
         }
     }
-    if check.get("Retries").is_some_and(|retries| !retries.as_i64().is_some_and(|retries| retries >= 0)) {
+    if check.get("Retries").is_some_and(|retries| retries.as_i64().is_none_or(|retries| retries < 0)) {
         check.fault("Retries", "it should be a whole number that isn't negative", report);
     }
 }
