@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ocibuild_core::oci::{Config, Platform};
 use ocibuild_core::plan::{self, BuiltinBase, Plan, PlanError, Surroundings};
-use ocibuild_core::spec::{Fault, LayerSpec, Spec, SpecError};
+use ocibuild_core::spec::{Fault, LayerSpec, Sources, Spec, SpecError};
 
 /// Where nothing is but one builtin base and layouts of images for one platform.
 struct Somewhere;
@@ -66,7 +66,7 @@ fn check_error(error: &SpecError, source: &str) {
     assert!(!error.faults.is_empty(), "an error without faults");
     check_faults(&error.faults, source);
     assert!(!error.to_string().is_empty());
-    let text = error.render("ocibuild.toml", source);
+    let text = error.render(&Sources::of("ocibuild.toml", source));
     assert!(text.starts_with("ocibuild.toml:") && text.ends_with('\n'), "{text:?}");
     let shown = |c: char| c == '\n' || !c.is_control();
     assert!(text.chars().all(shown), "a control character reaches the terminal: {text:?}");
@@ -76,7 +76,7 @@ fn check_faults(faults: &[Fault], source: &str) {
     let lines = source.split('\n').count();
     for fault in faults {
         assert!(!fault.message.is_empty());
-        assert!(!fault.render("f", source).is_empty());
+        assert!(!fault.render(&Sources::of("f", source)).is_empty());
         // What comes from outside the text has no place in it, and says so.
         let Some(span) = fault.span else {
             assert!(fault.message.contains("given"), "a fault without a place: {fault:?}");

@@ -53,7 +53,7 @@ impl Destinations {
     }
 
     /// The places on disk that the user named.
-    pub(crate) fn given(&self) -> impl Iterator<Item = &Path> {
+    fn given(&self) -> impl Iterator<Item = &Path> {
         let outputs: &[Output] = if let Self::Given(outputs) = self { outputs } else { &[] };
         outputs.iter().filter_map(Output::path)
     }

@@ -10,16 +10,7 @@ use ocibuild_core::blob::BlobError;
 use ocibuild_core::files::FileError;
 use ocibuild_core::plan::PlanError;
 use ocibuild_core::registry::CredentialsError;
-use ocibuild_core::spec::SpecError;
-
-/// A spec file that was read: what it is called, and its text, to show lines of.
-#[derive(Debug, Clone)]
-pub(crate) struct SpecFile {
-    /// The path as the user gave it.
-    pub(crate) name: String,
-    /// The text.
-    pub(crate) text: String,
-}
+use ocibuild_core::spec::{Sources, SpecError};
 
 /// Who is to blame for a blob that isn't as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +28,8 @@ pub(crate) enum Origin {
 pub(crate) struct BuildFailure {
     /// Why not.
     pub(crate) error: BuildError,
-    /// The spec file, if there is one.
-    pub(crate) file: Option<SpecFile>,
+    /// The spec's files, if there are any.
+    pub(crate) file: Option<Sources>,
     /// The context of its paths.
     pub(crate) root: PathBuf,
     /// The cache directory.
@@ -55,7 +46,7 @@ pub(crate) enum Failure {
     /// The spec file that was named can't be read.
     SpecFile { path: PathBuf, source: io::Error },
     /// The spec has faults.
-    Spec { error: SpecError, file: Option<SpecFile> },
+    Spec { error: SpecError, file: Option<Sources> },
     /// An image was asked for that isn't in the spec.
     UnknownImage { name: String, known: Vec<String> },
     /// The root can't be used.
@@ -106,7 +97,7 @@ impl Failure {
     }
 
     /// A plan that can't be made of a spec.
-    pub(crate) fn plan(error: PlanError, file: Option<&SpecFile>) -> Self {
+    pub(crate) fn plan(error: PlanError, file: Option<&Sources>) -> Self {
         match error {
             PlanError::Spec(error) => Self::Spec { error, file: file.cloned() },
             PlanError::UnknownImage { name, known } => Self::UnknownImage { name, known },

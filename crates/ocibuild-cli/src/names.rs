@@ -9,10 +9,20 @@ use serde::Serialize;
 /// Shows raw bytes: what isn't UTF-8, what steers a terminal or turns the direction of writing,
 /// and backslashes are escaped.
 pub(crate) fn escape(bytes: &[u8]) -> String {
+    escape_but(bytes, None)
+}
+
+/// Shows text in which backslashes escape something already, such as JSON.
+pub(crate) fn escape_rest(text: &str) -> String {
+    escape_but(text.as_bytes(), Some('\\'))
+}
+
+fn escape_but(bytes: &[u8], kept: Option<char>) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
+                c if kept == Some(c) => text.push(c),
                 '\\' | '\n' | '\r' | '\t' => text.extend(c.escape_default()),
                 c if c.is_control() || is_invisible(c) => text.extend(c.escape_unicode()),
                 c => text.push(c),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 use ocibuild_core::ImageSpec;
-use ocibuild_core::spec::{Base, LayerSpec, Port, Spec};
+use ocibuild_core::spec::{Base, LayerSpec, Port, SourceFile, Sources, Spec, ValueError};
 
-use crate::failure::{Failure, SpecFile};
+use crate::failure::Failure;
 use crate::parse::{self, Copy, Words};
 
 /// The file that is looked for where none is named.
@@ -133,8 +133,8 @@ pub(crate) struct Source {
     pub(crate) root: PathBuf,
     /// What it is called where it doesn't say so itself.
     pub(crate) name: Option<String>,
-    /// The file it was read from.
-    pub(crate) file: Option<SpecFile>,
+    /// The files it was read from.
+    pub(crate) file: Option<Sources>,
     /// The directory that outputs go to which aren't told where to go.
     pub(crate) beside: PathBuf,
 }
@@ -200,11 +200,9 @@ impl Source {
     }
 
     fn read(path: &Path, vars: &BTreeMap<String, String>) -> Result<Self, Failure> {
-        let text =
-            fs::read_to_string(path).map_err(|source| Failure::SpecFile { path: path.to_owned(), source })?;
-        let file = SpecFile { name: path.display().to_string(), text };
-        let spec = Spec::parse(&file.text, vars)
-            .map_err(|error| Failure::Spec { error, file: Some(file.clone()) })?;
+        let file = open(path)?;
+        let spec =
+            Spec::read(&file, vars).map_err(|error| Failure::Spec { error, file: Some(file.clone()) })?;
         let beside = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -216,6 +214,31 @@ impl Source {
         let name = Some(spec_name(path, &root));
         Ok(Self { spec, root, name, file: Some(file), beside })
     }
+}
+
+/// Reads a spec file and those it extends.
+pub(crate) fn open(path: &Path) -> Result<Sources, Failure> {
+    let file = load(path).map_err(|source| Failure::SpecFile { path: path.to_owned(), source })?;
+    Ok(Sources::load(file, &extended))
+}
+
+fn load(path: &Path) -> io::Result<SourceFile> {
+    let text = fs::read_to_string(path)?;
+    let identity = path.canonicalize()?;
+    Ok(SourceFile::new(path.display().to_string(), text).identity(identity.display().to_string()))
+}
+
+/// Loads what a file extends, by a path from that file's directory.
+fn extended(from: &SourceFile, path: &str) -> Result<SourceFile, ValueError> {
+    let path = Path::new(from.name()).parent().unwrap_or(Path::new("")).join(path);
+    load(&path).map_err(|source| {
+        let error = ValueError::new(format!("cannot read the spec file `{}`: {source}", path.display()));
+        match source.kind() {
+            io::ErrorKind::NotFound => error.hint("the path counts from the directory of this file"),
+            io::ErrorKind::InvalidData => error.hint("a spec file is TOML in UTF-8"),
+            _ => error,
+        }
+    })
 }
 
 /// The file's path from the root, or its name where it lies outside.

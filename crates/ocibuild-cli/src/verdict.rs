@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use ocibuild_core::files::FileError;
-use ocibuild_core::spec::{Fault, SpecError};
+use ocibuild_core::spec::{Fault, Sources, SpecError};
 
 use crate::exit;
-use crate::failure::{Failure, SpecFile};
+use crate::failure::Failure;
 use crate::progress::json;
 use crate::style::Palette;
 
@@ -181,13 +181,13 @@ fn root_hint(error: &FileError) -> Option<&'static str> {
 }
 
 /// All faults of a spec, each with its line; those of flags have none.
-fn spec(error: &SpecError, file: Option<&SpecFile>) -> Verdict {
+fn spec(error: &SpecError, file: Option<&Sources>) -> Verdict {
     match (file, &error.faults[..]) {
-        (Some(file), [_]) => Verdict::new(exit::USAGE, error.render(&file.name, &file.text)),
+        (Some(file), [_]) => Verdict::new(exit::USAGE, error.render(file)),
         (Some(file), faults) => {
             let count = faults.len() + error.omitted;
-            let rendered = error.render(&file.name, &file.text);
-            Verdict::new(exit::USAGE, format!("`{}` has {count} faults\n\n{rendered}", file.name))
+            let rendered = error.render(file);
+            Verdict::new(exit::USAGE, format!("`{}` has {count} faults\n\n{rendered}", file.name()))
         }
         (None, [fault]) => Verdict::new(exit::USAGE, flags_fault(fault)).hint(fault.hint.clone()),
         (None, faults) => {

@@ -5,6 +5,7 @@ mod budget;
 mod directories;
 mod draft;
 mod gather;
+mod ignored;
 mod inventory;
 mod keep;
 mod key;
@@ -15,6 +16,7 @@ mod ordered;
 mod owners;
 mod pipeline;
 mod pyc;
+mod removal;
 
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use crate::cache::{BuiltLayer, CacheError, Material, Record};
 use crate::compress::{Encoder, codec_id};
 use crate::event::{Cancel, Cancelled, Event, Observer, Warning};
 use crate::files::{FileError, FileId, FileKind, FileTree, display};
+use crate::pattern::IgnoreError;
 use crate::plan::PlannedLayer;
 use crate::spec::Span;
 
@@ -48,7 +51,9 @@ pub enum LayerError {
     Empty {
         /// The source as the spec names it.
         from: String,
-        /// Where it does.
+        /// The ignore file, if it left anything out.
+        ignored_by: Option<String>,
+        /// Where the spec names it.
         span: Option<Span>,
     },
     /// Two copies want different things at one path.
@@ -101,6 +106,56 @@ pub enum LayerError {
         /// Where the spec has the copy.
         span: Option<Span>,
     },
+    /// An ignore file that is named isn't there, or can't be read.
+    #[error("cannot read the ignore file `{path}`")]
+    IgnoreFile {
+        /// The file.
+        path: String,
+        /// Where the spec names it, or the copy that it is for.
+        span: Option<Span>,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line of an ignore file is no rule.
+    #[error("the ignore file `{path}` cannot be used")]
+    IgnoreRule {
+        /// The file.
+        path: String,
+        /// Where the spec has the copy that it is for.
+        span: Option<Span>,
+        /// Which line, and why.
+        #[source]
+        source: IgnoreError,
+    },
+    /// What should be taken away isn't there.
+    #[error("`{path}` cannot be removed: {}", if *.empty { "the base is empty" } else { "the base has nothing of that name" })]
+    NothingToRemove {
+        /// The path or glob as the spec has it.
+        path: String,
+        /// What the base has that is named most like it, without a leading `/`.
+        closest: Option<String>,
+        /// Whether the base has nothing at all.
+        empty: bool,
+        /// Where the spec has it.
+        span: Option<Span>,
+    },
+    /// A name so long that no whiteout can say it.
+    #[error("`/{path}` cannot be removed: its name is too long for a whiteout")]
+    Unremovable {
+        /// The path in the base.
+        path: String,
+        /// Where the spec removes it.
+        span: Option<Span>,
+    },
+    /// A layer takes away what it writes.
+    #[error("`/{path}` is removed and written by one layer")]
+    RemovedAndWritten {
+        /// The path in the image.
+        path: String,
+        /// Where the spec removes it.
+        span: Option<Span>,
+    },
     /// A user or group that the base doesn't have.
     #[error("the base has no {kind} `{name}`")]
     UnknownAccount {
@@ -108,6 +163,8 @@ pub enum LayerError {
         kind: &'static str,
         /// The name.
         name: String,
+        /// The names that it has, in order.
+        known: Vec<String>,
         /// Where the spec has the copy.
         span: Option<Span>,
     },
@@ -214,9 +271,11 @@ impl LayerError {
         | Self::Attribute { span, .. }
         | Self::Whiteout { span, .. }
         | Self::NotDirectory { span, .. }
-        | Self::OverDirectory { span, .. } = &mut self
+        | Self::OverDirectory { span, .. }
+        | Self::IgnoreFile { span, .. }
+        | Self::IgnoreRule { span, .. } = &mut self
         {
-            *span = place;
+            *span = span.or(place);
         }
         self
     }
@@ -233,6 +292,11 @@ impl LayerError {
             | Self::Whiteout { span, .. }
             | Self::NotDirectory { span, .. }
             | Self::OverDirectory { span, .. }
+            | Self::IgnoreFile { span, .. }
+            | Self::IgnoreRule { span, .. }
+            | Self::NothingToRemove { span, .. }
+            | Self::Unremovable { span, .. }
+            | Self::RemovedAndWritten { span, .. }
             | Self::UnknownAccount { span, .. }
             | Self::Manifest { span, .. } => *span,
             _ => None,
@@ -347,7 +411,7 @@ fn warn(layer: &PlannedLayer, notes: &gather::Notes, stale_pyc: u64, observer: &
     if stale_pyc > 0 {
         say(
             format!("{stale_pyc} compiled Python files check a timestamp that images don't keep"),
-            "compile with `SOURCE_DATE_EPOCH` set, keep times by `preserve = [\"mtime\"]`, or leave `**/__pycache__` out: Python recompiles them at every start",
+            "compile with `SOURCE_DATE_EPOCH` set, keep times by `preserve = [\"mtime\"]`, or leave them out with `pyc = \"drop\"` on the copy: Python recompiles them at every start",
         );
     }
 }

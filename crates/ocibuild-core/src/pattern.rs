@@ -14,11 +14,13 @@
 //! Every pattern is anchored: `*.map` finds only what lies at the top, `**/*.map` all. A slash in
 //! front or at the end changes nothing.
 //!
-//! Ignore files have another language (order counts, `!` brings back), which this isn't.
+//! Ignore files have another language (order counts, `!` brings back): [`IgnoreRules`].
 
 mod component;
+mod ignore;
 mod selection;
 
+pub use ignore::{IgnoreError, IgnoreFault, IgnoreRules};
 pub use selection::Selection;
 
 use component::Component;

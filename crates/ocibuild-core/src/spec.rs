@@ -16,6 +16,7 @@ mod log;
 mod policy;
 mod read;
 mod render;
+mod sources;
 mod suggest;
 mod template;
 mod validate;
@@ -28,6 +29,8 @@ pub use image::{Annotations, Base, Config, Field, Healthcheck, Image, Inherit, P
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};
 pub use located::{Located, Span};
 pub use policy::{IgnoreFile, Policy, Preserve, Pyc};
+pub use sources::{Loader, MAX_EXTENDED, Position, SourceFile, Sources};
+pub(crate) use suggest::closest;
 pub use template::{ExpandError, Segment, Template};
 pub use value::{Account, Mode, Owner, Port, Protocol};
 pub use vars::{Lookup, Vars};
@@ -36,6 +39,11 @@ use std::collections::BTreeMap;
 
 /// The version of the format that is read and written.
 pub const VERSION: u32 = 1;
+
+/// The [JSON schema](https://json-schema.org/draft-07) of a spec file, for editors: as strict as a
+/// schema can be. What it can't know, such as whether a layer that is named is there, is left to
+/// [`Spec::read`].
+pub const SCHEMA: &str = include_str!("../schema/ocibuild.schema.json");
 
 /// A spec: everything one file says, or the same made by a builder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,13 +66,21 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Parses and validates a spec file. `given` are variables from outside (`--var NAME=VALUE`),
-    /// which count before those of the file.
+    /// Parses and validates a spec that extends no other. `given` are variables from outside
+    /// (`--var NAME=VALUE`), which count before those of the file.
     ///
     /// Fails with all faults of the file. Strings with names in braces are checked only for their
     /// syntax and for known names.
     pub fn parse(source: &str, given: &BTreeMap<String, String>) -> Result<Self, SpecError> {
-        read::parse(source, given)
+        Self::read(&Sources::of("spec", source), given)
+    }
+
+    /// Parses and validates a spec from its file and those it extends, which count as if their
+    /// tables stood first and the file's came over them: see `docs/spec.md`.
+    ///
+    /// Fails with all faults of all files, those of loading them included.
+    pub fn read(sources: &Sources, given: &BTreeMap<String, String>) -> Result<Self, SpecError> {
+        read::parse(sources, given)
     }
 
     /// Validates a spec that was changed after it was made, and returns the warnings. Paths, names

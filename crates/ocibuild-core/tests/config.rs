@@ -16,7 +16,7 @@ use ocibuild_core::oci::{
     Compression, ImageConfig, Index, MAX_MANIFEST_SIZE, Manifest, MediaType, from_json,
 };
 use ocibuild_core::plan::{BuiltinBase, PlanError};
-use ocibuild_core::spec::Spec;
+use ocibuild_core::spec::{Sources, Spec};
 use ocibuild_core::{Builder, Descriptor, Event, ImageSpec, LayerSpec, Platform};
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ const LAYER: &str = "version = 1\n[layers.app]\ncopy = [{ content = \"x\", to = 
 
 fn parse(text: &str) -> Spec {
     let parsed = Spec::parse(text, &BTreeMap::new());
-    parsed.unwrap_or_else(|error| panic!("{}", error.render("spec", text)))
+    parsed.unwrap_or_else(|error| panic!("{}", error.render(&Sources::of("spec", text))))
 }
 
 fn builder<'a>(root: &Path) -> Builder<'a> {
@@ -214,7 +214,9 @@ fn one_platform_has_its_descriptor_in_the_layout_and_nothing_for_the_index() {
     let text = format!("{LAYER}[images.a]\nlayers = [\"app\"]\n{SCOPED}");
     let plan = builder(root.path()).plan(&parse(&text)).unwrap();
     let [warning] = &plan.warnings[..] else { panic!("{:?}", plan.warnings) };
-    assert_eq!(warning.position(&text), Some((11, 11)));
+    let sources = Sources::of("spec", &text);
+    let place = warning.span.map(|span| sources.position(span));
+    assert_eq!(place.map(|place| (place.line, place.column)), Some((11, 11)));
     assert!(warning.message.contains("an image for one platform has none"), "{warning:?}");
     let built = build_spec(root.path(), &text);
     let layout = Layout::open_or_create(root.path().join("out")).unwrap();
@@ -233,7 +235,7 @@ fn an_annotation_of_the_index_is_the_same_from_all_platforms() {
     let Err(PlanError::Spec(error)) = builder(root.path()).plan(&parse(&text)) else {
         panic!("it was planned")
     };
-    let told = error.render("spec", &text);
+    let told = error.render(&Sources::of("spec", &text));
     let expected = "spec:7:36: an annotation of the index differs between the platforms\n";
     assert!(told.starts_with(expected), "{told}");
 }
@@ -259,7 +261,10 @@ fn our_own_annotations_may_be_overruled_but_only_by_what_belongs_there() {
     let Err(PlanError::Spec(error)) = builder(root.path()).plan(&parse(&text)) else {
         panic!("it was planned")
     };
-    assert!(error.render("spec", &text).starts_with("spec:8:38: `amd64` is not what"), "{error}");
+    assert!(
+        error.render(&Sources::of("spec", &text)).starts_with("spec:8:38: `amd64` is not what"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -318,10 +323,11 @@ fn what_is_doubtful_is_warned_of() {
          shell = [\"{{arch}}\"]\n\"annotations\" = {{ \"org.opencontainers.image.titel\" = \"x\" }}\n"
     );
     let spec = parse(&text);
+    let sources = Sources::of("spec", &text);
     let told: Vec<(usize, &str)> = spec
         .warnings
         .iter()
-        .map(|warning| (warning.position(&text).unwrap().0, warning.message.as_str()))
+        .map(|warning| (sources.position(warning.span.unwrap()).line, warning.message.as_str()))
         .collect();
     let expected = [
         (6, "`start-interval` means nothing without `start-period`"),

@@ -22,7 +22,7 @@ use ocibuild_core::key::Key;
 use ocibuild_core::layer::{Circumstances, LayerError, manifest_keys};
 use ocibuild_core::oci::{Compression, Descriptor, Platform};
 use ocibuild_core::plan::PlannedLayer;
-use ocibuild_core::spec::{ImageSpec, LayerSpec, Preserve, Spec};
+use ocibuild_core::spec::{ImageSpec, LayerSpec, Preserve, Pyc, Spec};
 use ocibuild_testkit::TempTree;
 use proptest::prelude::*;
 use support::{Setup, build_image, layers, planned, root, try_build, try_build_spec};
@@ -118,6 +118,8 @@ fn whatever_goes_into_a_layer_goes_into_its_key() {
         ("two patterns", locked().include("*.js").include("b")),
         ("allow-empty", locked().allow_empty()),
         ("allow-foreign", locked().allow_foreign()),
+        ("pyc", locked().pyc(Pyc::Drop)),
+        ("ignore-file", locked().ignore_file(Some("other.lock"))),
         ("extra", locked().key(["node-22"])),
         ("two extras", locked().key(["node", "-22"])),
         ("another copy", locked().content("/y", "")),
@@ -140,6 +142,10 @@ fn whatever_goes_into_a_layer_goes_into_its_key() {
     let empty = Listing::empty();
     let changed = tree().file("package.lock", "lock 2");
     keys.push(("lockfile".into(), key_of(&plain, &changed, &empty, "test", "host")));
+    for ignore in ["", "*.js", "*.ts"] {
+        let tree = tree().file(".dockerignore", ignore);
+        keys.push((format!(".dockerignore `{ignore}`"), key_of(&plain, &tree, &empty, "test", "host")));
+    }
     keys.push(("spec".into(), key_of(&plain, &tree(), &empty, "other", "host")));
     keys.push(("host".into(), key_of(&plain, &tree(), &empty, "test", "other")));
     let arm = plan_layer(locked(), Platform::linux_arm64());
@@ -160,6 +166,10 @@ fn what_does_not_go_into_a_layer_does_not_go_into_its_key() {
         let disk_tree = DiskTree::open(disk.path()).unwrap();
         assert_eq!(key_of(&plain, &disk_tree, &Listing::empty(), "test", "host"), expected);
     }
+    // An ignore file that is switched off doesn't count.
+    let off = plan_layer(locked().ignore_file(None), Platform::linux_amd64());
+    let ignoring = self::tree().file(".dockerignore", "*");
+    assert_eq!(key_of(&off, &ignoring, &Listing::empty(), "test", "host"), expected);
     // A layer that reads nothing of the host doesn't depend on which it is.
     let inline = plan_layer(LayerSpec::named("app").content("/x", "a"), Platform::linux_amd64());
     let on = |host| key_of(&inline, &tree, &Listing::empty(), "test", host);
@@ -235,6 +245,55 @@ fn what_a_layer_takes_from_its_base_is_in_its_key() {
         assert_eq!(changed.0 != plain.0, in_tree, "{to} in a tree");
         assert_eq!(changed.1 != plain.1, in_file, "{to} in a file");
     }
+}
+
+#[test]
+fn what_a_layer_takes_away_is_in_its_key() {
+    let glob = LayerSpec::named("app").remove("/opt/t*");
+    let plain = key_over(BASE, &glob);
+    assert_eq!(key_over(&BASE.replace("d srv 755", "d srv 700"), &glob), plain);
+    for (from, to) in [("d opt 755", "d opt 700"), ("d opt/app 755", "d opt/app 755\nf opt/two")] {
+        assert_ne!(key_over(&BASE.replace(from, to), &glob), plain, "{to}");
+    }
+    let same = LayerSpec::named("app").remove("/opt/tool");
+    assert_ne!(key_over(BASE, &same), plain, "the rule itself counts, too");
+    let gone = plan_layer(LayerSpec::named("app").remove("/opt/x"), Platform::linux_amd64());
+    let circumstances = Circumstances { spec: "test", host: "host", latest: None };
+    let error = manifest_keys(&gone, &listing(BASE), &tree(), circumstances).unwrap_err();
+    assert!(matches!(error, LayerError::NothingToRemove { .. }), "{error}");
+}
+
+#[test]
+fn what_a_layer_takes_away_is_gone_from_the_image() {
+    let cache = tempfile::tempdir().unwrap();
+    let below = merged_usr().content("/usr/lib/a", "a").content("/usr/lib/b", "b").content("/tmp/c", "c");
+    let setup =
+        || Setup { base: Some(base(below.clone().content("/etc/d", "d"))), ..Setup::new(cache.path()) };
+    let layer = LayerSpec::named("app").remove("/lib/a").remove("/tmp/**").remove("/etc");
+    let spec = spec_over(layer.content("/tmp/new", "new"));
+    let built = try_build_spec(&tree(), &spec, &setup()).unwrap();
+    let open = Base::open(&built.source(), &built.images[0].root, None).unwrap();
+    let listing = Listing::read(&built.source(), &open, &ListingLimits::default(), &Cancel::new()).unwrap();
+    let paths = listing.entries(b"").map(|(path, _)| String::from_utf8(path).unwrap());
+    assert_eq!(paths.collect::<Vec<_>>(), ["", "lib", "tmp", "tmp/new", "usr", "usr/lib", "usr/lib/b"]);
+    assert_eq!(listing.directory(b"tmp").unwrap().mode, 0o1777);
+    let again = try_build_spec(&tree(), &spec, &setup()).unwrap();
+    assert_eq!((outcomes(&again), root(&again)), (REUSED.to_vec(), root(&built)));
+}
+
+#[test]
+fn a_directory_that_a_removal_would_reset_is_told() {
+    let setup =
+        |cache: &Path| Setup { base: Some(base(merged_usr().content("/tmp/c", ""))), ..Setup::new(cache) };
+    let cache = tempfile::tempdir().unwrap();
+    let image = |mode| {
+        let first = LayerSpec::named("one").directory("/tmp").mode(mode);
+        let image = ImageSpec::scratch(Platform::linux_amd64()).base_layout("base").layer(first);
+        image.layer(LayerSpec::named("two").remove("/tmp/c")).into_spec().unwrap()
+    };
+    let error = try_build_spec(&tree(), &image(0o700), &setup(cache.path())).err().unwrap();
+    assert!(matches!(error, BuildError::Disagreement { .. }), "{error}");
+    assert!(try_build_spec(&tree(), &image(0o1777), &setup(cache.path())).is_ok());
 }
 
 #[test]

@@ -51,9 +51,7 @@ pub(crate) struct LsArgs {
     #[arg(long, conflicts_with = "layer")]
     shadowed: bool,
 
-    /// The order: by path, or the largest first
-    ///
-    /// A layer that is listed as it is has its own order.
+    /// The order
     #[arg(long, value_enum, default_value = "path", value_name = "ORDER")]
     sort: Sort,
 
@@ -69,7 +67,7 @@ pub(crate) struct LsArgs {
 /// An order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Sort {
-    /// By path, directories before what is in them
+    /// By path, directories before what is in them; of a layer, as it has them
     Path,
     /// The largest first
     Size,

@@ -7,10 +7,10 @@ use ocibuild_core::BuildError;
 use ocibuild_core::base::BaseError;
 use ocibuild_core::files::FileError;
 use ocibuild_core::layer::{DirectoryOwner, LayerError};
-use ocibuild_core::spec::Fault;
+use ocibuild_core::spec::{Fault, Sources};
 
 use crate::exit;
-use crate::failure::{BuildFailure, Origin, SpecFile};
+use crate::failure::{BuildFailure, Origin};
 use crate::verdict::{Verdict, blob, chain};
 
 /// Judges a build's failure, and shows the line of the spec that it comes from.
@@ -57,12 +57,12 @@ fn disagreement(path: &str, (mode, uid, gid): &DirectoryOwner) -> String {
 }
 
 /// A fault with a place in the spec is told there; any other with its causes below it.
-fn at_line(error: &BuildError, file: Option<&SpecFile>, code: u8, hint: Option<String>) -> Verdict {
+fn at_line(error: &BuildError, file: Option<&Sources>, code: u8, hint: Option<String>) -> Verdict {
     let joined = chain(error).join(": ");
     match (error.span(), file) {
         (Some(span), Some(file)) => {
             let fault = Fault::new(joined, Some(span));
-            Verdict::new(code, fault.render(&file.name, &file.text)).hint(hint)
+            Verdict::new(code, fault.render(file)).hint(hint)
         }
         _ => Verdict::new(code, joined).hint(hint),
     }
@@ -80,6 +80,9 @@ pub(super) fn cache(error: &dyn Error, directory: &Path) -> Verdict {
 fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
     let hint = match error {
         LayerError::Missing { .. } => format!("paths are relative to the root, `{}`", root.display()),
+        LayerError::Empty { ignored_by: Some(file), .. } => {
+            format!("`{file}` leaves files out: mend its rules, or set `ignore-file = false` on the copy")
+        }
         LayerError::Empty { .. } => {
             "it is empty, or no pattern matches: mend that, or set `allow-empty = true` on the copy"
                 .to_owned()
@@ -105,6 +108,26 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
         LayerError::OverDirectory { path, .. } => {
             format!("put the file into it: `to = \"/{path}/\"`, or choose another name")
         }
+        LayerError::IgnoreFile { path, .. } => {
+            format!("`{path}` is looked for in the root, `{}`", root.display())
+        }
+        LayerError::IgnoreRule { .. } => {
+            "mend the line; a `\\` takes the meaning from the character after it".to_owned()
+        }
+        LayerError::NothingToRemove { empty: true, .. } => {
+            "only what a base brings can be taken away: leave `remove` out".to_owned()
+        }
+        LayerError::NothingToRemove { closest: Some(path), .. } => format!("did you mean `/{path}`?"),
+        LayerError::NothingToRemove { .. } => "leave it out of `remove`".to_owned(),
+        LayerError::Unremovable { .. } => {
+            "take away the directory that it is in, or all of its content with `/*`".to_owned()
+        }
+        LayerError::RemovedAndWritten { .. } => {
+            let hint = "leave it out of `remove`: what is written takes its place; \
+                        `DIRECTORY/*` empties a directory that is written to";
+            return (exit::USAGE, Some(hint.to_owned()));
+        }
+        LayerError::UnknownAccount { kind, known, .. } => accounts(kind, known),
         LayerError::Foreign { platform, .. } => format!(
             "build the program for {platform}, build the image for another `--platform`, \
              or set `allow-foreign = true` on the copy"
@@ -117,6 +140,18 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
         _ => return (exit::FILES, None),
     };
     (exit::FILES, Some(hint))
+}
+
+/// As many names as a hint should list.
+const MAX_NAMES: usize = 30;
+
+fn accounts(kind: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return "it has no names at all: give numbers, such as `owner = \"65532:65532\"`".to_owned();
+    }
+    let names: Vec<String> = known.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
+    let more = if known.len() > MAX_NAMES { " and more" } else { "" };
+    format!("give a number, or a {kind} that it has: {}{more}", names.join(", "))
 }
 
 fn file(error: &FileError) -> Option<String> {

@@ -171,3 +171,51 @@ fn a_base_that_is_not_there_or_not_for_the_platform() {
     let said = fails(&bench, &flags, 2);
     assert!(said.contains("has no image for `linux/arm64`, only for `linux/amd64`"), "{said}");
 }
+
+#[test]
+fn what_can_t_be_left_out_taken_away_or_owned_says_what_can() {
+    let spec = |layer: &str| {
+        let base = "[images.app]\nbase = { builtin = \"static@1\" }";
+        SPEC.replace("[images.app]", base).replace("[layers.app]", &format!("[layers.app]\n{layer}"))
+    };
+    let copied = |key: &str| spec("").replace("/app/hello\" }", &format!("/app/hello\", {key} }}"));
+    let scratch = SPEC.replace("/app/hello\" }", "/app/hello\", owner = \"root\" }");
+    let cases: [(String, i32, &[&str]); 8] = [
+        (
+            spec("remove = [\"/etc/paswd\"]"),
+            3,
+            &[":4:11: ", "nothing of that name", "did you mean `/etc/passwd`?"],
+        ),
+        (spec("remove = [\"/etc/*.bak\"]"), 3, &["leave it out of `remove`"]),
+        (SPEC.replace("[layers.app]", "[layers.app]\nremove = [\"/etc\"]"), 3, &["the base is empty"]),
+        (
+            spec("remove = [\"/app\"]")
+                .replace("\"/app\"", "\"/etc\"")
+                .replace("/app/hello\" }", "/etc/x\" }"),
+            2,
+            &["`/etc` is removed and written by one layer", "`DIRECTORY/*` empties"],
+        ),
+        (copied("owner = \"node\""), 3, &[":5:9: ", "no user `node`", "`nobody`, `nonroot`, `root`"]),
+        (scratch, 3, &["no user `root`", "no names at all", "65532:65532"]),
+        (
+            copied("ignore-file = \"gone\""),
+            3,
+            &["cannot read the ignore file `gone`", "looked for in the root"],
+        ),
+        (
+            copied("ignore-file = \"faulty\""),
+            3,
+            &["the ignore file `faulty` cannot be used: line 2: `[` has no `]`"],
+        ),
+    ];
+    for (spec, code, parts) in cases {
+        let bench = Bench::with_spec(&spec);
+        bench.write("faulty", "a\n[\n");
+        let said = fails(&bench, &["build"], code);
+        parts.iter().for_each(|part| assert!(said.contains(part), "{part}\n{said}"));
+    }
+    let bench = Bench::with_spec(&SPEC.replace("\"hello\"", "\".\""));
+    bench.write(".dockerignore", "**\n");
+    let said = fails(&bench, &["build"], 3);
+    assert!(said.contains("hint: `.dockerignore` leaves files out: mend its rules"), "{said}");
+}

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod contents;
 mod destinations;
 mod errors;
+mod extends;
 mod help;
 mod interrupt;
 mod look;

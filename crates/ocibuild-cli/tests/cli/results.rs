@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use ocibuild_testkit::{Output, docker, registry, require, run_any};
+use ocibuild_testkit::{Output, Podman, docker, registry, require, run_any};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, SPEC};
@@ -161,6 +161,17 @@ fn docker_knows_a_loaded_image_by_its_id() {
 }
 
 #[test]
+fn podman_knows_a_loaded_image_by_its_id() {
+    let podman = require!(Podman::new());
+    let bench = Bench::with_spec(SPEC);
+    bench.digest(&["-t", "localhost/app:1", "--iidfile", "id", "--output", "type=oci-archive,dest=app.tar"]);
+    podman.load(&bench.path("app.tar"));
+    let id = bench.text("id");
+    assert_eq!(podman.inspect("localhost/app:1")["Id"], id.strip_prefix("sha256:").unwrap());
+    assert_eq!(podman.run(&id, &[]).text(), "hello");
+}
+
+#[test]
 fn references_are_a_line_a_tag() {
     let bench = on_platforms();
     let line = bench.digest(&["--image-refs", "deep/down/refs"]);
@@ -178,8 +189,18 @@ fn what_has_no_such_result_is_told_before_anything_is_built() {
         (&["--iidfile", "id"][..], 2, "2 would be built"),
         (&["--image-refs", "refs"], 2, "`app` has no tag"),
         (&["--metadata-file", "-"], 2, "standard output has"),
-        (&["--metadata-file", "m", "--image-refs", "./m"], 2, "would both write"),
-        (&["--metadata-file", "x", "--output", "type=oci-archive,dest=x"], 2, "would both write"),
+        (
+            &["--metadata-file", "m", "--iidfile", "./m", "app"],
+            2,
+            "`--iidfile` names `./m`, which is for --metadata-file",
+        ),
+        (
+            &["--metadata-file", "x", "--output", "type=oci-archive,dest=x", "app"],
+            2,
+            "which is for the image",
+        ),
+        (&["--metadata-file", "./app.oci"], 2, "which is for the image"),
+        (&["--iidfile", "../work/ocibuild.toml", "app"], 2, "which is for the spec"),
         (&["--metadata-file", "file/below"], 3, "for `--metadata-file`"),
         (&["--iidfile", ".", "app"], 3, "for `--iidfile`"),
     ] {

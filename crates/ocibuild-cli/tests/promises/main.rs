@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by it as tests do")]
 
 mod config;
+mod contents;
 mod faithful_files;
 mod layouts_and_archives;
+mod left_out_and_taken_away;
 mod ocibuild;
 mod real_application;
 mod runs_everywhere;

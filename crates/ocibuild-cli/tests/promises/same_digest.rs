@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const GOLDEN: [(Layers, &str); 3] = [
     (Layers::Gzip, "sha256:8e6633b99953c8d3c68fb4880b19caaffaa9ab8951f45616affd146094d5149b"),
     (Layers::Plain, "sha256:8fc697cad15ddaaf16dad3976190e42da8258d710a7eebb4bd9ece94c4b3b49d"),
-    (Layers::Zstd, "sha256:TODO"),
+    (Layers::Zstd, "sha256:203892851fb9fb91e1e8b10dd04d316d80b9d4a31bfaae21cb77d90dda256540"),
 ];
 
 const SPEC: &str = r#"

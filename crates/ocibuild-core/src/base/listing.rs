@@ -213,6 +213,12 @@ impl Listing {
         self.users.group(name)
     }
 
+    /// Returns the names of all users, or all groups, that can be looked up, each once, in order.
+    #[must_use]
+    pub fn account_names(&self, groups: bool) -> Vec<String> {
+        self.users.names(groups)
+    }
+
     /// Finds the node at a path, taken as it is.
     pub(crate) fn find(&self, path: &[u8]) -> Option<u32> {
         tree::names(path).try_fold(self.root(), |node, name| self.child(node, name))

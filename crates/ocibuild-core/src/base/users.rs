@@ -18,6 +18,18 @@ impl Users {
     pub(super) fn group(&self, name: &str) -> Option<u32> {
         number(&line(self.group.as_deref()?, name)?, 2)
     }
+
+    /// The names that the methods above find something for.
+    pub(super) fn names(&self, groups: bool) -> Vec<String> {
+        let file = if groups { &self.group } else { &self.passwd };
+        let lines = file.as_deref().unwrap_or_default().split(|byte| *byte == b'\n');
+        let first = |line: &[u8]| line.split(|byte| *byte == b':').next().map(<[u8]>::to_vec);
+        let names = lines.filter_map(first).filter_map(|name| String::from_utf8(name).ok());
+        let is_known =
+            |name: &String| if groups { self.group(name).is_some() } else { self.user(name).is_some() };
+        let known: std::collections::BTreeSet<String> = names.filter(is_known).collect();
+        known.into_iter().collect()
+    }
 }
 
 /// Returns the fields of the first line that begins with this name.
@@ -44,6 +56,9 @@ mod tests {
         assert_eq!(users.user("root"), Some((0, 0)));
         assert_eq!(users.user("node"), Some((1000, 1001)));
         assert_eq!(users.group("staff"), Some(50));
+        assert_eq!(users.names(false), ["node", "root"]);
+        assert_eq!(users.names(true), ["root", "staff"]);
+        assert!(Users::default().names(true).is_empty());
         for name in ["", "bad", "neg", "nobody", "# no user"] {
             assert_eq!(users.user(name), None, "{name}");
         }

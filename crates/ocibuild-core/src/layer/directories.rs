@@ -23,6 +23,9 @@ pub fn may_disagree(one: &PlannedLayer, other: &PlannedLayer) -> bool {
     let pairs = |one: &PlannedLayer, other: &PlannedLayer| {
         one.copies.iter().filter(|copy| is_particular(copy)).any(|copy| {
             other.copies.iter().any(|other| overlap(&copy.to, &other.to) && !same_rule(copy, other))
+        }) || one.copies.iter().filter(|copy| is_particular(copy)).any(|copy| {
+            // A whiteout's parents are written as the base has them.
+            other.remove.iter().any(|removal| overlap(&copy.to, &removal.pattern.literal_prefix()))
         })
     };
     pairs(one, other) || pairs(other, one)

@@ -6,7 +6,7 @@ use crate::files::{Entry, FileId, FileTree, display};
 use crate::layer::LayerError;
 
 /// Names that begin like this are whiteouts: they take away what lies below.
-const WHITEOUT: &[u8] = b".wh.";
+pub(super) const WHITEOUT: &[u8] = b".wh.";
 
 /// What a layer's entries are gathered from.
 #[derive(Clone, Copy)]

@@ -11,8 +11,9 @@ use crate::files::{
     resolve, walk,
 };
 use crate::layer::draft::{Claim, Draft, Sources, is_obstacle};
+use crate::layer::ignored::Filter;
 use crate::layer::keep::{Kept, speaks_of_directories};
-use crate::layer::{LayerError, links, merge, owners};
+use crate::layer::{LayerError, links, merge, owners, removal};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
 
 /// A layer's entries, ready to be written, and what was noticed on the way.
@@ -42,6 +43,7 @@ pub(super) fn gather(layer: &PlannedLayer, sources: Sources<'_>) -> Result<Gathe
     let Gatherer { drafts, mut notes, .. } = gatherer;
     let mut entries = merge::merge(drafts, layer, &owners, sources)?;
     notes.linked = links::link(&mut entries);
+    let entries = removal::add(entries, layer, sources.listing)?;
     Ok(Gathered { entries, notes })
 }
 
@@ -77,9 +79,11 @@ impl<'a> Copier<'_, 'a> {
             }
             What::From(from) => {
                 let before = self.gatherer.drafts.len();
-                self.from(from)?;
+                let filter = Filter::new(self.copy, from, self.sources().tree)?;
+                self.from(from, &filter)?;
                 if self.gatherer.drafts.len() == before && !from.allow_empty {
-                    return Err(LayerError::Empty { from: from.path.clone(), span: None });
+                    let ignored_by = filter.culprit();
+                    return Err(LayerError::Empty { from: from.path.clone(), ignored_by, span: None });
                 }
             }
         }
@@ -103,9 +107,9 @@ impl<'a> Copier<'_, 'a> {
         directory(self.sources().listing, &self.copy.to)
     }
 
-    fn from(&mut self, from: &From) -> Result<(), LayerError> {
+    fn from(&mut self, from: &From, filter: &Filter<'_>) -> Result<(), LayerError> {
         if let Some(glob) = &from.glob {
-            return self.glob(from, glob);
+            return self.glob(from, glob, filter);
         }
         let start = resolve(self.sources().tree, &from.literal)?;
         let metadata = match self.sources().tree.metadata(&start) {
@@ -122,7 +126,7 @@ impl<'a> Copier<'_, 'a> {
             return Ok(());
         }
         if metadata.kind == FileKind::Directory {
-            return self.tree(from, &start, &metadata);
+            return self.tree(from, &start, &metadata, filter);
         }
         let name = from.literal.rsplit(|byte| *byte == b'/').find(|name| !name.is_empty() && *name != b".");
         let path = self.named(name.unwrap_or_default())?;
@@ -139,11 +143,17 @@ impl<'a> Copier<'_, 'a> {
     }
 
     /// Merges a directory into the destination.
-    fn tree(&mut self, from: &From, start: &[u8], metadata: &Metadata) -> Result<(), LayerError> {
+    fn tree(
+        &mut self,
+        from: &From,
+        start: &[u8],
+        metadata: &Metadata,
+        filter: &Filter<'_>,
+    ) -> Result<(), LayerError> {
         let sources = self.sources();
         let options = WalkOptions {
-            selects: &|path, _| from.selection.selects(path),
-            enters: &|path| from.selection.may_select_below(path),
+            selects: &|path, is_directory| from.selection.selects(path) && filter.takes(path, is_directory),
+            enters: &|path| from.selection.may_select_below(path) && filter.enters(path),
             skip: sources.skip,
             cancel: sources.cancel,
         };
@@ -204,15 +214,23 @@ impl<'a> Copier<'_, 'a> {
     }
 
     /// Takes what a glob matches, each under its path below the glob's first pattern.
-    fn glob(&mut self, from: &From, glob: &crate::pattern::Pattern) -> Result<(), LayerError> {
+    fn glob(
+        &mut self,
+        from: &From,
+        glob: &crate::pattern::Pattern,
+        filter: &Filter<'_>,
+    ) -> Result<(), LayerError> {
         let sources = self.sources();
         let start = resolve(sources.tree, &from.literal)?;
         let full = |path: &[u8]| below(&from.literal, path);
         let options = WalkOptions {
-            selects: &|path, _| glob.covers(&full(path)) && from.selection.selects(path),
+            selects: &|path, is_directory| {
+                glob.covers(&full(path)) && from.selection.selects(path) && filter.takes(path, is_directory)
+            },
             enters: &|path| {
                 let at = full(path);
-                (glob.covers(&at) || glob.may_match_below(&at)) && from.selection.may_select_below(path)
+                let may_match = glob.covers(&at) || glob.may_match_below(&at);
+                may_match && from.selection.may_select_below(path) && filter.enters(path)
             },
             skip: sources.skip,
             cancel: sources.cancel,

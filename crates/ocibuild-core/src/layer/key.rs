@@ -10,7 +10,7 @@ use crate::compress::codec_id;
 use crate::digest::Digest;
 use crate::files::{FileKind, FileTree, resolve};
 use crate::key::{Key, KeyWriter};
-use crate::layer::{LayerError, owners};
+use crate::layer::{LayerError, ignored, owners, removal};
 use crate::oci::{CodecId, Platform};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
 
@@ -68,10 +68,11 @@ pub fn manifest_keys(
         Ok(Material::new(manifest.path.clone(), digest))
     });
     let materials = materials.collect::<Result<Vec<Material>, LayerError>>()?;
+    let ignored = layer.copies.iter().map(|copy| ignored(copy, tree)).collect::<Result<Vec<_>, _>>()?;
     let keys = layer
         .platforms
         .iter()
-        .map(|platform| manifest_key(layer, listing, platform, &materials, circumstances));
+        .map(|platform| manifest_key(layer, listing, platform, (&materials, &ignored), circumstances));
     Ok(Some(ManifestKeys { keys: keys.collect::<Result<_, _>>()?, materials }))
 }
 
@@ -79,7 +80,7 @@ fn manifest_key(
     layer: &PlannedLayer,
     listing: &Listing,
     platform: &Platform,
-    materials: &[Material],
+    (materials, ignored): (&[Material], &[Option<Digest>]),
     circumstances: Circumstances<'_>,
 ) -> Result<Key, LayerError> {
     let mut key = KeyWriter::new("manifest", VERSION);
@@ -95,14 +96,34 @@ fn manifest_key(
     if layer.copies.iter().any(|copy| copy.preserve.mtime) {
         key.optional("latest time", circumstances.latest.map(i64::to_le_bytes));
     }
+    write_removed(&mut key, layer, listing)?;
     key.number("copies", layer.copies.len() as u64);
-    for copy in &layer.copies {
+    for (copy, ignored) in layer.copies.iter().zip(ignored) {
         write_copy(&mut key, copy);
+        key.optional("ignore-file", ignored.as_ref().map(Digest::to_string));
         let owner = owners::owner(copy, listing)?;
         key.optional("owner in numbers", owner.map(|(uid, gid)| format!("{uid}:{gid}")));
         write_mapping(&mut key, copy, listing)?;
     }
     Ok(key.finish())
+}
+
+/// Digests the contents of a copy's ignore file, if there is one.
+fn ignored(copy: &PlannedCopy, tree: &dyn FileTree) -> Result<Option<Digest>, LayerError> {
+    let What::From(from) = &copy.what else { return Ok(None) };
+    let contents = ignored::contents(&from.ignore, tree).map_err(|fault| fault.at(copy.span))?;
+    Ok(contents.map(|bytes| Digest::of(&bytes)))
+}
+
+/// What is taken away, with the directories that are written for it.
+fn write_removed(key: &mut KeyWriter, layer: &PlannedLayer, listing: &Listing) -> Result<(), LayerError> {
+    let entries = removal::whiteouts(layer, listing)?;
+    key.number("removed", entries.len() as u64);
+    for entry in entries {
+        key.field("entry", &entry.path);
+        key.field("as", format!("{:o} {}:{}", entry.mode, entry.uid, entry.gid));
+    }
+    Ok(())
 }
 
 fn write_copy(key: &mut KeyWriter, copy: &PlannedCopy) {

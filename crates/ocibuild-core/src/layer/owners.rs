@@ -16,6 +16,7 @@ pub(super) fn owner(copy: &PlannedCopy, listing: &Listing) -> Result<Option<(u32
     let unknown = |kind: &'static str, name: &Account| LayerError::UnknownAccount {
         kind,
         name: name.to_string(),
+        known: listing.account_names(kind == "group"),
         span: copy.span,
     };
     let Owner { user, group } = owner;

@@ -1,5 +1,9 @@
 //! Compiled Python files that go stale in an image.
 
+/// The directory of files that are compiled as they are needed. One elsewhere was put there in the
+/// place of its source, and Python takes it without a look at a timestamp.
+const CACHE: &[u8] = b"__pycache__";
+
 /// What an interpreter's number in a compiled file ends with.
 const MAGIC_END: &[u8] = b"\r\n";
 
@@ -7,8 +11,9 @@ const MAGIC_END: &[u8] = b"\r\n";
 /// ([PEP 552](https://peps.python.org/pep-0552/)), and that time is later than `mtime`, the file's
 /// own in the image: the source was written before it was compiled, so its time isn't kept.
 pub(super) fn is_stale(path: &[u8], mtime: i64, first: &[u8]) -> bool {
-    let is_checked =
-        path.ends_with(b".pyc") && first.get(2..4) == Some(MAGIC_END) && first.get(4..8) == Some(&[0; 4]);
+    let mut names = path.rsplit(|byte| *byte == b'/');
+    let is_cached = names.next().is_some_and(|name| name.ends_with(b".pyc")) && names.next() == Some(CACHE);
+    let is_checked = is_cached && first.get(2..4) == Some(MAGIC_END) && first.get(4..8) == Some(&[0; 4]);
     let written = first.get(8..12).and_then(|bytes| Some(u32::from_le_bytes(bytes.try_into().ok()?)));
     is_checked && written.is_none_or(|written| i64::from(written) > mtime)
 }
@@ -22,13 +27,15 @@ mod tests {
         let timestamp = b"\xa7\x0d\x0d\x0a\0\0\0\0\x01\x02\x03\x04rest";
         let hash = b"\xa7\x0d\x0d\x0a\x03\0\0\0\x01\x02\x03\x04rest";
         assert!(is_stale(b"a/__pycache__/m.cpython-311.pyc", 1, timestamp));
-        assert!(!is_stale(b"m.pyc", 1, hash));
-        assert!(!is_stale(b"m.py", 1, timestamp));
-        assert!(!is_stale(b"m.pyc", 1, b"\xa7\x0d\x0d\x0a\0\0"));
-        assert!(!is_stale(b"m.pyc", 1, &[0; 16]));
+        assert!(is_stale(b"__pycache__/m.pyc", 1, timestamp));
+        assert!(!is_stale(b"m.pyc", 1, timestamp) && !is_stale(b"a/__pycache__x/m.pyc", 1, timestamp));
+        assert!(!is_stale(b"__pycache__/m.pyc", 1, hash));
+        assert!(!is_stale(b"__pycache__/m.py", 1, timestamp));
+        assert!(!is_stale(b"__pycache__/m.pyc", 1, b"\xa7\x0d\x0d\x0a\0\0"));
+        assert!(!is_stale(b"__pycache__/m.pyc", 1, &[0; 16]));
         // Where times are kept, and the source's isn't cut off.
         let time = 0x0403_0201;
-        assert!(!is_stale(b"m.pyc", time, timestamp));
-        assert!(is_stale(b"m.pyc", time - 1, timestamp));
+        assert!(!is_stale(b"__pycache__/m.pyc", time, timestamp));
+        assert!(is_stale(b"__pycache__/m.pyc", time - 1, timestamp));
     }
 }

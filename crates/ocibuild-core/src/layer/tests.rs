@@ -12,7 +12,11 @@ use crate::event::Event;
 use crate::files::{DiskTree, Entry, EntryKind, MemoryTree};
 use crate::oci::Platform;
 use crate::plan::{BuiltinBase, Surroundings, plan};
-use crate::spec::{ImageSpec, LayerSpec, Spec};
+use crate::spec::{ImageSpec, LayerSpec, Pyc, Spec};
+
+mod ignored;
+mod owners;
+mod removal;
 
 struct Nothing;
 
@@ -521,12 +525,15 @@ fn hard_links_are_written_each_and_reported() {
 fn compiled_python_that_goes_stale_is_counted() {
     let pyc = |flags: u8| [b"\xa7\x0d\x0d\x0a", &[flags, 0, 0, 0][..], &[1; 40]].concat();
     let tree = MemoryTree::new()
-        .file("p/a.pyc", pyc(0))
-        .file("p/b.pyc", pyc(0))
-        .file("p/c.pyc", pyc(3))
-        .file("p/d.py", pyc(0));
+        .file("p/__pycache__/a.pyc", pyc(0))
+        .file("p/__pycache__/b.pyc", pyc(0))
+        .file("p/__pycache__/c.pyc", pyc(3))
+        .file("p/__pycache__/d.py", pyc(0))
+        .file("p/legacy.pyc", pyc(0));
     let (_, warnings) = built(&tree, layer().copy("p", "/")).unwrap();
     assert_eq!(warnings, ["layer `app`: 2 compiled Python files check a timestamp that images don't keep"]);
+    let (_, warnings) = built(&tree, layer().copy("p", "/").pyc(Pyc::Drop)).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
 }
 
 fn program(machine: u8) -> Vec<u8> {

@@ -114,7 +114,7 @@ impl Token {
 }
 
 /// The first character and its length; a byte that belongs to none counts as one by itself.
-fn unit(bytes: &[u8]) -> (Option<char>, usize) {
+pub(super) fn unit(bytes: &[u8]) -> (Option<char>, usize) {
     let head = &bytes[..bytes.len().min(4)];
     let valid = match std::str::from_utf8(head) {
         Ok(text) => text,

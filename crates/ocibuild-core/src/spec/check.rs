@@ -152,10 +152,11 @@ const SIGNALS: [&str; 31] = [
 
 /// Checks a signal: its name (`SIGTERM`), a real-time one (`SIGRTMIN+3`), or a number from 1 to 64.
 pub fn stop_signal(text: &str) -> Result<(), ValueError> {
-    let offset = |rest: &str| rest.parse::<u8>().is_ok_and(|n| n <= 30);
+    let number = |text: &str| text.parse::<u8>().ok().filter(|_| !text.starts_with('+'));
+    let offset = |rest: &str| number(rest).is_some_and(|n| n <= 30);
     let real_time = text.strip_prefix("SIGRTMIN+").or_else(|| text.strip_prefix("SIGRTMAX-"));
-    let number = text.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n));
-    if SIGNALS.contains(&text) || number || real_time.is_some_and(offset) {
+    let is_number = number(text).is_some_and(|n| (1..=64).contains(&n));
+    if SIGNALS.contains(&text) || is_number || real_time.is_some_and(offset) {
         return Ok(());
     }
     let error = ValueError::new(format!("`{text}` is not a signal"));

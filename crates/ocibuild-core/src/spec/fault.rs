@@ -1,7 +1,9 @@
 //! Faults of a spec: what is wrong, where, and what to write instead.
 
-use super::Span;
+use std::collections::BTreeSet;
+
 use super::render;
+use super::{Sources, Span};
 
 /// A value the spec can't take, without its place: what is wrong, and a hint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,15 +69,15 @@ impl Fault {
         self
     }
 
-    /// The line and column of the fault in `source`, both counted from 1, the column in characters.
-    pub fn position(&self, source: &str) -> Option<(usize, usize)> {
-        self.span.map(|span| render::Lines::new(source).position(span.start))
-    }
-
     /// The fault as text for people: `FILE:LINE:COLUMN: message`, the line with the fault
     /// underlined, and the hint, each line ended by a newline. Plain text without colour.
-    pub fn render(&self, file_name: &str, source: &str) -> String {
-        render::faults(std::slice::from_ref(self), file_name, source)
+    pub fn render(&self, sources: &Sources) -> String {
+        render::faults(std::slice::from_ref(self), sources)
+    }
+
+    /// The fault of a file whose first address is `start`.
+    pub(super) fn shifted(self, start: usize) -> Self {
+        Self { span: self.span.map(|span| span.shifted(start)), ..self }
     }
 }
 
@@ -103,12 +105,18 @@ impl SpecError {
     }
 
     /// Every fault as text for people, with an empty line between two; see [`Fault::render`].
-    pub fn render(&self, file_name: &str, source: &str) -> String {
-        let mut text = render::faults(&self.faults, file_name, source);
+    pub fn render(&self, sources: &Sources) -> String {
+        let mut text = render::faults(&self.faults, sources);
         if self.omitted > 0 {
-            text.push_str(&format!("\n{file_name}: {} more faults\n", self.omitted));
+            text.push_str(&format!("\n{}: {} more faults\n", sources.name(), self.omitted));
         }
         text
+    }
+
+    /// The faults of a file whose first address is `start`.
+    pub(super) fn shifted(self, start: usize) -> Self {
+        let faults = self.faults.into_iter().map(|fault| fault.shifted(start)).collect();
+        Self { faults, ..self }
     }
 }
 
@@ -118,8 +126,13 @@ impl From<Fault> for SpecError {
     }
 }
 
-/// Puts faults in the order of the file, those without a place in it last, and drops repetitions.
+/// Puts faults in the order of the file, those without a place in it last, and drops repetitions: a
+/// value that serves several parts of the spec is at fault once.
 pub(super) fn sort(faults: &mut Vec<Fault>) {
     faults.sort_by_key(|fault| fault.span.map_or((usize::MAX, usize::MAX), |s| (s.start, s.end)));
-    faults.dedup();
+    let mut seen = BTreeSet::new();
+    faults.retain(|fault| {
+        let place = if fault.span.is_some() { String::new() } else { fault.place.clone() };
+        seen.insert((fault.span, place, fault.message.clone()))
+    });
 }

@@ -7,12 +7,22 @@
 use std::ops::{Deref, Range};
 
 /// A range of bytes of the spec file: `start` is inclusive, `end` exclusive.
+///
+/// Where a file extends others, all of them share one space of addresses;
+/// [`Sources`](super::Sources) tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     /// The offset of the first byte.
     pub start: usize,
     /// The offset after the last byte.
     pub end: usize,
+}
+
+impl Span {
+    /// The same range, `by` bytes further on.
+    pub(super) fn shifted(self, by: usize) -> Self {
+        Self { start: self.start + by, end: self.end + by }
+    }
 }
 
 impl From<Range<usize>> for Span {

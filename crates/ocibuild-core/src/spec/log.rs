@@ -14,12 +14,25 @@ pub(super) struct Log {
     places: Vec<String>,
     /// Whether the source has syntax faults. What is missing then may only not have been understood.
     broken: bool,
+    /// The first address of the file that is built. Those below are of files it extends.
+    start: usize,
 }
 
 impl Log {
-    /// An empty log; `broken` says whether the source has syntax faults.
-    pub(super) fn new(broken: bool) -> Self {
-        Self { broken, ..Self::default() }
+    /// An empty log; `broken` says whether the source has syntax faults, `start` where the file
+    /// that is built begins.
+    pub(super) fn new(broken: bool, start: usize) -> Self {
+        Self { broken, start, ..Self::default() }
+    }
+
+    /// An empty log for the same source.
+    pub(super) fn beside(&self) -> Self {
+        Self::new(self.broken, self.start)
+    }
+
+    /// Tells whether a place lies in a file that is only extended.
+    pub(super) fn is_extended(&self, span: Option<Span>) -> bool {
+        span.is_some_and(|span| span.start < self.start)
     }
 
     /// Runs `work`, whose reports belong to a part of the spec.

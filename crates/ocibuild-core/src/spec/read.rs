@@ -1,50 +1,82 @@
 //! From the text of a spec file to a [`Spec`]: syntax, keys and types. What values mean is
 //! checked by [`validate`](super::validate).
 
+mod defaults;
 mod fields;
 mod image;
 mod layer;
-mod syntax;
+mod merge;
+pub(super) mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::{DeTable, DeValue};
 
+use self::defaults::Defaults;
 use self::fields::{Context, Fields};
 use super::log::Log;
-use super::{Fault, Located, Span, Spec, SpecError, VERSION, Vars, check, validate};
+use super::{Fault, Located, Sources, Span, Spec, SpecError, VERSION, Vars, check, validate};
 
 /// Keys of later versions of the program, and what to do instead.
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 3] = [
     ("steps", "run the commands before the build, and copy what they make with `from`"),
     ("cache", "leave it out: layers with `manifests` are reused from the local cache"),
-    ("defaults", "write the keys where they are needed"),
-    ("extends", "write the keys of the other file here"),
     ("checks", "leave it out"),
 ];
 
-/// Where a fault of the whole file is shown.
+/// The place of a whole file, in that file.
 const START: Option<Span> = Some(Span { start: 0, end: 0 });
 
-/// See [`Spec::parse`].
-pub(super) fn parse(source: &str, given: &BTreeMap<String, String>) -> Result<Spec, SpecError> {
-    syntax::guard(source)?;
-    let (table, errors) = DeTable::parse_recoverable(source);
-    let faults = syntax::faults(&errors, source)?;
-    let mut log = Log::new(!faults.is_empty());
-    let spec = read(table.get_ref(), given, &mut log)?;
+/// See [`Spec::read`].
+pub(super) fn parse(sources: &Sources, given: &BTreeMap<String, String>) -> Result<Spec, SpecError> {
+    let (mut table, faults) = tables(sources)?;
+    let broken = !faults.is_empty() || !sources.faults().is_empty();
+    let mut log = Log::new(broken, sources.start());
+    sources.faults().iter().for_each(|fault| log.report(fault.clone()));
+    let spec = read(&mut table, given, START.map(|start| start.shifted(sources.start())), &mut log)?;
     if !faults.is_empty() {
-        return Err(SpecError::new(syntax::merge(faults, log.faults(), source)));
+        return Err(SpecError::new(syntax::merge(faults, log.faults(), sources)));
     }
     Ok(Spec { warnings: log.finish()?, ..spec })
 }
 
-fn read(table: &DeTable<'_>, given: &BTreeMap<String, String>, log: &mut Log) -> Result<Spec, SpecError> {
-    let mut fields = Fields::new(table, START);
+/// The tables of all files, each laid over those it extends, and what is wrong with their syntax.
+fn tables(sources: &Sources) -> Result<(DeTable<'_>, Vec<Fault>), SpecError> {
+    let mut merged = DeTable::new();
+    let mut faults = Vec::new();
+    let mut log = Log::new(false, 0);
+    for (file, start) in sources.bottom_up() {
+        syntax::guard(file.text()).map_err(|error| error.shifted(start))?;
+        let (table, errors) = DeTable::parse_recoverable(file.text());
+        let own = syntax::faults(&errors, file.text()).map_err(|error| error.shifted(start))?;
+        faults.extend(own.into_iter().map(|fault| fault.shifted(start)));
+        let table = merge::shifted(table.into_inner(), start);
+        if start != sources.start() {
+            extended(&table, start, &mut log)?;
+        }
+        merged = merge::extend(merged, table);
+    }
+    faults.extend_from_slice(log.faults());
+    Ok((merged, faults))
+}
+
+fn read(
+    table: &mut DeTable<'_>,
+    given: &BTreeMap<String, String>,
+    start: Option<Span>,
+    log: &mut Log,
+) -> Result<Spec, SpecError> {
+    let defaults = Defaults::take(table, log);
+    if let Some(defaults) = &defaults {
+        defaults.apply(table);
+    }
+    let mut fields = Fields::new(table, start);
     version(&mut fields, log)?;
+    extends(&mut fields, log);
     let vars = vars(&mut fields, given, log);
     let names = vars.names().map(str::to_owned).collect::<BTreeSet<_>>();
     let mut context = Context { log, vars: &names };
+    fields.take("defaults");
     let spec = Spec {
         version: VERSION,
         name: fields.string("name", &mut context),
@@ -57,19 +89,39 @@ fn read(table: &DeTable<'_>, given: &BTreeMap<String, String>, log: &mut Log) ->
     let written = table.get("images").and_then(|images| images.get_ref().as_table());
     let meant = table.contains_key("images") && written.is_none_or(|images| !images.is_empty());
     if !meant && !fields.is_mistyped(&["images"]) {
-        let fault = Fault::new("the spec has no images", START);
+        let fault = Fault::new("the spec has no images", start);
         context.log.absent(fault.hint("add a table such as `[images.app]`"));
     }
     fields.finish(&mut context, &LATER);
     validate::spec(&spec, log);
+    if let Some(defaults) = defaults {
+        defaults.check(&names, log);
+    }
     Ok(spec)
+}
+
+/// Checks what an extended file says of itself alone.
+fn extended(table: &DeTable<'_>, start: usize, log: &mut Log) -> Result<(), SpecError> {
+    let mut fields = Fields::new(table, START.map(|span| span.shifted(start)));
+    version(&mut fields, log)?;
+    extends(&mut fields, log);
+    Ok(())
+}
+
+/// Checks the name of the file that is extended; whether it can be, has been found out before.
+fn extends(fields: &mut Fields<'_>, log: &mut Log) {
+    let Some(value) = fields.take("extends") else { return };
+    let hint = "write a path from this file's directory, such as \"../base.toml\"";
+    if let Some(path) = fields::string_of("extends", value, log).filter(|path| path.value.is_empty()) {
+        log.report(Fault::new("`extends` is empty", path.span).hint(hint));
+    }
 }
 
 /// Checks the version. Of a file for a later one nothing else is said: it has other rules.
 fn version(fields: &mut Fields<'_>, log: &mut Log) -> Result<(), SpecError> {
     let hint = format!("write `version = {VERSION}` at the top");
     let Some(value) = fields.take("version") else {
-        log.absent(Fault::new("the version of the spec is missing", START).hint(hint));
+        log.absent(Fault::new("the version of the spec is missing", fields.span).hint(hint));
         return Ok(());
     };
     let span = Some(value.span().into());

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Fault;
+use super::{Fault, Sources, Span};
 
 /// The beginnings of the lines of a source, to find positions without going through all of it.
 pub(super) struct Lines<'a> {
@@ -47,35 +47,54 @@ fn floor(source: &str, offset: usize) -> usize {
 }
 
 /// Renders faults one after another, with an empty line between two.
-pub(super) fn faults(faults: &[Fault], file_name: &str, source: &str) -> String {
-    let lines = Lines::new(source);
+pub(super) fn faults(faults: &[Fault], sources: &Sources) -> String {
+    let files = sources.lines();
     let mut out = String::new();
     for (index, fault) in faults.iter().enumerate() {
         if index > 0 {
             out.push('\n');
         }
-        one(&mut out, fault, file_name, &lines);
+        match fault.span {
+            Some(span) => located(&mut out, fault, span, sources, &files),
+            None => placeless(&mut out, fault, sources.name()),
+        }
+        if let Some(hint) = &fault.hint {
+            let _ = writeln!(out, "  hint: {}", plain(hint));
+        }
     }
     out
 }
 
-fn one(out: &mut String, fault: &Fault, file_name: &str, lines: &Lines<'_>) {
-    // Writing to a string can't fail.
-    let message = plain(&fault.message);
-    let _ = match fault.span {
-        Some(span) => {
-            let (line, column) = lines.position(span.start);
-            writeln!(out, "{file_name}:{line}:{column}: {message}")
-        }
-        None if fault.place.is_empty() => writeln!(out, "{file_name}: {message}"),
-        None => writeln!(out, "{file_name}: {}: {message}", plain(&fault.place)),
+// Writing to a string can't fail.
+fn placeless(out: &mut String, fault: &Fault, file: &str) {
+    let _ = match fault.place.as_str() {
+        "" => writeln!(out, "{file}: {}", plain(&fault.message)),
+        place => writeln!(out, "{file}: {}: {}", plain(place), plain(&fault.message)),
     };
-    if let Some(span) = fault.span {
-        excerpt(out, lines, span.start, span.end);
+}
+
+fn located(
+    out: &mut String,
+    fault: &Fault,
+    span: Span,
+    sources: &Sources,
+    files: &[(&str, usize, Lines<'_>)],
+) {
+    let index = sources.index(span);
+    let (file, start, lines) = &files[index];
+    let within = |offset: usize| offset.saturating_sub(*start);
+    let (line, column) = lines.position(within(span.start));
+    let _ = writeln!(out, "{file}:{line}:{column}: {}", plain(&fault.message));
+    excerpt(out, lines, within(span.start), within(span.end));
+    let extenders: Vec<String> = sources.extenders(index).map(|span| extender(sources, span)).collect();
+    if !extenders.is_empty() {
+        let _ = writeln!(out, "  extended by {}", extenders.join(", by "));
     }
-    if let Some(hint) = &fault.hint {
-        let _ = writeln!(out, "  hint: {}", plain(hint));
-    }
+}
+
+fn extender(sources: &Sources, span: Span) -> String {
+    let position = sources.position(span);
+    format!("`{}`, line {}", position.file, position.line)
 }
 
 /// A text that may quote the spec, with what a terminal would obey made visible.

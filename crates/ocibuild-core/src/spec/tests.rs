@@ -6,7 +6,9 @@ use std::path::Path;
 
 use super::*;
 
+mod layered;
 mod property;
+mod schema;
 mod sound;
 
 fn parse(source: &str) -> Result<Spec, SpecError> {
@@ -17,7 +19,7 @@ fn parse(source: &str) -> Result<Spec, SpecError> {
 fn said(source: &str) -> String {
     match parse(source) {
         Ok(spec) => panic!("a faulty spec passed: {spec:?}"),
-        Err(error) => error.render("ocibuild.toml", source),
+        Err(error) => error.render(&Sources::of("ocibuild.toml", source)),
     }
 }
 

@@ -83,10 +83,14 @@ fn unique_templates(templates: &[Located<Template>], what: &str, log: &mut Log) 
     }
 }
 
+/// Warns of layers in no image, but not of those of an extended file: it is there for others, too.
 fn unused_layers(spec: &Spec, log: &mut Log) {
     let used: BTreeSet<&str> =
         spec.images.iter().flat_map(|image| &image.layers).map(|name| name.value.as_str()).collect();
     for layer in spec.layers.iter().filter(|layer| !used.contains(layer.name.value.as_str())) {
+        if log.is_extended(layer.name.span) {
+            continue;
+        }
         let message = format!("layer `{}` is in no image", layer.name.value);
         log.warn(Fault::new(message, layer.name.span));
     }

@@ -1,7 +1,7 @@
 //! A build as the flags ask for it, resolved; and its course.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocibuild_core::blob::{BlobError, Store};
@@ -56,7 +56,6 @@ impl<'a> Job<'a> {
         let mut source = Source::find(args.file.clone(), args.image.clone(), &args.images, &vars)?;
         override_spec(&mut source, &args)?;
         let destinations = Destinations::resolve(args.output, args.push, &source.beside)?;
-        let results = Results::resolve(args.results, &destinations)?;
         Ok(Self {
             started,
             source,
@@ -66,7 +65,7 @@ impl<'a> Job<'a> {
             threads: options.threads(),
             created,
             destinations,
-            results,
+            results: Results::new(args.results),
             push: args.push,
             insecure: options.insecure.clone(),
             builtins: Builtins::new(args.compression),
@@ -127,12 +126,13 @@ impl<'a> Job<'a> {
             self.builder(cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
         for fault in &plan.warnings {
             self.reporter.warn_text(&match file {
-                Some(file) => fault.render(&file.name, &file.text),
+                Some(file) => fault.render(file),
                 None => fault.message.clone(),
             });
         }
         self.destinations.check_names(&plan)?;
-        self.results.check(&plan)?;
+        let spec = file.map(|file| Path::new(file.name()));
+        self.results.check(&plan, &self.destinations, spec)?;
         self.destinations.check_places(&plan)?;
         Ok(plan)
     }

@@ -53,22 +53,9 @@ pub(super) struct Results {
 const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
 
 impl Results {
-    /// Settles where results go.
-    ///
-    /// # Errors
-    /// [`Failure::Usage`] if two would go to one place.
-    pub(super) fn resolve(flags: ResultFlags, destinations: &Destinations) -> Result<Self, Failure> {
-        let github = environment::variable(GITHUB_OUTPUT).map(PathBuf::from);
-        let results = Self { flags, github };
-        let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
-        let outputs = destinations.given().map(|path| ("--output", path));
-        for (what, path) in outputs.chain(results.files()) {
-            if let Some(other) = owners.insert(file::normalised(path), what) {
-                let message = format!("`{other}` and `{what}` would both write to `{}`", path.display());
-                return Err(Failure::usage(message).with_hint("give each a file of its own"));
-            }
-        }
-        Ok(results)
+    /// Finds out where results go, from flags and environment.
+    pub(super) fn new(flags: ResultFlags) -> Self {
+        Self { flags, github: environment::variable(GITHUB_OUTPUT).map(PathBuf::from) }
     }
 
     fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
@@ -90,9 +77,35 @@ impl Results {
     /// Refuses, before anything is built, what couldn't be written then.
     ///
     /// # Errors
-    /// [`Failure::Usage`] for a file that these images have nothing for; [`Failure::Result`] for one
-    /// that can't be written.
-    pub(super) fn check(&self, plan: &Plan) -> Result<(), Failure> {
+    /// [`Failure::Usage`] for a file that these images have nothing for, or that something else is
+    /// in; [`Failure::Result`] for one that can't be written.
+    pub(super) fn check(
+        &self,
+        plan: &Plan,
+        destinations: &Destinations,
+        spec: Option<&Path>,
+    ) -> Result<(), Failure> {
+        self.check_content(plan)?;
+        self.check_collisions(&destinations.names(plan), spec)?;
+        self.files().try_for_each(|(what, path)| {
+            let checked = if what == GITHUB_OUTPUT { file::check_append(path) } else { file::check(path) };
+            checked.map_err(|source| failure(what, path, source, false))
+        })
+    }
+
+    fn check_collisions(&self, outputs: &[String], spec: Option<&Path>) -> Result<(), Failure> {
+        let spec = spec.map(|path| ("the spec", path));
+        let outputs = outputs.iter().map(|path| ("the image", Path::new(path)));
+        let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
+        for (what, path) in spec.into_iter().chain(outputs).chain(self.files()) {
+            let Some(other) = owners.insert(file::normalised(path), what) else { continue };
+            let message = format!("`{what}` names `{}`, which is for {other}", path.display());
+            return Err(Failure::usage(message).with_hint("give each a file of its own"));
+        }
+        Ok(())
+    }
+
+    fn check_content(&self, plan: &Plan) -> Result<(), Failure> {
         if self.flags.iidfile.is_some() && plan.images.len() > 1 {
             let count = plan.images.len();
             let failure = Failure::usage(format!("`--iidfile` is for one image, and {count} would be built"));
@@ -106,10 +119,7 @@ impl Results {
             return Err(Failure::usage(message)
                 .with_hint("name one: `-t registry.example.com/team/app:1`, or `tags` in the spec"));
         }
-        self.files().try_for_each(|(what, path)| {
-            let checked = if what == GITHUB_OUTPUT { file::check_append(path) } else { file::check(path) };
-            checked.map_err(|source| failure(what, path, source, false))
-        })
+        Ok(())
     }
 
     /// Writes them all.

@@ -72,13 +72,13 @@ fn write_field(change: &Change, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-/// JSON, in which control characters are escaped; but not all, and not too much of it.
+/// JSON, which doesn't escape all that steers a terminal; not too much of it.
 fn value(value: &Value) -> String {
     const MOST: usize = 200;
     let text = value.to_string();
-    let shown: String =
-        text.chars().take(MOST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.chars().count() > MOST { format!("{shown}…") } else { shown }
+    let shown: String = text.chars().take(MOST).collect();
+    let rest = if shown.len() < text.len() { "…" } else { "" };
+    format!("{}{rest}", names::escape_rest(&shown))
 }
 
 fn write_file(difference: &Difference<'_>, out: &mut dyn Write) -> io::Result<()> {

@@ -24,7 +24,10 @@ struct Node {
 /// Draws the tree. Sizes count everything below, however deep is drawn.
 pub(super) fn show(view: &View, out: &mut dyn Write) -> io::Result<()> {
     let Kind::Merged(merged) = &view.source else { return Ok(()) };
-    let mut nodes = grow(merged.below(&view.path));
+    // A file's bytes belong to its own name, if that is in the tree, else to its first hard link.
+    let own = merged.below(&view.path).filter(|visible| visible.link.is_none());
+    let counted: BTreeSet<Place> = own.filter_map(|visible| visible.inode).collect();
+    let mut nodes = grow(merged.below(&view.path), counted);
     add_up(&mut nodes);
     if view.sort == Sort::Size {
         sort(&mut nodes);
@@ -32,11 +35,11 @@ pub(super) fn show(view: &View, out: &mut dyn Write) -> io::Result<()> {
     Page { out, depth: view.depth.unwrap_or(usize::MAX), nodes: &nodes }.draw(0, "", "", 0)
 }
 
-fn grow<'a>(all: impl Iterator<Item = Visible<'a>>) -> Vec<Node> {
+fn grow<'a>(all: impl Iterator<Item = Visible<'a>>, mut counted: BTreeSet<Place>) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     // The nodes on the way to the one that comes next.
     let mut open: Vec<usize> = Vec::new();
-    let (mut counted, mut top) = (BTreeSet::new(), 0);
+    let mut top = 0;
     for visible in all {
         let number = nodes.len();
         if number == 0 {
@@ -66,7 +69,7 @@ fn node(visible: &Visible<'_>, is_top: bool, counted: &mut BTreeSet<Place>) -> N
         }
         _ => {}
     }
-    let is_new = visible.inode.is_none_or(|inode| counted.insert(inode));
+    let is_new = visible.link.is_none() || visible.inode.is_none_or(|inode| counted.insert(inode));
     let layer = visible.place.map_or("-".to_owned(), |place| (place.layer + 1).to_string());
     Node { label, layer, bytes: if is_new { kind.size() } else { 0 }, children: Vec::new() }
 }

@@ -257,7 +257,8 @@ fn only_what_is_written_again_is_reported() {
 #[test]
 fn compiled_python_is_fresh_where_its_sources_time_is_kept() {
     let pyc = [b"\xa7\x0d\x0d\x0a\0\0\0\0", &1_000_u32.to_le_bytes()[..], &[1; 40]].concat();
-    let tree = MemoryTree::new().file("p/a.pyc", pyc).stamp("p/a.pyc", (0, 0), at(2_000));
+    let tree =
+        MemoryTree::new().file("p/__pycache__/a.pyc", pyc).stamp("p/__pycache__/a.pyc", (0, 0), at(2_000));
     let stale = |latest, preserve| {
         let layer = layer().copy("p", "/").preserve(preserve);
         built_within(&tree, layer, latest).unwrap().1.len()

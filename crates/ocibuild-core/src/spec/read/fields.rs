@@ -222,7 +222,7 @@ const SYNONYMS: [(&str, &str); 18] = [
     ("triggers", "on-build"),
 ];
 
-fn unknown_key(name: &str, span: Option<Span>, asked: &[&'static str]) -> Fault {
+pub(super) fn unknown_key(name: &str, span: Option<Span>, asked: &[&'static str]) -> Fault {
     let fault = Fault::new(format!("unknown key `{}`", name.escape_debug()), span);
     match likely(name, asked) {
         Some(known) => fault.hint(format!("did you mean `{known}`?")),

@@ -198,6 +198,7 @@ fn base_table(mut fields: Fields<'_>, context: &mut Context<'_>) -> Option<Base>
 
 fn builtin_base(text: &str) -> Result<Base, ValueError> {
     let parts = text.split_once('@').and_then(|(name, version)| Some((name, version.parse().ok()?)));
+    let parts = parts.filter(|_| !text.contains("@+"));
     match parts {
         Some((name, version)) if check::name(name).is_ok() => {
             Ok(Base::Builtin { name: name.to_owned(), version })
@@ -229,7 +230,9 @@ fn port(key: &str, item: &Value<'_>, context: &mut Context<'_>) -> Option<Locate
     let span = Some(Span::from(item.span()));
     let port = match item.get_ref() {
         DeValue::Integer(number) => {
-            number.to_string().parse().map_err(|_| value::bad_port(&number.to_string()))
+            let decimal =
+                integer(item.get_ref()).map_or_else(|| number.to_string(), |value| value.to_string());
+            decimal.parse().map_err(|_| value::bad_port(&number.to_string()))
         }
         DeValue::String(text) => text.parse(),
         _ => {

@@ -105,7 +105,7 @@ fn no_destination(fields: &Fields<'_>, context: &mut Context<'_>) {
     }
 }
 
-const KINDS: [&str; 4] = ["from", "content", "symlink", "directory"];
+pub(super) const KINDS: [&str; 4] = ["from", "content", "symlink", "directory"];
 const ONE_KIND: &str = "a copy takes exactly one of `from`, `content`, `symlink` and `directory`";
 
 /// Finds out which of the four a copy is. It must not be two.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toml_parser::Source;
 use toml_parser::lexer::TokenKind;
 
-use crate::spec::{Fault, Span, SpecError, render};
+use crate::spec::{Fault, Sources, Span, SpecError, render};
 
 /// The largest spec file, in bytes.
 const MAX_SIZE: usize = 4 << 20;
@@ -16,7 +16,7 @@ const MAX_SIZE: usize = 4 << 20;
 const MAX_DEPTH: usize = 16;
 
 /// Refuses files that are too large or too deep to be parsed safely.
-pub(super) fn guard(source: &str) -> Result<(), SpecError> {
+pub(in crate::spec) fn guard(source: &str) -> Result<(), SpecError> {
     if source.len() > MAX_SIZE {
         let message = format!("the file has {} bytes, but a spec has at most {MAX_SIZE}", source.len());
         return Err(Fault::new(message, None).into());
@@ -81,9 +81,14 @@ fn fault(error: &toml::de::Error, source: &str) -> Fault {
 }
 
 /// Adds to faults of syntax those of the parts that were understood: the ones on other lines.
-pub(super) fn merge(mut syntax: Vec<Fault>, others: &[Fault], source: &str) -> Vec<Fault> {
-    let lines = render::Lines::new(source);
-    let line = |fault: &Fault| fault.span.map(|span| lines.line(span.start));
+pub(super) fn merge(mut syntax: Vec<Fault>, others: &[Fault], sources: &Sources) -> Vec<Fault> {
+    let files = sources.lines();
+    let line = |fault: &Fault| {
+        let span = fault.span?;
+        let index = sources.index(span);
+        let (_, start, lines) = &files[index];
+        Some((index, lines.line(span.start - start)))
+    };
     let broken: BTreeSet<_> = syntax.iter().map(line).collect();
     syntax.extend(others.iter().filter(|fault| !broken.contains(&line(fault))).cloned());
     syntax

@@ -72,7 +72,7 @@ fn check_faults(source: &str) {
         let starts: Vec<_> =
             error.faults.iter().filter_map(|fault| fault.span).map(|span| span.start).collect();
         assert!(starts.is_sorted());
-        assert!(!error.render("ocibuild.toml", source).is_empty());
+        assert!(!error.render(&Sources::of("ocibuild.toml", source)).is_empty());
     }
 }
 

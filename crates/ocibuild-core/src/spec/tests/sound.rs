@@ -41,7 +41,7 @@ healthcheck = { test = ["CMD", "node", "/app/dist/health.js"], interval = "30s",
 "#;
 
 fn sound(source: &str) -> Spec {
-    parse(source).unwrap_or_else(|error| panic!("{}", error.render("ocibuild.toml", source)))
+    parse(source).unwrap_or_else(|error| panic!("{}", error.render(&Sources::of("ocibuild.toml", source))))
 }
 
 fn amd64() -> Platform {
@@ -89,8 +89,10 @@ fn values_know_their_place() {
     let span = tag.span.unwrap();
     assert_eq!(&EXAMPLE[span.start..span.end], "\"registry.example.com/team/api:{var.tag}\"");
     let fault = Fault::new("gone", tag.span);
-    assert_eq!(fault.position(EXAMPLE), Some((25, 9)));
-    assert!(fault.render("f", EXAMPLE).starts_with("f:25:9: gone\n  25 | tags = "));
+    let sources = Sources::of("f", EXAMPLE);
+    let position = sources.position(fault.span.unwrap());
+    assert_eq!((position.file, position.line, position.column), ("f", 25, 9));
+    assert!(fault.render(&Sources::of("f", EXAMPLE)).starts_with("f:25:9: gone\n  25 | tags = "));
 }
 
 #[test]
@@ -212,7 +214,7 @@ flags: image `image`: `A` is not an image reference: a repository is written in 
 flags: image `image`: `{os}` is not an absolute path
   hint: write \"/{os}\"
 ";
-    assert_eq!(error.render("flags", ""), expected);
+    assert_eq!(error.render(&Sources::of("flags", "")), expected);
     assert!(ImageSpec::scratch(amd64()).into_spec().is_err(), "nothing on scratch");
     assert!(ImageSpec::scratch(amd64()).base_layout("base.oci").into_spec().is_ok());
 }
