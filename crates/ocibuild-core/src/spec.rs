@@ -25,7 +25,7 @@ mod vars;
 
 pub use builder::{ImageSpec, LayerSpec};
 pub use fault::{Fault, SpecError, ValueError};
-pub use image::{Annotations, Base, Config, Field, Healthcheck, Image, Inherit, Pairs, Scope, set};
+pub use image::{Annotations, Base, Config, Field, Healthcheck, Image, Inherit, Pairs, Scope, set_pair};
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};
 pub use located::{Located, Span};
 pub use policy::{IgnoreFile, Policy, Preserve, Pyc};

@@ -74,9 +74,7 @@ fn every_field_reaches_podman() {
     let name = "localhost/promises/config-podman:1";
     podman.load(&archive(&tree, name));
     let found = podman.inspect(name);
-    println!("{found:#}");
-    // What podman shows of an OCI image; the rest, the healthcheck among it, it keeps as it came, as
-    // the next test finds.
+    // What podman takes of an OCI config; the rest it keeps as it came, as the next test finds.
     let expected = config();
     for field in
         ["Entrypoint", "Cmd", "Env", "User", "WorkingDir", "ExposedPorts", "Volumes", "Labels", "StopSignal"]

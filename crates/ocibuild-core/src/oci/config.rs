@@ -79,7 +79,8 @@ pub struct Config {
     /// The signal that asks it to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
-    /// How its health is checked; an extension of Docker's, read by docker and podman.
+    /// How its health is checked; an extension of Docker's, read by docker. Podman reads it of images
+    /// in Docker's form alone, and keeps it in others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
     /// The seconds it has to stop in before it is killed; negative ones are for ever. An extension

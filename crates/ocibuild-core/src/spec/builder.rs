@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::log::Log;
 use super::{
     Base, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode, Owner,
-    Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Template, VERSION, ValueError, Vars, set,
-    validate,
+    Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Template, VERSION, ValueError, Vars,
+    set_pair, validate,
 };
 use crate::oci::{Compression, Platform};
 
@@ -131,7 +131,7 @@ impl ImageSpec {
     /// Sets an environment variable; the last value of a name counts.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        set(&mut self.image.config.env, name, value);
+        set_pair(&mut self.image.config.env, name, value);
         self
     }
 
@@ -175,7 +175,7 @@ impl ImageSpec {
     /// Sets a label; the last value of a key counts.
     #[must_use]
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        set(&mut self.image.config.labels, key, value);
+        set_pair(&mut self.image.config.labels, key, value);
         self
     }
 

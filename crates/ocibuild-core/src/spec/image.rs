@@ -133,7 +133,7 @@ impl Annotations {
                 self.of_mut(Some(scope)).retain(|(other, _)| other.value != key);
             }
         }
-        set(self.of_mut(scope), key, value);
+        set_pair(self.of_mut(scope), key, value);
     }
 
     /// All of them, scope by scope.
@@ -143,7 +143,7 @@ impl Annotations {
 }
 
 /// Sets a name to a value in which braces have no meaning, in place of the one it had.
-pub fn set(pairs: &mut Pairs, key: impl Into<String>, value: impl Into<String>) {
+pub fn set_pair(pairs: &mut Pairs, key: impl Into<String>, value: impl Into<String>) {
     let key = key.into();
     pairs.retain(|(other, _)| other.value != key);
     pairs.push((key.into(), Template::literal(value).into()));

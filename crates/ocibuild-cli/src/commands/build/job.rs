@@ -9,7 +9,7 @@ use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::copy::CopyOptions;
 use ocibuild_core::layer::LayerError;
 use ocibuild_core::plan::Plan;
-use ocibuild_core::spec::{Located, Template, set};
+use ocibuild_core::spec::{Located, Template, set_pair};
 use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error};
 
 use crate::commands::build::BuildArgs;
@@ -254,7 +254,7 @@ fn override_spec(source: &mut Source, args: &BuildArgs) -> Result<(), Failure> {
             }
         }
         for (key, value) in &args.label {
-            set(&mut image.config.labels, key, value);
+            set_pair(&mut image.config.labels, key, value);
         }
         for annotation in &args.annotation {
             annotation.set(&mut image.annotations);
