@@ -13,7 +13,7 @@ use ocibuild_core::digest::{DiffId, Digest};
 use ocibuild_core::image::{ValidateOptions, validate};
 use ocibuild_core::layer::directories;
 use ocibuild_core::layout::Layout;
-use ocibuild_core::oci::{Compression, ImageConfig, Manifest, MediaType, RootFs, to_json};
+use ocibuild_core::oci::{ImageConfig, Manifest, MediaType, RootFs, to_json};
 use ocibuild_core::{Builder, Event, ImageSpec, LayerSpec, Platform, Spec};
 
 fn scratch() -> ImageSpec {
