@@ -28,6 +28,7 @@ pub use image::{Annotations, Base, Config, Field, Healthcheck, Image, Inherit, P
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};
 pub use located::{Located, Span};
 pub use policy::{IgnoreFile, Policy, Preserve, Pyc};
+pub(crate) use suggest::closest;
 pub use template::{ExpandError, Segment, Template};
 pub use value::{Account, Mode, Owner, Port, Protocol};
 pub use vars::{Lookup, Vars};

@@ -6,7 +6,7 @@ use std::path::Path;
 use ocibuild_core::BuildError;
 use ocibuild_core::base::BaseError;
 use ocibuild_core::files::FileError;
-use ocibuild_core::layer::{DirectoryOwner, LayerError};
+use ocibuild_core::layer::{DirectoryOwner, LayerError, Nearby};
 use ocibuild_core::spec::Fault;
 
 use crate::exit;
@@ -79,7 +79,7 @@ pub(super) fn cache(error: &dyn Error, directory: &Path) -> Verdict {
 
 fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
     let hint = match error {
-        LayerError::Missing { .. } => format!("paths are relative to the root, `{}`", root.display()),
+        LayerError::Missing { nearby, .. } => missing(nearby, root),
         LayerError::Empty { .. } => {
             "it is empty, or no pattern matches: mend that, or set `allow-empty = true` on the copy"
                 .to_owned()
@@ -110,10 +110,27 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
         LayerError::Manifest { .. } => {
             format!("`manifests` are files, relative to the root, `{}`", root.display())
         }
-        LayerError::File(error) => return (exit::FILES, file(error)),
+        LayerError::File(error) => return (exit::FILES, file(&error.fault)),
         _ => return (exit::FILES, None),
     };
     (exit::FILES, Some(hint))
+}
+
+/// What is there instead of a copy's source.
+fn missing(nearby: &Nearby, root: &Path) -> String {
+    let relative = format!("paths are relative to the root, `{}`", root.display());
+    if let Some(meant) = &nearby.meant {
+        return format!("did you mean `{meant}`? {relative}");
+    }
+    let place = match nearby.directory.as_str() {
+        "." | "" => "which".to_owned(),
+        directory => format!("where `{directory}`"),
+    };
+    if nearby.names.is_empty() {
+        return format!("{relative}, {place} is empty");
+    }
+    let more = if nearby.more > 0 { format!(" and {} more", nearby.more) } else { String::new() };
+    format!("{relative}, {place} has `{}`{more}", nearby.names.join("`, `"))
 }
 
 fn file(error: &FileError) -> Option<String> {

@@ -166,3 +166,23 @@ fn a_base_that_is_not_there_or_not_for_the_platform() {
     let said = fails(&bench, &flags, 2);
     assert!(said.contains("has no image for `linux/arm64`, only for `linux/amd64`"), "{said}");
 }
+
+#[test]
+fn an_image_that_breaks_a_rule_ends_with_1() {
+    let bench = Bench::with_spec(SPEC);
+    bench.digest(&[]);
+    let shown = bench.ok(&["inspect", "--format", "json", "app.oci"]).json();
+    let layer = shown["images"][0]["layers"][0]["digest"].as_str().unwrap().replace("sha256:", "");
+    std::fs::remove_file(bench.path("app.oci/blobs/sha256").join(layer)).unwrap();
+    let output = bench.run(&["validate", "--depth", "manifests", "app.oci"]).expect_code(1);
+    told!(bench.said(&output), "snapshots/broken-rule.txt");
+}
+
+#[test]
+fn credentials_that_cannot_be_read_end_with_5() {
+    let bench = Bench::with_spec(SPEC);
+    bench.write("docker/config.json", "{");
+    let mut command = bench.command(&["build", "-q", "--push", "-t", "127.0.0.1:1/app:1"]);
+    let output = run_any(command.env("DOCKER_CONFIG", bench.path("docker"))).expect_code(5);
+    told!(bench.said(&output), "snapshots/credentials.txt");
+}

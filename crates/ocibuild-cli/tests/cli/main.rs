@@ -8,6 +8,7 @@ mod errors;
 mod help;
 mod interrupt;
 mod look;
+mod mistakes;
 mod options;
 mod output;
 mod progress;

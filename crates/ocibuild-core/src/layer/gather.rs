@@ -9,12 +9,14 @@ use crate::files::{
     resolve, walk,
 };
 use crate::layer::draft::{Claim, Draft, Sources, is_obstacle};
-use crate::layer::{LayerError, merge, owners};
+use crate::layer::{LayerError, Nearby, merge, owners};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
 
 /// A layer's entries, ready to be written, and what was noticed on the way.
 pub(super) struct Gathered {
     pub(super) entries: Vec<Entry>,
+    /// The copy that each comes from.
+    pub(super) copies: Vec<u32>,
     pub(super) notes: Notes,
 }
 
@@ -38,8 +40,8 @@ pub(super) fn gather(layer: &PlannedLayer, sources: Sources<'_>) -> Result<Gathe
         copier.run().map_err(|fault| fault.at(copy.span))?;
     }
     let Gatherer { drafts, notes, .. } = gatherer;
-    let entries = merge::merge(drafts, layer, &owners, sources)?;
-    Ok(Gathered { entries, notes })
+    let (entries, copies) = merge::merge(drafts, layer, &owners, sources)?;
+    Ok(Gathered { entries, copies, notes })
 }
 
 struct Gatherer<'a> {
@@ -110,7 +112,8 @@ impl<'a> Copier<'_, 'a> {
         let metadata = match self.sources().tree.metadata(&start) {
             Ok(metadata) => metadata,
             Err(error) if is_absent(&error) => {
-                return Err(LayerError::Missing { from: from.path.clone(), span: None });
+                let nearby = Nearby::of(self.sources().tree, &start);
+                return Err(LayerError::Missing { from: from.path.clone(), nearby, span: None });
             }
             Err(source) => {
                 let path = display(&start);

@@ -8,25 +8,26 @@ use crate::layer::LayerError;
 use crate::layer::draft::{Claim, Draft, Sources, check_name, is_obstacle};
 use crate::plan::{PlannedCopy, PlannedLayer};
 
-/// Sorts, makes one of what two copies agree on, and adds the parents that are missing.
+/// Sorts, makes one of what two copies agree on, and adds the parents that are missing. Returns
+/// with the entries the copy that each comes from.
 pub(super) fn merge(
     mut drafts: Vec<Draft>,
     layer: &PlannedLayer,
     owners: &[Option<(u32, u32)>],
     sources: Sources<'_>,
-) -> Result<Vec<Entry>, LayerError> {
+) -> Result<(Vec<Entry>, Vec<u32>), LayerError> {
     // Stable: of what two copies agree on, the first copy's stays; the strongest claim comes first.
     drafts.par_sort_by(|one, other| {
         Entry::compare_paths(&one.entry.path, &other.entry.path).then(other.claim.cmp(&one.claim))
     });
     let resolved = |copy: &PlannedCopy| sources.listing.resolve(&copy.to).unwrap_or_else(|_| copy.to.clone());
     let destinations = layer.copies.iter().map(resolved).collect();
-    let entries = Vec::with_capacity(drafts.len());
-    let mut merger = Merger { layer, owners, sources, destinations, entries, last: None };
+    let (entries, copies) = (Vec::with_capacity(drafts.len()), Vec::with_capacity(drafts.len()));
+    let mut merger = Merger { layer, owners, sources, destinations, entries, copies, last: None };
     for draft in drafts {
         merger.add(draft)?;
     }
-    Ok(merger.entries)
+    Ok((merger.entries, merger.copies))
 }
 
 struct Merger<'a> {
@@ -37,6 +38,7 @@ struct Merger<'a> {
     /// Where each copy goes, through the links of the base.
     destinations: Vec<Vec<u8>>,
     entries: Vec<Entry>,
+    copies: Vec<u32>,
     /// The copy that the last entry comes from, and its claim.
     last: Option<(u32, Claim)>,
 }
@@ -51,6 +53,7 @@ impl Merger<'_> {
         }
         self.parents(&draft)?;
         self.entries.push(draft.entry);
+        self.copies.push(draft.copy);
         self.last = Some((draft.copy, draft.claim));
         Ok(())
     }
@@ -73,6 +76,7 @@ impl Merger<'_> {
                 _ => {
                     let entry = self.parent(parent, draft)?;
                     self.entries.push(entry);
+                    self.copies.push(draft.copy);
                     self.last = Some((draft.copy, Claim::Default));
                 }
             }
@@ -111,7 +115,8 @@ impl Merger<'_> {
         if directories && last.1 > draft.claim {
             return Ok(());
         }
-        match self.difference(known, entry)? {
+        let difference = self.difference(known, entry);
+        match difference.map_err(|fault| fault.at(self.copy(draft.copy).span))? {
             None => Ok(()),
             Some(difference) => Err(self.conflict(&entry.path, last.0, draft.copy, difference)),
         }
