@@ -73,10 +73,10 @@ fn check_error(error: &SpecError, source: &str) {
 }
 
 fn check_faults(faults: &[Fault], source: &str) {
-    let lines = source.split('\n').count();
+    let (lines, sources) = (source.split('\n').count(), Sources::of("f", source));
     for fault in faults {
         assert!(!fault.message.is_empty());
-        assert!(!fault.render(&Sources::of("f", source)).is_empty());
+        assert!(!fault.render(&sources).is_empty());
         // What comes from outside the text has no place in it, and says so.
         let Some(span) = fault.span else {
             assert!(fault.message.contains("given"), "a fault without a place: {fault:?}");
@@ -84,8 +84,8 @@ fn check_faults(faults: &[Fault], source: &str) {
         };
         assert!(span.start <= span.end, "{fault:?}");
         assert!(source.get(span.start..span.end).is_some(), "a place outside the text: {fault:?}");
-        let (line, column) = fault.position(source).expect("it has a place");
-        assert!((1..=lines).contains(&line) && column >= 1, "{fault:?} at {line}:{column}");
+        let place = sources.position(span);
+        assert!((1..=lines).contains(&place.line) && place.column >= 1, "{fault:?} at {place:?}");
     }
     let starts = faults.iter().filter_map(|fault| fault.span).map(|span| span.start);
     assert!(starts.is_sorted(), "faults out of order");

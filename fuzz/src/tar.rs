@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use ocibuild_core::files::{self, FileSource};
+use ocibuild_core::files::{self, FileSource, Xattrs};
 use ocibuild_core::tar::{
     Entry, EntryKind, MAX_EXTENSION, MAX_PATH, ReadError, Reader, TRAILER, header_len, pad, write_header,
 };
@@ -153,7 +153,9 @@ fn ours(entry: &Entry, content: &[u8]) -> Option<files::Entry> {
         _ => return None,
     };
     let (uid, gid) = (entry.uid as u32, entry.gid as u32);
-    Some(files::Entry { path: path.into(), kind, mode: entry.mode & 0o7777, uid, gid })
+    let xattrs = Xattrs::new(entry.xattrs.clone().into_iter().collect());
+    let (mode, mtime) = (entry.mode & 0o7777, entry.mtime);
+    Some(files::Entry { path: path.into(), kind, mode, uid, gid, mtime, xattrs })
 }
 
 fn check_same(entry: &files::Entry, back: &Entry) {
@@ -170,5 +172,7 @@ fn check_same(entry: &files::Entry, back: &Entry) {
     };
     assert_eq!((path, back.mode), (&*entry.path, entry.mode));
     assert_eq!((back.uid, back.gid), (entry.uid.into(), entry.gid.into()));
-    assert!(back.xattrs.is_empty() && !back.sparse && back.mtime == 1);
+    assert!(!back.sparse && back.mtime == entry.mtime);
+    let xattrs = entry.xattrs.iter().flat_map(|xattrs| xattrs.iter());
+    assert!(xattrs.eq(back.xattrs.iter().map(|(name, value)| (&name[..], &value[..]))));
 }

@@ -29,11 +29,18 @@ pub(crate) fn copy(text: &str) -> Result<Copy, String> {
     let hint = "write `SRC:DST`, such as `target/release/app:/app`";
     let (from, to) = match text.find(":/") {
         Some(at) => (&text[..at], &text[at + 1..]),
-        None if text.contains(':') => {
-            return Err(format!("the destination isn't an absolute path\n  hint: {hint}"));
-        }
-        None => return Err(format!("there is no destination\n  hint: {hint}")),
+        None => match text.rsplit_once(':') {
+            Some((from, to)) => return Err(relative_destination(from, to)),
+            None => return Err(format!("there is no destination\n  hint: {hint}")),
+        },
     };
+    // The colon of a drive, as in `C:/app/dist:/app`.
+    if let (1, Some((path, to))) = (from.len(), to.split_once(":/"))
+        && from.starts_with(|c: char| c.is_ascii_alphabetic())
+    {
+        let hint = format!("write it relative to the working directory: `{}:/{to}`", &path[1..]);
+        return Err(format!("the source `{from}:{path}` is a Windows path\n  hint: {hint}"));
+    }
     if from.is_empty() {
         return Err(format!("there is no source\n  hint: {hint}"));
     }
@@ -42,6 +49,23 @@ pub(crate) fn copy(text: &str) -> Result<Copy, String> {
         return Err(format!("the source is an absolute path\n  hint: {hint}"));
     }
     Ok(Copy { from: from.to_owned(), to: to.to_owned() })
+}
+
+/// What is wrong with a destination that doesn't begin with a slash, and what was meant by it.
+fn relative_destination(from: &str, to: &str) -> String {
+    let drive = from.rsplit_once(':').filter(|(_, letter)| {
+        letter.len() == 1 && letter.starts_with(|c: char| c.is_ascii_alphabetic()) && to.contains('\\')
+    });
+    let from = drive.map_or(from, |(from, _)| from);
+    let what = if to.contains('\\') {
+        "the destination is a Windows path, but images hold Linux paths"
+    } else {
+        "the destination isn't an absolute path"
+    };
+    let to = to.replace('\\', "/");
+    let to = to.trim_start_matches("./").trim_start_matches('/');
+    let from = if from.is_empty() { "SRC" } else { from };
+    format!("{what}\n  hint: write `{from}:/{to}`")
 }
 
 /// One word of a command, or all of them as a JSON array.

@@ -23,7 +23,7 @@ use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
-use crate::layer::{self, Budget, Circumstances, Directories, LayerError, Workshop};
+use crate::layer::{self, Budget, Circumstances, Directories, InputFault, LayerError, Workshop};
 use crate::oci::MediaType;
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
@@ -284,7 +284,7 @@ fn holds(store: &Store, record: &Record) -> Result<bool, BlobError> {
 fn layer_fault(layer: &PlannedLayer, fault: LayerError) -> BuildError {
     match fault {
         LayerError::Cancelled(cancelled)
-        | LayerError::File(FileError::Cancelled(cancelled))
+        | LayerError::File(InputFault { fault: FileError::Cancelled(cancelled), .. })
         | LayerError::Blob(BlobError::Cancelled(cancelled)) => BuildError::Cancelled(cancelled),
         source => BuildError::Layer { layer: layer.label.clone(), source: Box::new(source) },
     }

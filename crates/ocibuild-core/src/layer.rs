@@ -13,12 +13,14 @@ mod key;
 mod links;
 mod machine;
 mod merge;
+mod near;
 mod ordered;
 mod owners;
 mod pipeline;
 mod pyc;
 mod removal;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::base::{Listing, ListingError};
@@ -35,6 +37,7 @@ pub use budget::Budget;
 pub use check::check;
 pub use directories::{Directories, DirectoryOwner, directories, may_disagree};
 pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys};
+pub use near::Nearby;
 
 /// A layer can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +48,9 @@ pub enum LayerError {
     Missing {
         /// The source as the spec names it.
         from: String,
-        /// Where it does.
+        /// What is there instead.
+        nearby: Nearby,
+        /// Where the spec names it.
         span: Option<Span>,
     },
     /// A copy selects nothing.
@@ -190,12 +195,16 @@ pub enum LayerError {
         machine: String,
         /// The platform of the image.
         platform: String,
+        /// Where the spec has the copy that takes it.
+        span: Option<Span>,
     },
     /// A file changed while the layer was built, each time it was tried.
     #[error("`{path}` keeps changing while it is read")]
     Changed {
         /// The file.
         path: String,
+        /// Where the spec has the copy that takes it.
+        span: Option<Span>,
     },
     /// A lockfile can't be read.
     #[error("cannot read the manifest `{path}`")]
@@ -210,7 +219,7 @@ pub enum LayerError {
     },
     /// An input can't be read, or lies out of reach.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(InputFault),
     /// A path can't be followed through the base.
     #[error(transparent)]
     Listing(#[from] ListingError),
@@ -223,6 +232,35 @@ pub enum LayerError {
     /// The run was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+/// An input can't be had, and the copy that wants it.
+///
+/// Says what the fault says, and has its cause.
+#[derive(Debug)]
+pub struct InputFault {
+    /// What went wrong.
+    pub fault: FileError,
+    /// Where the spec has the copy.
+    pub span: Option<Span>,
+}
+
+impl fmt::Display for InputFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fault.fmt(f)
+    }
+}
+
+impl std::error::Error for InputFault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.fault.source()
+    }
+}
+
+impl From<FileError> for LayerError {
+    fn from(fault: FileError) -> Self {
+        Self::File(InputFault { fault, span: None })
+    }
 }
 
 fn writers(one: usize, other: usize) -> String {
@@ -255,15 +293,15 @@ impl LayerError {
             FileError::Io { path, source, .. }
                 if matches!(source.kind(), NotFound | NotADirectory | IsADirectory) =>
             {
-                Self::Changed { path }
+                Self::Changed { path, span: None }
             }
             FileError::Cancelled(cancelled) => Self::Cancelled(cancelled),
-            fault => Self::File(fault),
+            fault => fault.into(),
         }
     }
 
     fn changed(path: &[u8]) -> Self {
-        Self::Changed { path: display(path) }
+        Self::Changed { path: display(path), span: None }
     }
 
     fn at(mut self, place: Option<Span>) -> Self {
@@ -275,7 +313,10 @@ impl LayerError {
         | Self::NotDirectory { span, .. }
         | Self::OverDirectory { span, .. }
         | Self::IgnoreFile { span, .. }
-        | Self::IgnoreRule { span, .. } = &mut self
+        | Self::IgnoreRule { span, .. }
+        | Self::Foreign { span, .. }
+        | Self::Changed { span, .. }
+        | Self::File(InputFault { span, .. }) = &mut self
         {
             *span = span.or(place);
         }
@@ -300,6 +341,9 @@ impl LayerError {
             | Self::Unremovable { span, .. }
             | Self::RemovedAndWritten { span, .. }
             | Self::UnknownAccount { span, .. }
+            | Self::Foreign { span, .. }
+            | Self::Changed { span, .. }
+            | Self::File(InputFault { span, .. })
             | Self::Manifest { span, .. } => *span,
             _ => None,
         }
@@ -365,9 +409,8 @@ fn build_once(
     let gathered = gather::gather(layer, sources)?;
     let encoder = Encoder::new(layer.compression);
     let pipeline = pipeline::Pipeline {
-        label: &layer.label,
-        platforms: &layer.platforms,
         entries: &gathered.entries,
+        layer,
         encoder: &encoder,
         tree,
         store,

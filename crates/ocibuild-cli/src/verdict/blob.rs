@@ -115,8 +115,18 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
         RegistryError::Connect { source, .. } if is_plain_http(source.as_ref()) => Some(
             "the registry seems to speak plain http: allow that with `--insecure HOST[:PORT]`".to_owned(),
         ),
+        RegistryError::Connect { url, .. } if is_local_without_port(url) => Some(
+            "without a port a registry is looked for at 80 or 443: did you mean `localhost:5000/…`?"
+                .to_owned(),
+        ),
         other => other.remedy().map(str::to_owned),
     }
+}
+
+/// A registry of this machine, which hardly ever listens on the web's own ports.
+fn is_local_without_port(url: &str) -> bool {
+    let authority = url.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    matches!(authority, Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
 /// A server that answers a TLS hello with plain text.
@@ -134,4 +144,17 @@ pub(super) fn credentials(error: &CredentialsError) -> Verdict {
         _ => None,
     };
     Verdict::of_error(exit::AUTH, error).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_of_this_machine_without_its_port_is_known_by_its_address() {
+        assert!(is_local_without_port("http://localhost/v2/app/blobs/x"));
+        assert!(is_local_without_port("http://127.0.0.1/v2/"));
+        assert!(!is_local_without_port("http://localhost:5000/v2/"));
+        assert!(!is_local_without_port("https://example.com/v2/"));
+    }
 }

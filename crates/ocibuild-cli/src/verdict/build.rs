@@ -6,7 +6,7 @@ use std::path::Path;
 use ocibuild_core::BuildError;
 use ocibuild_core::base::BaseError;
 use ocibuild_core::files::FileError;
-use ocibuild_core::layer::{DirectoryOwner, LayerError};
+use ocibuild_core::layer::{DirectoryOwner, LayerError, Nearby};
 use ocibuild_core::spec::{Fault, Sources};
 
 use crate::exit;
@@ -94,7 +94,7 @@ pub(super) fn cache(error: &dyn Error, directory: &Path) -> Verdict {
 
 fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
     let hint = match error {
-        LayerError::Missing { .. } => format!("paths are relative to the root, `{}`", root.display()),
+        LayerError::Missing { nearby, .. } => missing(nearby, root),
         LayerError::Empty { ignored_by: Some(file), .. } => {
             format!("`{file}` leaves files out: mend its rules, or set `ignore-file = false` on the copy")
         }
@@ -151,7 +151,7 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
         LayerError::Manifest { .. } => {
             format!("`manifests` are files, relative to the root, `{}`", root.display())
         }
-        LayerError::File(error) => return (exit::FILES, file(error)),
+        LayerError::File(error) => return (exit::FILES, file(&error.fault)),
         _ => return (exit::FILES, None),
     };
     (exit::FILES, Some(hint))
@@ -167,6 +167,23 @@ fn accounts(kind: &str, known: &[String]) -> String {
     let names: Vec<String> = known.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
     let more = if known.len() > MAX_NAMES { " and more" } else { "" };
     format!("give a number, or a {kind} that it has: {}{more}", names.join(", "))
+}
+
+/// What is there instead of a copy's source.
+fn missing(nearby: &Nearby, root: &Path) -> String {
+    let relative = format!("paths are relative to the root, `{}`", root.display());
+    if let Some(meant) = &nearby.meant {
+        return format!("did you mean `{meant}`? {relative}");
+    }
+    let place = match nearby.directory.as_str() {
+        "." | "" => "which".to_owned(),
+        directory => format!("where `{directory}`"),
+    };
+    if nearby.names.is_empty() {
+        return format!("{relative}, {place} is empty");
+    }
+    let more = if nearby.more > 0 { format!(" and {} more", nearby.more) } else { String::new() };
+    format!("{relative}, {place} has `{}`{more}", nearby.names.join("`, `"))
 }
 
 fn file(error: &FileError) -> Option<String> {

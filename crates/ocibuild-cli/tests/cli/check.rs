@@ -84,7 +84,7 @@ fn programs_are_told_places() {
         json!({
             "severity": "error", "file": "ocibuild.toml", "line": 7, "column": 3, "end_line": 7, "end_column": 40,
             "message": "layer `app (on scratch)`: `hallo` doesn't exist",
-            "hint": format!("paths are relative to the root, `{}`", bench.tree.join("work").display()),
+            "hint": format!("did you mean `hello`? paths are relative to the root, `{}`", bench.tree.join("work").display()),
         })
     );
     let last = findings.last().unwrap();

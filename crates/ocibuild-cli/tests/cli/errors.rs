@@ -219,3 +219,23 @@ fn what_can_t_be_left_out_taken_away_or_owned_says_what_can() {
     let said = fails(&bench, &["build"], 3);
     assert!(said.contains("hint: `.dockerignore` leaves files out: mend its rules"), "{said}");
 }
+
+#[test]
+fn an_image_that_breaks_a_rule_ends_with_1() {
+    let bench = Bench::with_spec(SPEC);
+    bench.digest(&[]);
+    let shown = bench.ok(&["inspect", "--format", "json", "app.oci"]).json();
+    let layer = shown["images"][0]["layers"][0]["digest"].as_str().unwrap().replace("sha256:", "");
+    std::fs::remove_file(bench.path("app.oci/blobs/sha256").join(layer)).unwrap();
+    let output = bench.run(&["validate", "--depth", "manifests", "app.oci"]).expect_code(1);
+    told!(bench.said(&output), "snapshots/broken-rule.txt");
+}
+
+#[test]
+fn credentials_that_cannot_be_read_end_with_5() {
+    let bench = Bench::with_spec(SPEC);
+    bench.write("docker/config.json", "{");
+    let mut command = bench.command(&["build", "-q", "--push", "-t", "127.0.0.1:1/app:1"]);
+    let output = run_any(command.env("DOCKER_CONFIG", bench.path("docker"))).expect_code(5);
+    told!(bench.said(&output), "snapshots/credentials.txt");
+}

@@ -12,6 +12,7 @@ mod help;
 mod interrupt;
 mod look;
 mod manual;
+mod mistakes;
 mod options;
 mod output;
 mod progress;

@@ -58,6 +58,8 @@ pub enum FileSource {
         seen: Box<Metadata>,
         /// Whether it may be a program for another machine than the image's.
         allow_foreign: bool,
+        /// The copy that brings it: its place among its layer's.
+        copy: u32,
         /// Whether it stays one file with the other names of its [`FileId`](crate::files::FileId).
         keeps_links: bool,
     },

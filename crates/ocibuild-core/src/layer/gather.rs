@@ -13,7 +13,7 @@ use crate::files::{
 use crate::layer::draft::{Claim, Draft, Sources, is_obstacle};
 use crate::layer::ignored::Filter;
 use crate::layer::keep::{Kept, speaks_of_directories};
-use crate::layer::{LayerError, links, merge, owners, removal};
+use crate::layer::{LayerError, Nearby, links, merge, owners, removal};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
 
 /// A layer's entries, ready to be written, and what was noticed on the way.
@@ -115,7 +115,8 @@ impl<'a> Copier<'_, 'a> {
         let metadata = match self.sources().tree.metadata(&start) {
             Ok(metadata) => metadata,
             Err(error) if is_absent(&error) => {
-                return Err(LayerError::Missing { from: from.path.clone(), span: None });
+                let nearby = Nearby::of(self.sources().tree, &start);
+                return Err(LayerError::Missing { from: from.path.clone(), nearby, span: None });
             }
             Err(source) => {
                 let path = display(&start);
@@ -281,7 +282,8 @@ impl<'a> Copier<'_, 'a> {
                 let (path_in_tree, seen) = (source.into_boxed_slice(), Box::new(*metadata));
                 let allow_foreign = from.allow_foreign;
                 let keeps_links = self.copy.preserve.hardlinks;
-                let source = FileSource::Tree { path: path_in_tree, seen, allow_foreign, keeps_links };
+                let copy = self.index;
+                let source = FileSource::Tree { path: path_in_tree, seen, allow_foreign, copy, keeps_links };
                 self.push(path, file(source, metadata.size), mode, kept)?;
             }
             FileKind::Symlink => {

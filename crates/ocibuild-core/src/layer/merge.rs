@@ -116,7 +116,8 @@ impl Merger<'_> {
         if directories && last.1 > draft.claim {
             return Ok(time);
         }
-        match self.difference(known, entry)? {
+        let difference = self.difference(known, entry);
+        match difference.map_err(|fault| fault.at(self.copy(draft.copy).span))? {
             None => Ok(time),
             Some(difference) => Err(self.conflict(&entry.path, last.0, draft.copy, difference)),
         }

@@ -18,14 +18,15 @@ use crate::layer::budget::{Budget, Room};
 use crate::layer::inventory::{ChunkDigest, Inventory, InventoryWriter};
 use crate::layer::ordered::Ordered;
 use crate::layer::{LayerError, machine, pyc};
-use crate::oci::{Descriptor, MediaType, Platform};
+use crate::oci::{Descriptor, MediaType};
+use crate::plan::PlannedLayer;
+use crate::spec::Span;
 use crate::tar;
 
 /// What a layer is written with.
 #[derive(Clone, Copy)]
 pub(super) struct Pipeline<'a> {
-    pub(super) label: &'a str,
-    pub(super) platforms: &'a [Platform],
+    pub(super) layer: &'a PlannedLayer,
     pub(super) entries: &'a [Entry],
     pub(super) encoder: &'a Encoder,
     pub(super) tree: &'a dyn FileTree,
@@ -127,7 +128,7 @@ impl<'a> Pipeline<'a> {
         let hashed =
             Hashed { hasher: Sha256Hasher::new(), inventory, machines: BTreeSet::new(), stale_pyc: 0 };
         self.observer.event(&Event::LayerWalked {
-            layer: self.label.to_owned(),
+            layer: self.layer.label.to_owned(),
             entries: self.entries.len() as u64,
             bytes: blocks.iter().map(|block| block.len).sum(),
         });
@@ -193,7 +194,8 @@ impl<'a> Pipeline<'a> {
         shared.spool.push(index, Compressed { block, length, _room: room }, |state, item| {
             state.blob.write(state.framer.append(&item.block, item.length))
         })?;
-        self.observer.event(&Event::LayerProgress { layer: self.label.to_owned(), bytes: length as u64 });
+        self.observer
+            .event(&Event::LayerProgress { layer: self.layer.label.to_owned(), bytes: length as u64 });
         Ok(())
     }
 
@@ -228,13 +230,24 @@ impl<'a> Pipeline<'a> {
             stale_pyc: 0,
         };
         for index in block.entries() {
-            self.render_entry(&mut rendered, index)?;
+            self.render_entry(&mut rendered, index)
+                .map_err(|fault| fault.at(self.span(&self.entries[index])))?;
         }
         if block.end.entry == self.entries.len() {
             rendered.bytes.extend_from_slice(&tar::TRAILER);
         }
         debug_assert_eq!(rendered.bytes.len() as u64, block.len);
         Ok(rendered)
+    }
+
+    /// Where the spec has the copy that an entry comes from.
+    fn span(&self, entry: &Entry) -> Option<Span> {
+        match &entry.kind {
+            EntryKind::File { source: FileSource::Tree { copy, .. }, .. } => {
+                self.layer.copies.get(*copy as usize)?.span
+            }
+            _ => None,
+        }
     }
 
     fn render_entry(&self, rendered: &mut Rendered, index: usize) -> Result<(), LayerError> {
@@ -291,11 +304,12 @@ impl<'a> Pipeline<'a> {
     }
 
     fn check_machine(&self, entry: &Entry, machine: &str) -> Result<(), LayerError> {
-        match self.platforms.iter().find(|platform| !machine::runs(platform, machine)) {
+        match self.layer.platforms.iter().find(|platform| !machine::runs(platform, machine)) {
             Some(platform) => Err(LayerError::Foreign {
                 path: display(&entry.path),
                 machine: machine.to_owned(),
                 platform: platform.to_string(),
+                span: None,
             }),
             None => Ok(()),
         }

@@ -1,0 +1,76 @@
+//! What lies where something was looked for in vain.
+
+use crate::files::{FileTree, display};
+use crate::layer::gather::below;
+use crate::spec::closest;
+
+/// What is there instead of a path that leads to nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nearby {
+    /// The path that was probably meant: one name is different, and it is there.
+    pub meant: Option<String>,
+    /// The last directory on the way that is there; `.` is the root.
+    pub directory: String,
+    /// The first names in it, sorted, at most five; hidden ones only if one was looked for.
+    pub names: Vec<String>,
+    /// How many more it has.
+    pub more: usize,
+}
+
+/// How many names are told.
+const TOLD: usize = 5;
+
+impl Nearby {
+    /// Looks along a path that leads to nothing. What can't be read has no names.
+    pub(super) fn of(tree: &dyn FileTree, path: &[u8]) -> Self {
+        let parts: Vec<&[u8]> =
+            path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && **part != b"."[..]).collect();
+        let (mut directory, mut at) = (Vec::new(), 0);
+        while at + 1 < parts.len() {
+            let next = below(&directory, parts[at]);
+            if tree.metadata(&next).is_err() {
+                break;
+            }
+            (directory, at) = (next, at + 1);
+        }
+        let Some(wanted) = parts.get(at) else { return Self::default() };
+        let mut names: Vec<String> =
+            tree.read_dir(&directory).unwrap_or_default().iter().map(|(name, _)| display(name)).collect();
+        names.retain(|name| wanted.starts_with(b".") || !name.starts_with('.'));
+        names.sort_unstable();
+        let meant = closest(&display(wanted), names.iter().map(String::as_str)).and_then(|name| {
+            let rest = parts[at + 1..].iter().map(|part| part.to_vec());
+            let path = rest.fold(below(&directory, name.as_bytes()), |path, part| below(&path, &part));
+            tree.metadata(&path).is_ok().then(|| display(&path))
+        });
+        let more = names.len().saturating_sub(TOLD);
+        names.truncate(TOLD);
+        Self { meant, directory: display(&directory), names, more }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::MemoryTree;
+
+    #[test]
+    fn the_name_that_was_meant_is_found_anywhere_in_the_path() {
+        let tree = MemoryTree::new().file("target/release/app", "").file("target/release/other", "");
+        let meant = |path: &str| Nearby::of(&tree, path.as_bytes()).meant;
+        assert_eq!(meant("target/release/ap").as_deref(), Some("target/release/app"));
+        assert_eq!(meant("./taget/release/app").as_deref(), Some("target/release/app"));
+        assert_eq!(meant("taget/release/nothing-like-it"), None);
+        assert_eq!(meant("dist"), None);
+    }
+
+    #[test]
+    fn what_is_there_is_told_from_the_last_directory_that_is() {
+        let tree =
+            "gfedcba".chars().fold(MemoryTree::new(), |tree, name| tree.file(format!("dir/{name}"), ""));
+        let nearby = Nearby::of(&tree, b"dir/nothing/at-all");
+        assert_eq!((nearby.directory.as_str(), nearby.more), ("dir", 2));
+        assert_eq!(nearby.names, ["a", "b", "c", "d", "e"]);
+        assert_eq!(Nearby::of(&MemoryTree::new(), b"x").directory, ".");
+    }
+}
