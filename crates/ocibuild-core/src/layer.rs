@@ -49,7 +49,7 @@ pub enum LayerError {
         /// The source as the spec names it.
         from: String,
         /// What is there instead.
-        nearby: Nearby,
+        nearby: Box<Nearby>,
         /// Where the spec names it.
         span: Option<Span>,
     },

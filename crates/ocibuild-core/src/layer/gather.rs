@@ -115,7 +115,7 @@ impl<'a> Copier<'_, 'a> {
         let metadata = match self.sources().tree.metadata(&start) {
             Ok(metadata) => metadata,
             Err(error) if is_absent(&error) => {
-                let nearby = Nearby::of(self.sources().tree, &start);
+                let nearby = Box::new(Nearby::of(self.sources().tree, &start));
                 return Err(LayerError::Missing { from: from.path.clone(), nearby, span: None });
             }
             Err(source) => {
