@@ -219,7 +219,7 @@ fn count_names(survey: &Survey) -> BTreeMap<Digest, u64> {
 }
 
 /// Removes a file, unless it was written or noted as used since; tells whether it did.
-fn remove_unchanged(file: &KnownFile) -> Result<bool, CacheError> {
+pub(super) fn remove_unchanged(file: &KnownFile) -> Result<bool, CacheError> {
     match known_file(file.path.clone())? {
         Some(now) if now.modified == file.modified => remove(&file.path),
         _ => Ok(false),
