@@ -211,7 +211,7 @@ pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>,
 }
 
 /// Reads the directories of reused layers that others may disagree with. What turns out to be
-/// damaged is dropped, and its layer made again.
+/// damaged is dropped, and its layer made again; so is that of one that went meanwhile.
 fn read_directories(
     plan: &Plan,
     layers: &mut [Decision],
@@ -231,6 +231,7 @@ fn read_directories(
                 store.remove(&digest)?;
                 layers[index].reused = None;
             }
+            Err(fault) if fault.is_absence() => layers[index].reused = None,
             Err(fault) => return Err(fault.into()),
         }
     }
@@ -254,6 +255,7 @@ fn decide(
         for key in &keys {
             let Some(record) = known(records, key, context.observer) else { continue };
             if layer::suits(&record, layer) && holds(context.store, &record)? {
+                records.used(key);
                 reused = Some(record);
                 break;
             }
@@ -335,7 +337,8 @@ pub fn build(
         images.push(put_together(plan, image, &foundations, &layers, &memory, context.created)?);
     }
     let sources = foundations.into_sources();
-    Ok(Built { images, layers, memory: Arc::new(memory), store: context.store.clone(), bases: sources })
+    let (memory, store) = (Arc::new(memory), context.store.clone());
+    Ok(Built { images, layers, memory, store, bases: sources, hold: None })
 }
 
 fn make(

@@ -15,7 +15,8 @@ use image::Inspection;
 /// Show what an image is made of
 ///
 /// Its platforms, and of each the config, the layers with their sizes, and how they came to be.
-/// Layers themselves are not read.
+/// Layers themselves are not read: the size of their tar, and the keys by which the cache finds them,
+/// are shown of those that were built with this cache.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InspectArgs {
@@ -48,7 +49,10 @@ Examples:
 /// [`Failure`] if the image can't be read.
 pub(crate) fn run(args: &InspectArgs, options: &Options) -> Result<(), Failure> {
     let found = args.image.find(options)?;
-    let inspection = Inspection::read(&found).map_err(|error| Failure::place(error, found.origin))?;
+    let mut inspection = Inspection::read(&found).map_err(|error| Failure::place(error, found.origin))?;
+    if let Ok(cache) = options.cache_directory() {
+        inspection.ask(&cache);
+    }
     text::print(&match args.format {
         Format::Text => human::show(&inspection),
         Format::Json => format!("{:#}\n", inspection.to_json()),

@@ -28,7 +28,7 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
         BuildError::Image { .. } => (exit::USAGE, Some("join layers into one".to_owned())),
         BuildError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
         BuildError::Cache(error) => return cache(error, cache_dir),
-        BuildError::Threads(_) => (exit::FAILURE, Some("take fewer threads: `--threads 1`".to_owned())),
+        BuildError::Threads(_) => (exit::FAILURE, Some(FEWER_THREADS.to_owned())),
         _ => (exit::FAILURE, None),
     };
     let hint = hint.map(|hint| if file.is_none() { without_file(&hint) } else { hint });
@@ -60,6 +60,8 @@ fn without_file(hint: &str) -> String {
         hint => hint.replace("relative to the root", "relative to the working directory"),
     }
 }
+
+pub(super) const FEWER_THREADS: &str = "take fewer threads: `--threads 1`";
 
 const OUTSIDE: &str = "nothing outside the root is read: set `root` further up";
 

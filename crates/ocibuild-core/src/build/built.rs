@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blob::{Memory, Source, Store, Union};
-use crate::cache::Record;
+use crate::cache::{Hold, Record};
 use crate::event::LayerOutcome;
 use crate::oci::Descriptor;
 use crate::plan::PlannedImage;
@@ -53,6 +53,7 @@ pub struct Built {
     pub(super) memory: Arc<Memory>,
     pub(super) store: Store,
     pub(super) bases: Vec<Arc<dyn Source>>,
+    pub(super) hold: Option<Hold>,
 }
 
 impl Built {
@@ -61,6 +62,13 @@ impl Built {
     pub fn source(&self) -> Union<'_> {
         let own: [&dyn Source; 2] = [self.memory.as_ref(), &self.store];
         Union::new(own.into_iter().chain(self.bases.iter().map(AsRef::as_ref)).collect())
+    }
+
+    /// Keeps a share in the cache for as long as the layers may be read from it.
+    #[must_use]
+    pub fn holding(mut self, hold: Option<Hold>) -> Self {
+        self.hold = hold;
+        self
     }
 
     /// Returns the store that holds the layers.
