@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use crate::failure::Failure;
 use crate::image_place::ImageArgs;
 use crate::options::Options;
+use crate::progress::Reporter;
 use crate::text;
 
 use image::Inspection;
@@ -58,7 +59,7 @@ Examples:
 ///
 /// # Errors
 /// [`Failure`] if the image can't be read.
-pub(crate) fn run(args: &InspectArgs, options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(args: &InspectArgs, options: &Options, reporter: &Reporter) -> Result<(), Failure> {
     let place = args.html.as_deref().map(picture::Place::new);
     if let Some(place) = &place {
         place.check()?;
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &InspectArgs, options: &Options) -> Result<(), Failure> 
     let found = args.image.find(options)?;
     let inspection = Inspection::read(&found).map_err(|error| Failure::place(error, found.origin))?;
     if let Some(place) = &place {
-        return picture::draw(&inspection, &found, place, options);
+        return picture::draw(&inspection, &found, place, options, reporter);
     }
     text::print(&match args.format {
         Format::Text => human::show(&inspection),

@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 
 use ocibuild_core::base::Base;
 use ocibuild_core::contents::Contents;
+use serde_json::json;
 
 use crate::commands::inspect::image::{Image, Inspection};
 use crate::failure::Failure;
 use crate::image_files;
 use crate::image_place::FoundImage;
 use crate::options::Options;
+use crate::progress::Reporter;
 use crate::{file, text};
 
 use facts::Facts;
@@ -58,7 +60,7 @@ fn failure(path: &Path, source: std::io::Error) -> Failure {
     Failure::Result { what: "--html", path: path.to_owned(), source, is_built: false }
 }
 
-/// Draws an image, and says on standard output which file it went to.
+/// Draws an image, and tells where it went.
 ///
 /// # Errors
 /// [`Failure`] if its layers can't be read, or the page can't be written.
@@ -67,6 +69,7 @@ pub(super) fn draw(
     found: &FoundImage,
     place: &Place,
     options: &Options,
+    reporter: &Reporter,
 ) -> Result<(), Failure> {
     let drawn: Vec<&Image> = inspection.images.iter().filter(|image| image.is_runnable()).collect();
     if drawn.is_empty() {
@@ -84,7 +87,9 @@ pub(super) fn draw(
         Place::Stdout => text::print(&page),
         Place::File(path) => {
             file::write(path, page.as_bytes()).map_err(|source| failure(path, source))?;
-            text::print(&format!("{}\n", path.display()))
+            let line = format!("{} in {}", text::bytes(page.len() as u64), path.display());
+            reporter.summary(&line, &json!({ "file": path.display().to_string(), "bytes": page.len() }));
+            Ok(())
         }
     }
 }

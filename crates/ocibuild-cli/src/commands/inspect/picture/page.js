@@ -205,8 +205,10 @@
     }
 
     fitBlocks() {
+      // Padding would make room where there is none.
+      for (const block of this.blocks) block.classList.add("narrow");
       const widths = this.blocks.map((block) => block.offsetWidth);
-      this.blocks.forEach((block, at) => block.classList.toggle("narrow", widths[at] < 34));
+      this.blocks.forEach((block, at) => block.classList.toggle("narrow", widths[at] < 36));
     }
 
     /** Tells of a layer, or of them all. */
@@ -373,9 +375,11 @@
       else cell.classList.add(...this.look(node));
       if (isOpen && depth % 2) cell.classList.add("deep");
       const label = node.rests ? `+ ${number(node.count)}` : node.isDirectory ? `${names}/` : names;
-      if (isOpen || (width >= 36 && height >= 17)) {
-        cell.append(make("span", "", isOpen && width > 130 ? `${label}  ${bytes(node.total)}` : label));
-        if (!isOpen && height >= 34) cell.append(make("span", "", bytes(node.total)));
+      if (isOpen || (width >= 42 && height >= 18)) {
+        const name = make("span", "", label);
+        if (isOpen && width > 130) name.append(make("small", "", bytes(node.total)));
+        cell.append(name);
+        if (!isOpen && height >= 36) cell.append(make("span", "", bytes(node.total)));
       }
       this.cells.push(cell);
       if (isOpen) this.fill(node, x + 2, y + 18, width - 4, height - 20, depth + 1);

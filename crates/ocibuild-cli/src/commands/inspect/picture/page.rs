@@ -137,7 +137,7 @@ fn cards(page: &mut String, facts: &Facts<'_>) {
         let class = name.to_lowercase();
         let _ = writeln!(
             page,
-            "<div class=\"card {class}\"><dt>{name}</dt><dd><b>{value}</b><small>{note}</small></dd></div>"
+            "<div class=\"card card-{class}\"><dt>{name}</dt><dd><b>{value}</b><small>{note}</small></dd></div>"
         );
     }
     page.push_str("</dl>\n");
