@@ -152,16 +152,18 @@ impl Browser {
         entries.iter().map(|entry| entry["message"].to_string()).collect()
     }
 
-    /// Gives the addresses that were asked for since the last time, whether they answered or not.
+    /// Gives the addresses that pages asked for since the last time, whether they answered or not;
+    /// the browser's own pages, such as that of a new tab, don't count.
     #[track_caller]
     pub fn requests(&self) -> Vec<String> {
         let entries = self.ask("/se/log", &json!({ "type": "performance" }));
         let entries = entries.as_array().expect("a log is a list").iter();
         let address = |entry: &Value| {
             let event: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
-            let message = &event["message"];
-            let is_request = message["method"] == "Network.requestWillBeSent";
-            is_request.then(|| message["params"]["request"]["url"].as_str().unwrap_or_default().to_owned())
+            let (method, parameters) = (&event["message"]["method"], &event["message"]["params"]);
+            let is_own = parameters["documentURL"].as_str()?.starts_with("chrome:");
+            let is_request = method == "Network.requestWillBeSent" && !is_own;
+            is_request.then(|| parameters["request"]["url"].as_str().unwrap_or_default().to_owned())
         };
         entries.filter_map(address).collect()
     }

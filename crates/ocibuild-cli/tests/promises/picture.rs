@@ -215,7 +215,7 @@ fn wasted_bytes_are_told(browser: &Browser) {
     assert_eq!(browser.evaluate("return document.querySelector('.card-wasted data').value"), "60000");
     assert_eq!(
         texts(browser, ".files .count"),
-        ["12 files drawn one by one; 1 that is small or empty is summed up in its directory."]
+        ["11 files drawn one by one; 1 that is small or empty is summed up in its directory."]
     );
 }
 
@@ -247,7 +247,8 @@ fn keep_pictures(browser: &Browser) {
         browser.view(width, height, scheme);
         browser.wait(&format!("innerWidth === {width}"));
         // On a phone nothing but tables goes beyond the edge.
-        assert_eq!(browser.evaluate("return document.documentElement.scrollWidth"), width);
+        let wide = browser.evaluate("return document.documentElement.scrollWidth");
+        assert!(wide.as_u64().unwrap() <= width.into(), "{wide} at {width}");
         browser.evaluate("scrollTo(0, 0)");
         let picture = browser.screenshot();
         assert!(picture.starts_with(b"\x89PNG"));

@@ -205,8 +205,6 @@
     }
 
     fitBlocks() {
-      // Padding would make room where there is none.
-      for (const block of this.blocks) block.classList.add("narrow");
       const widths = this.blocks.map((block) => block.offsetWidth);
       this.blocks.forEach((block, at) => block.classList.toggle("narrow", widths[at] < 36));
     }
