@@ -117,6 +117,31 @@ fn a_page_can_be_clicked_through_and_nothing_of_an_image_runs() {
     let own = format!("file://{}", text(&page));
     assert!(requests.iter().all(|address| *address == own || address.starts_with("data:")), "{requests:?}");
     the_policy_forbids_what_a_page_could_send(&browser);
+    platforms_are_tabs(&browser, &ocibuild, &tree);
+}
+
+fn platforms_are_tabs(browser: &Browser, ocibuild: &Ocibuild, tree: &TempTree) {
+    const SPEC: &str = r#"
+        version = 1
+        [layers.program]
+        copy = [{ content = "{arch}", to = "/program-{arch}" }]
+        [images.both]
+        layers = ["program"]
+        platforms = ["linux/amd64", "linux/arm64"]
+    "#;
+    tree.write("both.toml", SPEC);
+    ocibuild.build(&["-f", "both.toml"]);
+    run(ocibuild.command().args(["inspect", "--html", "both.html", "both.oci"]));
+    browser.view(1280, 800, "light");
+    browser.open(&tree.join("both.html"));
+    browser.wait("document.querySelectorAll('.cell').length");
+    assert_eq!(texts(browser, "[role=tab]"), ["linux/amd64", "linux/arm64"]);
+    let shown = "document.querySelector('section:not([hidden]) .cell').getAttribute('aria-label')";
+    browser.wait(&format!("{shown}.startsWith('/program-amd64')"));
+    browser.click("[role=tab]:last-child");
+    browser.wait(&format!("{shown}.startsWith('/program-arm64')"));
+    assert_eq!(browser.evaluate("return document.querySelectorAll('section:not([hidden])').length"), 1);
+    assert_eq!(browser.console(), Vec::<String>::new());
 }
 
 fn blocks_are_as_wide_as_layers_are_large(browser: &Browser) {

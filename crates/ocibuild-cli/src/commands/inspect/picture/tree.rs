@@ -118,8 +118,8 @@ impl Tree {
         u32::try_from(self.nodes.len() - 1).expect("the readers of layers have lower limits")
     }
 
-    /// Chooses what is drawn with this many bytes: what has the largest share of any one layer, so
-    /// that a small layer beside a large one is drawn, too.
+    /// Chooses what is drawn with this many bytes: what has the largest share of any layer, so that a
+    /// small layer beside a large one is drawn, too.
     pub(super) fn draw(mut self, budget: usize) -> Drawing {
         self.sum_up();
         let kept = self.choose(budget);
@@ -147,30 +147,37 @@ impl Tree {
         }
     }
 
-    /// Chooses nodes, parents before their children.
+    /// Chooses nodes, parents before their children: a third of the budget is for the largest
+    /// directories, or they would leave nothing for files, and the rest for the largest files with
+    /// the directories above them.
     fn choose(&self, budget: usize) -> Vec<u32> {
-        let totals = &self.nodes[ROOT as usize].sums;
-        let weight = |node: &Node| {
-            let share = |(layer, sum): (&usize, &Sum)| {
-                let whole = totals.get(layer).map_or(1, |total| total.bytes().max(1));
-                (u128::from(sum.bytes()) << 32) / u128::from(whole)
-            };
-            node.sums.iter().map(share).max().unwrap_or_default()
-        };
-        // No child outweighs its parent, and none stands before it: a first part is a tree again.
-        let mut order: Vec<(Reverse<u128>, u32)> =
-            (0..).zip(&self.nodes).skip(1).map(|(number, node)| (Reverse(weight(node)), number)).collect();
+        let mut order: Vec<(Reverse<u128>, u32)> = (0..)
+            .zip(&self.nodes)
+            .skip(1)
+            .map(|(number, node)| (Reverse(self.weight(node)), number))
+            .collect();
         order.retain(|(Reverse(weight), _)| *weight > 0);
+        // Of one weight, those that came first come first.
         order.sort_unstable();
-        let mut left = budget;
-        let mut kept = vec![ROOT];
-        for (_, number) in order {
-            let Some(rest) = left.checked_sub(cost(&self.nodes[number as usize])) else { break };
-            left = rest;
-            kept.push(number);
+        let mut choice = Choice { nodes: &self.nodes, is_kept: vec![false; self.nodes.len()], spent: 0 };
+        choice.is_kept[ROOT as usize] = true;
+        for (limit, wants_files) in [(budget / 3, false), (budget, true)] {
+            let of_kind = |number: &u32| self.nodes[*number as usize].file.is_some() == wants_files;
+            for number in order.iter().map(|(_, number)| *number).filter(of_kind) {
+                choice.keep(number, limit);
+            }
         }
-        kept.sort_unstable();
-        kept
+        (0..).zip(choice.is_kept).filter(|(_, is_kept)| *is_kept).map(|(number, _)| number).collect()
+    }
+
+    /// The largest share that it has of any layer.
+    fn weight(&self, node: &Node) -> u128 {
+        let totals = &self.nodes[ROOT as usize].sums;
+        let share = |(layer, sum): (&usize, &Sum)| {
+            let whole = totals.get(layer).map_or(1, |total| total.bytes().max(1));
+            (u128::from(sum.bytes()) << 32) / u128::from(whole)
+        };
+        node.sums.iter().map(share).max().unwrap_or_default()
     }
 
     /// What each directory has beside what is drawn of it, by layer.
@@ -194,13 +201,39 @@ impl Tree {
     }
 }
 
+/// A choice of nodes that is a tree itself.
+struct Choice<'t> {
+    nodes: &'t [Node],
+    is_kept: Vec<bool>,
+    spent: usize,
+}
+
+impl Choice<'_> {
+    /// Keeps a node and all above it, if that stays below a limit.
+    fn keep(&mut self, number: u32, limit: usize) {
+        let mut way = Vec::new();
+        let (mut next, mut spent) = (number, self.spent);
+        while !self.is_kept[next as usize] {
+            spent += cost(&self.nodes[next as usize]);
+            if spent > limit {
+                return;
+            }
+            way.push(next);
+            next = self.nodes[next as usize].parent;
+        }
+        way.into_iter().for_each(|number| self.is_kept[number as usize] = true);
+        self.spent = spent;
+    }
+}
+
 /// The bytes that a node takes in a page, with what may be left of a directory.
 fn cost(node: &Node) -> usize {
-    // Signs that steer take up to eight bytes each, in a name as it is shown.
-    let name: usize = names::escape(&node.name)
-        .chars()
-        .map(|c| if c == '<' { 6 } else { c.len_utf8() + usize::from(matches!(c, '\\' | '"')) })
-        .sum();
+    let shown = |c: char| match c {
+        '<' => 6,
+        '\\' | '"' => 2,
+        c => c.len_utf8(),
+    };
+    let name: usize = names::escape(&node.name).chars().map(shown).sum();
     let rests = if node.file.is_none() { node.sums.len() * NODE } else { 0 };
     name + NODE + rests
 }
