@@ -81,8 +81,15 @@ fn texts(browser: &Browser, selector: &str) -> Vec<String> {
     all.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-/// The labels of what the tree map shows.
+/// The labels of what the tree map shows. No part of it lies outside, and none is empty.
 fn cells(browser: &Browser) -> Vec<String> {
+    let outside = browser.evaluate(
+        "const map = document.querySelector('.canvas').getBoundingClientRect();
+         return [...document.querySelectorAll('.cell')].map((cell) => cell.getBoundingClientRect())
+           .filter((cell) => cell.left < map.left - 1 || cell.right > map.right + 1
+             || cell.top < map.top - 1 || cell.bottom > map.bottom + 1 || cell.width * cell.height < 1).length",
+    );
+    assert_eq!(outside, 0);
     let all = browser.evaluate(
         "return [...document.querySelectorAll('.cell')].map((cell) => cell.getAttribute('aria-label'))",
     );

@@ -26,7 +26,7 @@ use crate::{file, text};
 use facts::Facts;
 
 /// As much of a page as the trees of all its images may take, in bytes.
-const TREES: usize = 1_000_000;
+const TREES: usize = 1_300_000;
 
 /// As many rows as the tables of all images may have together, so long as each has a few.
 const ROWS: usize = 120;

@@ -372,7 +372,7 @@
       if (isOpen) cell.classList.add("open");
       else cell.classList.add(...this.look(node));
       if (isOpen && depth % 2) cell.classList.add("deep");
-      const label = node.rests ? `+ ${number(node.count)}` : node.isDirectory ? `${names}/` : names;
+      const label = node.rests ? `+ ${count(node.count, "file")}` : node.isDirectory ? `${names}/` : names;
       if (isOpen || (width >= 42 && height >= 18)) {
         const name = make("span", "", label);
         if (isOpen && width > 130) name.append(make("small", "", bytes(node.total)));
@@ -434,6 +434,9 @@
       const entries = this.colouring === "layer"
         ? this.layers.slice(0, COLOURS).map((layer, at) => entry(`c${at}`, `${at + 1}  ${layer.by}`, layer.by))
         : [...this.files.kinds].map(([kind, colour]) => entry(`c${colour}`, `.${kind}`));
+      if (this.colouring === "layer" && this.layers.length > COLOURS) {
+        entries.push(make("li", "", `from ${COLOURS + 1} on, colours begin again`));
+      }
       entries.push(entry("rest", this.colouring === "layer" ? "of several layers" : "other kinds, small files"));
       if (this.files.all[0].hidden) entries.push(entry("gone", "hidden by a later layer"));
       this.legend.replaceChildren(...entries);

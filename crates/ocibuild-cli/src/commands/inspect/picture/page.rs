@@ -207,7 +207,7 @@ fn files(page: &mut String, facts: &Facts<'_>) {
     heading(
         page,
         "Files",
-        "Area is unpacked size, of all layers. Hatched: hidden by a later layer, and still carried along.",
+        "Area is unpacked size. Click a directory to go into it and see what is too small here. Hatched: hidden by a later layer, and still carried along.",
     );
     page.push_str("<noscript><p class=\"note\">The tree map is drawn by a script, which is switched off.</p></noscript>\n");
     let summed = match drawing.summed {
