@@ -15,6 +15,8 @@ const PARTS: &[(&str, &[&str])] = &[
     ("aarch64-linux-gnu-as", &["binutils-aarch64-linux-gnu"]),
     ("ar", &["binutils"]),
     ("bsdtar", &["libarchive-tools"]),
+    ("chromedriver", &["chromium-driver"]),
+    ("chromium", &["chromium"]),
     ("containerd", &["containerd"]),
     ("crun", &["crun"]),
     ("disorderfs", &["disorderfs"]),

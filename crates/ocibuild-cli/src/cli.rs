@@ -101,7 +101,7 @@ impl Cli {
         match self.command {
             Command::Build(args) => build::run(*args, options, reporter),
             Command::Check(args) => check::run(args, options, reporter),
-            Command::Inspect(args) => inspect::run(&args, options),
+            Command::Inspect(args) => inspect::run(&args, options, reporter),
             Command::Ls(args) => ls::run(&args, options),
             Command::Diff(args) => diff::run(&args, options),
             Command::Validate(args) => validate::run(&args, options),

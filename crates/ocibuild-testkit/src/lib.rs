@@ -19,6 +19,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "every helper panics where a test should fail")]
 
+pub mod browser;
 pub mod command;
 pub mod containerd;
 pub mod disorder;
@@ -31,6 +32,7 @@ pub mod registry;
 pub mod skip;
 pub mod tree;
 
+pub use browser::Browser;
 pub use command::{Output, run, run_any};
 pub use containerd::Containerd;
 pub use disorder::Disorderfs;

@@ -83,7 +83,10 @@ fn what_is_there_is_listed() {
         assert_eq!(record["materials"][0]["name"], "hello");
         assert_eq!(record["layers"].as_array().unwrap().len(), 1);
     }
-    assert_eq!((&value["totals"]["blobs"]["count"], &value["totals"]["unnamed_blobs"]["count"]), (&2.into(), &0.into()));
+    assert_eq!(
+        (&value["totals"]["blobs"]["count"], &value["totals"]["unnamed_blobs"]["count"]),
+        (&2.into(), &0.into())
+    );
     let text = bench.ok(&["cache", "ls"]).text();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
@@ -98,10 +101,16 @@ fn what_is_there_is_listed() {
 fn a_hit_is_a_use() {
     let bench = locked();
     bench.digest(&[]);
-    let old = |age: Duration| files(&cache(&bench).join("records")).iter().for_each(|file| set_age(file, age));
+    let old =
+        |age: Duration| files(&cache(&bench).join("records")).iter().for_each(|file| set_age(file, age));
     old(9 * DAY);
     let prune = ["cache", "prune", "--max-age", "7d"];
-    assert!(bench.ok(&[&prune[..], &["--dry-run"]].concat()).text().starts_with("would remove 2 records and 2 blobs: "));
+    assert!(
+        bench
+            .ok(&[&prune[..], &["--dry-run"]].concat())
+            .text()
+            .starts_with("would remove 2 records and 2 blobs: ")
+    );
     assert!(bench.ok(&["build"]).errors().contains("reused"));
     assert!(bench.ok(&prune).text().starts_with("removed 0 records and 0 blobs: 0 B; "));
     old(9 * DAY);
@@ -117,9 +126,13 @@ fn what_is_no_cache_is_refused_and_not_touched() {
     let before = files(&bench.path(""));
     for (directory, entry) in [("app.oci", "index.json"), (".", "app.oci")] {
         for words in [&["prune", "--all"][..], &["verify", "--remove"], &["ls"]] {
-            let said = bench.run(&[&["cache", "--cache-dir", directory], words].concat()).expect_code(6).errors();
+            let said =
+                bench.run(&[&["cache", "--cache-dir", directory], words].concat()).expect_code(6).errors();
             assert!(said.contains("is not a cache that this version knows"), "{said}");
-            assert!(said.contains(&format!("`{entry}`")) && said.contains("hint: nothing in it was touched"), "{said}");
+            assert!(
+                said.contains(&format!("`{entry}`")) && said.contains("hint: nothing in it was touched"),
+                "{said}"
+            );
         }
     }
     assert_eq!(files(&bench.path("")), before);
@@ -208,7 +221,9 @@ fn a_build_mends_whatever_happened_to_the_cache() {
 #[test]
 fn a_blob_that_goes_beneath_a_build_is_made_anew_in_the_same_run() {
     let layer = |name: &str| {
-        format!("[layers.{name}]\nmanifests = [\"hello\"]\ncopy = [{{ from = \"hello\", to = \"/{name}\" }}]\n")
+        format!(
+            "[layers.{name}]\nmanifests = [\"hello\"]\ncopy = [{{ from = \"hello\", to = \"/{name}\" }}]\n"
+        )
     };
     let image = "[images.app]\nlayers = [\"a\", \"b\", \"c\", \"d\"]\n";
     let all: String = ["a", "b", "c", "d"].map(layer).concat();

@@ -16,6 +16,7 @@ mod manual;
 mod mistakes;
 mod options;
 mod output;
+mod picture;
 mod progress;
 mod reference;
 mod registries;

@@ -1,8 +1,8 @@
 //! Caches made by hand, at times that are made up.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -87,9 +87,8 @@ impl Made {
     /// Which of some records are there, with all their blobs.
     fn has(&self, records: &[&Record]) -> Vec<bool> {
         let survey = self.survey();
-        let has = |record: &&Record| {
-            survey.records.iter().any(|known| known.record == **record && known.is_whole)
-        };
+        let has =
+            |record: &&Record| survey.records.iter().any(|known| known.record == **record && known.is_whole);
         records.iter().map(has).collect()
     }
 }

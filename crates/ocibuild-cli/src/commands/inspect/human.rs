@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ocibuild_core::oci::{Config, History, ImageConfig};
+use ocibuild_core::oci::Config;
 
 use crate::commands::inspect::image::{Image, Inspection};
 use crate::text;
@@ -115,15 +115,9 @@ fn show_layers(page: &mut Page, image: &Image, inspection: &Inspection) {
         for key in inspection.keys(layer) {
             page.field("", format!("{:>8}  {key}", "key"));
         }
-        if let Some(by) = config.and_then(|config| made_by(config, index)) {
+        let by = image.history(index).and_then(|history| history.created_by.as_ref());
+        if let Some(by) = by.filter(|by| !by.is_empty()) {
             page.field("", format!("{:>8}  {by}", "by"));
         }
     }
-}
-
-/// The command that the history has for a layer.
-fn made_by(config: &ImageConfig, layer: usize) -> Option<String> {
-    let made = |entry: &&History| !entry.empty_layer;
-    let by = config.history.iter().filter(made).nth(layer)?.created_by.clone();
-    by.filter(|by| !by.is_empty())
 }

@@ -7,7 +7,9 @@ use std::path::Path;
 use ocibuild_core::blob::{BlobError, Source, read_whole};
 use ocibuild_core::cache::{Naming, find_layers};
 use ocibuild_core::key::Key;
-use ocibuild_core::oci::{ImageConfig, Index, MAX_MANIFEST_SIZE, Manifest, MediaType, Platform, from_json};
+use ocibuild_core::oci::{
+    History, ImageConfig, Index, MAX_MANIFEST_SIZE, Manifest, MediaType, Platform, from_json,
+};
 use ocibuild_core::{Descriptor, Digest};
 use serde_json::{Value, json};
 
@@ -55,6 +57,22 @@ impl Image {
             platform
         });
         of_config.or_else(|| self.descriptor.platform.clone())
+    }
+
+    /// Tells whether it has a root file system: attestations look like images, and have none.
+    pub(super) fn is_runnable(&self) -> bool {
+        let unknown = |platform: &Platform| platform.os == "unknown" || platform.architecture == "unknown";
+        let Descriptor { platform, artifact_type, annotations, .. } = &self.descriptor;
+        self.config.is_some()
+            && artifact_type.is_none()
+            && !platform.as_ref().is_some_and(unknown)
+            && !annotations.contains_key("vnd.docker.reference.type")
+    }
+
+    /// What the history has for a layer, from 0.
+    pub(super) fn history(&self, layer: usize) -> Option<&History> {
+        let (config, _) = self.config.as_ref()?;
+        config.history.iter().filter(|entry| !entry.empty_layer).nth(layer)
     }
 
     /// The bytes of its manifest, config and layers.
