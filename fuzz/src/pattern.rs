@@ -23,7 +23,7 @@ pub fn check(data: &[u8]) {
     let (Some(one), Some(other)) = (one, other) else { return };
     let include = Selection::new(vec![one.0.clone()], vec![other.0.clone()]);
     let exclude = Selection::new(Vec::new(), vec![one.0.clone(), other.0.clone()]);
-    for path in lines.filter(|path| path.len() <= 200) {
+    for path in lines.filter(|path| path.len() <= 200 && !is_for_the_model(path)) {
         let (path, shown) = clean(path);
         [&one, &other].into_iter().for_each(|both| check_path(both, &path, &shown));
         let (first, second) = (covers(&one.1, &shown), covers(&other.1, &shown));
