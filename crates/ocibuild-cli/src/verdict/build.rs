@@ -25,6 +25,12 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
         BuildError::Base { source, .. } => base(source),
         BuildError::Listing { .. } => (exit::FILES, None),
         BuildError::Disagreement { path, first, .. } => (exit::USAGE, Some(disagreement(path, first))),
+        BuildError::Attributes { .. } => {
+            let hint = "the upper layer's would replace the lower one's: put the copies into one layer, \
+                or leave \"xattrs\" out of `preserve`";
+            (exit::USAGE, Some(hint.to_owned()))
+        }
+        BuildError::TakenAway { one, other, .. } => (exit::USAGE, Some(taken_away(one, other))),
         BuildError::Image { .. } => (exit::USAGE, Some("join layers into one".to_owned())),
         BuildError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
         BuildError::Cache(error) => return cache(error, cache_dir),
@@ -73,6 +79,13 @@ fn disagreement(path: &str, (mode, uid, gid): &DirectoryOwner) -> String {
     )
 }
 
+fn taken_away(one: &str, other: &str) -> String {
+    format!(
+        "`remove` is for what the base has: list `{other}` before `{one}` in the image's `layers`, \
+         or leave the path out of one of them"
+    )
+}
+
 /// A fault with a place in the spec is told there; any other with its causes below it.
 fn at_line(error: &BuildError, file: Option<&Sources>, code: u8, hint: Option<String>) -> Verdict {
     let joined = chain(error).join(": ");
@@ -113,7 +126,7 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
             let name = path.rsplit('/').next().unwrap_or(path);
             format!("leave it out: `exclude = [\"**/{name}\"]` on the copy")
         }
-        LayerError::Attribute { .. } => {
+        LayerError::Attribute { .. } | LayerError::Attributes { .. } => {
             "remove the attribute with `setfattr -x`, or leave \"xattrs\" out of `preserve`".to_owned()
         }
         LayerError::Whiteout { .. } => {

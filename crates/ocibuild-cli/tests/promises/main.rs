@@ -7,6 +7,7 @@
 mod config;
 mod contents;
 mod faithful_files;
+mod file_systems;
 mod layouts_and_archives;
 mod left_out_and_taken_away;
 mod ocibuild;
