@@ -13,6 +13,8 @@ mod union;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 
 use crate::digest::{Digest, VerifyingReader};
 use crate::event::{Cancelled, Transfer};
@@ -235,17 +237,74 @@ pub(crate) fn pour(
 ) -> Result<(), BlobError> {
     let digest = descriptor.digest;
     let reader = content.open_unverified().map_err(|source| read_fault(digest, source))?;
-    let mut reader = VerifyingReader::new(reader, digest, descriptor.size);
-    let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
-    let mut buffer = vec![0; size.clamp(1, 256 << 10)];
-    loop {
-        let count = match io::Read::read(&mut reader, &mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(read_fault(digest, source)),
-        };
-        writer.write_all(&buffer[..count]).map_err(fault)?;
+    let reader = VerifyingReader::new(reader, digest, descriptor.size);
+    if descriptor.size >= BESIDE {
+        return pour_beside(digest, reader, writer, fault);
+    }
+    let mut runs = Runs { reader, length: usize::try_from(descriptor.size).unwrap_or(RUN).clamp(1, RUN) };
+    let mut buffer = Vec::new();
+    while runs.next(&mut buffer).map_err(|source| read_fault(digest, source))? {
+        writer.write_all(&buffer).map_err(fault)?;
+    }
+    Ok(())
+}
+
+/// How many bytes are read at a time.
+const RUN: usize = 256 << 10;
+
+/// From this size on, bytes are read and hashed while those before them are written.
+const BESIDE: u64 = 4 << 20;
+
+fn pour_beside(
+    digest: Digest,
+    reader: impl io::Read + Send,
+    writer: &mut dyn io::Write,
+    fault: &dyn Fn(io::Error) -> BlobError,
+) -> Result<(), BlobError> {
+    let (full, filled) = mpsc::sync_channel(4);
+    let (empty, emptied) = mpsc::channel::<Vec<u8>>();
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || -> io::Result<()> {
+            let mut runs = Runs { reader, length: RUN };
+            loop {
+                let mut buffer = emptied.try_recv().unwrap_or_default();
+                // Nobody takes it any more once writing failed.
+                if !runs.next(&mut buffer)? || full.send(buffer).is_err() {
+                    return Ok(());
+                }
+            }
+        });
+        let written = filled.into_iter().try_for_each(|buffer| {
+            writer.write_all(&buffer)?;
+            let _ = empty.send(buffer);
+            Ok(())
+        });
+        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        written.map_err(fault)?;
+        read.map_err(|source| read_fault(digest, source))
+    })
+}
+
+/// The bytes of a reader, some at a time.
+struct Runs<R> {
+    reader: R,
+    length: usize,
+}
+
+impl<R: io::Read> Runs<R> {
+    /// Fills the buffer with the next bytes; tells whether there were any.
+    fn next(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        buffer.resize(self.length, 0);
+        loop {
+            match self.reader.read(buffer) {
+                Ok(count) => {
+                    buffer.truncate(count);
+                    return Ok(count > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

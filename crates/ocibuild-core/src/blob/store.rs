@@ -218,6 +218,43 @@ mod tests {
     }
 
     #[test]
+    fn large_blobs_are_held_to_the_same() {
+        let (_directory, store) = store();
+        let bytes: Vec<u8> = (0..(5 << 20) + 7).map(|at: u32| (at / 3) as u8).collect();
+        let descriptor = Descriptor::of(MediaType::LAYER, &bytes);
+        for at in [0, bytes.len() / 2, bytes.len() - 1] {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 1;
+            let pushed = store.push(&descriptor, &BytesContent::new(wrong));
+            assert!(matches!(pushed, Err(BlobError::Corrupt { .. })), "at {at}: {pushed:?}");
+        }
+        let short = store.push(&descriptor, &BytesContent::new(&bytes[1..]));
+        assert!(matches!(short, Err(BlobError::Corrupt { .. })), "{short:?}");
+        assert_eq!(files(&store), 0);
+        assert_eq!(store.push(&descriptor, &BytesContent::new(&bytes[..])).unwrap(), Transfer::Sent);
+        assert!(read_whole(&store, &descriptor, 6 << 20).unwrap() == bytes);
+    }
+
+    #[test]
+    fn a_writer_that_fails_stops_the_reader() {
+        struct Full(usize);
+        impl io::Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let bytes = vec![7; 9 << 20];
+        let descriptor = Descriptor::of(MediaType::LAYER, &bytes);
+        let fault = |source| BlobError::File { action: "write", path: "full".into(), source };
+        let result = pour(&descriptor, &BytesContent::new(bytes), &mut Full(1 << 20), &fault);
+        assert!(matches!(result, Err(BlobError::File { action: "write", .. })), "{result:?}");
+    }
+
+    #[test]
     fn damage_is_found_on_reading() {
         let (_directory, store) = store();
         let descriptor = Descriptor::of(MediaType::LAYER, b"hello");
