@@ -3,12 +3,16 @@
 //! It only joins the modules below: opens the tree, the cache and the bases, plans, resolves,
 //! builds, and hands what was built to a destination.
 
+#[cfg(feature = "registry")]
+mod pull;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::{ArchiveImage, ArchiveWriter};
 use crate::blob::{BlobError, Store, Target as _};
-use crate::build::{Bases, Built, BuiltImage, Context, FinishedLayer, OpenBase, Pool, build, resolve};
+use crate::base::Base;
+use crate::build::{Built, BuiltImage, Context, FinishedLayer, Pool, build, resolve};
 use crate::cache::LocalRecords;
 use crate::copy::{CopyOptions, CopyReport, copy};
 use crate::event::{Cancel, Observer};
@@ -20,7 +24,16 @@ use crate::oci::Platform;
 use crate::plan::{BuiltinBase, Plan, PlanError, Surroundings, plan};
 use crate::spec::{ImageSpec, Spec, SpecError};
 #[cfg(feature = "registry")]
-use crate::{reference::Reference, registry::Registry};
+use crate::{
+    base::BaseError,
+    lock::{Lock, Pin, PinnedImage},
+    reference::Reference,
+    registry::Registry,
+};
+#[cfg(feature = "registry")]
+use pull::{Places, Pulling};
+#[cfg(feature = "registry")]
+pub use pull::PullError;
 
 pub use crate::build::BuildError;
 
@@ -77,6 +90,8 @@ pub struct Builder<'a> {
     created: Created,
     builtins: Builtins<'a>,
     outputs: Vec<PathBuf>,
+    #[cfg(feature = "registry")]
+    pulling: Pulling,
 }
 
 impl<'a> Builder<'a> {
@@ -97,7 +112,50 @@ impl<'a> Builder<'a> {
             created: Created::default(),
             builtins: Box::new(|_, _| None),
             outputs: Vec::new(),
+            #[cfg(feature = "registry")]
+            pulling: Pulling::default(),
         }
+    }
+
+    /// Pulls bases with this client; by default with one that has no credentials.
+    #[cfg(feature = "registry")]
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.pulling.registry = Some(registry);
+        self
+    }
+
+    /// Says by a lock what the tags of bases mean: the registry isn't asked for those it has.
+    #[cfg(feature = "registry")]
+    #[must_use]
+    pub fn lock(mut self, lock: Lock) -> Self {
+        self.pulling.lock = lock;
+        self
+    }
+
+    /// Demands that the lock has every base that has no digest, and that its tag hasn't moved since.
+    #[cfg(feature = "registry")]
+    #[must_use]
+    pub fn locked(mut self, yes: bool) -> Self {
+        self.pulling.locked = yes;
+        self
+    }
+
+    /// Has no registry asked for bases: what is needed of them is in the cache, or missing.
+    #[cfg(feature = "registry")]
+    #[must_use]
+    pub fn offline(mut self, yes: bool) -> Self {
+        self.pulling.offline = yes;
+        self
+    }
+
+    /// Keeps layers of bases in the cache when their bytes are needed: for images that are written
+    /// to disk again and again. By default they stay in their registry.
+    #[cfg(feature = "registry")]
+    #[must_use]
+    pub fn keep_base_layers(mut self, yes: bool) -> Self {
+        self.pulling.keep_layers = yes;
+        self
     }
 
     /// Names specs that don't name themselves: part of the keys of their layers, so that two specs
@@ -256,7 +314,7 @@ impl<'a> Builder<'a> {
         work(Context {
             tree,
             skip: &self.skipped(),
-            bases: &Layouts { root: &self.root },
+            bases: &self.places(&store),
             store: &store,
             records: if use_records { Some(&records) } else { None },
             pool: &self.pool,
@@ -279,6 +337,46 @@ impl<'a> Builder<'a> {
         plan(spec, &name, &self.images, self)
     }
 
+    #[cfg(feature = "registry")]
+    fn places<'b>(&'b self, store: &'b Store) -> Places<'b> {
+        Places::new(&self.root, &self.pulling, store, self.cache.is_dir(), self.observer)
+    }
+
+    #[cfg(not(feature = "registry"))]
+    fn places(&self, _: &Store) -> Layouts<'_> {
+        Layouts { root: &self.root }
+    }
+
+    /// Asks a registry what a reference means now, whatever a lock says.
+    ///
+    /// # Errors
+    /// [`BlobError`], with a [`PullError`] inside if the registry doesn't have it.
+    #[cfg(feature = "registry")]
+    pub fn resolve_base(&self, reference: &Reference) -> Result<crate::oci::Descriptor, BlobError> {
+        self.places(&Store::new(&self.cache)).resolve(reference)
+    }
+
+    /// Finds out what a lock has to say of an image: the manifests for some platforms, and what their
+    /// layers hold. Layers aren't read.
+    ///
+    /// # Errors
+    /// [`BaseError`] if the image can't be had or isn't for a platform.
+    #[cfg(feature = "registry")]
+    pub fn pin(
+        &self,
+        reference: &Reference,
+        root: &crate::oci::Descriptor,
+        platforms: impl IntoIterator<Item = Platform>,
+    ) -> Result<Pin, BaseError> {
+        let store = Store::new(&self.cache);
+        let source = self.places(&store).source(reference);
+        platforms.into_iter().try_fold(Pin::new(root.clone()), |pin, platform| {
+            let base = Base::open(&source, root, Some(&platform))?;
+            let image = PinnedImage::new(base.descriptor.digest, base.descriptor.size, base.diff_ids);
+            Ok(pin.image(platform, image))
+        })
+    }
+
     fn skipped(&self) -> Vec<FileId> {
         let paths = std::iter::once(&self.cache).chain(&self.outputs);
         paths.filter_map(|path| file_id(path)).collect()
@@ -298,23 +396,31 @@ impl Surroundings for Builder<'_> {
     }
 
     fn base_platform(&self, layout: &str) -> Option<Platform> {
-        let opened = Layouts { root: &self.root }.layout(layout).ok()?;
+        let layout = Layout::open(self.root.join(layout)).ok()?;
+        let root = layout.sole().ok()?;
         let amd64 = Platform::linux_amd64();
-        let open = |platform| crate::base::Base::open(opened.source.as_ref(), &opened.root, platform).ok();
+        let open = |platform| Base::open(&layout, &root, platform).ok();
         open(Some(&amd64)).or_else(|| open(None)).map(|base| base.platform)
     }
 }
 
 /// Layouts below a root.
+#[cfg(not(feature = "registry"))]
 struct Layouts<'a> {
     root: &'a Path,
 }
 
-impl Bases for Layouts<'_> {
-    fn layout(&self, directory: &str) -> Result<OpenBase, BlobError> {
+#[cfg(not(feature = "registry"))]
+impl crate::build::Bases for Layouts<'_> {
+    fn open(&self, base: &crate::plan::BaseName) -> Result<crate::build::OpenBase, BlobError> {
+        let crate::plan::BaseName::Layout(directory) = base else {
+            let fault = crate::blob::PlaceFault::Unsuitable;
+            let source = "this program is built without registries".into();
+            return Err(BlobError::Place { place: format!("the image `{base}`"), fault, source });
+        };
         let layout = Layout::open(self.root.join(directory))?;
         let root = layout.sole()?;
-        Ok(OpenBase { source: Arc::new(layout), root })
+        Ok(crate::build::OpenBase { source: Arc::new(layout), root })
     }
 }
 
