@@ -260,7 +260,7 @@ impl Remote {
     }
 
     fn asking<'a>(&'a self, access: Access, home: &'a Url) -> Asking<'a> {
-        Asking { repository: &self.repository, access, home }
+        Asking::new(&self.repository, access, home)
     }
 
     fn address(&self, home: &Url, kind: &str, name: &str) -> Result<Url, RegistryError> {
