@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::{ArchiveImage, ArchiveWriter};
-use crate::blob::{BlobError, Store, Target as _};
 use crate::base::Base;
+use crate::blob::{BlobError, Store, Target as _};
 use crate::build::{Built, BuiltImage, Context, FinishedLayer, Pool, build, resolve};
 use crate::cache::LocalRecords;
 use crate::copy::{CopyOptions, CopyReport, copy};
@@ -31,9 +31,9 @@ use crate::{
     registry::Registry,
 };
 #[cfg(feature = "registry")]
-use pull::{Places, Pulling};
-#[cfg(feature = "registry")]
 pub use pull::PullError;
+#[cfg(feature = "registry")]
+use pull::{Places, Pulling};
 
 pub use crate::build::BuildError;
 

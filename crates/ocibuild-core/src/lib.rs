@@ -38,8 +38,8 @@ pub use build::Built;
 pub use builder::PullError;
 pub use builder::{BuildError, Builder, Error};
 pub use digest::{DiffId, Digest};
-pub use lock::Lock;
 pub use event::{Cancel, Event, Observer};
+pub use lock::Lock;
 pub use oci::{Compression, Descriptor, Platform};
 pub use reference::Reference;
 #[cfg(feature = "registry")]

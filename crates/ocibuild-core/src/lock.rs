@@ -199,10 +199,12 @@ impl Lock {
             }
         }
         let gone = self.pins.iter().filter(|(reference, _)| !new.pins.contains_key(reference));
-        changes.extend(gone.map(|(reference, pin)| Change::Removed {
-            reference: reference.clone(),
-            from: pin.root.digest,
-        }));
+        changes.extend(
+            gone.map(|(reference, pin)| Change::Removed {
+                reference: reference.clone(),
+                from: pin.root.digest,
+            }),
+        );
         changes
     }
 }
@@ -261,8 +263,9 @@ mod tests {
     fn two_branches_that_add_an_entry_each_are_joined_by_their_lines() {
         let text = lock().render();
         let (own, entry) = text.rsplit_once("\n[[base]]").unwrap();
-        let other = "\n[[base]]\nreference = \"r.io/b:1\"\nmedia-type = \"a/b\"\ndigest = \"DIGEST\"\nsize = 1\n"
-            .replace("DIGEST", &Digest::of(b"b").to_string());
+        let other =
+            "\n[[base]]\nreference = \"r.io/b:1\"\nmedia-type = \"a/b\"\ndigest = \"DIGEST\"\nsize = 1\n"
+                .replace("DIGEST", &Digest::of(b"b").to_string());
         let merged = format!("{own}{other}\n[[base]]{entry}");
         assert_eq!(Lock::parse(&merged).unwrap().iter().count(), 4);
     }

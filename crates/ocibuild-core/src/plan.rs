@@ -17,7 +17,9 @@ use crate::spec::{self, Base, Fault, Image, Inherit, Located, Segment, Span, Spe
 
 pub use config::{inherited as inherited_config, merge as merge_configs};
 use expand::Expander;
-pub use layer::{BaseName, Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, What};
+pub use layer::{
+    BaseName, Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, What,
+};
 
 /// A spec can't be planned.
 #[derive(Debug, thiserror::Error)]

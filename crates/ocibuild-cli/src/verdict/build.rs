@@ -205,8 +205,12 @@ fn base(error: &BaseError) -> (u8, Option<String>) {
             (exit::USAGE, Some(hint.to_owned()))
         }
         BaseError::Blob(error) if blob::is_no_layout(error) => {
-            let hint = "a base is an OCI layout: `skopeo copy docker://IMAGE oci:DIR` makes one";
+            let hint = "a base in a directory is an OCI layout; one in a registry is named by its reference";
             (exit::FILES, Some(hint.to_owned()))
+        }
+        BaseError::Blob(error) => {
+            let verdict = blob::judge(error, Origin::Files, None);
+            (verdict.code, verdict.hint)
         }
         _ => (exit::FILES, None),
     }

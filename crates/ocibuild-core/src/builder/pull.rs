@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Deserialize;
 
 use crate::blob::{
-    BlobError, BytesContent, Content, FileContent, PlaceFault, Sink as _, Source, Store, Target as _, read_whole,
+    BlobError, BytesContent, Content, FileContent, PlaceFault, Sink as _, Source, Store, Target as _,
+    read_whole,
 };
 use crate::build::{Bases, OpenBase};
 use crate::digest::Digest;
@@ -235,7 +236,8 @@ impl Pulled {
             Err(_) => {}
         }
         let repository = self.repository(descriptor)?;
-        let bytes = read_whole(repository, descriptor, MAX_MANIFEST_SIZE).map_err(|fault| self.gone(fault))?;
+        let bytes =
+            read_whole(repository, descriptor, MAX_MANIFEST_SIZE).map_err(|fault| self.gone(fault))?;
         let content = BytesContent::new(bytes);
         if self.keep {
             self.store.push(descriptor, &content)?;
@@ -260,7 +262,7 @@ impl Source for Pulled {
     fn place(&self) -> String {
         match &self.repository {
             Some(repository) => Source::place(repository),
-            None => self.store.place(),
+            None => Source::place(&self.store),
         }
     }
 
@@ -343,7 +345,7 @@ impl Content for Layer {
     }
 
     fn open_unverified(&self) -> io::Result<Box<dyn Read + Send>> {
-        self.with(Content::open_unverified)
+        self.with(|content| content.open_unverified())
     }
 
     fn origins(&self) -> &[Repository] {

@@ -68,7 +68,8 @@ fn bases(document: &DeTable<'_>) -> Result<BTreeMap<Reference, Pin>, Fault> {
             let digest = parsed(image.get("digest")?)?;
             let diff_ids = strings(image.get("diff-ids")?)?;
             let diff_ids = diff_ids.iter().map(|text| Ok(crate::digest::DiffId(parsed(text)?)));
-            let found = PinnedImage::new(digest, size(image.get("size")?)?, diff_ids.collect::<Result<_, Fault>>()?);
+            let found =
+                PinnedImage::new(digest, size(image.get("size")?)?, diff_ids.collect::<Result<_, Fault>>()?);
             pin.images.insert(platform, found);
         }
         if pins.insert(reference, pin).is_some() {

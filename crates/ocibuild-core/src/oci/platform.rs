@@ -130,9 +130,8 @@ mod tests {
 
     #[test]
     fn a_variant_that_goes_without_saying_need_not_be_said() {
-        let satisfies = |one: &str, wanted: &str| {
-            one.parse::<Platform>().unwrap().satisfies(&wanted.parse().unwrap())
-        };
+        let satisfies =
+            |one: &str, wanted: &str| one.parse::<Platform>().unwrap().satisfies(&wanted.parse().unwrap());
         for [one, other] in [
             ["linux/arm64", "linux/arm64/v8"],
             ["linux/arm", "linux/arm/v7"],

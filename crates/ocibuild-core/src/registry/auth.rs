@@ -111,7 +111,6 @@ impl<'a> Asking<'a> {
     /// Asks for leave to read other repositories of the same registry, too, as a mount does; one
     /// token is then good for all of it.
     #[must_use]
-    #[allow(dead_code, reason = "for mounts")]
     pub(super) fn reading(mut self, besides: &'a [Repository]) -> Self {
         self.besides = besides;
         self

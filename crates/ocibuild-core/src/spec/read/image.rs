@@ -142,9 +142,7 @@ fn base(value: &Value<'_>, context: &mut Context<'_>) -> Located<Base> {
     let span = Some(Span::from(value.span()));
     let base = match value.get_ref() {
         DeValue::String(text) if text == "scratch" => Some(Base::Scratch),
-        DeValue::String(_) => {
-            template_of("base", value, context).map(|reference| Base::Remote { reference })
-        }
+        DeValue::String(_) => template_of("base", value, context).map(|reference| Base::Remote { reference }),
         DeValue::Table(table) => base_table(Fields::new(table, span), context),
         _ => {
             context.log.report(mismatch("base", "a string or a table", value).hint(BASES));
