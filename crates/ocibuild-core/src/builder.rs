@@ -314,7 +314,8 @@ impl<'a> Builder<'a> {
         work(Context {
             tree,
             skip: &self.skipped(),
-            bases: &self.places(&store),
+            // A check makes no cache where there is none.
+            bases: &self.places(&store, self.cache.is_dir()),
             store: &store,
             records: if use_records { Some(&records) } else { None },
             pool: &self.pool,
@@ -338,12 +339,12 @@ impl<'a> Builder<'a> {
     }
 
     #[cfg(feature = "registry")]
-    fn places<'b>(&'b self, store: &'b Store) -> Places<'b> {
-        Places::new(&self.root, &self.pulling, store, self.cache.is_dir(), self.observer)
+    fn places<'b>(&'b self, store: &'b Store, keep: bool) -> Places<'b> {
+        Places::new(&self.root, &self.pulling, store, keep, self.observer)
     }
 
     #[cfg(not(feature = "registry"))]
-    fn places(&self, _: &Store) -> Layouts<'_> {
+    fn places(&self, _: &Store, _: bool) -> Layouts<'_> {
         Layouts { root: &self.root }
     }
 
@@ -353,11 +354,11 @@ impl<'a> Builder<'a> {
     /// [`BlobError`], with a [`PullError`] inside if the registry doesn't have it.
     #[cfg(feature = "registry")]
     pub fn resolve_base(&self, reference: &Reference) -> Result<crate::oci::Descriptor, BlobError> {
-        self.places(&Store::new(&self.cache)).resolve(reference)
+        self.places(&Store::new(&self.cache), true).resolve(reference)
     }
 
     /// Finds out what a lock has to say of an image: the manifests for some platforms, and what their
-    /// layers hold. Layers aren't read.
+    /// layers hold. Layers aren't read; manifests and configs are then in the cache.
     ///
     /// # Errors
     /// [`BaseError`] if the image can't be had or isn't for a platform.
@@ -369,7 +370,7 @@ impl<'a> Builder<'a> {
         platforms: impl IntoIterator<Item = Platform>,
     ) -> Result<Pin, BaseError> {
         let store = Store::new(&self.cache);
-        let source = self.places(&store).source(reference);
+        let source = self.places(&store, true).source(reference);
         platforms.into_iter().try_fold(Pin::new(root.clone()), |pin, platform| {
             let base = Base::open(&source, root, Some(&platform))?;
             let image = PinnedImage::new(base.descriptor.digest, base.descriptor.size, base.diff_ids);
