@@ -10,6 +10,7 @@ mod faithful_files;
 mod layouts_and_archives;
 mod left_out_and_taken_away;
 mod ocibuild;
+mod pulled_bases;
 mod real_application;
 mod runs_everywhere;
 mod same_digest;
