@@ -49,7 +49,7 @@ impl LockFile {
     /// [`Failure`] if it is there and can't be used.
     pub(crate) fn of(source: &Source) -> Result<Self, Failure> {
         let Some(spec) = &source.file else { return Ok(Self { path: None, lock: Lock::new() }) };
-        let path = Path::new(spec.name()).with_extension("lock");
+        let path = beside(Path::new(spec.name()));
         let lock = match fs::read_to_string(&path) {
             Ok(text) => Lock::parse(&text).map_err(|error| Failure::Lock { path: path.clone(), error })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Lock::new(),
@@ -70,9 +70,41 @@ impl LockFile {
     pub(crate) fn write(&self, lock: &Lock) -> Result<(), Failure> {
         let Some(path) = &self.path else { return Ok(()) };
         let text = lock.render();
-        if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        let is_same = match fs::read_to_string(path) {
+            Ok(old) => old == text,
+            // Where nothing is locked there needn't be a lock.
+            Err(_) => lock.iter().next().is_none(),
+        };
+        if is_same {
             return Ok(());
         }
         file::write(path, text.as_bytes()).map_err(|source| Failure::LockFile { path: path.clone(), source })
+    }
+}
+
+fn beside(spec: &Path) -> PathBuf {
+    let lock = spec.with_extension("lock");
+    if lock != spec {
+        return lock;
+    }
+    let mut name = spec.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_has_its_specs_name() {
+        for (spec, lock) in [
+            ("ocibuild.toml", "ocibuild.lock"),
+            ("deploy/api.toml", "deploy/api.lock"),
+            ("api", "api.lock"),
+            ("odd.lock", "odd.lock.lock"),
+        ] {
+            assert_eq!(beside(Path::new(spec)), Path::new(lock));
+        }
     }
 }

@@ -121,7 +121,7 @@ impl<'a> Builder<'a> {
     #[cfg(feature = "registry")]
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
-        self.pulling.registry = Some(registry);
+        self.pulling.registry = registry.into();
         self
     }
 

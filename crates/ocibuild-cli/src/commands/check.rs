@@ -43,12 +43,12 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
     var: Vec<(String, String)>,
 
-    #[command(flatten)]
-    lock: LockFlags,
-
     /// The form in which it is told
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     format: Format,
+
+    #[command(flatten)]
+    lock: LockFlags,
 }
 
 const EXAMPLES: &str = "\

@@ -102,7 +102,9 @@ fn pull_hint(error: &PullError) -> &'static str {
             "take what the tag means now with `ocibuild lock --update`, or leave `--locked` out to build \
              on what the lock has"
         }
-        PullError::Unknown => "run `ocibuild lock` while the registry can be asked, or write its digest",
+        PullError::Unknown => {
+            "run `ocibuild lock` while the registry can be asked, or write the base with its digest"
+        }
         PullError::Offline { .. } => {
             "build once without `--offline`, for the same kind of output, so that the cache has it"
         }

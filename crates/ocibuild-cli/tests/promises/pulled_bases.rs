@@ -182,6 +182,14 @@ fn bytes_of_a_base_stay_in_its_registry() {
     docker.pull(&line);
     assert_eq!(docker.run(&line, &[]).text(), "hello 33");
 
+    // What is in the base is known by a record, which is small.
+    let du = run(Command::new("du").args(["--bytes", "--all", text(&ocibuild.cache().join("records"))]));
+    let sizes = du.text();
+    let files = sizes.lines().filter(|line| line.ends_with(".json"));
+    let largest: u64 = files.map(|line| line.split('\t').next().unwrap().parse().unwrap()).max().unwrap();
+    println!("the record of the base's listing has {largest} bytes");
+    assert!((20_000..1 << 20).contains(&largest), "{sizes}");
+
     // To another registry each layer goes once, and not by way of the disk.
     let elsewhere = format!("{}/team/app:1", other.host);
     let (there, metadata) = setting.build(&["--push", "-t", &elsewhere]);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Deserialize;
 
@@ -74,7 +74,8 @@ impl PullError {
 /// How images of registries are come by.
 #[derive(Clone, Default)]
 pub(super) struct Pulling {
-    pub(super) registry: Option<Registry>,
+    /// Made when it is first needed, if it isn't given.
+    pub(super) registry: OnceLock<Registry>,
     pub(super) lock: Lock,
     pub(super) locked: bool,
     pub(super) offline: bool,
@@ -128,8 +129,7 @@ impl<'a> Places<'a> {
     }
 
     fn repository(&self, reference: &Reference) -> RemoteRepository {
-        let registry = self.pulling.registry.clone().unwrap_or_default();
-        registry.repository(reference.repository())
+        self.pulling.registry.get_or_init(Registry::default).repository(reference.repository())
     }
 
     fn root_of(&self, reference: &Reference) -> Result<Descriptor, BlobError> {

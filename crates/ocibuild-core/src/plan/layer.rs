@@ -14,6 +14,7 @@ use crate::spec::{
 
 /// What an image's own layers stand on.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a plan has few of them")]
 pub enum Foundation {
     /// Nothing.
     Scratch,

@@ -374,4 +374,6 @@ fn dockers_own_manifest_is_a_base_and_its_foreign_layers_stay_where_they_are() {
     assert_eq!(own.layers[1].media_type, MediaType::LAYER_GZIP);
     assert!(!target.exists(&own.layers[0]).unwrap());
     assert_eq!(own.annotations[annotation::BASE_DIGEST], docker.digest.to_string());
+    let name = format!("{}/team/base:docker", setting.whole.recorder.host);
+    assert_eq!(own.annotations[annotation::BASE_NAME], name);
 }
