@@ -4,6 +4,8 @@
 //! builds, and hands what was built to a destination.
 
 #[cfg(feature = "registry")]
+mod bases;
+#[cfg(feature = "registry")]
 mod pull;
 
 use std::path::{Path, PathBuf};
@@ -24,16 +26,11 @@ use crate::oci::Platform;
 use crate::plan::{BuiltinBase, Plan, PlanError, Surroundings, plan};
 use crate::spec::{ImageSpec, Spec, SpecError};
 #[cfg(feature = "registry")]
-use crate::{
-    base::BaseError,
-    lock::{Lock, Pin, PinnedImage},
-    reference::Reference,
-    registry::Registry,
-};
+use crate::{reference::Reference, registry::Registry};
 #[cfg(feature = "registry")]
 pub use pull::PullError;
 #[cfg(feature = "registry")]
-use pull::{Places, Pulling};
+use pull::Pulling;
 
 pub use crate::build::BuildError;
 
@@ -115,47 +112,6 @@ impl<'a> Builder<'a> {
             #[cfg(feature = "registry")]
             pulling: Pulling::default(),
         }
-    }
-
-    /// Pulls bases with this client; by default with one that has no credentials.
-    #[cfg(feature = "registry")]
-    #[must_use]
-    pub fn registry(mut self, registry: Registry) -> Self {
-        self.pulling.registry = registry.into();
-        self
-    }
-
-    /// Says by a lock what the tags of bases mean: the registry isn't asked for those it has.
-    #[cfg(feature = "registry")]
-    #[must_use]
-    pub fn lock(mut self, lock: Lock) -> Self {
-        self.pulling.lock = lock;
-        self
-    }
-
-    /// Demands that the lock has every base that has no digest, and that its tag hasn't moved since.
-    #[cfg(feature = "registry")]
-    #[must_use]
-    pub fn locked(mut self, yes: bool) -> Self {
-        self.pulling.locked = yes;
-        self
-    }
-
-    /// Has no registry asked for bases: what is needed of them is in the cache, or missing.
-    #[cfg(feature = "registry")]
-    #[must_use]
-    pub fn offline(mut self, yes: bool) -> Self {
-        self.pulling.offline = yes;
-        self
-    }
-
-    /// Keeps layers of bases in the cache when their bytes are needed: for images that are written
-    /// to disk again and again. By default they stay in their registry.
-    #[cfg(feature = "registry")]
-    #[must_use]
-    pub fn keep_base_layers(mut self, yes: bool) -> Self {
-        self.pulling.keep_layers = yes;
-        self
     }
 
     /// Names specs that don't name themselves: part of the keys of their layers, so that two specs
@@ -338,44 +294,9 @@ impl<'a> Builder<'a> {
         plan(spec, &name, &self.images, self)
     }
 
-    #[cfg(feature = "registry")]
-    fn places<'b>(&'b self, store: &'b Store, keep: bool) -> Places<'b> {
-        Places::new(&self.root, &self.pulling, store, keep, self.observer)
-    }
-
     #[cfg(not(feature = "registry"))]
     fn places(&self, _: &Store, _: bool) -> Layouts<'_> {
         Layouts { root: &self.root }
-    }
-
-    /// Asks a registry what a reference means now, whatever a lock says.
-    ///
-    /// # Errors
-    /// [`BlobError`], with a [`PullError`] inside if the registry doesn't have it.
-    #[cfg(feature = "registry")]
-    pub fn resolve_base(&self, reference: &Reference) -> Result<crate::oci::Descriptor, BlobError> {
-        self.places(&Store::new(&self.cache), true).resolve(reference)
-    }
-
-    /// Finds out what a lock has to say of an image: the manifests for some platforms, and what their
-    /// layers hold. Layers aren't read; manifests and configs are then in the cache.
-    ///
-    /// # Errors
-    /// [`BaseError`] if the image can't be had or isn't for a platform.
-    #[cfg(feature = "registry")]
-    pub fn pin(
-        &self,
-        reference: &Reference,
-        root: &crate::oci::Descriptor,
-        platforms: impl IntoIterator<Item = Platform>,
-    ) -> Result<Pin, BaseError> {
-        let store = Store::new(&self.cache);
-        let source = self.places(&store, true).source(reference);
-        platforms.into_iter().try_fold(Pin::new(root.clone()), |pin, platform| {
-            let base = Base::open(&source, root, Some(&platform))?;
-            let image = PinnedImage::new(base.descriptor.digest, base.descriptor.size, base.diff_ids);
-            Ok(pin.image(platform, image))
-        })
     }
 
     fn skipped(&self) -> Vec<FileId> {
