@@ -141,30 +141,8 @@ impl Lock {
     /// Writes it: the same entries give the same text.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut text = HEADER.to_owned();
-        for (reference, pin) in &self.pins {
-            let Descriptor { media_type, digest, size, .. } = &pin.root;
-            // Nothing of these needs escapes in TOML but what a media type may hold.
-            let media_type = media_type.as_str().escape_default();
-            let _ = write!(
-                text,
-                "\n[[base]]\nreference = \"{reference}\"\nmedia-type = \"{media_type}\"\n\
-                 digest = \"{digest}\"\nsize = {size}\n"
-            );
-            for (platform, image) in &pin.images {
-                let PinnedImage { digest, size, diff_ids } = image;
-                let _ = write!(
-                    text,
-                    "\n[[base.image]]\nplatform = \"{platform}\"\ndigest = \"{digest}\"\nsize = {size}\n\
-                     diff-ids = [\n"
-                );
-                for diff_id in diff_ids {
-                    let _ = writeln!(text, "  \"{diff_id}\",");
-                }
-                text.push_str("]\n");
-            }
-        }
-        text
+        let entries = self.pins.iter().map(|(reference, pin)| render(reference, pin));
+        std::iter::once(HEADER.to_owned()).chain(entries).collect()
     }
 
     /// Returns what a reference means.
@@ -209,6 +187,31 @@ impl Lock {
     }
 }
 
+fn render(reference: &Reference, pin: &Pin) -> String {
+    let Descriptor { media_type, digest, size, .. } = &pin.root;
+    let media_type = quoted(media_type.as_str());
+    let mut text = format!(
+        "\n[[base]]\nreference = \"{reference}\"\nmedia-type = {media_type}\ndigest = \"{digest}\"\nsize = {size}\n"
+    );
+    for (platform, PinnedImage { digest, size, diff_ids }) in &pin.images {
+        let _ = write!(
+            text,
+            "\n[[base.image]]\nplatform = \"{platform}\"\ndigest = \"{digest}\"\nsize = {size}\ndiff-ids = [\n"
+        );
+        for diff_id in diff_ids {
+            let _ = writeln!(text, "  \"{diff_id}\",");
+        }
+        text.push_str("]\n");
+    }
+    text
+}
+
+/// A string of TOML: the only one here that may need escapes, as a registry says what it is. They
+/// are those of JSON, but for one character.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('\x7f', "\\u007f")
+}
+
 fn platforms(reference: Reference, old: &Pin, new: &Pin) -> Option<Change> {
     let only = |these: &Pin, those: &Pin| -> Vec<Platform> {
         these.images.keys().filter(|platform| !those.images.contains_key(platform)).cloned().collect()
@@ -248,6 +251,38 @@ mod tests {
     fn what_is_written_is_read_back() {
         for lock in [Lock::new(), lock()] {
             assert_eq!(Lock::parse(&lock.render()).unwrap(), lock);
+        }
+    }
+
+    #[test]
+    fn whatever_a_registry_calls_it_is_read_back() {
+        for odd in ["a\"b", "it's", "\\", "é\u{202e}", "\u{7f}\u{1}\t\n", ""] {
+            let mut lock = Lock::new();
+            let root = Descriptor::of(MediaType::new(odd), b"");
+            lock.insert(reference("r.io/a:1"), Pin::new(root));
+            assert_eq!(Lock::parse(&lock.render()).unwrap(), lock, "{odd:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damage_is_told_or_does_no_harm(
+            at in 0_usize..2000,
+            length in 0_usize..40,
+            other in "[ -~\n\\[\\]\"é]{0,20}",
+        ) {
+            let mut text: Vec<char> = lock().render().chars().collect();
+            let at = at.min(text.len());
+            let end = (at + length).min(text.len());
+            text.splice(at..end, other.chars());
+            let text: String = text.into_iter().collect();
+            match Lock::parse(&text) {
+                Ok(lock) => proptest::prop_assert_eq!(Lock::parse(&lock.render()).unwrap(), lock),
+                Err(error) => {
+                    proptest::prop_assert!((1..=text.lines().count() + 1).contains(&error.line), "{error}");
+                    proptest::prop_assert!(error.column >= 1 && !error.message.contains('\n'));
+                }
+            }
         }
     }
 

@@ -87,14 +87,8 @@ struct Locker<'a> {
 
 impl Locker<'_> {
     fn work(&self, args: &LockArgs) -> Result<(), Failure> {
-        let cache = self.options.cache_directory()?;
         let builtins = Builtins::new(None);
-        let builder = Builder::new(&self.source.root, cache)
-            .observer(self.reporter)
-            .cancel(self.cancel.clone())
-            .host(host::name())
-            .builtins(|name, version| builtins.get(name, version));
-        let builder = self.source.name.iter().fold(builder, Builder::name);
+        let builder = self.builder(&builtins)?;
         let plan = builder
             .plan(&self.source.spec)
             .map_err(|error| Failure::plan(error, self.source.file.as_ref()))?;
@@ -117,6 +111,15 @@ impl Locker<'_> {
             true => text::print(&format!("{name}: nothing changed\n")),
             false => text::print(&changes.iter().map(|change| line(change) + "\n").collect::<String>()),
         }
+    }
+
+    fn builder<'b>(&'b self, builtins: &'b Builtins) -> Result<Builder<'b>, Failure> {
+        let builder = Builder::new(&self.source.root, self.options.cache_directory()?)
+            .observer(self.reporter)
+            .cancel(self.cancel.clone())
+            .host(host::name())
+            .builtins(|name, version| builtins.get(name, version));
+        Ok(self.source.name.iter().fold(builder, Builder::name))
     }
 
     /// The references whose tags are to be asked for though the lock has them.

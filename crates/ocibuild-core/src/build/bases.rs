@@ -15,7 +15,7 @@ use crate::spec::{Inherit, Span};
 /// The largest listing that is read back, in bytes: far beyond what the limits of a listing allow.
 const MAX_LISTING: u64 = 256 << 20;
 
-/// The largest listing that stands inside its record, in bytes: that of some hundred thousand files.
+/// The largest listing that stands inside its record, in bytes: that of a million files.
 const MAX_EMBEDDED: usize = 8 << 20;
 
 /// A base's place: where its blobs are, and which of them is its root.

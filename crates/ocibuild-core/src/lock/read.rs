@@ -8,8 +8,9 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::digest::DiffId;
 use crate::lock::{LockError, Pin, PinnedImage, VERSION};
-use crate::oci::{Descriptor, MediaType, Platform};
+use crate::oci::{Descriptor, MediaType};
 use crate::reference::Reference;
 
 /// What is wrong, and which bytes of the text are to blame.
@@ -51,32 +52,38 @@ fn bases(document: &DeTable<'_>) -> Result<BTreeMap<Reference, Pin>, Fault> {
         return Err(Fault::new(message, version.span()));
     }
     table.check(&["version", "base"])?;
-    let mut pins = BTreeMap::new();
+    let mut pins: BTreeMap<Reference, Pin> = BTreeMap::new();
     for base in table.tables("base")? {
-        base.check(&["reference", "media-type", "digest", "size", "image"])?;
+        let pin = pin(&base)?;
         let name = base.get("reference")?;
-        let reference: Reference = parsed(name)?;
-        let root = Descriptor::new(
-            MediaType::new(string(base.get("media-type")?)?),
-            parsed(base.get("digest")?)?,
-            size(base.get("size")?)?,
-        );
-        let mut pin = Pin::new(root);
-        for image in base.tables("image")? {
-            image.check(&["platform", "digest", "size", "diff-ids"])?;
-            let platform: Platform = parsed(image.get("platform")?)?;
-            let digest = parsed(image.get("digest")?)?;
-            let diff_ids = strings(image.get("diff-ids")?)?;
-            let diff_ids = diff_ids.iter().map(|text| Ok(crate::digest::DiffId(parsed(text)?)));
-            let found =
-                PinnedImage::new(digest, size(image.get("size")?)?, diff_ids.collect::<Result<_, Fault>>()?);
-            pin.images.insert(platform, found);
-        }
-        if pins.insert(reference, pin).is_some() {
+        if pins.insert(parsed(name)?, pin).is_some() {
             return Err(Fault::new(format!("`{}` stands here twice", string(name)?), name.span()));
         }
     }
     Ok(pins)
+}
+
+fn pin(base: &Table<'_, '_>) -> Result<Pin, Fault> {
+    base.check(&["reference", "media-type", "digest", "size", "image"])?;
+    let media_type = MediaType::new(string(base.get("media-type")?)?);
+    let digest = parsed(base.get("digest")?)?;
+    let mut pin = Pin::new(Descriptor::new(media_type, digest, size(base.get("size")?)?));
+    for table in base.tables("image")? {
+        table.check(&["platform", "digest", "size", "diff-ids"])?;
+        let name = table.get("platform")?;
+        if pin.images.insert(parsed(name)?, image(&table)?).is_some() {
+            return Err(Fault::new(format!("`{}` stands here twice", string(name)?), name.span()));
+        }
+    }
+    Ok(pin)
+}
+
+fn image(table: &Table<'_, '_>) -> Result<PinnedImage, Fault> {
+    let digest = parsed(table.get("digest")?)?;
+    let diff_ids = strings(table.get("diff-ids")?)?;
+    let diff_ids = diff_ids.iter().map(|text| Ok(DiffId(parsed(text)?)));
+    let diff_ids = diff_ids.collect::<Result<_, Fault>>()?;
+    Ok(PinnedImage::new(digest, size(table.get("size")?)?, diff_ids))
 }
 
 struct Table<'d, 't> {
