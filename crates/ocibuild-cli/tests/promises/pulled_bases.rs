@@ -158,6 +158,11 @@ fn digests(inspected: &Value) -> Vec<String> {
     found
 }
 
+/// The digest of a lock's first entry.
+fn locked(lock: &str) -> &str {
+    lock.lines().find_map(|line| line.strip_prefix("digest = ")).unwrap().trim_matches('"')
+}
+
 #[test]
 fn bytes_of_a_base_stay_in_its_registry() {
     let docker = require!(docker());
@@ -205,6 +210,16 @@ fn bytes_of_a_base_stay_in_its_registry() {
     }
     run(ocibuild.command().args(["validate", &there]));
 
+    // Without a spec, by the same route.
+    run(ocibuild.command().args(["check", "--locked"]));
+    let lock = fs::read_to_string(setting.tree.join("ocibuild.lock")).unwrap();
+    let pinned = format!("{}/debian/base@{}", registry.host, locked(&lock));
+    let flags = ["--base", &pinned, "--locked", "--copy", "main.py:/lib/app/main.py", "--push", "-t"];
+    let fourth = format!("{}/team/fourth:1", registry.host);
+    let (fourth, metadata) = setting.build(&[&flags[..], &[&fourth]].concat());
+    assert_eq!(metadata["mounted"]["number"], layers.len());
+    run(ocibuild.command().args(["validate", &fourth]));
+
     // With nothing but the records, nothing of the base's layers is read.
     fs::remove_dir_all(ocibuild.cache().join("blobs")).unwrap();
     let third = format!("{}/team/third:1", registry.host);
@@ -245,7 +260,7 @@ fn a_lock_says_what_a_tag_means() {
     let (line, _) = setting.build(&["--locked", "--output", &output]);
 
     // The tag moves.
-    let old = first.lines().find_map(|line| line.strip_prefix("digest = ")).unwrap().trim_matches('"');
+    let old = locked(&first);
     setting.publish(&layout, "1");
     let new = digest(&line);
     let (code, errors) = fails(&["--locked"]);
