@@ -5,6 +5,7 @@
 
 pub mod decode;
 pub mod deflate;
+pub mod ignore;
 pub mod listing;
 pub mod pattern;
 pub mod reference;

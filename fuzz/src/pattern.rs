@@ -12,7 +12,10 @@ pub fn check(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n').take(12);
     let mut text = || lines.next().and_then(|line| std::str::from_utf8(line).ok());
     let (Some(one), Some(other)) = (text(), text()) else { return };
-    if one.len() > 120 || other.len() > 120 || format!("{one}{other}").chars().any(|c| u32::from(c) >= STRAY)
+    if one.len() > 120
+        || other.len() > 120
+        || is_for_the_model(one.as_bytes())
+        || is_for_the_model(other.as_bytes())
     {
         return;
     }
@@ -20,7 +23,7 @@ pub fn check(data: &[u8]) {
     let (Some(one), Some(other)) = (one, other) else { return };
     let include = Selection::new(vec![one.0.clone()], vec![other.0.clone()]);
     let exclude = Selection::new(Vec::new(), vec![one.0.clone(), other.0.clone()]);
-    for path in lines.filter(|path| path.len() <= 200) {
+    for path in lines.filter(|path| path.len() <= 200 && !is_for_the_model(path)) {
         let (path, shown) = clean(path);
         [&one, &other].into_iter().for_each(|both| check_path(both, &path, &shown));
         let (first, second) = (covers(&one.1, &shown), covers(&other.1, &shown));
@@ -114,7 +117,7 @@ fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<String>
     (!ranges.is_empty()).then(|| if negated { format!("[^/{ranges}]") } else { format!("[{ranges}]") })
 }
 
-fn one(c: char) -> String {
+pub(crate) fn one(c: char) -> String {
     format!("\\x{{{:x}}}", u32::from(c))
 }
 
@@ -123,24 +126,32 @@ fn covers(model: &Regex, shown: &str) -> bool {
     std::iter::once(0).chain(borders).any(|end| model.is_match(&shown[..end]))
 }
 
+/// Tells whether a text holds characters that stand for bytes here.
+pub(crate) fn is_for_the_model(text: &[u8]) -> bool {
+    text.utf8_chunks().any(|chunk| chunk.valid().chars().any(|c| u32::from(c) >= STRAY))
+}
+
 /// The path as patterns take it, and as the model does.
-fn clean(path: &[u8]) -> (Vec<u8>, String) {
+pub(crate) fn clean(path: &[u8]) -> (Vec<u8>, String) {
     let names = path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"." | b".."));
     let names: Vec<&[u8]> = names.collect();
-    let mut shown = String::new();
-    for name in &names {
-        for chunk in name.utf8_chunks() {
-            shown += chunk.valid();
-            let stray = |byte: &u8| char::from_u32(STRAY + u32::from(*byte)).expect("it is a character");
-            shown.extend(chunk.invalid().iter().map(stray));
-        }
-        shown.push('/');
-    }
+    let shown = names.iter().map(|name| shown(name) + "/").collect();
     (names.join(&b'/'), shown)
 }
 
+/// A text with a character for each byte that belongs to none.
+pub(crate) fn shown(text: &[u8]) -> String {
+    let mut shown = String::new();
+    for chunk in text.utf8_chunks() {
+        shown += chunk.valid();
+        let stray = |byte: &u8| char::from_u32(STRAY + u32::from(*byte)).expect("it is a character");
+        shown.extend(chunk.invalid().iter().map(stray));
+    }
+    shown
+}
+
 /// All directories above a path, the topmost first.
-fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
     let top = (!path.is_empty()).then_some(&path[..0]);
     top.into_iter().chain(slashes.map(|(at, _)| &path[..at]))

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{build, check, completions, diff, inspect, lock, ls, man, schema, validate, version};
+use crate::commands::{
+    build, cache, check, completions, diff, inspect, lock, ls, man, schema, validate, version,
+};
 use crate::exit;
 use crate::failure::Failure;
 use crate::options::{self, Early, Options};
@@ -52,6 +54,7 @@ enum Command {
     Ls(ls::LsArgs),
     Diff(diff::DiffArgs),
     Validate(validate::ValidateArgs),
+    Cache(cache::CacheArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -102,10 +105,11 @@ impl Cli {
             Command::Build(args) => build::run(*args, options, reporter),
             Command::Check(args) => check::run(args, options, reporter),
             Command::Lock(args) => lock::run(&args, options, reporter),
-            Command::Inspect(args) => inspect::run(&args, options),
+            Command::Inspect(args) => inspect::run(&args, options, reporter),
             Command::Ls(args) => ls::run(&args, options),
             Command::Diff(args) => diff::run(&args, options),
             Command::Validate(args) => validate::run(&args, options),
+            Command::Cache(args) => cache::run(&args, options, reporter),
             Command::Schema(args) => schema::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

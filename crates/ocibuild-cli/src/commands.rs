@@ -1,6 +1,7 @@
 //! The commands, one a file: its arguments, then what it does.
 
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod diff;

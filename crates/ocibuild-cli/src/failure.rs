@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ocibuild_core::BuildError;
 use ocibuild_core::base::BaseError;
 use ocibuild_core::blob::BlobError;
+use ocibuild_core::cache::CacheError;
 use ocibuild_core::files::FileError;
 use ocibuild_core::lock::LockError;
 use ocibuild_core::plan::PlanError;
@@ -58,6 +59,12 @@ pub(crate) enum Failure {
     LockFile { path: PathBuf, source: io::Error },
     /// An image was asked for that isn't in the spec.
     UnknownImage { name: String, known: Vec<String> },
+    /// The cache can't be looked at or tidied up.
+    Cache { error: CacheError, directory: PathBuf },
+    /// Something in the cache is damaged, which was told already.
+    Damaged { count: usize },
+    /// The system gives no threads.
+    Threads(BuildError),
     /// The root can't be used.
     Root(FileError),
     /// The images can't be built.

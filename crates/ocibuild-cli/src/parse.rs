@@ -158,6 +158,64 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     check::duration(text).map_err(told)
 }
 
+/// Parses a time for which something wasn't used: `7d`, `12h`, `2w`, or as in a spec.
+pub(crate) fn age(text: &str) -> Result<Duration, String> {
+    const DAY: u64 = 24 * 60 * 60;
+    let days = [("d", DAY), ("w", 7 * DAY)].into_iter().find_map(|(unit, scale)| {
+        let number = text.strip_suffix(unit).filter(|number| is_number(number))?;
+        Some(number.parse::<u64>().ok()?.checked_mul(scale)?)
+    });
+    let parsed = days.map(Duration::from_secs).or_else(|| check::duration(text).ok());
+    parsed.ok_or_else(|| {
+        format!("`{text}` is no duration\n  hint: write a number with a unit, such as `7d`, `12h` or `90m`")
+    })
+}
+
+/// Parses a size in bytes: `500MB`, `1.5GiB`, `1000`. Letters may be of either case.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 14] = [
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("tib", 1 << 40),
+        ("kb", 1_000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+        ("tb", 1_000_000_000_000),
+        ("k", 1_000),
+        ("m", 1_000_000),
+        ("g", 1_000_000_000),
+        ("t", 1_000_000_000_000),
+        ("b", 1),
+        ("", 1),
+    ];
+    let lower = text.to_ascii_lowercase();
+    let parsed = UNITS.into_iter().find_map(|(unit, scale)| Some((lower.strip_suffix(unit)?, scale)));
+    let size = parsed.and_then(|(number, scale)| scaled(number.trim_end(), scale));
+    size.ok_or_else(|| {
+        format!(
+            "`{text}` is no size\n  hint: write a number with a unit, such as `500MB`, `10GB` or `1.5GiB`"
+        )
+    })
+}
+
+/// A decimal number times a scale, exact but for what is below one.
+fn scaled(number: &str, scale: u64) -> Option<u64> {
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    if !is_number(whole) || !is_number(part) || part.len() > 9 {
+        return None;
+    }
+    let tenths = 10_u128.pow(u32::try_from(part.len()).ok()?);
+    let value: u128 = whole.parse::<u64>().ok()?.into();
+    let part: u128 = part.parse::<u64>().ok()?.into();
+    let bytes = (value * tenths + part).checked_mul(scale.into())? / tenths;
+    u64::try_from(bytes).ok()
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Parses a base: `scratch`, `static@1`, `oci:DIR`, a reference.
 pub(crate) fn base(text: &str) -> Result<Base, String> {
     let layout = |dir: &str| Base::Layout { dir: Located::from(Template::literal(dir)) };
@@ -318,6 +376,39 @@ mod tests {
         assert_eq!(output("type=oci-archive,dest=a.tar"), Ok(Output::Archive("a.tar".into())));
         for text in ["", "a.tar", "type=oci", "type=oci,dest=", "type=oci,dest=-", "type=tar,dest=x"] {
             assert!(output(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_decimal_or_binary() {
+        let cases = [
+            ("0", 0),
+            ("1000", 1000),
+            ("12b", 12),
+            ("1k", 1000),
+            ("500MB", 500_000_000),
+            ("1.5GiB", 3 << 29),
+            ("0.1 gb", 100_000_000),
+            ("18446744073709551615", u64::MAX),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in
+            ["", "GB", "-1", "+1", "1.", ".5GB", "1e9", "1 000", "1XB", "18446744073709551616", "99999999TB"]
+        {
+            assert!(size(text).unwrap_err().contains("hint: write a number"), "{text}");
+        }
+    }
+
+    #[test]
+    fn ages_have_days_and_weeks_beside_what_a_spec_knows() {
+        let cases = [("7d", 604_800), ("2w", 1_209_600), ("0d", 0), ("12h", 43_200), ("1h30m", 5400)];
+        for (text, seconds) in cases {
+            assert_eq!(age(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "d", "7", "-7d", "+7d", "1.5d", "7 d", "1d12h", "99999999999999999999d"] {
+            assert!(age(text).unwrap_err().contains("hint: write a number"), "{text}");
         }
     }
 

@@ -101,6 +101,27 @@ impl Reporter {
         }
     }
 
+    /// Shows a bar for work that takes its time, where there are bars.
+    pub(crate) fn begin(&self, name: &str, bytes: u64) {
+        if let View::Bars(bars) = &self.view {
+            bars.start(name.to_owned(), name.to_owned(), Some(bytes));
+        }
+    }
+
+    /// Moves the bar on.
+    pub(crate) fn advance(&self, name: &str, bytes: u64) {
+        if let View::Bars(bars) = &self.view {
+            bars.advance(name, bytes);
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(&self, name: &str) {
+        if let View::Bars(bars) = &self.view {
+            bars.end(name);
+        }
+    }
+
     /// Tells whether what is told is for programs, so that nothing else may be among it.
     pub(crate) fn is_for_programs(&self) -> bool {
         matches!(self.view, View::Json)

@@ -32,6 +32,17 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
+/// Writes how long ago something was, in its largest unit: `12 s`, `3 d`.
+pub(crate) fn age(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
 /// Writes `1 layer`, `2 layers`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -82,5 +93,7 @@ mod tests {
         assert_eq!(time(Duration::from_millis(12)), "12 ms");
         assert_eq!(time(Duration::from_millis(3_440)), "3.4 s");
         assert_eq!(time(Duration::from_secs(125)), "2 min 5 s");
+        let ages = [(0, "0 s"), (119, "1 min"), (86_399, "23 h"), (8 * 86_400, "8 d")];
+        ages.iter().for_each(|(seconds, text)| assert_eq!(age(Duration::from_secs(*seconds)), *text));
     }
 }

@@ -7,6 +7,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use ocibuild_core::cache::CacheError;
 use ocibuild_core::files::FileError;
 use ocibuild_core::lock::LockError;
 use ocibuild_core::spec::{Fault, Sources, SpecError};
@@ -115,6 +116,14 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             let hint = format!("it has `{}`", known.join("`, `"));
             Verdict::new(exit::USAGE, format!("the spec has no image `{name}`")).hint(Some(hint))
         }
+        Failure::Cache { error, directory } => cache(error, directory),
+        Failure::Damaged { count } => {
+            let what = if *count == 1 { "something".to_owned() } else { format!("{count} things") };
+            let verb = if *count == 1 { "is" } else { "are" };
+            let hint = "`ocibuild cache verify --remove` removes what is; the next build makes it anew";
+            Verdict::new(exit::CACHE, format!("{what} in the cache {verb} damaged")).hint(Some(hint))
+        }
+        Failure::Threads(error) => Verdict::of_error(exit::FAILURE, error).hint(Some(build::FEWER_THREADS)),
         Failure::Root(error) => Verdict::of_error(exit::FILES, error).hint(root_hint(error)),
         Failure::Build(failure) => build::judge(failure),
         Failure::Place { error, origin, cache } => blob::judge(error, *origin, cache.as_deref()),
@@ -141,6 +150,18 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             Verdict { causes: vec![source.to_string()], ..verdict }
         }
         Failure::Interrupted => Verdict::new(exit::INTERRUPTED, "interrupted; nothing was left half-written"),
+    }
+}
+
+/// Judges a cache that can't be looked at or tidied up.
+fn cache(error: &CacheError, directory: &Path) -> Verdict {
+    match error {
+        CacheError::Foreign { .. } => {
+            let hint = "nothing in it was touched: name the cache's own directory with `--cache-dir DIR`; \
+                        `ocibuild cache path` tells which is meant";
+            Verdict::of_error(exit::CACHE, error).hint(Some(hint))
+        }
+        error => build::cache(error, directory),
     }
 }
 

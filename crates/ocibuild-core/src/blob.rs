@@ -89,6 +89,18 @@ pub enum BlobError {
     Cancelled(#[from] Cancelled),
 }
 
+impl BlobError {
+    /// Tells whether the blob isn't there, or went before it could be opened.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Missing { .. } => true,
+            Self::Read { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}
+
 /// What kind of fault a place of blobs has, so that a caller can act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -23,7 +23,7 @@ use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
-use crate::layer::{self, Budget, Circumstances, Directories, InputFault, LayerError, Workshop};
+use crate::layer::{self, Budget, Circumstances, InputFault, LayerError, Outline, Workshop};
 use crate::oci::MediaType;
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
@@ -83,6 +83,28 @@ pub enum BuildError {
         first: layer::DirectoryOwner,
         /// And in the second.
         second: layer::DirectoryOwner,
+    },
+    /// Two layers of an image want different extended attributes for one directory.
+    #[error("layers `{one}` and `{other}` disagree on the directory `/{path}`: on its attribute `{name}`")]
+    Attributes {
+        /// The first layer.
+        one: String,
+        /// The second.
+        other: String,
+        /// The directory in the image.
+        path: String,
+        /// The first attribute that only one of them has, or with another value.
+        name: String,
+    },
+    /// A layer takes away what a layer of the same image below it writes.
+    #[error("layer `{other}` removes `/{path}`, which layer `{one}` below it writes")]
+    TakenAway {
+        /// The lower layer.
+        one: String,
+        /// The layer that takes away.
+        other: String,
+        /// What is lost, in the image.
+        path: String,
     },
     /// An image can't be put together.
     #[error("image `{image}`")]
@@ -172,7 +194,7 @@ pub struct Resolved<'p> {
     foundations: Foundations,
     layers: Vec<Decision>,
     /// Those of reused layers that others may disagree with, by the layer's place in the plan.
-    directories: BTreeMap<usize, Directories>,
+    outlines: BTreeMap<usize, Outline>,
 }
 
 /// What is known of a layer before any of its files is looked at.
@@ -206,31 +228,32 @@ pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>,
         decide(plan, layer, foundations.listing(&layer.foundation), context)
     };
     let mut layers = plan.layers.iter().map(decide).collect::<Result<Vec<Decision>, BuildError>>()?;
-    let directories = read_directories(plan, &mut layers, context.store)?;
-    Ok(Resolved { plan, foundations, layers, directories })
+    let outlines = read_outlines(plan, &mut layers, context.store)?;
+    Ok(Resolved { plan, foundations, layers, outlines })
 }
 
-/// Reads the directories of reused layers that others may disagree with. What turns out to be
-/// damaged is dropped, and its layer made again.
-fn read_directories(
+/// Reads the outlines of reused layers that others may disagree with. What turns out to be
+/// damaged is dropped, and its layer made again; so is that of one that went meanwhile.
+fn read_outlines(
     plan: &Plan,
     layers: &mut [Decision],
     store: &Store,
-) -> Result<BTreeMap<usize, Directories>, BuildError> {
+) -> Result<BTreeMap<usize, Outline>, BuildError> {
     let mut known = BTreeMap::new();
     for index in plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten() {
         let Some(record) = &layers[index].reused else { continue };
         if known.contains_key(&index) {
             continue;
         }
-        match layer::directories(record, store) {
-            Ok(directories) => {
-                known.insert(index, directories);
+        match layer::outline(record, store) {
+            Ok(outline) => {
+                known.insert(index, outline);
             }
             Err(BlobError::Corrupt { digest, .. }) => {
                 store.remove(&digest)?;
                 layers[index].reused = None;
             }
+            Err(fault) if fault.is_absence() => layers[index].reused = None,
             Err(fault) => return Err(fault.into()),
         }
     }
@@ -254,6 +277,7 @@ fn decide(
         for key in &keys {
             let Some(record) = known(records, key, context.observer) else { continue };
             if layer::suits(&record, layer) && holds(context.store, &record)? {
+                records.used(key);
                 reused = Some(record);
                 break;
             }
@@ -303,7 +327,7 @@ pub fn build(
     context: Context<'_>,
     finished: &(dyn Fn(&FinishedLayer) + Sync),
 ) -> Result<Built, BuildError> {
-    let Resolved { plan, foundations, layers, mut directories } = resolved;
+    let Resolved { plan, foundations, layers, mut outlines } = resolved;
     let work: Vec<(usize, Decision)> = layers.into_iter().enumerate().collect();
     // One layer's fault stops the others; theirs, that they were stopped, is not told.
     let stop = context.cancel.child();
@@ -331,11 +355,12 @@ pub fn build(
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {
-        check_directories(plan, image, &layers, &mut directories, context.store)?;
+        check_outlines(plan, image, &layers, &mut outlines, context.store)?;
         images.push(put_together(plan, image, &foundations, &layers, &memory, context.created)?);
     }
     let sources = foundations.into_sources();
-    Ok(Built { images, layers, memory: Arc::new(memory), store: context.store.clone(), bases: sources })
+    let (memory, store) = (Arc::new(memory), context.store.clone());
+    Ok(Built { images, layers, memory, store, bases: sources, hold: None })
 }
 
 fn make(
@@ -392,7 +417,7 @@ fn keep(record: &Record, keys: &[Key], context: Context<'_>) {
     }
 }
 
-/// Returns the pairs of an image's layers that may disagree about a directory.
+/// Returns the pairs of an image's layers, the lower one first, that may disagree.
 fn doubtful(plan: &Plan, image: &PlannedImage) -> Vec<[usize; 2]> {
     let mut pairs = Vec::new();
     for variant in &image.variants {
@@ -412,18 +437,18 @@ fn doubtful(plan: &Plan, image: &PlannedImage) -> Vec<[usize; 2]> {
     pairs
 }
 
-/// Makes sure that no layer of an image resets a directory of another.
-fn check_directories(
+/// Makes sure that no layer of an image resets a directory of another, or takes away its files.
+fn check_outlines(
     plan: &Plan,
     image: &PlannedImage,
     layers: &[FinishedLayer],
-    known: &mut BTreeMap<usize, Directories>,
+    known: &mut BTreeMap<usize, Outline>,
     store: &Store,
 ) -> Result<(), BuildError> {
     for pair in doubtful(plan, image) {
         for index in pair {
             if let Entry::Vacant(unknown) = known.entry(index) {
-                unknown.insert(layer::directories(&layers[index].record, store)?);
+                unknown.insert(layer::outline(&layers[index].record, store)?);
             }
         }
         let [one, other] = pair;
@@ -433,22 +458,26 @@ fn check_directories(
 }
 
 fn compare(
-    one: (&FinishedLayer, &Directories),
-    other: (&FinishedLayer, &Directories),
+    (lower, ours): (&FinishedLayer, &Outline),
+    (upper, theirs): (&FinishedLayer, &Outline),
 ) -> Result<(), BuildError> {
-    let ((one, ours), (other, theirs)) = (one, other);
-    for (path, first) in ours {
-        if let Some(second) = theirs.get(path).filter(|second| *second != first) {
-            return Err(BuildError::Disagreement {
-                one: one.label.clone(),
-                other: other.label.clone(),
-                path: crate::files::display(path),
-                first: *first,
-                second: *second,
-            });
+    let (one, other) = (lower.label.clone(), upper.label.clone());
+    for (path, first) in &ours.directories {
+        let Some(second) = theirs.directories.get(path).filter(|second| *second != first) else { continue };
+        let path = crate::files::display(path);
+        if first.owner != second.owner {
+            let (first, second) = (first.owner, second.owner);
+            return Err(BuildError::Disagreement { one, other, path, first, second });
         }
+        let mut names = first.xattrs.keys().chain(second.xattrs.keys());
+        let name = names.find(|name| first.xattrs.get(*name) != second.xattrs.get(*name));
+        let name = name.map(|name| crate::files::display(name)).unwrap_or_default();
+        return Err(BuildError::Attributes { one, other, path, name });
     }
-    Ok(())
+    match ours.taken_away_by(theirs) {
+        Some(path) => Err(BuildError::TakenAway { one, other, path: crate::files::display(path) }),
+        None => Ok(()),
+    }
 }
 
 fn put_together(

@@ -15,7 +15,7 @@ use crate::archive::{ArchiveImage, ArchiveWriter};
 use crate::base::Base;
 use crate::blob::{BlobError, Store, Target as _};
 use crate::build::{Built, BuiltImage, Context, FinishedLayer, Pool, build, resolve};
-use crate::cache::LocalRecords;
+use crate::cache::{Hold, LocalRecords};
 use crate::copy::{CopyOptions, CopyReport, copy};
 use crate::event::{Cancel, Observer};
 use crate::files::{DiskTree, FileError, FileId};
@@ -240,9 +240,10 @@ impl<'a> Builder<'a> {
         std::fs::create_dir_all(&self.cache).map_err(|source| {
             BuildError::Blob(BlobError::File { action: "create", path: self.cache.clone(), source })
         })?;
+        let hold = Hold::share(&self.cache, &self.cancel).map_err(BuildError::from)?;
         self.within(&tree, self.use_records, |context| {
             let resolved = resolve(plan, context)?;
-            Ok(build(resolved, context, self.finished.unwrap_or(&|_| {}))?)
+            Ok(build(resolved, context, self.finished.unwrap_or(&|_| {}))?.holding(hold))
         })
     }
 

@@ -3,16 +3,27 @@
 //! A record names a layer's blobs and does not hold them. Whether a record may be believed is
 //! decided by where it was found and with which credentials, by nothing it says itself.
 
+mod hold;
 mod local;
+mod prune;
 mod record;
+mod survey;
+#[cfg(test)]
+mod tests;
+mod verify;
 
 use std::io;
 use std::path::PathBuf;
 
+use crate::event::Cancelled;
 use crate::key::Key;
 
+pub use hold::Hold;
 pub use local::LocalRecords;
+pub use prune::{GRACE, PruneOptions, Pruned, prune};
 pub use record::{BuiltLayer, Material, Record};
+pub use survey::{Extent, KnownBlob, KnownFile, KnownRecord, Naming, Survey, find_layers};
+pub use verify::{Damage, drop_damaged, verify};
 
 /// A place of records could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +40,17 @@ pub enum CacheError {
         #[source]
         source: io::Error,
     },
+    /// A directory that should be a cache has what no cache has. Nothing in it is touched.
+    #[error("`{}` is not a cache that this version knows: it has `{}`", root.display(), entry.display())]
+    Foreign {
+        /// The directory.
+        root: PathBuf,
+        /// What it has, below the directory.
+        entry: PathBuf,
+    },
+    /// The run was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 /// A place where records are kept.
@@ -44,6 +66,10 @@ pub trait RecordStore: Send + Sync {
     /// # Errors
     /// [`CacheError`] if the place can't be written to; what was there is there still.
     fn put(&self, record: &Record) -> Result<(), CacheError>;
+
+    /// Notes that the record of a key answered, for whoever removes what is least recently used. A
+    /// place may know of no uses; that a use couldn't be noted is no fault.
+    fn used(&self, _: &Key) {}
 
     /// Drops the record of a key, if there is one.
     ///

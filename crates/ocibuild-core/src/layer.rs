@@ -3,7 +3,6 @@
 mod block;
 mod budget;
 mod check;
-mod directories;
 mod draft;
 mod gather;
 mod ignored;
@@ -15,6 +14,7 @@ mod machine;
 mod merge;
 mod near;
 mod ordered;
+mod outline;
 mod owners;
 mod pipeline;
 mod pyc;
@@ -35,9 +35,9 @@ use crate::spec::Span;
 
 pub use budget::Budget;
 pub use check::check;
-pub use directories::{Directories, DirectoryOwner, directories, may_disagree};
 pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys};
 pub use near::Nearby;
+pub use outline::{DirectoryOwner, Outline, WrittenDirectory, may_disagree, outline};
 
 /// A layer can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -186,6 +186,22 @@ pub enum LayerError {
         /// Where the spec has the copy that takes it.
         span: Option<Span>,
     },
+    /// A file's extended attributes take more than readers of archives allow.
+    #[error(
+        "the extended attributes of `{path}` take {size} bytes in an archive, and readers allow {limit}; `{name}` is the largest of them"
+    )]
+    Attributes {
+        /// The file.
+        path: String,
+        /// Its largest attribute.
+        name: String,
+        /// What all of them take, in bytes.
+        size: u64,
+        /// What they may take, in bytes.
+        limit: u64,
+        /// Where the spec has the copy that takes it.
+        span: Option<Span>,
+    },
     /// A program for another machine than the image's.
     #[error("`/{path}` is a program for {machine}, and the image is for {platform}")]
     Foreign {
@@ -309,6 +325,7 @@ impl LayerError {
         | Self::Empty { span, .. }
         | Self::Unsupported { span, .. }
         | Self::Attribute { span, .. }
+        | Self::Attributes { span, .. }
         | Self::Whiteout { span, .. }
         | Self::NotDirectory { span, .. }
         | Self::OverDirectory { span, .. }
@@ -332,6 +349,7 @@ impl LayerError {
             | Self::Conflict { span, .. }
             | Self::Unsupported { span, .. }
             | Self::Attribute { span, .. }
+            | Self::Attributes { span, .. }
             | Self::Whiteout { span, .. }
             | Self::NotDirectory { span, .. }
             | Self::OverDirectory { span, .. }

@@ -4,4 +4,4 @@ mod read;
 mod write;
 
 pub use read::{Content, Entry, EntryKind, MAX_EXTENSION, MAX_PATH, ReadError, Reader};
-pub use write::{RECORD, TRAILER, header_len, pad, padded, write_header};
+pub use write::{RECORD, TRAILER, header_len, pad, padded, write_header, xattr_len};

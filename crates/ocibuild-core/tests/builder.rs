@@ -11,7 +11,7 @@ use ocibuild_core::blob::{Memory, Target as _, read_whole};
 use ocibuild_core::copy::{CopyOptions, copy};
 use ocibuild_core::digest::{DiffId, Digest};
 use ocibuild_core::image::{ValidateOptions, validate};
-use ocibuild_core::layer::directories;
+use ocibuild_core::layer::outline;
 use ocibuild_core::layout::Layout;
 use ocibuild_core::oci::{ImageConfig, Manifest, MediaType, RootFs, to_json};
 use ocibuild_core::{Builder, Event, ImageSpec, LayerSpec, Platform, Spec};
@@ -33,7 +33,7 @@ fn a_cache_inside_the_root_is_never_an_input_from_its_first_use_on() {
     };
     let (cold, warm) = (build(), build());
     assert_eq!(cold.images[0].root, warm.images[0].root);
-    let all = directories(&cold.layers[1].record, cold.store()).unwrap();
+    let all = outline(&cold.layers[1].record, cold.store()).unwrap().directories;
     let paths: Vec<_> = all.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
     assert_eq!(paths, ["all", "all/made"]);
 }

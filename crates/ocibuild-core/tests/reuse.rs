@@ -538,6 +538,37 @@ fn layers_that_keep_different_modes_of_a_directory_are_refused() {
 }
 
 #[test]
+fn layers_that_keep_different_attributes_of_a_directory_are_refused() {
+    let tree = |value: &str| {
+        let tree = MemoryTree::new().file("one/a", "").file("other/b", "");
+        tree.xattr("one", "user.note", "1").xattr("other", "user.note", value)
+    };
+    let mut preserve = Preserve::default();
+    preserve.add("xattrs").unwrap();
+    let layer = |name: &str| LayerSpec::named(name).copy(name, "/app").preserve(preserve);
+    let message = "layers `one` and `other` disagree on the directory `/app`: on its attribute `user.note`";
+    for (value, second, refused) in [
+        ("1", layer("other"), false),
+        ("2", layer("other"), true),
+        ("1", LayerSpec::named("other").content("/app/b", ""), true),
+    ] {
+        let cache = tempfile::tempdir().unwrap();
+        let both = image(layer("one")).layer(second);
+        let built = try_build(&tree(value), &both, &Setup::new(cache.path()));
+        let told = built.err().map(|error| error.to_string());
+        assert_eq!(told.as_deref(), refused.then_some(message));
+    }
+}
+
+#[test]
+fn layers_that_keep_different_times_of_a_directory_are_built() {
+    let mut preserve = Preserve::default();
+    preserve.add("mtime").unwrap();
+    let one = LayerSpec::named("one").copy("modules", "/app").preserve(preserve);
+    assert_eq!(disagreement([one, LayerSpec::named("other").content("/app/b", "")]), None);
+}
+
+#[test]
 fn layers_that_agree_on_a_directory_are_built() {
     let one = || LayerSpec::named("one").copy("modules", "/app").owner(5, 5);
     assert_eq!(disagreement([one(), LayerSpec::named("other").copy("modules/b", "/app").owner(5, 5)]), None);
@@ -703,4 +734,39 @@ fn a_layer_over_a_base_is_the_same_with_and_without_a_known_listing() {
     };
     let without = build(false);
     assert_eq!([build(true), build(true), build(false)], [without.clone(), without.clone(), without]);
+}
+
+#[test]
+fn what_a_layer_below_writes_is_not_taken_away() {
+    let below = || merged_usr().content("/etc/motd", "hello").content("/var/cache/old/x", "");
+    let lower = || LayerSpec::named("lower").content("/etc/motd", "bye").content("/var/cache/new", "");
+    let cases: [(LayerSpec, LayerSpec, Option<&str>); 8] = [
+        (lower(), LayerSpec::named("upper").remove("/etc/motd"), Some("/etc/motd")),
+        (lower(), LayerSpec::named("upper").remove("/etc/m*"), Some("/etc/motd")),
+        (lower(), LayerSpec::named("upper").remove("/etc"), Some("/etc")),
+        (lower(), LayerSpec::named("upper").remove("/var/cache/*"), Some("/var/cache/new")),
+        (lower(), LayerSpec::named("upper").remove("/var/cache/old"), None),
+        // The other way round it is what is meant.
+        (LayerSpec::named("upper").remove("/etc/motd").remove("/var/cache/*"), lower(), None),
+        // Both may take away the same, or one what lies in something of the other.
+        (
+            LayerSpec::named("lower").remove("/var/cache/old/x"),
+            LayerSpec::named("upper").remove("/var/cache"),
+            None,
+        ),
+        (LayerSpec::named("lower").remove("/etc/motd"), LayerSpec::named("upper").remove("/etc/motd"), None),
+    ];
+    for (one, other, lost) in cases {
+        let cache = tempfile::tempdir().unwrap();
+        let setup = || Setup { base: Some(base(below())), ..Setup::new(cache.path()) };
+        let image = ImageSpec::scratch(Platform::linux_amd64()).base_layout("base").layer(one).layer(other);
+        let spec = image.into_spec().unwrap();
+        // Also of layers that are reused.
+        for _ in 0..2 {
+            let told = try_build_spec(&tree(), &spec, &setup()).err().map(|error| error.to_string());
+            let message = lost
+                .map(|path| format!("layer `upper` removes `{path}`, which layer `lower` below it writes"));
+            assert_eq!(told, message);
+        }
+    }
 }

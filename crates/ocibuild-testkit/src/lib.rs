@@ -19,10 +19,12 @@
 
 #![expect(clippy::missing_panics_doc, reason = "every helper panics where a test should fail")]
 
+pub mod browser;
 pub mod command;
 pub mod containerd;
 pub mod disorder;
 pub mod docker;
+pub mod mounted;
 pub mod mounts;
 pub mod oci_tools;
 pub mod podman;
@@ -31,10 +33,12 @@ pub mod registry;
 pub mod skip;
 pub mod tree;
 
+pub use browser::Browser;
 pub use command::{Output, run, run_any};
 pub use containerd::Containerd;
 pub use disorder::Disorderfs;
 pub use docker::{Docker, docker};
+pub use mounted::Mounted;
 pub use oci_tools::{Bundle, Skopeo, Umoci};
 pub use podman::Podman;
 pub use program::hello_program;

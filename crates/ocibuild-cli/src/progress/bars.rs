@@ -59,7 +59,8 @@ impl Bars {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, key: String, prefix: String, size: Option<u64>) {
+    /// Shows a bar; without a size, one that knows no end.
+    pub(super) fn start(&self, key: String, prefix: String, size: Option<u64>) {
         let screen = self.screen.get_or_init(MultiProgress::new);
         let bar = ProgressBar::new(size.unwrap_or_default());
         bar.set_style(style(if size.is_some() { STYLE } else { SEARCH }));
@@ -78,13 +79,15 @@ impl Bars {
         }
     }
 
-    fn advance(&self, key: &str, bytes: u64) {
+    /// Moves a bar on.
+    pub(super) fn advance(&self, key: &str, bytes: u64) {
         if let Some(bar) = self.running().get(key) {
             bar.inc(bytes);
         }
     }
 
-    fn end(&self, key: &str) {
+    /// Takes a bar away.
+    pub(super) fn end(&self, key: &str) {
         if let Some(bar) = self.running().remove(key) {
             bar.finish_and_clear();
         }

@@ -25,10 +25,16 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
         BuildError::Base { source, .. } => base(source),
         BuildError::Listing { .. } => (exit::FILES, None),
         BuildError::Disagreement { path, first, .. } => (exit::USAGE, Some(disagreement(path, first))),
+        BuildError::Attributes { .. } => {
+            let hint = "the upper layer's would replace the lower one's: put the copies into one layer, \
+                or leave \"xattrs\" out of `preserve`";
+            (exit::USAGE, Some(hint.to_owned()))
+        }
+        BuildError::TakenAway { one, other, .. } => (exit::USAGE, Some(taken_away(one, other))),
         BuildError::Image { .. } => (exit::USAGE, Some("join layers into one".to_owned())),
         BuildError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
         BuildError::Cache(error) => return cache(error, cache_dir),
-        BuildError::Threads(_) => (exit::FAILURE, Some("take fewer threads: `--threads 1`".to_owned())),
+        BuildError::Threads(_) => (exit::FAILURE, Some(FEWER_THREADS.to_owned())),
         _ => (exit::FAILURE, None),
     };
     let hint = hint.map(|hint| if file.is_none() { without_file(&hint) } else { hint });
@@ -65,6 +71,8 @@ fn without_file(hint: &str) -> String {
     }
 }
 
+pub(super) const FEWER_THREADS: &str = "take fewer threads: `--threads 1`";
+
 const OUTSIDE: &str = "nothing outside the root is read: set `root` further up";
 
 /// A directory that is only on the way to a destination counts, too: it is written 0755 and root's.
@@ -72,6 +80,13 @@ fn disagreement(path: &str, (mode, uid, gid): &DirectoryOwner) -> String {
     format!(
         "put the copies into one layer, or have both layers say what it is: \
          `{{ directory = \"/{path}\", mode = \"{mode:04o}\", owner = \"{uid}:{gid}\" }}`"
+    )
+}
+
+fn taken_away(one: &str, other: &str) -> String {
+    format!(
+        "`remove` is for what the base has: list `{other}` before `{one}` in the image's `layers`, \
+         or leave the path out of one of them"
     )
 }
 
@@ -115,7 +130,7 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
             let name = path.rsplit('/').next().unwrap_or(path);
             format!("leave it out: `exclude = [\"**/{name}\"]` on the copy")
         }
-        LayerError::Attribute { .. } => {
+        LayerError::Attribute { .. } | LayerError::Attributes { .. } => {
             "remove the attribute with `setfattr -x`, or leave \"xattrs\" out of `preserve`".to_owned()
         }
         LayerError::Whiteout { .. } => {

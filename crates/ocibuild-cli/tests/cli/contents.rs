@@ -11,7 +11,7 @@ use crate::bench::{Bench, without_digests};
 
 /// A tar from lines: what kind, the path, mode and owner, then a content or target. In a path and
 /// in what is behind it, `\` stands for a byte in hexadecimal.
-fn tar(lines: &str) -> Vec<u8> {
+pub(crate) fn tar(lines: &str) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for line in lines.lines().map(str::trim) {
         let words: Vec<&str> = line.split(' ').collect();
@@ -66,22 +66,26 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 /// Puts blobs into a layout of the bench.
-struct Images(Layout);
+pub(crate) struct Images(pub(crate) Layout);
 
 impl Images {
-    fn new(bench: &Bench) -> Self {
+    pub(crate) fn new(bench: &Bench) -> Self {
         Self(Layout::open_or_create(bench.path("images")).unwrap())
     }
 
-    fn blob(&self, media_type: MediaType, bytes: Vec<u8>) -> Descriptor {
+    pub(crate) fn blob(&self, media_type: MediaType, bytes: Vec<u8>) -> Descriptor {
         let descriptor = Descriptor::new(media_type, Digest::of(&bytes), bytes.len() as u64);
         self.0.push(&descriptor, &BytesContent::new(bytes)).unwrap();
         descriptor
     }
 
     /// Writes an image of these layers, with a config of these fields.
-    fn image(&self, architecture: &str, layers: &[&str], fields: Value) -> Descriptor {
-        let layers: Vec<Vec<u8>> = layers.iter().map(|layer| tar(layer)).collect();
+    pub(crate) fn image(&self, architecture: &str, layers: &[&str], fields: Value) -> Descriptor {
+        self.image_of(architecture, layers.iter().map(|layer| tar(layer)).collect(), fields)
+    }
+
+    /// Writes an image of layers that are tars already.
+    pub(crate) fn image_of(&self, architecture: &str, layers: Vec<Vec<u8>>, fields: Value) -> Descriptor {
         let diff_ids = layers.iter().map(|layer| DiffId(Digest::of(layer))).collect();
         let blobs = layers.into_iter().map(|layer| self.blob(MediaType::LAYER, layer)).collect();
         let mut config = ImageConfig::new("linux", architecture);
@@ -91,13 +95,13 @@ impl Images {
         self.blob(MediaType::MANIFEST, to_json(&Manifest::new(config, blobs)))
     }
 
-    fn named(&self, name: &str, layers: &[&str], fields: Value) {
+    pub(crate) fn named(&self, name: &str, layers: &[&str], fields: Value) {
         let image = self.image("amd64", layers, fields);
         self.0.tag(&image, name).unwrap();
     }
 }
 
-const LOWER: &str = "d app 0755 0:0
+pub(crate) const LOWER: &str = "d app 0755 0:0
     f app/server 4755 0:0 the old server
     f app/config 0640 65532:7 key = value
     f app/gone 0644 0:0 wasted
@@ -110,7 +114,7 @@ const LOWER: &str = "d app 0755 0:0
     f \\1b[31m\\0ared 0644 0:0 x
     f \\ff 0644 0:0 x";
 
-const UPPER: &str = "f app/server 0755 0:0 the new server, which is longer
+pub(crate) const UPPER: &str = "f app/server 0755 0:0 the new server, which is longer
     f app/.wh.gone 0000 0:0
     f lib64/module 0644 0:0 behind a link
     d cache 0755 0:0

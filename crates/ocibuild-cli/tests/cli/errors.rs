@@ -152,6 +152,20 @@ fn layers_that_disagree_on_a_directory_are_a_fault_of_the_spec() {
 }
 
 #[test]
+fn what_a_layer_below_writes_cannot_be_removed() {
+    let spec = SPEC.replace("[layers.app]", "[layers.slim]\nremove = [\"/etc/passwd\"]\n\n[layers.app]");
+    let spec = spec.replace("/app/hello", "/etc/passwd");
+    let bench = |layers: &str| {
+        let image = "[images.app]\nbase = { builtin = \"static@1\" }";
+        let spec = spec.replace("[images.app]", image).replace("layers = [\"app\"]", layers);
+        Bench::with_spec(&spec)
+    };
+    let said = fails(&bench("layers = [\"app\", \"slim\"]"), &["build", "-q"], 2);
+    told!(said, "snapshots/taken-away.txt");
+    bench("layers = [\"slim\", \"app\"]").ok(&["build"]);
+}
+
+#[test]
 fn files_that_no_image_can_have_are_refused() {
     let bench = Bench::new();
     bench.write("hidden/.wh.file", "");

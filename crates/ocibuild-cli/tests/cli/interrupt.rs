@@ -1,10 +1,11 @@
 //! Ctrl-C and SIGTERM: at once, and nothing half-written.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ocibuild_testkit::run;
+use snapbox::{assert_data_eq, file};
 
 use crate::bench::Bench;
 
@@ -27,17 +28,18 @@ fn with_much_to_do() -> Bench {
     bench
 }
 
-fn start(bench: &Bench) -> Child {
+/// Starts a run, and gives what it says from when it compresses.
+fn start(bench: &Bench) -> (Child, BufReader<ChildStderr>) {
     let arguments = ["build", "-v", "--copy", "much:/much", "--compression", "gzip:3", "--threads", "1"];
     let outputs = ["--output", "type=oci,dest=layout", "--output", "type=oci-archive,dest=archive.tar"];
     let mut command = bench.command(&[&arguments[..], &outputs].concat());
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Its files are known: from now on it compresses.
-    let mut line = String::new();
-    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let (mut said, mut line) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+    said.read_line(&mut line).unwrap();
     assert!(line.contains("to compress"), "{line}");
-    child
+    (child, said)
 }
 
 fn files_below(bench: &Bench, directory: &str) -> usize {
@@ -49,12 +51,15 @@ fn files_below(bench: &Bench, directory: &str) -> usize {
 fn a_signal_ends_the_run_and_leaves_nothing_behind() {
     let bench = with_much_to_do();
     for signal in ["INT", "TERM"] {
-        let mut child = start(&bench);
+        let (mut child, mut said) = start(&bench);
         run(Command::new("kill").args(["-s", signal, &child.id().to_string()]));
         let asked = Instant::now();
         let status = child.wait().unwrap();
         assert!(asked.elapsed() < PATIENCE, "it took {:?}", asked.elapsed());
         assert_eq!(status.code(), Some(130), "after SIG{signal}");
+        let mut text = String::new();
+        said.read_to_string(&mut text).unwrap();
+        assert_data_eq!(text, file!["snapshots/interrupted.txt"].raw());
         assert_eq!(bench.names(), ["hello", "much"]);
         assert_eq!(files_below(&bench, "cache/tmp"), 0);
     }

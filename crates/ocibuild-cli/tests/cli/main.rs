@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod cache;
 mod check;
 mod contents;
 mod destinations;
@@ -15,6 +16,7 @@ mod manual;
 mod mistakes;
 mod options;
 mod output;
+mod picture;
 mod progress;
 mod reference;
 mod registries;

@@ -7,9 +7,11 @@
 mod config;
 mod contents;
 mod faithful_files;
+mod file_systems;
 mod layouts_and_archives;
 mod left_out_and_taken_away;
 mod ocibuild;
+mod picture;
 mod pulled_bases;
 mod real_application;
 mod runs_everywhere;

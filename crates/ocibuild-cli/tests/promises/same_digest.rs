@@ -86,7 +86,7 @@ fn prose(mut seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// Makes the spec and its files: more than a block can hold, and all that names and modes can be.
-fn source(backwards: bool) -> TempTree {
+pub(crate) fn source(backwards: bool) -> TempTree {
     let mut files: Vec<(PathBuf, Vec<u8>, u32)> = Vec::new();
     for number in 0..300u64 {
         let path = format!("tree/modules/m{}/lib/file-{number}.js", number % 17);
@@ -155,7 +155,13 @@ fn expected(layers: Layers) -> &'static [String] {
 
 /// Demands the same digests, in each compression, of the files in `directory`.
 #[track_caller]
-fn same(what: &str, words: &[&str], directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) {
+pub(crate) fn same(
+    what: &str,
+    words: &[&str],
+    directory: &Path,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) {
     for layers in Layers::ALL {
         let arguments = [layers.arguments(), arguments].concat();
         let digests = build_through(words, directory, &arguments, variables);
@@ -165,7 +171,7 @@ fn same(what: &str, words: &[&str], directory: &Path, arguments: &[&str], variab
 
 /// Copies a tree to `to` by `cp` with its options, and gives the copy.
 #[track_caller]
-fn copied(options: &[&str], from: &TempTree, to: &Path) -> PathBuf {
+pub(crate) fn copied(options: &[&str], from: &TempTree, to: &Path) -> PathBuf {
     run(Command::new("cp").args(options).arg(from.path()).arg(to));
     to.to_owned()
 }

@@ -76,7 +76,8 @@ pub(super) fn from_bytes(bytes: &[u8], bounds: &ListingLimits) -> Result<Listing
 fn take_listing(bytes: &mut &[u8], limits: &ListingLimits) -> Option<Listing> {
     let owners = take_owners(bytes)?;
     let count = varint::take_u32(bytes)?;
-    if count == 0 || count > limits.entries {
+    // The root is nobody's entry.
+    if count.checked_sub(1)? > limits.entries {
         return None;
     }
     let mut listing = Listing { nodes: Vec::new(), text: Vec::new(), owners, users: Users::default() };

@@ -220,7 +220,13 @@ fn limits_hold() {
     let layer = tar(&lines.join("\n"));
     let base = Base::open(&memory, &image(&memory, &[layer.clone(), layer]), None).unwrap();
     let read = |limits: ListingLimits| {
-        Listing::read(&memory, &base, &limits, &Cancel::new()).map(|listing| listing.len())
+        let listing = Listing::read(&memory, &base, &limits, &Cancel::new())?;
+        let stored = listing.to_bytes();
+        // What could be read can be kept and read again, within the same limits.
+        assert_eq!(encode::from_bytes(&stored, &limits).unwrap(), listing);
+        let fewer = ListingLimits { entries: limits.entries.min(listing.len() as u32) - 1, ..limits };
+        assert!(encode::from_bytes(&stored, &fewer).is_err());
+        Ok::<usize, BaseError>(listing.len())
     };
     assert_eq!(read(ListingLimits::default()).unwrap(), 201);
     assert_eq!(read(ListingLimits { entries: 201, ..ListingLimits::default() }).unwrap(), 201);

@@ -222,13 +222,18 @@ fn list_builtin(layer: &PlannedLayer) -> Result<Listing, crate::base::ListingErr
 /// the record, so that whoever has the records needs nothing else of a base's layers.
 fn known_listing(base: &Base, context: Context<'_>) -> Result<Option<Listing>, BuildError> {
     let Some(records) = context.records else { return Ok(None) };
-    let Some(record) = records.get(&listing_key(&base.diff_ids))? else { return Ok(None) };
+    let key = listing_key(&base.diff_ids);
+    let Some(record) = records.get(&key)? else { return Ok(None) };
     if let Some(bytes) = record.inventory.embedded() {
+        records.used(&key);
         return Ok(Listing::from_bytes(&bytes).ok());
     }
     // Damaged or gone, it is made again; what is damaged would be taken for it if it stayed.
     match read_whole(context.store, &record.inventory, MAX_LISTING) {
-        Ok(bytes) => Ok(Listing::from_bytes(&bytes).ok()),
+        Ok(bytes) => {
+            records.used(&key);
+            Ok(Listing::from_bytes(&bytes).ok())
+        }
         Err(_) => {
             context.store.remove(&record.inventory.digest)?;
             Ok(None)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blob::{BlobError, Content, Memory, Source, Store, Union};
-use crate::cache::Record;
+use crate::cache::{Hold, Record};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
 use crate::oci::Descriptor;
@@ -55,6 +55,7 @@ pub struct Built {
     pub(super) memory: Arc<Memory>,
     pub(super) store: Store,
     pub(super) bases: Vec<BaseLayers>,
+    pub(super) hold: Option<Hold>,
 }
 
 /// The layers of a base, and nothing else of the place they are in: that is not to be asked for
@@ -96,6 +97,13 @@ impl Built {
         // they are.
         let bases = self.bases.iter().map(|base| base as &dyn Source);
         Union::new(std::iter::once(memory).chain(bases).chain([&self.store as &dyn Source]).collect())
+    }
+
+    /// Keeps a share in the cache for as long as the layers may be read from it.
+    #[must_use]
+    pub fn holding(mut self, hold: Option<Hold>) -> Self {
+        self.hold = hold;
+        self
     }
 
     /// Returns the store that holds the layers.

@@ -12,7 +12,8 @@ use crate::plan::Plan;
 /// what can't go where it is to go. All of it, where a build stops at the first fault.
 ///
 /// Success doesn't mean that the plan can be built: files may be unreadable, change, or be programs
-/// for another machine, and layers may disagree on a directory.
+/// for another machine, and layers may disagree on a directory or
+/// take away what others write.
 ///
 /// # Errors
 /// [`BuildError`] if it was cancelled, or no threads can be had.

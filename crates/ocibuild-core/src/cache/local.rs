@@ -1,5 +1,5 @@
 //! Records in a directory: `records/v1/XX/KEY.json`, each written under a temporary name, synced,
-//! and renamed.
+//! and renamed. A record's time of modification is that of its last use.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -43,7 +43,7 @@ impl LocalRecords {
 const MAX_RECORD: u64 = 16 << 20;
 
 /// Of what is larger the beginning, which is no record.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(MAX_RECORD).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -61,6 +61,20 @@ fn make_readable(_: &fs::File) -> io::Result<()> {
     Ok(())
 }
 
+/// Sets a file's times to now, by the file system's clock. A cache that isn't ours to write to
+/// stays as it is: somebody else tidies up there.
+#[cfg(unix)]
+fn note_use(path: &Path) {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
+    let _ = utimensat(CWD, path, &times, AtFlags::empty());
+}
+
+/// Elsewhere the time of writing has to do.
+#[cfg(not(unix))]
+fn note_use(_: &Path) {}
+
 impl RecordStore for LocalRecords {
     fn get(&self, key: &Key) -> Result<Option<Record>, CacheError> {
         let path = self.path(key);
@@ -70,13 +84,17 @@ impl RecordStore for LocalRecords {
             Err(source) => return Err(CacheError::File { action: "read", path, source }),
         };
         let record = serde_json::from_slice::<Record>(&bytes).ok();
-        Ok(record.filter(|record| record.version == Record::VERSION && record.key == *key))
+        Ok(record.filter(|record| record.answers(key)))
     }
 
     fn put(&self, record: &Record) -> Result<(), CacheError> {
         let path = self.path(&record.key);
         let written = self.write(&path, &to_json(record));
         written.map_err(|source| CacheError::File { action: "write", path, source })
+    }
+
+    fn used(&self, key: &Key) {
+        note_use(&self.path(key));
     }
 
     fn remove(&self, key: &Key) -> Result<(), CacheError> {

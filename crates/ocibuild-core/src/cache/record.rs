@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{DiffId, Digest};
 use crate::key::Key;
-use crate::oci::Descriptor;
+use crate::oci::{Descriptor, MediaType};
 
 /// A layer that was built: its blob's descriptor, and the digest of its uncompressed bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,25 @@ impl Record {
     #[must_use]
     pub fn under(&self, key: Key) -> Self {
         Self { key, ..self.clone() }
+    }
+
+    /// Tells whether this is what a key may be answered with.
+    pub(super) fn answers(&self, key: &Key) -> bool {
+        self.version == Self::VERSION && self.key == *key
+    }
+
+    /// Tells whether it stands for the listing of a base, whose layers are the base's.
+    #[must_use]
+    pub fn is_listing(&self) -> bool {
+        self.inventory.media_type == MediaType::LISTING
+    }
+
+    /// Returns the blobs that a cache keeps for it: the layers and their inventory, or of a base the
+    /// listing alone, unless that stands in the record itself.
+    pub fn kept(&self) -> impl Iterator<Item = &Descriptor> {
+        let layers = if self.is_listing() { &[] } else { &self.layers[..] };
+        let inventory = Some(&self.inventory).filter(|inventory| inventory.data.is_none());
+        layers.iter().map(|layer| &layer.descriptor).chain(inventory)
     }
 
     /// Returns the length of all blobs in bytes.

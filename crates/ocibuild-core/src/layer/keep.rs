@@ -1,9 +1,14 @@
 //! What a copy keeps of the host's metadata.
 
-use crate::files::{CAPABILITY, FileError, FileKind, FileTree, Metadata, Xattrs};
+use crate::files::{CAPABILITY, FileError, FileKind, FileTree, Metadata, Xattrs, display};
 use crate::layer::LayerError;
 use crate::plan::PlannedCopy;
 use crate::spec::Preserve;
+use crate::tar;
+
+/// What else may stand in the header of a file with attributes, in bytes: a path and a link's
+/// target, each as long as Linux allows, and numbers.
+const ROOM: u64 = 16 << 10;
 
 /// What of a source's metadata reaches its entry; what isn't given follows the rules of copies
 /// that keep nothing.
@@ -62,8 +67,22 @@ fn attributes(
     if let Some((name, _)) =
         kept.iter().find(|(name, _)| name.iter().any(|byte| matches!(byte, b'=' | b'\n')))
     {
-        let (path, name) = (crate::files::display(path), crate::files::display(name));
+        let (path, name) = (display(path), display(name));
         return Err(LayerError::Attribute { path, name, span: None });
     }
+    check_size(path, &kept)?;
     Ok(Xattrs::new(kept))
+}
+
+/// Makes sure that readers take the header in which the attributes stand: most refuse, or pass
+/// over, one of more than a mebibyte.
+fn check_size(path: &[u8], xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), LayerError> {
+    let length = |(name, value): &(Vec<u8>, Vec<u8>)| tar::xattr_len(name, value);
+    let size: u64 = xattrs.iter().map(length).sum();
+    let limit = tar::MAX_EXTENSION - ROOM;
+    let Some((name, _)) = xattrs.iter().max_by_key(|xattr| length(xattr)).filter(|_| size > limit) else {
+        return Ok(());
+    };
+    let (path, name) = (display(path), display(name));
+    Err(LayerError::Attributes { path, name, size, limit, span: None })
 }

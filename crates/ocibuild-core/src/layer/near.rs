@@ -7,7 +7,8 @@ use crate::spec::closest;
 /// What is there instead of a path that leads to nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nearby {
-    /// The path that was probably meant: one name is different, and it is there.
+    /// The path that was probably meant: one name is different, and
+    /// others in case at most.
     pub meant: Option<String>,
     /// The last directory on the way that is there; `.` is the root.
     pub directory: String,
@@ -39,14 +40,27 @@ impl Nearby {
         names.retain(|name| wanted.starts_with(b".") || !name.starts_with('.'));
         names.sort_unstable();
         let meant = closest(&display(wanted), names.iter().map(String::as_str)).and_then(|name| {
-            let rest = parts[at + 1..].iter().map(|part| part.to_vec());
-            let path = rest.fold(below(&directory, name.as_bytes()), |path, part| below(&path, &part));
-            tree.metadata(&path).is_ok().then(|| display(&path))
+            let start = below(&directory, name.as_bytes());
+            let path = parts[at + 1..].iter().try_fold(start, |path, part| entry(tree, &path, part));
+            path.filter(|path| tree.metadata(path).is_ok()).map(|path| display(&path))
         });
         let more = names.len().saturating_sub(TOLD);
         names.truncate(TOLD);
         Self { meant, directory: display(&directory), names, more }
     }
+}
+
+/// The entry of a directory that has this name, or has it in another case: where a spec was
+/// written that may be the same.
+fn entry(tree: &dyn FileTree, directory: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let exact = below(directory, name);
+    if tree.metadata(&exact).is_ok() {
+        return Some(exact);
+    }
+    let folded = |name: &[u8]| display(name).to_lowercase();
+    let entries = tree.read_dir(directory).ok()?;
+    let (found, _) = entries.iter().find(|(found, _)| folded(found) == folded(name))?;
+    Some(below(directory, found))
 }
 
 #[cfg(test)]
@@ -62,6 +76,8 @@ mod tests {
         assert_eq!(meant("./taget/release/app").as_deref(), Some("target/release/app"));
         assert_eq!(meant("taget/release/nothing-like-it"), None);
         assert_eq!(meant("dist"), None);
+        assert_eq!(meant("Target/Release/App").as_deref(), Some("target/release/app"));
+        assert_eq!(meant("Target/Release/Ap"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::pattern::Pattern;
 use crate::plan::{PlannedLayer, PlannedRemoval};
 
 /// Hides all that a directory holds below this layer.
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// As long as a name can be on Linux file systems.
 const MAX_NAME: usize = 255;

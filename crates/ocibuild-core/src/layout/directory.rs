@@ -132,7 +132,11 @@ pub(super) fn create(directory: &Path) -> Result<(), Fault> {
     file.write_all(&to_json(&ImageLayout::default())).map_err(&fault)?;
     file.as_file().sync_data().map_err(&fault)?;
     match file.persist_noclobber(&marker) {
-        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(fault(error.error)),
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => {
+            // File systems of cards and sticks know neither hard links nor a renaming that replaces
+            // nothing. A marker that somebody else makes meanwhile has the same bytes.
+            error.file.persist(&marker).map(drop).map_err(|error| fault(error.error))
+        }
         _ => Ok(()),
     }
 }

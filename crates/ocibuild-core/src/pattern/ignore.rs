@@ -6,6 +6,10 @@
 //! over; a `#` in the first column makes a comment, one behind blanks doesn't. Blanks at both ends
 //! fall away, `.`, `..` and double slashes are resolved, a slash in front or at the end means
 //! nothing. Neither rules nor names need be UTF-8.
+//!
+//! In a class (`[^x]`, which stands for a slash, too) and behind a `\` every character means itself,
+//! as Go's [`filepath.Match`](https://pkg.go.dev/path/filepath#Match) has it. Docker checks rules by
+//! that, but matches by a regular expression that `[*]`, `\d` or a `^` reach as they are.
 
 mod glob;
 #[cfg(test)]
@@ -41,8 +45,8 @@ pub struct IgnoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IgnoreFault {
-    /// There is nothing but the `!`.
-    #[error("nothing follows the `!`")]
+    /// There is nothing but the `!`, or the root behind it.
+    #[error("the `!` names nothing that could be brought back")]
     Nothing,
     /// A bracket has no counterpart.
     #[error("`[` has no `]`")]
@@ -125,19 +129,21 @@ fn rule(line: &[u8]) -> Result<Option<Rule>, IgnoreFault> {
     if text.is_empty() {
         return if keeps { Err(IgnoreFault::Nothing) } else { Ok(None) };
     }
-    let glob = Glob::parse(&clean(text))?;
+    let text = clean(text);
+    if keeps && text == b"/" {
+        return Err(IgnoreFault::Nothing);
+    }
+    let glob = Glob::parse(&text)?;
     Ok(Some(Rule { keeps, glob }))
 }
 
+/// Without the blanks at both ends, also where there is something else than UTF-8 between them.
 fn trim(text: &[u8]) -> &[u8] {
-    if let Ok(text) = std::str::from_utf8(text) {
-        return text.trim().as_bytes();
-    }
-    // The vertical tab is no white space to `trim_ascii`, but to everybody else.
-    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
-    let start = text.iter().position(|byte| !is_blank(byte)).unwrap_or(text.len());
-    let end = text.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
-    &text[start..end]
+    let first = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let text = &text[first.len() - first.trim_start().len()..];
+    let last = text.utf8_chunks().last().filter(|chunk| chunk.invalid().is_empty());
+    let last = last.map_or("", |chunk| chunk.valid());
+    &text[..text.len() - (last.len() - last.trim_end().len())]
 }
 
 /// Resolves `.`, `..` and double slashes as text, and drops a slash in front. What leads out of

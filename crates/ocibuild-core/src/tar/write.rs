@@ -58,6 +58,13 @@ pub fn header_len(entry: &Entry) -> u64 {
     }
 }
 
+/// Returns the number of bytes that an extended attribute takes in the extended header, whose
+/// length is limited by [`MAX_EXTENSION`](crate::tar::MAX_EXTENSION).
+#[must_use]
+pub fn xattr_len(name: &[u8], value: &[u8]) -> u64 {
+    record_len(XATTR.len() + name.len(), value.len()) as u64
+}
+
 /// Rounds a length up to whole records.
 #[must_use]
 pub fn padded(length: u64) -> u64 {
@@ -134,17 +141,21 @@ fn pax_records(entry: &Entry, path: &[u8]) -> Vec<u8> {
 
 /// Appends `LENGTH NAME=VALUE\n`, where the length counts its own digits.
 fn push_record(records: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    let rest = name.len() + value.len() + 3;
-    let mut length = rest + 1;
-    while length != rest + length.to_string().len() {
-        length = rest + length.to_string().len();
-    }
-    records.extend_from_slice(length.to_string().as_bytes());
+    records.extend_from_slice(record_len(name.len(), value.len()).to_string().as_bytes());
     records.push(b' ');
     records.extend_from_slice(name);
     records.push(b'=');
     records.extend_from_slice(value);
     records.push(b'\n');
+}
+
+fn record_len(name: usize, value: usize) -> usize {
+    let rest = name + value + 3;
+    let mut length = rest + 1;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    length
 }
 
 /// Splits a path into ustar's prefix and name, if it fits: at the first slash that leaves a name

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ocibuild_core::blob::{BlobError, Store};
@@ -43,6 +44,8 @@ pub(super) struct Job<'a> {
     insecure: Vec<String>,
     builtins: Builtins,
     reporter: &'a Reporter,
+    /// The blobs that layers of this run were said to have in the cache.
+    named: Mutex<BTreeSet<Digest>>,
 }
 
 impl<'a> Job<'a> {
@@ -76,6 +79,7 @@ impl<'a> Job<'a> {
             insecure: options.insecure.clone(),
             builtins: Builtins::new(args.compression),
             reporter,
+            named: Mutex::default(),
         })
     }
 
@@ -148,7 +152,11 @@ impl<'a> Job<'a> {
     fn attempt(&self, plan: &Plan, cancel: &Cancel) -> Result<Outcome, Failure> {
         let registry = self.registry(plan, cancel)?;
         let build = |finished: &(dyn Fn(&FinishedLayer) + Sync)| {
-            let builder = self.builder(cancel).on_layer(finished);
+            let noted = |layer: &FinishedLayer| {
+                self.named().extend(layer.record.kept().map(|blob| blob.digest));
+                finished(layer);
+            };
+            let builder = self.builder(cancel).on_layer(&noted);
             let builder = registry.iter().cloned().fold(builder, Builder::registry);
             builder.build_plan(plan).map_err(|error| self.build_failure(error))
         };
@@ -203,18 +211,34 @@ impl<'a> Job<'a> {
     }
 
     fn place(&self, error: BlobError, origin: Origin) -> Failure {
-        let of_cache = |digest: &Digest| Store::new(&self.cache).path(digest).exists();
+        let is_there = |digest: &Digest| Store::new(&self.cache).path(digest).exists();
         let origin = match &error {
-            BlobError::Corrupt { digest, .. } | BlobError::Read { digest, .. } if of_cache(digest) => {
+            BlobError::Corrupt { digest, .. } | BlobError::Read { digest, .. } if is_there(digest) => {
                 Origin::Cache
             }
+            error if self.gone(error).is_some() => Origin::Cache,
             _ => origin,
         };
         Failure::Place { error, origin, cache: Some(self.cache.clone()) }.settled()
     }
 
-    /// Finds the blob of the cache whose bytes went wrong since they were written, if that is why
-    /// it failed.
+    fn named(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds the blob that was in the cache and isn't any more, or not with all its bytes, if that is
+    /// the fault.
+    fn gone(&self, error: &BlobError) -> Option<Digest> {
+        match error {
+            BlobError::Missing { digest, .. } | BlobError::Read { digest, .. } if error.is_absence() => {
+                Some(*digest).filter(|digest| self.named().contains(digest))
+            }
+            _ => None,
+        }
+    }
+
+    /// Finds the blob of the cache whose bytes went wrong since they were written, or that was taken
+    /// away beneath this run, if that is why it failed.
     fn damaged(&self, failure: &Failure) -> Option<Digest> {
         let blob = match failure {
             Failure::Place { error, .. } => error,
@@ -228,15 +252,22 @@ impl<'a> Job<'a> {
             },
             _ => return None,
         };
-        let BlobError::Corrupt { digest, .. } = blob else { return None };
-        Store::new(&self.cache).path(digest).exists().then_some(*digest)
+        match blob {
+            BlobError::Corrupt { digest, .. } => {
+                Store::new(&self.cache).path(digest).exists().then_some(*digest)
+            }
+            error => self.gone(error),
+        }
     }
 
     fn forget(&self, digest: &Digest) -> Result<(), Failure> {
-        Store::new(&self.cache).remove(digest).map_err(|error| self.place(error, Origin::Cache))?;
-        self.reporter.warn_text(&format!(
-            "the cache's copy of `{digest}` was damaged; it is removed, to be made anew"
-        ));
+        let store = Store::new(&self.cache);
+        let is_there = store.path(digest).exists();
+        store.remove(digest).map_err(|error| self.place(error, Origin::Cache))?;
+        self.reporter.warn_text(&match is_there {
+            true => format!("the cache's copy of `{digest}` was damaged; it is removed, to be made anew"),
+            false => format!("the cache's copy of `{digest}` is gone; it is made anew"),
+        });
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ocibuild_core::oci::{Config, History, ImageConfig};
+use ocibuild_core::oci::Config;
 
 use crate::commands::inspect::image::{Image, Inspection};
 use crate::text;
@@ -20,7 +20,7 @@ pub(super) fn show(inspection: &Inspection) -> String {
     page.field("size", text::bytes(inspection.size));
     page.map("annotations", &inspection.annotations);
     for image in &inspection.images {
-        show_image(&mut page, image, inspection.images.len() > 1);
+        show_image(&mut page, image, inspection);
     }
     page.text
 }
@@ -62,10 +62,10 @@ fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-fn show_image(page: &mut Page, image: &Image, is_one_of_several: bool) {
+fn show_image(page: &mut Page, image: &Image, inspection: &Inspection) {
     let platform = image.platform().map_or("no platform".to_owned(), |platform| platform.to_string());
     page.heading(&platform);
-    if is_one_of_several {
+    if inspection.images.len() > 1 {
         page.field("digest", image.descriptor.digest);
         page.field("size", text::bytes(image.size()));
     }
@@ -78,7 +78,7 @@ fn show_image(page: &mut Page, image: &Image, is_one_of_several: bool) {
         show_config(page, config.config.as_ref().unwrap_or(&Config::default()));
     }
     page.map("annotations", &image.manifest.annotations);
-    show_layers(page, image);
+    show_layers(page, image, inspection);
 }
 
 fn show_config(page: &mut Page, config: &Config) {
@@ -98,25 +98,26 @@ fn show_config(page: &mut Page, config: &Config) {
     }
 }
 
-fn show_layers(page: &mut Page, image: &Image) {
+fn show_layers(page: &mut Page, image: &Image, inspection: &Inspection) {
     let config = image.config.as_ref().map(|(config, _)| config);
     for (index, layer) in image.manifest.layers.iter().enumerate() {
         page.field(
             if index == 0 { "layers" } else { "" },
             format!("{:>8}  {}", text::bytes(layer.size), layer.digest),
         );
+        page.field("", format!("{:>8}  {}", "type", layer.media_type));
+        if let Some(size) = inspection.tar_size(layer) {
+            page.field("", format!("{:>8}  {}", "tar", text::bytes(size)));
+        }
         if let Some(diff_id) = config.and_then(|config| config.rootfs.diff_ids.get(index)) {
             page.field("", format!("{:>8}  {diff_id}", "diff_id"));
         }
-        if let Some(by) = config.and_then(|config| made_by(config, index)) {
+        for key in inspection.keys(layer) {
+            page.field("", format!("{:>8}  {key}", "key"));
+        }
+        let by = image.history(index).and_then(|history| history.created_by.as_ref());
+        if let Some(by) = by.filter(|by| !by.is_empty()) {
             page.field("", format!("{:>8}  {by}", "by"));
         }
     }
-}
-
-/// The command that the history has for a layer.
-fn made_by(config: &ImageConfig, layer: usize) -> Option<String> {
-    let made = |entry: &&History| !entry.empty_layer;
-    let by = config.history.iter().filter(made).nth(layer)?.created_by.clone();
-    by.filter(|by| !by.is_empty())
 }

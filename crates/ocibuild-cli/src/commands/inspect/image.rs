@@ -2,13 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 
 use ocibuild_core::blob::{BlobError, Source, read_whole};
-use ocibuild_core::oci::{ImageConfig, Index, MAX_MANIFEST_SIZE, Manifest, Platform, from_json};
+use ocibuild_core::cache::{Naming, find_layers};
+use ocibuild_core::key::Key;
+use ocibuild_core::oci::{
+    History, ImageConfig, Index, MAX_MANIFEST_SIZE, Manifest, MediaType, Platform, from_json,
+};
 use ocibuild_core::{Descriptor, Digest};
 use serde_json::{Value, json};
 
 use crate::image_place::FoundImage;
+
+/// As many records of the cache as are looked at.
+const MAX_RECORDS: usize = 10_000;
 
 /// As deep as indexes may lie in each other.
 const MAX_DEPTH: usize = 8;
@@ -25,6 +33,8 @@ pub(super) struct Inspection {
     pub(super) images: Vec<Image>,
     /// The size of all that was met, each blob once.
     pub(super) size: u64,
+    /// What the cache knows of the layers' blobs.
+    pub(super) known: BTreeMap<Digest, Vec<Naming>>,
     blobs: BTreeSet<Digest>,
 }
 
@@ -49,6 +59,22 @@ impl Image {
         of_config.or_else(|| self.descriptor.platform.clone())
     }
 
+    /// Tells whether it has a root file system: attestations look like images, and have none.
+    pub(super) fn is_runnable(&self) -> bool {
+        let unknown = |platform: &Platform| platform.os == "unknown" || platform.architecture == "unknown";
+        let Descriptor { platform, artifact_type, annotations, .. } = &self.descriptor;
+        self.config.is_some()
+            && artifact_type.is_none()
+            && !platform.as_ref().is_some_and(unknown)
+            && !annotations.contains_key("vnd.docker.reference.type")
+    }
+
+    /// What the history has for a layer, from 0.
+    pub(super) fn history(&self, layer: usize) -> Option<&History> {
+        let (config, _) = self.config.as_ref()?;
+        config.history.iter().filter(|entry| !entry.empty_layer).nth(layer)
+    }
+
     /// The bytes of its manifest, config and layers.
     pub(super) fn size(&self) -> u64 {
         let Manifest { config, layers, .. } = &self.manifest;
@@ -65,6 +91,7 @@ impl Inspection {
             annotations: BTreeMap::new(),
             images: Vec::new(),
             size: 0,
+            known: BTreeMap::new(),
             blobs: BTreeSet::new(),
         };
         inspection.look(found.source.as_ref(), &found.root, 0)?;
@@ -113,6 +140,26 @@ impl Inspection {
         }
     }
 
+    /// Asks the cache what it knows of the layers. One that can't be read knows nothing.
+    pub(super) fn ask(&mut self, cache: &Path) {
+        let layers = self.images.iter().flat_map(|image| &image.manifest.layers);
+        let layers: BTreeSet<Digest> = layers.map(|layer| layer.digest).collect();
+        self.known = find_layers(cache, &layers, MAX_RECORDS).unwrap_or_default();
+    }
+
+    /// The keys by which the cache can find a layer.
+    pub(super) fn keys(&self, layer: &Descriptor) -> Vec<Key> {
+        self.known.get(&layer.digest).into_iter().flatten().map(|naming| naming.key).collect()
+    }
+
+    /// The size of a layer's tar, as far as that is known without reading it.
+    pub(super) fn tar_size(&self, layer: &Descriptor) -> Option<u64> {
+        if layer.media_type == MediaType::LAYER {
+            return Some(layer.size);
+        }
+        self.known.get(&layer.digest)?.iter().find_map(|naming| naming.tar_size)
+    }
+
     /// All of it, for programs.
     pub(super) fn to_json(&self) -> Value {
         json!({
@@ -120,27 +167,30 @@ impl Inspection {
             "descriptor": self.root,
             "annotations": self.annotations,
             "size": self.size,
-            "images": self.images.iter().map(image_to_json).collect::<Vec<_>>(),
+            "images": self.images.iter().map(|image| self.image_to_json(image)).collect::<Vec<_>>(),
         })
     }
-}
 
-fn image_to_json(image: &Image) -> Value {
-    let diff_ids = image.config.as_ref().map(|(config, _)| &config.rootfs.diff_ids[..]).unwrap_or_default();
-    let layer = |(index, layer): (usize, &Descriptor)| {
-        let mut value = json!(layer);
-        value["diff_id"] = json!(diff_ids.get(index));
-        value
-    };
-    json!({
-        "descriptor": image.descriptor,
-        "platform": image.platform(),
-        "annotations": image.manifest.annotations,
-        "config_descriptor": image.manifest.config,
-        "config": image.config.as_ref().map(|(_, whole)| whole),
-        "layers": image.manifest.layers.iter().enumerate().map(layer).collect::<Vec<_>>(),
-        "size": image.size(),
-    })
+    fn image_to_json(&self, image: &Image) -> Value {
+        let diff_ids =
+            image.config.as_ref().map(|(config, _)| &config.rootfs.diff_ids[..]).unwrap_or_default();
+        let layer = |(index, layer): (usize, &Descriptor)| {
+            let mut value = json!(layer);
+            value["diff_id"] = json!(diff_ids.get(index));
+            value["tar_size"] = json!(self.tar_size(layer));
+            value["keys"] = json!(self.keys(layer));
+            value
+        };
+        json!({
+            "descriptor": image.descriptor,
+            "platform": image.platform(),
+            "annotations": image.manifest.annotations,
+            "config_descriptor": image.manifest.config,
+            "config": image.config.as_ref().map(|(_, whole)| whole),
+            "layers": image.manifest.layers.iter().enumerate().map(layer).collect::<Vec<_>>(),
+            "size": image.size(),
+        })
+    }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(digest: Digest, bytes: &[u8]) -> Result<T, BlobError> {

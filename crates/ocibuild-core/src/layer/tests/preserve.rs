@@ -211,6 +211,24 @@ fn a_name_that_no_archive_holds_is_refused() {
     }
 }
 
+#[test]
+fn more_attributes_than_readers_take_are_refused() {
+    // Each record of these takes 64,026 bytes, that of the longer name two more, and all others 114.
+    let with = |count: u32| {
+        let value = "x".repeat(64_000 - 4);
+        (0..count).fold(tree(), |tree, number| {
+            let name = if number == 3 { "user.note-3" } else { &format!("user.{number:04}") };
+            tree.xattr("src/note", name, value.as_str())
+        })
+    };
+    let kept = || layer().copy("src", "/").preserve(keep("xattrs"));
+    built(&with(16), kept()).unwrap();
+    let message = "the extended attributes of `src/note` take 1088558 bytes in an archive, \
+        and readers allow 1032192; `user.note-3` is the largest of them";
+    refused(&with(17), kept(), message);
+    built(&with(17), layer().copy("src", "/")).unwrap();
+}
+
 fn linked() -> MemoryTree {
     MemoryTree::new()
         .program("d/b", "12345")

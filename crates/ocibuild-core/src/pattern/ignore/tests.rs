@@ -29,6 +29,7 @@ fn lines_are_read_as_docker_reads_them() {
     check(b"  a b\t\r\n\r\n\x0b\n", &[b"a b"], &[b"a", b""]);
     check(b"\xc2\xa0a\xe3\x80\x80", &[b"a"], &[]);
     check(b" \xff \x0b", &[b"\xff"], &[b"\xff "]);
+    check(b"\xc2\xa0\xff\xe3\x80\x80", &[b"\xff"], &[]);
     check(b"/a\n//b/", &[b"a", b"b", b"b/c"], &[b"c"]);
     check(b"./a/.//b/\nc/../d", &[b"a/b", b"d"], &[b"a", b"c"]);
     check(b"../a\n/../b", &[b"b"], &[b"a"]);
@@ -99,7 +100,8 @@ fn what_is_named_is_not_left_out() {
 
 #[test]
 fn faults_are_told_with_their_line() {
-    let cases: [(&[u8], usize, IgnoreFault); 9] = [
+    let cases: [(&[u8], usize, IgnoreFault); 10] = [
+        (b"a\n! /../", 2, IgnoreFault::Nothing),
         (b"a\n!", 2, IgnoreFault::Nothing),
         (b"a\n\n ! ", 3, IgnoreFault::Nothing),
         (b"[a", 1, IgnoreFault::Unclosed),
@@ -174,6 +176,9 @@ fn model(lines: &[String], path: &str) -> Option<bool> {
     for line in lines.iter().filter(|line| !line.is_empty()) {
         let (keeps, text) = line.strip_prefix('!').map_or((false, line.as_str()), |rest| (true, rest));
         let text = if text.is_empty() { return None } else { cleaned(text) };
+        if keeps && text == "/" {
+            return None;
+        }
         if text.replace("\\\\", "").ends_with('\\') {
             return None;
         }

@@ -1,0 +1,98 @@
+//! `ocibuild cache prune`.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use ocibuild_core::cache::{self, PruneOptions, Pruned};
+use ocibuild_core::event::Warning;
+use serde_json::json;
+
+use crate::commands::cache::{VERSION, count, extent_to_json, failure};
+use crate::commands::inspect::Format;
+use crate::failure::Failure;
+use crate::progress::Reporter;
+use crate::signals::Stop;
+use crate::{parse, text};
+
+/// Remove from the cache what is not needed
+///
+/// Without flags: blobs that no record names, records that can't be understood, and what killed runs
+/// left behind more than a day ago. With flags also the records that were least recently used, and
+/// the blobs that only they name.
+///
+/// Builds may go on meanwhile. While one does, nothing is removed that was used or made in the last
+/// hour, not by `--all` either.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct PruneArgs {
+    /// Remove what was least recently used, until no more than this is left: `500MB`, `10GiB`
+    #[arg(long, value_name = "SIZE", value_parser = parse::size)]
+    max_size: Option<u64>,
+
+    /// Remove what wasn't used for so long: `7d`, `12h`, `2w`
+    #[arg(long, value_name = "DURATION", value_parser = parse::age)]
+    max_age: Option<Duration>,
+
+    /// Remove everything
+    #[arg(long, conflicts_with_all = ["max_size", "max_age"])]
+    all: bool,
+
+    /// Remove nothing; tell what would be removed
+    #[arg(long)]
+    dry_run: bool,
+
+    /// The form in which it is told
+    #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
+    format: Format,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ocibuild cache prune --max-size 10GB
+  ocibuild cache prune --max-age 30d --dry-run
+  ocibuild cache prune --all";
+
+pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Result<(), Failure> {
+    let PruneArgs { max_size, max_age, all, dry_run, format } = *args;
+    let stop = Stop::on_signals()?;
+    let options = PruneOptions { all, max_size, max_age, dry_run };
+    let pruned = cache::prune(directory, &options, SystemTime::now(), &stop.cancel())
+        .map_err(|error| failure(error, directory))?;
+    if pruned.is_spared {
+        let warning = Warning::new("a build is running: what was used in the last hour is kept");
+        reporter.warn(&warning.hint("prune again when none is"));
+    }
+    text::print(&match format {
+        Format::Text => to_text(&pruned, dry_run),
+        Format::Json => {
+            let value = json!({
+                "version": VERSION,
+                "path": directory.display().to_string(),
+                "dry_run": dry_run,
+                "records": extent_to_json(pruned.records),
+                "blobs": extent_to_json(pruned.blobs),
+                "temporary_files": extent_to_json(pruned.temporary),
+                "bytes": bytes(&pruned),
+                "left": { "bytes": pruned.left.bytes },
+                "spared": pruned.is_spared,
+            });
+            format!("{value:#}\n")
+        }
+    })
+}
+
+fn bytes(pruned: &Pruned) -> u64 {
+    pruned.records.bytes + pruned.blobs.bytes + pruned.temporary.bytes
+}
+
+fn to_text(pruned: &Pruned, dry_run: bool) -> String {
+    let verb = if dry_run { "would remove" } else { "removed" };
+    let mut parts = vec![count(pruned.records, "record"), count(pruned.blobs, "blob")];
+    if pruned.temporary.count > 0 {
+        parts.push(count(pruned.temporary, "unfinished file"));
+    }
+    let last = parts.pop().unwrap_or_default();
+    let (gone, left) = (text::bytes(bytes(pruned)), text::bytes(pruned.left.bytes));
+    format!("{verb} {} and {last}: {gone}; {left} left\n", parts.join(", "))
+}

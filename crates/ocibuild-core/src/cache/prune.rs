@@ -1,0 +1,236 @@
+//! Removing from a cache what was least recently used, and what nothing names.
+//!
+//! Records go before the blobs that they name: a run that is killed in between leaves blobs that
+//! nothing names, for the next to remove, and no record of what isn't there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::cache::survey::{known_file, recognise};
+use crate::cache::{CacheError, Extent, Hold, KnownFile, KnownRecord, Survey};
+use crate::digest::Digest;
+use crate::event::Cancel;
+
+/// While there are builds, nothing is removed that was used or made so short a time ago: a build
+/// may have found a record answering, or may have written a blob and not yet the record that names
+/// it. One that takes longer and loses a blob finds that, and makes it anew.
+pub const GRACE: Duration = Duration::from_secs(60 * 60);
+
+/// As old as a file must be that was being written, to have been left behind by a killed run.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is to be removed, beside what is of no use to anybody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PruneOptions {
+    /// Everything.
+    pub all: bool,
+    /// What was least recently used, until what is left has no more bytes.
+    pub max_size: Option<u64>,
+    /// What wasn't used for so long.
+    pub max_age: Option<Duration>,
+    /// Nothing: only tell what it would be.
+    pub dry_run: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pruned {
+    /// The records that are gone, or would be.
+    pub records: Extent,
+    /// The blobs.
+    pub blobs: Extent,
+    /// The files that killed runs had left.
+    pub temporary: Extent,
+    /// What is left, records and blobs alike.
+    pub left: Extent,
+    /// Whether something was spared because there are builds: see [`GRACE`].
+    pub is_spared: bool,
+}
+
+/// Removes from a cache what options say, blobs that no record names, records that can't be
+/// understood, and what killed runs left. `now` is the time by the clock that files have theirs
+/// from.
+///
+/// Safe beside builds in other processes, which wait while files are removed if they begin just
+/// then.
+///
+/// # Errors
+/// [`CacheError::Foreign`] if the directory is no cache, and nothing is removed then; others if a
+/// file can't be read or removed.
+pub fn prune(
+    root: &Path,
+    options: &PruneOptions,
+    now: SystemTime,
+    cancel: &Cancel,
+) -> Result<Pruned, CacheError> {
+    // Before there is a lock in what may be anything.
+    recognise(root)?;
+    let hold = if options.dry_run { None } else { Hold::alone(root) };
+    let is_free = if options.dry_run { Hold::is_free(root) } else { hold.is_some() };
+    let survey = Survey::take(root, cancel)?;
+    let grace = if is_free { Duration::ZERO } else { GRACE };
+    let choice = Choice::make(&survey, options, now, grace);
+    let mut pruned = choice.pruned(&survey);
+    if !options.dry_run {
+        let gone = choice.carry_out(cancel)?;
+        pruned = Pruned { is_spared: pruned.is_spared, ..gone };
+        let all = [survey.record_files(), survey.all_blobs()];
+        pruned.left = left(&all, &pruned);
+    }
+    drop(hold);
+    Ok(pruned)
+}
+
+fn left(all: &[Extent; 2], gone: &Pruned) -> Extent {
+    let count = all.iter().map(|extent| extent.count).sum::<u64>();
+    let bytes = all.iter().map(|extent| extent.bytes).sum::<u64>();
+    Extent {
+        count: count - gone.records.count - gone.blobs.count,
+        bytes: bytes - gone.records.bytes - gone.blobs.bytes,
+    }
+}
+
+/// What is to go.
+#[derive(Debug, Default)]
+struct Choice<'a> {
+    /// Records with the blobs that go with them, if they do.
+    records: Vec<(&'a KnownFile, Vec<Digest>)>,
+    blobs: BTreeMap<Digest, &'a KnownFile>,
+    temporary: Vec<&'a KnownFile>,
+    is_spared: bool,
+}
+
+impl<'a> Choice<'a> {
+    fn make(survey: &'a Survey, options: &PruneOptions, now: SystemTime, grace: Duration) -> Self {
+        // A time to come is as good as now.
+        let age = |time: SystemTime| now.duration_since(time).unwrap_or_default();
+        let is_old = |file: &KnownFile| age(file.modified) >= grace;
+        let mut choice = Self::default();
+        let unnamed = survey.blobs.iter().filter(|(_, blob)| !blob.is_named);
+        for (digest, blob) in unnamed {
+            match is_old(&blob.file) {
+                true => {
+                    choice.blobs.insert(*digest, &blob.file);
+                }
+                false => choice.is_spared = true,
+            }
+        }
+        choice.records.extend(survey.broken.iter().map(|file| (file, Vec::new())));
+        choice.temporary = survey.temporary.iter().filter(|file| age(file.modified) > ABANDONED).collect();
+        if options.all && grace.is_zero() {
+            choice.temporary = survey.temporary.iter().collect();
+        }
+        let mut left = choice.pruned(survey).left.bytes;
+        let mut names = count_names(survey);
+        for known in survey.records.iter().rev() {
+            let is_unwanted = options.all
+                || options.max_age.is_some_and(|most| age(known.last_used) > most)
+                || options.max_size.is_some_and(|most| left > most);
+            if !is_unwanted {
+                continue;
+            }
+            if age(known.last_used) < grace {
+                choice.is_spared = true;
+                continue;
+            }
+            left -= choice.take(known, survey, &mut names, &is_old);
+        }
+        choice
+    }
+
+    /// Takes a record, and the blobs that no other names; returns their bytes.
+    fn take(
+        &mut self,
+        known: &'a KnownRecord,
+        survey: &'a Survey,
+        names: &mut BTreeMap<Digest, u64>,
+        is_old: &dyn Fn(&KnownFile) -> bool,
+    ) -> u64 {
+        let digests: BTreeSet<Digest> = known.record.kept().map(|blob| blob.digest).collect();
+        let mut bytes = known.file.size;
+        for digest in &digests {
+            let count = names.entry(*digest).or_default();
+            *count = count.saturating_sub(1);
+            if let Some(blob) = survey.blobs.get(digest).filter(|_| *count == 0) {
+                match is_old(&blob.file) {
+                    true => {
+                        self.blobs.insert(*digest, &blob.file);
+                        bytes += blob.file.size;
+                    }
+                    false => self.is_spared = true,
+                }
+            }
+        }
+        self.records.push((&known.file, digests.into_iter().collect()));
+        bytes
+    }
+
+    /// What it would come to.
+    fn pruned(&self, survey: &Survey) -> Pruned {
+        let mut pruned = Pruned {
+            records: Extent::of(self.records.iter().map(|(file, _)| *file)),
+            blobs: Extent::of(self.blobs.values().copied()),
+            temporary: Extent::of(self.temporary.iter().copied()),
+            left: Extent::default(),
+            is_spared: self.is_spared,
+        };
+        pruned.left = left(&[survey.record_files(), survey.all_blobs()], &pruned);
+        pruned
+    }
+
+    /// Removes what was chosen. What was used since it was looked at stays, and so do the blobs of
+    /// a record that stays.
+    fn carry_out(mut self, cancel: &Cancel) -> Result<Pruned, CacheError> {
+        let mut gone = Pruned::default();
+        for (file, digests) in &self.records {
+            cancel.check()?;
+            match remove_unchanged(file)? {
+                true => gone.records.add(file),
+                false => self.blobs.retain(|digest, _| !digests.contains(digest)),
+            }
+        }
+        for (files, extent) in [
+            (self.blobs.values().copied().collect::<Vec<_>>(), &mut gone.blobs),
+            (self.temporary, &mut gone.temporary),
+        ] {
+            for file in files {
+                cancel.check()?;
+                if remove_unchanged(file)? {
+                    extent.add(file);
+                }
+            }
+        }
+        Ok(gone)
+    }
+}
+
+/// How many records name each blob.
+fn count_names(survey: &Survey) -> BTreeMap<Digest, u64> {
+    let mut names = BTreeMap::new();
+    for known in &survey.records {
+        let digests: BTreeSet<Digest> = known.record.kept().map(|blob| blob.digest).collect();
+        digests.into_iter().for_each(|digest| *names.entry(digest).or_default() += 1);
+    }
+    names
+}
+
+/// Removes a file, unless it was written or noted as used since; tells whether it did.
+pub(super) fn remove_unchanged(file: &KnownFile) -> Result<bool, CacheError> {
+    match known_file(file.path.clone())? {
+        Some(now) if now.modified == file.modified => remove(&file.path),
+        _ => Ok(false),
+    }
+}
+
+/// Removes a file; tells whether it was there.
+pub(super) fn remove(path: &Path) -> Result<bool, CacheError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(CacheError::File { action: "remove", path: path.to_owned(), source }),
+    }
+}

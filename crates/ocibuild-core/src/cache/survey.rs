@@ -1,0 +1,308 @@
+//! What a cache holds: its records, its blobs, and what killed runs left behind.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::cache::{CacheError, Record, hold, local};
+use crate::digest::Digest;
+use crate::event::Cancel;
+use crate::key::Key;
+use crate::oci::Descriptor;
+
+/// What a cache has in its directory. `CACHEDIR.TAG` is what backups look for, and the user's.
+const ENTRIES: [&str; 5] = ["blobs", "records", "tmp", hold::NAME, "CACHEDIR.TAG"];
+
+/// What a cache holds, as it was when it was looked at: others may write to it meanwhile.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Survey {
+    /// The directory.
+    pub root: PathBuf,
+    /// The records, the last used first.
+    pub records: Vec<KnownRecord>,
+    /// Files in the place of records that are none: they answer for nothing.
+    pub broken: Vec<KnownFile>,
+    /// The blobs. That one is here doesn't mean that its bytes are whole.
+    pub blobs: BTreeMap<Digest, KnownBlob>,
+    /// Files that were being written: by a run that is under way, or one that was killed.
+    pub temporary: Vec<KnownFile>,
+}
+
+/// A record that a cache holds.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KnownRecord {
+    /// What it says.
+    pub record: Record,
+    /// Its file.
+    pub file: KnownFile,
+    /// When it last answered or was written, or another did that names one of its layers: several
+    /// keys answer with one.
+    pub last_used: SystemTime,
+    /// Whether all blobs that the cache keeps for it are there, with the size that it names.
+    pub is_whole: bool,
+}
+
+/// A file of a cache.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KnownFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was written, or noted as used.
+    pub modified: SystemTime,
+}
+
+/// A blob that a cache holds.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KnownBlob {
+    /// Its file.
+    pub file: KnownFile,
+    /// Whether a record names it.
+    pub is_named: bool,
+}
+
+/// A number of files, and their size in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Extent {
+    /// How many.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Extent {
+    /// Counts a file in.
+    pub fn add(&mut self, file: &KnownFile) {
+        self.count += 1;
+        self.bytes += file.size;
+    }
+
+    pub(super) fn of<'a>(files: impl IntoIterator<Item = &'a KnownFile>) -> Self {
+        let mut extent = Self::default();
+        files.into_iter().for_each(|file| extent.add(file));
+        extent
+    }
+}
+
+impl Survey {
+    /// Looks at a cache. One that isn't there is empty. Reads all records, and no blob.
+    ///
+    /// # Errors
+    /// [`CacheError::Foreign`] if the directory is something else; [`CacheError::File`] if it
+    /// can't be read.
+    pub fn take(root: &Path, cancel: &Cancel) -> Result<Self, CacheError> {
+        recognise(root)?;
+        let mut survey = Self { root: root.to_owned(), ..Self::default() };
+        let mut records = Vec::new();
+        walk_records(root, &mut |file, record| {
+            cancel.check()?;
+            match record {
+                Some(record) => records.push((file, record)),
+                None => survey.broken.push(file),
+            }
+            Ok(true)
+        })?;
+        for directory in entries(&root.join("blobs"))? {
+            cancel.check()?;
+            survey.add_blobs(&directory)?;
+        }
+        for path in entries(&root.join("tmp"))? {
+            survey.temporary.extend(known_file(path)?);
+        }
+        survey.join(records);
+        Ok(survey)
+    }
+
+    /// The records' files, those of what isn't one included.
+    #[must_use]
+    pub fn record_files(&self) -> Extent {
+        Extent::of(self.records.iter().map(|known| &known.file).chain(&self.broken))
+    }
+
+    /// All blobs.
+    #[must_use]
+    pub fn all_blobs(&self) -> Extent {
+        Extent::of(self.blobs.values().map(|blob| &blob.file))
+    }
+
+    /// The blobs that no record names.
+    #[must_use]
+    pub fn unnamed_blobs(&self) -> Extent {
+        Extent::of(self.blobs.values().filter(|blob| !blob.is_named).map(|blob| &blob.file))
+    }
+
+    /// The files that were being written.
+    #[must_use]
+    pub fn temporary_files(&self) -> Extent {
+        Extent::of(&self.temporary)
+    }
+
+    fn add_blobs(&mut self, directory: &Path) -> Result<(), CacheError> {
+        let algorithm = file_name(directory).unwrap_or_default();
+        for path in entries(directory)? {
+            let digest = file_name(&path).and_then(|hex| format!("{algorithm}:{hex}").parse().ok());
+            let Some(digest) = digest else { continue };
+            if let Some(file) = known_file(path)? {
+                self.blobs.insert(digest, KnownBlob { file, is_named: false });
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins records and blobs, which were found apart.
+    fn join(&mut self, records: Vec<(KnownFile, Record)>) {
+        // By layers alone: the same content in another compression has the same inventory.
+        let mut used: BTreeMap<Digest, SystemTime> = BTreeMap::new();
+        for (file, record) in &records {
+            for blob in record.kept() {
+                self.blobs.entry(blob.digest).and_modify(|known| known.is_named = true);
+            }
+            for layer in own_layers(record) {
+                let last = used.entry(layer).or_insert(file.modified);
+                *last = file.modified.max(*last);
+            }
+        }
+        let blobs = &self.blobs;
+        let has =
+            |blob: &Descriptor| blobs.get(&blob.digest).is_some_and(|known| known.file.size == blob.size);
+        let known = records.into_iter().map(|(file, record)| {
+            let is_whole = record.kept().all(has);
+            let last_used = own_layers(&record).map(|layer| used[&layer]).max().unwrap_or(file.modified);
+            KnownRecord { record, file, last_used, is_whole }
+        });
+        self.records = known.collect();
+        self.records.sort_by_key(|known| (Reverse(known.last_used), known.record.key));
+    }
+}
+
+/// The layers that a record answers with.
+fn own_layers(record: &Record) -> impl Iterator<Item = Digest> {
+    let layers = if record.is_listing() { &[] } else { &record.layers[..] };
+    layers.iter().map(|layer| layer.descriptor.digest)
+}
+
+/// What a record says of a blob.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Naming {
+    /// The record's key.
+    pub key: Key,
+    /// The length of the layer's tar bytes, where the record has this layer alone.
+    pub tar_size: Option<u64>,
+}
+
+/// Finds the records that answer with one of these layers, by its blob; looks at `limit` records at
+/// most. A cache that isn't there, or isn't one, has none.
+///
+/// # Errors
+/// [`CacheError::File`] if records can't be read.
+pub fn find_layers(
+    root: &Path,
+    wanted: &BTreeSet<Digest>,
+    limit: usize,
+) -> Result<BTreeMap<Digest, Vec<Naming>>, CacheError> {
+    let mut found: BTreeMap<Digest, Vec<Naming>> = BTreeMap::new();
+    let mut left = limit;
+    walk_records(root, &mut |_, record| {
+        let record = record.filter(|record| !record.is_listing());
+        for layer in record.iter().flat_map(|record| &record.layers) {
+            let Some(record) = record.as_ref().filter(|_| wanted.contains(&layer.descriptor.digest)) else {
+                continue;
+            };
+            let tar_size = (record.layers.len() == 1).then_some(record.tar_size);
+            let naming = Naming { key: record.key, tar_size };
+            found.entry(layer.descriptor.digest).or_default().push(naming);
+        }
+        left = left.saturating_sub(1);
+        Ok(left > 0)
+    })?;
+    found.values_mut().for_each(|all| all.sort_by_key(|naming| naming.key));
+    Ok(found)
+}
+
+/// Makes sure that a directory is a cache, or could become one.
+pub(super) fn recognise(root: &Path) -> Result<(), CacheError> {
+    let foreign = |path: &Path| CacheError::Foreign {
+        root: root.to_owned(),
+        entry: path.strip_prefix(root).unwrap_or(path).to_owned(),
+    };
+    for path in entries(root)? {
+        let known = file_name(&path).filter(|name| ENTRIES.contains(name));
+        let should_be_directory = matches!(known, Some("blobs" | "records" | "tmp"));
+        // A link would lead to somebody else's files.
+        let is_directory = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        if known.is_none() || should_be_directory != is_directory {
+            return Err(foreign(&path));
+        }
+    }
+    // Another version's records may name blobs that this one takes for unnamed.
+    match entries(&root.join("records"))?.iter().find(|path| file_name(path) != Some("v1")) {
+        Some(path) => Err(foreign(path)),
+        None => Ok(()),
+    }
+}
+
+/// Shows each record with its file; `None` for what isn't one. Goes on as long as it is told to.
+fn walk_records(
+    root: &Path,
+    each: &mut dyn FnMut(KnownFile, Option<Record>) -> Result<bool, CacheError>,
+) -> Result<(), CacheError> {
+    for directory in entries(&root.join("records").join("v1"))? {
+        for path in entries(&directory)? {
+            let key = file_name(&path).and_then(|name| name.strip_suffix(".json")?.parse::<Key>().ok());
+            let Some((key, file)) = key.zip(known_file(path)?) else { continue };
+            let bytes = match local::read(&file.path) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(CacheError::File { action: "read", path: file.path, source }),
+            };
+            let record = serde_json::from_slice::<Record>(&bytes).ok().filter(|record| record.answers(&key));
+            if !each(file, record)? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The paths in a directory, in order; none where there is no directory.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    let read = || {
+        let paths = fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
+        paths.collect::<io::Result<Vec<PathBuf>>>()
+    };
+    match read() {
+        Ok(mut paths) => {
+            paths.sort_unstable();
+            Ok(paths)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(CacheError::File { action: "read", path: directory.to_owned(), source }),
+    }
+}
+
+/// What is known of a regular file, if it is there still.
+pub(super) fn known_file(path: PathBuf) -> Result<Option<KnownFile>, CacheError> {
+    let looked = path.symlink_metadata().and_then(|metadata| Ok((metadata.modified()?, metadata)));
+    match looked {
+        Ok((modified, metadata)) if metadata.is_file() => {
+            Ok(Some(KnownFile { path, size: metadata.len(), modified }))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CacheError::File { action: "read", path, source }),
+    }
+}
+
+fn file_name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}

@@ -1,0 +1,168 @@
+//! What two layers of one image must not disagree about: the metadata of directories that both
+//! write, and what one of them writes and the other above it takes away.
+//!
+//! Times of directories may differ, as they may within a layer: the time of one that two layers
+//! write into is nobody's, and without that freedom no layer that keeps times could share one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead as _, BufReader};
+
+use serde::Deserialize;
+
+use crate::blob::{BlobError, Source, read_whole};
+use crate::cache::Record;
+use crate::digest::from_hex_any;
+use crate::layer::draft::WHITEOUT;
+use crate::layer::removal::OPAQUE;
+use crate::plan::{PlannedCopy, PlannedLayer, What};
+
+/// Mode, user and group of a directory.
+pub type DirectoryOwner = (u32, u32, u32);
+
+/// What a layer makes of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenDirectory {
+    /// Mode, user and group.
+    pub owner: DirectoryOwner,
+    /// Extended attributes, by name; the values as hexadecimal digits.
+    pub xattrs: BTreeMap<Vec<u8>, String>,
+}
+
+/// What a layer holds, as far as another one may disagree with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// Its directories, by path.
+    pub directories: BTreeMap<Vec<u8>, WrittenDirectory>,
+    /// All else that it writes.
+    files: BTreeSet<Vec<u8>>,
+    /// What it takes away from below; behind those whose content alone goes is a slash.
+    removed: Vec<Vec<u8>>,
+}
+
+impl Outline {
+    /// Returns a path of this layer that one above it takes away.
+    #[must_use]
+    pub fn taken_away_by(&self, above: &Self) -> Option<&[u8]> {
+        above.removed.iter().find_map(|removed| {
+            let itself = self.files.get(removed).or_else(|| {
+                // One that is merely on the way to something that this layer takes away as well
+                // isn't written for its own sake.
+                let is_on_the_way = |path: &Vec<u8>| self.removed.iter().any(|own| is_below(own, path));
+                let directory = self.directories.get_key_value(removed).map(|(path, _)| path);
+                directory.filter(|path| !is_on_the_way(path))
+            });
+            let below = [removed.strip_suffix(b"/").unwrap_or(removed), b"/"].concat();
+            let next = self.files.range(below.clone()..).next();
+            itself.or(next.filter(|path| path.starts_with(&below))).map(Vec::as_slice)
+        })
+    }
+}
+
+/// Tells from the plan alone whether two layers, the lower one first, may disagree: whether one
+/// says something about directories that lie on the way of the other, or takes away what lies
+/// there.
+#[must_use]
+pub fn may_disagree(one: &PlannedLayer, other: &PlannedLayer) -> bool {
+    let takes_away = other
+        .remove
+        .iter()
+        .any(|removal| one.copies.iter().any(|copy| overlap(&copy.to, &removal.pattern.literal_prefix())));
+    takes_away || may_disagree_on_directories(one, other)
+}
+
+fn may_disagree_on_directories(one: &PlannedLayer, other: &PlannedLayer) -> bool {
+    let pairs = |one: &PlannedLayer, other: &PlannedLayer| {
+        one.copies.iter().filter(|copy| is_particular(copy)).any(|copy| {
+            other.copies.iter().any(|other| overlap(&copy.to, &other.to) && !same_rule(copy, other))
+        }) || one.copies.iter().filter(|copy| is_particular(copy)).any(|copy| {
+            // A whiteout's parents are written as the base has them.
+            other.remove.iter().any(|removal| overlap(&copy.to, &removal.pattern.literal_prefix()))
+        })
+    };
+    pairs(one, other) || pairs(other, one)
+}
+
+fn is_particular(copy: &PlannedCopy) -> bool {
+    copy.dir_mode.is_some()
+        || copy.owner.is_some()
+        || copy.preserve.mode
+        || copy.preserve.owner
+        || copy.preserve.xattrs
+        || (copy.what == What::Directory && copy.mode.is_some())
+}
+
+fn same_rule(one: &PlannedCopy, other: &PlannedCopy) -> bool {
+    // What is kept is each source's own.
+    let keeps = one.preserve.mode || one.preserve.owner || one.preserve.xattrs;
+    one.to == other.to
+        && !keeps
+        && (one.mode, one.dir_mode, &one.owner, one.preserve, one.into)
+            == (other.mode, other.dir_mode, &other.owner, other.preserve, other.into)
+}
+
+fn overlap(one: &[u8], other: &[u8]) -> bool {
+    let above = |one: &[u8], other: &[u8]| {
+        other.strip_prefix(one).is_some_and(|rest| one.is_empty() || rest.is_empty() || rest[0] == b'/')
+    };
+    above(one, other) || above(other, one)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Line {
+    path: Option<String>,
+    path_hex: Option<String>,
+    kind: String,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    #[serde(default)]
+    xattrs: BTreeMap<String, String>,
+    #[serde(default)]
+    xattrs_hex: BTreeMap<String, String>,
+}
+
+/// Reads the outline of a layer from its inventory.
+///
+/// # Errors
+/// [`BlobError`] if the inventory isn't there; [`BlobError::Corrupt`] if it isn't one.
+pub fn outline(record: &Record, source: &dyn Source) -> Result<Outline, BlobError> {
+    let bytes = read_whole(source, &record.inventory, record.inventory.size)?;
+    let fault = |source| BlobError::Corrupt { digest: record.inventory.digest, source };
+    parse(&bytes).map_err(fault)
+}
+
+fn parse(inventory: &[u8]) -> io::Result<Outline> {
+    let lines = BufReader::new(zstd::stream::Decoder::new(inventory)?);
+    let mut outline = Outline::default();
+    for line in lines.split(b'\n') {
+        outline.add(serde_json::from_slice(&line?)?);
+    }
+    Ok(outline)
+}
+
+impl Outline {
+    fn add(&mut self, line: Line) {
+        let path = line.path.map(String::into_bytes).or_else(|| from_hex_any(&line.path_hex?));
+        let path = path.unwrap_or_default();
+        let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        if line.kind == "directory" {
+            let mode = u32::from_str_radix(&line.mode, 8).unwrap_or_default();
+            let named = line.xattrs.into_iter().map(|(name, value)| (name.into_bytes(), value));
+            let hex = line.xattrs_hex.into_iter();
+            let hex = hex.filter_map(|(name, value)| Some((from_hex_any(&name)?, value)));
+            let xattrs = named.chain(hex).collect();
+            self.directories.insert(path, WrittenDirectory { owner: (mode, line.uid, line.gid), xattrs });
+        } else if path[name..] == *OPAQUE {
+            self.removed.push(path[..name].to_vec());
+        } else if let Some(removed) = path[name..].strip_prefix(WHITEOUT) {
+            self.removed.push([&path[..name], removed].concat());
+        } else {
+            self.files.insert(path);
+        }
+    }
+}
+
+fn is_below(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+}
