@@ -4,7 +4,9 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{build, cache, check, completions, diff, inspect, ls, man, schema, validate, version};
+use crate::commands::{
+    build, cache, check, completions, diff, inspect, lock, ls, man, schema, validate, version,
+};
 use crate::exit;
 use crate::failure::Failure;
 use crate::options::{self, Early, Options};
@@ -47,6 +49,7 @@ fn long_help() -> String {
 enum Command {
     Build(Box<build::BuildArgs>),
     Check(check::CheckArgs),
+    Lock(lock::LockArgs),
     Inspect(inspect::InspectArgs),
     Ls(ls::LsArgs),
     Diff(diff::DiffArgs),
@@ -101,6 +104,7 @@ impl Cli {
         match self.command {
             Command::Build(args) => build::run(*args, options, reporter),
             Command::Check(args) => check::run(args, options, reporter),
+            Command::Lock(args) => lock::run(&args, options, reporter),
             Command::Inspect(args) => inspect::run(&args, options, reporter),
             Command::Ls(args) => ls::run(&args, options),
             Command::Diff(args) => diff::run(&args, options),

@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod diff;
 pub(crate) mod inspect;
+pub(crate) mod lock;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod schema;

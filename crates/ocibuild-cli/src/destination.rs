@@ -63,6 +63,14 @@ impl Destinations {
         matches!(self, Self::Given(outputs) if outputs.contains(&Output::Stdout))
     }
 
+    /// Tells whether anything is written to disk or down a stream.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        match self {
+            Self::Given(outputs) => !outputs.is_empty(),
+            Self::Beside(_) => true,
+        }
+    }
+
     /// Tells whether an archive is among them.
     pub(crate) fn has_archive(&self) -> bool {
         let is_archive = |output: &Output| matches!(output, Output::Archive(_) | Output::Stdout);

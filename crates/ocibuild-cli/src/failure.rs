@@ -9,6 +9,7 @@ use ocibuild_core::base::BaseError;
 use ocibuild_core::blob::BlobError;
 use ocibuild_core::cache::CacheError;
 use ocibuild_core::files::FileError;
+use ocibuild_core::lock::LockError;
 use ocibuild_core::plan::PlanError;
 use ocibuild_core::registry::CredentialsError;
 use ocibuild_core::spec::{Sources, SpecError};
@@ -52,6 +53,10 @@ pub(crate) enum Failure {
     Faulty { error: SpecError, file: Sources, code: u8 },
     /// It was told on standard output what is wrong.
     Told { code: u8 },
+    /// The lock can't be understood.
+    Lock { path: PathBuf, error: LockError },
+    /// The lock can't be read or written.
+    LockFile { path: PathBuf, source: io::Error },
     /// An image was asked for that isn't in the spec.
     UnknownImage { name: String, known: Vec<String> },
     /// The cache can't be looked at or tidied up.

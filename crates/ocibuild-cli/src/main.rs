@@ -14,6 +14,7 @@ mod graph;
 mod host;
 mod image_files;
 mod image_place;
+mod lock_file;
 mod names;
 mod options;
 mod parse;

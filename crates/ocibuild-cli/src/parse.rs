@@ -216,7 +216,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Parses a base: `scratch`, `static@1`, `oci:DIR`.
+/// Parses a base: `scratch`, `static@1`, `oci:DIR`, a reference.
 pub(crate) fn base(text: &str) -> Result<Base, String> {
     let layout = |dir: &str| Base::Layout { dir: Located::from(Template::literal(dir)) };
     if text == "scratch" {
@@ -229,10 +229,22 @@ pub(crate) fn base(text: &str) -> Result<Base, String> {
         let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
         Some(Base::Builtin { name: name.to_owned(), version: version.parse().ok().filter(|_| is_name)? })
     });
-    builtin.ok_or_else(|| {
-        let what = "bases from registries can't be used yet, only `scratch`, `static@1` and `oci:DIR`";
-        format!("{what}\n  hint: fetch it into a layout first: `skopeo copy docker://{text} oci:base`")
-    })
+    if let Some(builtin) = builtin {
+        return Ok(builtin);
+    }
+    if text.starts_with(['.', '/', '~']) {
+        return Err(format!("`{text}` is a path\n  hint: a layout in a directory is `oci:{text}`"));
+    }
+    match check::base(text) {
+        Ok(reference) => {
+            Ok(Base::Remote { reference: Located::from(Template::literal(reference.to_string())) })
+        }
+        Err(_) => Err(format!(
+            "`{}` is no base\n  hint: name an image, such as `registry.example.com/node:22`, `scratch`, \
+             `static@1`, or a layout: `oci:DIR`",
+            text.escape_debug()
+        )),
+    }
 }
 
 /// Parses a port: `8080`, `53/udp`.
@@ -405,7 +417,10 @@ mod tests {
         assert_eq!(base("scratch"), Ok(Base::Scratch));
         assert_eq!(base("static@1"), Ok(Base::Builtin { name: "static".to_owned(), version: 1 }));
         assert!(matches!(base("oci:some/dir"), Ok(Base::Layout { .. })));
-        for text in ["alpine", "oci:", "r.io/a@sha256:00", "static@x"] {
+        for text in ["alpine", "r.io/a", "r.io/a:1"] {
+            assert!(matches!(base(text), Ok(Base::Remote { .. })), "{text}");
+        }
+        for text in ["", "oci:", "./base", "r.io/a@sha256:00", "static@x", "a b"] {
             assert!(base(text).is_err(), "{text}");
         }
     }

@@ -46,6 +46,8 @@ pub(crate) struct Traffic {
     pub(crate) uploaded: Tally,
     /// What didn't have to be: it was there, or in another of the registry's repositories.
     pub(crate) skipped: Tally,
+    /// What of that the registry took over from another of its repositories.
+    pub(crate) mounted: Tally,
 }
 
 /// A blob for a place.
@@ -160,7 +162,7 @@ impl<'a> Publisher<'a> {
     /// # Errors
     /// [`BlobError`]; tags that weren't moved yet then mean what they meant before.
     pub(crate) fn finish(&self, built: &Built) -> Result<Traffic, BlobError> {
-        let mut skipped = Tally::default();
+        let (mut skipped, mut mounted) = (Tally::default(), Tally::default());
         for place in &self.places {
             let roots: Vec<Descriptor> =
                 place.images.iter().map(|index| built.images[*index].root.clone()).collect();
@@ -169,6 +171,8 @@ impl<'a> Publisher<'a> {
             sent.blobs += report.sent.blobs;
             sent.bytes += report.sent.bytes;
             drop(sent);
+            mounted.blobs += report.mounted.blobs;
+            mounted.bytes += report.mounted.bytes;
             let whole = graph::measure(&built.source(), &roots)?;
             skipped.blobs += whole.blobs;
             skipped.bytes += whole.bytes;
@@ -182,7 +186,7 @@ impl<'a> Publisher<'a> {
                 place.repository.tag(&built.images[*index].root, tag)?;
             }
         }
-        Ok(Traffic { uploaded, skipped })
+        Ok(Traffic { uploaded, skipped, mounted })
     }
 
     fn options(&self) -> CopyOptions<'a> {

@@ -28,8 +28,8 @@ pub(crate) struct ImageFlags {
     #[arg(long, value_name = "SRC:DST", value_parser = parse::copy)]
     copy: Vec<Copy>,
 
-    /// What the image stands on: `scratch`, `static@1`, or an OCI layout, `oci:DIR` [default:
-    /// scratch]
+    /// What the image stands on: `scratch`, `static@1`, an OCI layout, `oci:DIR`, or an image in a
+    /// registry, such as `docker.io/library/alpine:3` [default: scratch]
     #[arg(long, value_name = "BASE", value_parser = parse::base)]
     base: Option<Base>,
 

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use ocibuild_core::cache::CacheError;
 use ocibuild_core::files::FileError;
+use ocibuild_core::lock::LockError;
 use ocibuild_core::spec::{Fault, Sources, SpecError};
 
 use crate::exit;
@@ -99,6 +100,17 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         }
         Failure::Spec { error, file } => spec(error, file.as_ref()),
         Failure::Faulty { error, file, code } => Verdict { code: *code, ..spec(error, Some(file)) },
+        Failure::Lock { path, error } => {
+            let LockError { line, column, message, .. } = error;
+            let message = format!("{}:{line}:{column}: {message}", path.display());
+            let hint = "mend it, keeping both sides of a merge; or delete the file, and run `ocibuild lock`";
+            Verdict::new(exit::USAGE, message).hint(Some(hint))
+        }
+        Failure::LockFile { path, source } => {
+            let message = format!("cannot read or write the lock `{}`", path.display());
+            let verdict = Verdict::new(exit::FILES, message);
+            Verdict { causes: vec![source.to_string()], ..verdict }
+        }
         Failure::Told { code } => Verdict::new(*code, ""),
         Failure::UnknownImage { name, known } => {
             let hint = format!("it has `{}`", known.join("`, `"));

@@ -3,12 +3,18 @@
 //! It only joins the modules below: opens the tree, the cache and the bases, plans, resolves,
 //! builds, and hands what was built to a destination.
 
+#[cfg(feature = "registry")]
+mod bases;
+#[cfg(feature = "registry")]
+mod pull;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::{ArchiveImage, ArchiveWriter};
+use crate::base::Base;
 use crate::blob::{BlobError, Store, Target as _};
-use crate::build::{Bases, Built, BuiltImage, Context, FinishedLayer, OpenBase, Pool, build, resolve};
+use crate::build::{Built, BuiltImage, Context, FinishedLayer, Pool, build, resolve};
 use crate::cache::{Hold, LocalRecords};
 use crate::copy::{CopyOptions, CopyReport, copy};
 use crate::event::{Cancel, Observer};
@@ -21,6 +27,10 @@ use crate::plan::{BuiltinBase, Plan, PlanError, Surroundings, plan};
 use crate::spec::{ImageSpec, Spec, SpecError};
 #[cfg(feature = "registry")]
 use crate::{reference::Reference, registry::Registry};
+#[cfg(feature = "registry")]
+pub use pull::PullError;
+#[cfg(feature = "registry")]
+use pull::Pulling;
 
 pub use crate::build::BuildError;
 
@@ -77,6 +87,8 @@ pub struct Builder<'a> {
     created: Created,
     builtins: Builtins<'a>,
     outputs: Vec<PathBuf>,
+    #[cfg(feature = "registry")]
+    pulling: Pulling,
 }
 
 impl<'a> Builder<'a> {
@@ -97,6 +109,8 @@ impl<'a> Builder<'a> {
             created: Created::default(),
             builtins: Box::new(|_, _| None),
             outputs: Vec::new(),
+            #[cfg(feature = "registry")]
+            pulling: Pulling::default(),
         }
     }
 
@@ -257,7 +271,8 @@ impl<'a> Builder<'a> {
         work(Context {
             tree,
             skip: &self.skipped(),
-            bases: &Layouts { root: &self.root },
+            // A check makes no cache where there is none.
+            bases: &self.places(&store, self.cache.is_dir()),
             store: &store,
             records: if use_records { Some(&records) } else { None },
             pool: &self.pool,
@@ -280,6 +295,11 @@ impl<'a> Builder<'a> {
         plan(spec, &name, &self.images, self)
     }
 
+    #[cfg(not(feature = "registry"))]
+    fn places(&self, _: &Store, _: bool) -> Layouts<'_> {
+        Layouts { root: &self.root }
+    }
+
     fn skipped(&self) -> Vec<FileId> {
         let paths = std::iter::once(&self.cache).chain(&self.outputs);
         paths.filter_map(|path| file_id(path)).collect()
@@ -299,23 +319,31 @@ impl Surroundings for Builder<'_> {
     }
 
     fn base_platform(&self, layout: &str) -> Option<Platform> {
-        let opened = Layouts { root: &self.root }.layout(layout).ok()?;
+        let layout = Layout::open(self.root.join(layout)).ok()?;
+        let root = layout.sole().ok()?;
         let amd64 = Platform::linux_amd64();
-        let open = |platform| crate::base::Base::open(opened.source.as_ref(), &opened.root, platform).ok();
+        let open = |platform| Base::open(&layout, &root, platform).ok();
         open(Some(&amd64)).or_else(|| open(None)).map(|base| base.platform)
     }
 }
 
 /// Layouts below a root.
+#[cfg(not(feature = "registry"))]
 struct Layouts<'a> {
     root: &'a Path,
 }
 
-impl Bases for Layouts<'_> {
-    fn layout(&self, directory: &str) -> Result<OpenBase, BlobError> {
+#[cfg(not(feature = "registry"))]
+impl crate::build::Bases for Layouts<'_> {
+    fn open(&self, base: &crate::plan::BaseName) -> Result<crate::build::OpenBase, BlobError> {
+        let crate::plan::BaseName::Layout(directory) = base else {
+            let fault = crate::blob::PlaceFault::Unsuitable;
+            let source = "this program is built without registries".into();
+            return Err(BlobError::Place { place: format!("the image `{base}`"), fault, source });
+        };
         let layout = Layout::open(self.root.join(directory))?;
         let root = layout.sole()?;
-        Ok(OpenBase { source: Arc::new(layout), root })
+        Ok(crate::build::OpenBase { source: Arc::new(layout), root })
     }
 }
 

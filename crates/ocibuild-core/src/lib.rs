@@ -23,6 +23,7 @@ pub mod image;
 pub mod key;
 pub mod layer;
 pub mod layout;
+pub mod lock;
 pub mod oci;
 pub mod pattern;
 pub mod plan;
@@ -33,9 +34,12 @@ pub mod spec;
 pub mod tar;
 
 pub use build::Built;
+#[cfg(feature = "registry")]
+pub use builder::PullError;
 pub use builder::{BuildError, Builder, Error};
 pub use digest::{DiffId, Digest};
 pub use event::{Cancel, Event, Observer};
+pub use lock::Lock;
 pub use oci::{Compression, Descriptor, Platform};
 pub use reference::Reference;
 #[cfg(feature = "registry")]

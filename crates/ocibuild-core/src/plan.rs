@@ -8,16 +8,18 @@ mod config;
 mod expand;
 mod layer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::MAX_LAYERS;
 use crate::oci::{self, Compression, Platform};
 use crate::reference::Reference;
-use crate::spec::{self, Base, Fault, Image, Inherit, Located, Segment, Spec, SpecError, Template};
+use crate::spec::{self, Base, Fault, Image, Inherit, Located, Segment, Span, Spec, SpecError, Template};
 
 pub use config::{inherited as inherited_config, merge as merge_configs};
 use expand::Expander;
-pub use layer::{Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, What};
+pub use layer::{
+    BaseName, Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, What,
+};
 
 /// A spec can't be planned.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +62,8 @@ pub trait Surroundings {
     fn builtin(&self, name: &str, version: u32) -> Option<BuiltinBase>;
 
     /// Returns the platform of the image in a layout (as it stands in the spec), where an image
-    /// on it doesn't name one; `None` leaves it at linux/amd64.
+    /// on it doesn't name one; `None` leaves it at linux/amd64, which an image on a registry's is
+    /// for anyway: no registry is asked to make a plan.
     fn base_platform(&self, layout: &str) -> Option<Platform>;
 }
 
@@ -76,6 +79,22 @@ pub struct Plan {
     pub images: Vec<PlannedImage>,
     /// What the spec's writer should be told.
     pub warnings: Vec<Fault>,
+}
+
+impl Plan {
+    /// Returns the images of registries that its images stand on, with their platforms: those once
+    /// that are named the same.
+    #[must_use]
+    pub fn remote_bases(&self) -> BTreeMap<Reference, BTreeSet<Platform>> {
+        let mut bases: BTreeMap<Reference, BTreeSet<Platform>> = BTreeMap::new();
+        for variant in self.images.iter().flat_map(|image| &image.variants) {
+            if let Foundation::Image { base: BaseName::Remote(reference), platform, .. } = &variant.foundation
+            {
+                bases.entry(reference.clone()).or_default().insert(platform.clone());
+            }
+        }
+        bases
+    }
 }
 
 /// One image, for all its platforms.
@@ -166,6 +185,10 @@ pub fn plan(
     layer::label(&mut layers);
     let warnings = spec.warnings.iter().cloned().chain(planner.warnings).collect();
     Ok(Plan { name: name.to_owned(), layers, images, warnings })
+}
+
+fn image(base: BaseName, platform: &Platform, span: Option<Span>) -> Foundation {
+    Foundation::Image { base, platform: platform.clone(), span }
 }
 
 fn select<'s>(spec: &'s Spec, names: &[String]) -> Result<Vec<&'s Image>, PlanError> {
@@ -330,7 +353,24 @@ impl<'s> Planner<'s> {
                 let mut expander = self.expander(platform);
                 let path = expander.text(dir).unwrap_or_default();
                 self.absorb(expander.faults);
-                let foundation = Foundation::Layout { dir: path, platform: platform.clone(), span: dir.span };
+                (image(BaseName::Layout(path), platform, dir.span), Vec::new(), oci::Config::default())
+            }
+            Base::Remote { reference } => {
+                let mut expander = self.expander(platform);
+                let text = expander.text(reference);
+                // A variable may say that there is none.
+                let text = text.filter(|text| text != "scratch");
+                let parsed = text.map(|text| spec::check::base(&text));
+                let name = match parsed {
+                    Some(Err(error)) => {
+                        expander.faults.push(Fault::of(error, reference.span));
+                        None
+                    }
+                    parsed => parsed.and_then(Result::ok).map(BaseName::Remote),
+                };
+                self.absorb(expander.faults);
+                let foundation =
+                    name.map_or(Foundation::Scratch, |name| image(name, platform, reference.span));
                 (foundation, Vec::new(), oci::Config::default())
             }
             _ => (Foundation::Scratch, Vec::new(), oci::Config::default()),

@@ -83,6 +83,13 @@ impl Reference {
         Self { repository: self.repository.clone(), tag: None, digest: Some(digest) }
     }
 
+    /// Returns the reference without its digest, where it has a tag besides.
+    #[must_use]
+    pub fn without_digest(&self) -> Self {
+        let digest = self.digest.filter(|_| self.tag.is_none());
+        Self { digest, ..self.clone() }
+    }
+
     /// Returns the reference with the tag `latest`, where it names neither tag nor digest.
     #[must_use]
     pub fn or_latest(mut self) -> Self {
@@ -244,6 +251,14 @@ mod tests {
         assert_eq!(parts("127.0.0.1:5000/a/b:T-1"), own("127.0.0.1:5000", "a/b", Some("T-1"), false));
         assert_eq!(parts("[::1]:5000/a"), own("[::1]:5000", "a", None, false));
         assert_eq!(parts(&format!("r.io/a__b/c-d:x@{digest}")), own("r.io", "a__b/c-d", Some("x"), true));
+    }
+
+    #[test]
+    fn a_digest_is_left_out_beside_a_tag_only() {
+        let digest = Digest::of(b"");
+        let without = |text: &str| text.parse::<Reference>().unwrap().without_digest().to_string();
+        assert_eq!(without(&format!("r.io/a:1@{digest}")), "r.io/a:1");
+        assert_eq!(without(&format!("r.io/a@{digest}")), format!("r.io/a@{digest}"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ocibuild_core::base::{Base, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
-use ocibuild_core::blob::{BlobError, Content, Memory, Source};
+use ocibuild_core::blob::{BlobError, BytesContent, Content, Memory, Sink as _, Source};
 use ocibuild_core::build::{BuildError, Built, OpenBase};
 use ocibuild_core::cache::{LocalRecords, RecordStore as _};
 use ocibuild_core::copy::{CopyOptions, copy};
@@ -651,14 +651,47 @@ fn a_damaged_listing_of_a_base_is_made_again() {
     };
     let built = build();
     let diff_ids = Base::open(base.source.as_ref(), &base.root, None).unwrap().diff_ids;
-    let record = LocalRecords::new(cache.path()).get(&listing_key(&diff_ids)).unwrap().unwrap();
+    let (records, key) = (LocalRecords::new(cache.path()), listing_key(&diff_ids));
+    let record = records.get(&key).unwrap().unwrap();
     let path = built.store().path(&record.inventory.digest);
-    let whole = fs::read(&path).unwrap();
-    for damaged in [vec![0; whole.len()], Vec::new()] {
-        fs::write(&path, damaged).unwrap();
+    assert!(record.inventory.embedded().is_some() && !path.exists());
+    for damaged in [Some("!"), Some(""), Some("b2NpYnVpbGQgbGlzdGluZyAxCg=="), None] {
+        let mut other = record.clone();
+        other.inventory.data = damaged.map(str::to_owned);
+        records.put(&other).unwrap();
         let again = build();
         assert_eq!((outcomes(&again), root(&again)), (REUSED.to_vec(), root(&built)));
-        assert_eq!(fs::read(&path).unwrap(), whole);
+        assert_eq!(records.get(&key).unwrap().unwrap(), record, "{damaged:?}");
+    }
+}
+
+/// A listing that is too large for a record is a blob, as all were once.
+#[test]
+fn a_listing_beside_its_record_is_found_and_made_again_if_damaged() {
+    let cache = tempfile::tempdir().unwrap();
+    let base = base(merged_usr());
+    let build = || {
+        let setup = Setup { base: Some(base.clone()), ..Setup::new(cache.path()) };
+        try_build_spec(&tree(), &spec_over(locked()), &setup).unwrap()
+    };
+    let built = build();
+    let diff_ids = Base::open(base.source.as_ref(), &base.root, None).unwrap().diff_ids;
+    let (records, key) = (LocalRecords::new(cache.path()), listing_key(&diff_ids));
+    let record = records.get(&key).unwrap().unwrap();
+    let bytes = record.inventory.embedded().unwrap();
+    let mut other = record.clone();
+    other.inventory.data = None;
+    built.store().push(&other.inventory, &BytesContent::new(bytes.clone())).unwrap();
+    records.put(&other).unwrap();
+    assert_eq!(root(&build()), root(&built));
+    assert_eq!(records.get(&key).unwrap().unwrap(), other, "the blob answered");
+    let path = built.store().path(&record.inventory.digest);
+    for damaged in [vec![0; bytes.len()], Vec::new()] {
+        fs::write(&path, damaged).unwrap();
+        records.put(&other).unwrap();
+        assert_eq!(root(&build()), root(&built));
+        assert_eq!(records.get(&key).unwrap().unwrap(), record);
+        assert!(!path.exists());
     }
 }
 

@@ -12,6 +12,7 @@ use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::reference::Reference;
 
 use crate::failure::Failure;
+use crate::lock_file::LockFlags;
 use crate::options::Options;
 use crate::parse::{self, Annotation, Output};
 use crate::progress::Reporter;
@@ -86,6 +87,9 @@ pub(crate) struct BuildArgs {
 
     #[command(flatten)]
     results: ResultFlags,
+
+    #[command(flatten)]
+    lock: LockFlags,
 
     /// Build every layer anew, and record none: what is recorded stays as it was; the images are the
     /// same either way

@@ -11,13 +11,14 @@ use ocibuild_core::{Builder, Error};
 
 use crate::commands::inspect::Format;
 use crate::failure::{BuildFailure, Failure};
+use crate::lock_file::{LockFile, LockFlags};
 use crate::options::Options;
 use crate::progress::Reporter;
 use crate::signals::Stop;
 use crate::source::{ImageFlags, Source};
 use crate::static_base::Builtins;
 use crate::verdict;
-use crate::{host, parse};
+use crate::{host, parse, registry};
 
 use findings::Findings;
 
@@ -45,6 +46,9 @@ pub(crate) struct CheckArgs {
     /// The form in which it is told
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     format: Format,
+
+    #[command(flatten)]
+    lock: LockFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -96,12 +100,18 @@ fn look(
         .host(host::name())
         .builtins(|name, version| builtins.get(name, version));
     let builder = source.name.iter().fold(builder, Builder::name);
+    let builder = args.lock.apply(builder, &LockFile::of(source)?);
     let plan = match builder.plan(&source.spec) {
         Ok(plan) => plan,
         Err(PlanError::Spec(error)) => {
             return Ok((Findings::of_spec(file, error).warn(source.spec.warnings.clone()), None));
         }
         Err(error) => return Err(Failure::plan(error, Some(&file))),
+    };
+    let is_pulled = !args.lock.offline && !plan.remote_bases().is_empty();
+    let builder = match is_pulled {
+        true => builder.registry(registry::open(&options.insecure, &stop.cancel())?),
+        false => builder,
     };
     let failure = |error| BuildFailure {
         error,

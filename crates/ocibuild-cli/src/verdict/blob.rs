@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ocibuild_core::PullError;
 use ocibuild_core::base::BaseError;
 use ocibuild_core::blob::{BlobError, PlaceFault};
 use ocibuild_core::layout::LayoutError;
@@ -20,6 +21,9 @@ pub(super) fn judge(error: &BlobError, origin: Origin, cache: Option<&Path>) -> 
         BlobError::File { .. } => (exit::FILES, Some(FILE_HINT.to_owned())),
         BlobError::Place { fault, source, .. } => return place(error, *fault, source.as_ref()),
         BlobError::UnknownName { .. } => (code(origin), Some(name_hint(origin).to_owned())),
+        BlobError::Read { source, .. } if in_io(source).is_some() => {
+            (exit::REGISTRY, in_io(source).map(|error| pull_hint(error).to_owned()))
+        }
         BlobError::Corrupt { .. } | BlobError::Missing { .. } | BlobError::Read { .. } => {
             (code(origin), content_hint(origin))
         }
@@ -70,11 +74,46 @@ fn content_hint(origin: Origin) -> Option<String> {
 }
 
 fn place(error: &BlobError, fault: PlaceFault, source: &(dyn std::error::Error + 'static)) -> Verdict {
+    if let Some(pull) = source.downcast_ref::<PullError>() {
+        return Verdict::of_error(pull_code(pull), error).hint(Some(pull_hint(pull)));
+    }
     let Some(registry) = source.downcast_ref::<RegistryError>() else {
         return Verdict::of_error(exit::FILES, error).hint(layout_hint(source));
     };
     let code = if fault == PlaceFault::Unauthorized { exit::AUTH } else { exit::REGISTRY };
     Verdict::of_error(code, error).hint(registry_hint(registry))
+}
+
+fn in_io(error: &std::io::Error) -> Option<&PullError> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn pull_code(error: &PullError) -> u8 {
+    match error {
+        PullError::NotLocked | PullError::Moved { .. } => exit::USAGE,
+        _ => exit::REGISTRY,
+    }
+}
+
+fn pull_hint(error: &PullError) -> &'static str {
+    match error {
+        PullError::NotLocked => "add it with `ocibuild lock`, or write the base with its digest",
+        PullError::Moved { .. } => {
+            "take what the tag means now with `ocibuild lock --update`, or leave `--locked` out to build \
+             on what the lock has"
+        }
+        PullError::Unknown => {
+            "run `ocibuild lock` while the registry can be asked, or write the base with its digest"
+        }
+        PullError::Offline { .. } => {
+            "build once without `--offline`, for the same kind of output, so that the cache has it"
+        }
+        PullError::Gone { .. } => {
+            "check the name; take what the tag means now with `ocibuild lock --update`; or, where the image \
+             is still to be had elsewhere, copy it into a layout and write `base = { layout = \"DIR\" }`"
+        }
+        _ => "try again",
+    }
 }
 
 /// What a layout's own message doesn't say.

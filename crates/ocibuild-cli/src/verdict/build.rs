@@ -62,6 +62,10 @@ fn without_file(hint: &str) -> String {
         OUTSIDE => {
             "nothing outside the working directory is read: build from a directory further up".to_owned()
         }
+        // Flags have no lock.
+        hint if hint.contains("with its digest") => {
+            "write the base with its digest: `--base NAME@sha256:…`".to_owned()
+        }
         hint if hint.contains("on the copy") => format!("{hint}, in a spec file"),
         hint => hint.replace("relative to the root", "relative to the working directory"),
     }
@@ -220,8 +224,12 @@ fn base(error: &BaseError) -> (u8, Option<String>) {
             (exit::USAGE, Some(hint.to_owned()))
         }
         BaseError::Blob(error) if blob::is_no_layout(error) => {
-            let hint = "a base is an OCI layout: `skopeo copy docker://IMAGE oci:DIR` makes one";
+            let hint = "`layout` is the directory of an OCI layout; a base in a registry is written by its reference";
             (exit::FILES, Some(hint.to_owned()))
+        }
+        BaseError::Blob(error) => {
+            let verdict = blob::judge(error, Origin::Files, None);
+            (verdict.code, verdict.hint)
         }
         _ => (exit::FILES, None),
     }

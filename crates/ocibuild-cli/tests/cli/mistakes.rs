@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use ocibuild_testkit::run_any;
 use snapbox::{Data, assert_data_eq};
 
 use crate::bench::{Bench, SPEC};
@@ -42,7 +43,8 @@ fn mistakes_in_a_spec() {
         ("from-above", "\"hello\"", "\"../dist\"".to_owned()),
         ("entrypoint-string", "[\"/app/hello\"]", "\"/app/hello\"".to_owned()),
         ("mode-number", "\"/app/hello\" }", "\"/app/hello\", mode = 755 }".to_owned()),
-        ("base-of-registry", image, in_image("base = \"node:22\"")),
+        ("base-with-capitals", image, in_image("base = \"registry.example.com/Node:22\"")),
+        ("base-with-scheme", image, in_image("base = \"https://registry.example.com/node:22\"")),
     ];
     for (name, part, other) in cases {
         told(&with(part, &other), &["build"], 2, name);
@@ -73,11 +75,45 @@ fn mistakes_in_flags() {
         ("flag-no-to", &["--copy", "hello"]),
         ("flag-capitals", &["--copy", "hello:/x", "-t", "registry.example.com/App:1"]),
         ("flag-port", &["--copy", "hello:/x", "--expose", "tcp"]),
-        ("flag-base", &["--copy", "hello:/x", "--base", "node:22"]),
+        ("flag-base", &["--copy", "hello:/x", "--base", "Node:22"]),
     ];
     for (name, flags) in cases {
         told(&bench, &[&["build"], flags].concat(), 2, name);
     }
+}
+
+#[test]
+fn a_base_that_nobody_may_ask_for() {
+    let flags = ["build", "--copy", "hello:/x", "--base", "registry.example.com/node:22"];
+    told(&Bench::new(), &[&flags[..], &["--locked"]].concat(), 2, "base-not-locked");
+    told(&Bench::new(), &[&flags[..], &["--offline"]].concat(), 4, "base-offline");
+    let pinned = flags.map(|word| match word {
+        "registry.example.com/node:22" => {
+            "registry.example.com/node@sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+        }
+        word => word,
+    });
+    told(&Bench::new(), &[&pinned[..], &["--offline"]].concat(), 4, "base-not-in-the-cache");
+    let bench = with("layers = [\"app\"]\n", "layers = [\"app\"]\nbase = \"registry.example.com/node:22\"\n");
+    bench.write("ocibuild.lock", "version = 1\n\n[[base]]\nreference = \"registry.example.com/node\"\n");
+    told(&bench, &["build"], 2, "faulty-lock");
+    bench.write("ocibuild.lock", "version = 1\n");
+    told(&bench, &["build", "--locked"], 2, "base-not-locked-in-spec");
+    told(&bench, &["check", "--locked"], 2, "base-not-locked-in-check");
+    told(&bench, &["lock", "--update", "nope"], 2, "lock-unknown");
+}
+
+#[test]
+fn a_lock_is_never_taken_for_input() {
+    let bench = Bench::with_spec(&SPEC.replace("from = \"hello\"", "from = \".\""));
+    bench.write("hello", "");
+    bench.write("ocibuild.lock", "version = 1\n");
+    bench.digest(&[]);
+    let listed = run_any(&mut bench.command(&["ls", "app.oci"])).expect_code(0).text();
+    assert!(listed.contains("ocibuild.toml") && !listed.contains("ocibuild.lock"), "{listed}");
+    // Nothing to lock leaves no file, and what is there is kept as it should be.
+    run_any(&mut bench.command(&["lock"])).expect_code(0);
+    run_any(&mut bench.command(&["lock", "--check"])).expect_code(0);
 }
 
 #[test]

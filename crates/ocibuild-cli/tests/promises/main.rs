@@ -12,6 +12,7 @@ mod layouts_and_archives;
 mod left_out_and_taken_away;
 mod ocibuild;
 mod picture;
+mod pulled_bases;
 mod real_application;
 mod runs_everywhere;
 mod same_digest;

@@ -34,6 +34,11 @@ impl Ocibuild {
         Self { program: PathBuf::from(env!("CARGO_BIN_EXE_ocibuild")), home, directory }
     }
 
+    /// The directory that the cache is in.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.home.path().join(".cache/ocibuild")
+    }
+
     /// Works in this directory; otherwise in an empty one of its own.
     pub(crate) fn within(self, directory: &Path) -> Self {
         Self { directory: directory.to_owned(), ..self }

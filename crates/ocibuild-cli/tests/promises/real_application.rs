@@ -98,7 +98,7 @@ fn install(python: &Path, tree: &Path) {
 }
 
 /// Makes the base, out of Debian's own packages: the layout `base`, with one image.
-fn debian(umoci: &Umoci, mmdebstrap: &Path, tree: &Path) {
+pub(crate) fn debian(umoci: &Umoci, mmdebstrap: &Path, tree: &Path) {
     let archive = tree.join("base.tar");
     let mut command = Command::new(mmdebstrap);
     // Unpacked without their scripts, packages are a root file system that can run a program.

@@ -405,6 +405,12 @@ mod open {
         };
         assert_eq!(find("linux/amd64").unwrap(), "linux/amd64");
         assert_eq!(find("linux/arm64").unwrap(), "linux/arm64/v8");
+        assert_eq!(find("linux/arm64/v8").unwrap(), "linux/arm64/v8");
+        assert_eq!(find("linux/arm").unwrap(), "linux/arm/v7");
+        assert_eq!(find("linux/amd64/v1").unwrap(), "linux/amd64");
+        for other in ["linux/amd64/v3", "linux/arm64/v9", "linux/arm/v8"] {
+            assert!(find(other).is_err(), "{other}");
+        }
         assert_eq!(find("linux/s390x").unwrap(), "linux/s390x");
         assert_eq!(Base::open(&memory, &root, None).unwrap().platform.to_string(), "linux/arm/v7");
         assert_eq!(Base::sole(&memory, &nested).unwrap().platform.to_string(), "linux/s390x");

@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use crate::base::{Base, BaseError, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
 use crate::blob::{BlobError, BytesContent, Sink as _, Source, read_whole};
+use crate::build::built::BaseLayers;
 use crate::build::{BuildError, Context};
 use crate::cache::{BuiltLayer, Record};
 use crate::event::{Event, Observer, Warning};
 use crate::oci::{Descriptor, MediaType};
-use crate::plan::{Foundation, Plan, PlannedLayer, PlannedVariant, What};
+use crate::plan::{BaseName, Foundation, Plan, PlannedLayer, PlannedVariant, What};
 use crate::spec::{Inherit, Span};
 
 /// The largest listing that is read back, in bytes: far beyond what the limits of a listing allow.
 const MAX_LISTING: u64 = 256 << 20;
+
+/// The largest listing that stands inside its record, in bytes: that of a million files.
+const MAX_EMBEDDED: usize = 8 << 20;
 
 /// A base's place: where its blobs are, and which of them is its root.
 #[derive(Clone)]
@@ -25,11 +29,11 @@ pub struct OpenBase {
 
 /// Opens bases.
 pub trait Bases: Send + Sync {
-    /// Opens the layout in a directory, as the spec names it.
+    /// Opens the image of a name that the spec has. Within one build a name means one image.
     ///
     /// # Errors
     /// [`BlobError`] if there is none, or it is ambiguous.
-    fn layout(&self, directory: &str) -> Result<OpenBase, BlobError>;
+    fn open(&self, base: &BaseName) -> Result<OpenBase, BlobError>;
 }
 
 /// A base that was found.
@@ -97,7 +101,7 @@ impl Foundations {
     /// What a foundation holds, unless it couldn't be opened.
     pub(super) fn known(&self, foundation: &Foundation) -> Option<&Listing> {
         let is_open = match foundation {
-            Foundation::Layout { .. } => self.base(foundation).is_some(),
+            Foundation::Image { .. } => self.base(foundation).is_some(),
             _ => true,
         };
         is_open.then(|| self.listing(foundation))
@@ -143,8 +147,9 @@ impl Foundations {
         }
     }
 
-    pub(super) fn into_sources(self) -> Vec<Arc<dyn Source>> {
-        self.found.into_iter().map(|found| found.source).collect()
+    pub(super) fn into_sources(self) -> Vec<BaseLayers> {
+        let layers = |found: &Found| found.base.layers.iter().map(|layer| layer.digest).collect();
+        self.found.into_iter().map(|found| BaseLayers::new(layers(&found), found.source)).collect()
     }
 
     fn add_builtin(&mut self, plan: &Plan, index: usize) -> Result<(), BuildError> {
@@ -158,19 +163,19 @@ impl Foundations {
     }
 
     fn add_base(&mut self, foundation: &Foundation, context: Context<'_>) -> Result<(), BuildError> {
-        let Foundation::Layout { dir, platform, span } = foundation else { return Ok(()) };
+        let Foundation::Image { base: name, platform, span } = foundation else { return Ok(()) };
         if self.base(foundation).is_some() {
             return Ok(());
         }
-        let opened = context.bases.layout(dir).map_err(|fault| base_fault(dir, *span, fault.into()))?;
+        let opened = context.bases.open(name).map_err(|fault| base_fault(name, *span, fault.into()))?;
         let source = opened.source.as_ref();
         let base = Base::open(source, &opened.root, Some(platform))
-            .map_err(|fault| base_fault(dir, *span, fault))?;
+            .map_err(|fault| base_fault(name, *span, fault))?;
         let listing = match known_listing(&base, context)? {
             Some(listing) => listing,
             None => {
                 let listing = Listing::read(source, &base, &ListingLimits::default(), context.cancel)
-                    .map_err(|fault| base_fault(dir, *span, fault))?;
+                    .map_err(|fault| base_fault(name, *span, fault))?;
                 keep_listing(&base, &listing, context);
                 listing
             }
@@ -180,12 +185,12 @@ impl Foundations {
     }
 }
 
-fn base_fault(base: &str, span: Option<Span>, fault: BaseError) -> BuildError {
+fn base_fault(base: &BaseName, span: Option<Span>, fault: BaseError) -> BuildError {
     match fault {
         BaseError::Cancelled(cancelled) | BaseError::Blob(BlobError::Cancelled(cancelled)) => {
             BuildError::Cancelled(cancelled)
         }
-        fault => BuildError::Base { base: base.to_owned(), span, source: Box::new(fault) },
+        fault => BuildError::Base { base: base.to_string(), span, source: Box::new(fault) },
     }
 }
 
@@ -213,12 +218,16 @@ fn list_builtin(layer: &PlannedLayer) -> Result<Listing, crate::base::ListingErr
     Ok(builder.finish())
 }
 
-/// A listing is kept as a layer's inventory is: a record under a key of the base's contents names
-/// the blob.
+/// A listing is kept as a layer's inventory is, under a key of the base's contents; but inside of
+/// the record, so that whoever has the records needs nothing else of a base's layers.
 fn known_listing(base: &Base, context: Context<'_>) -> Result<Option<Listing>, BuildError> {
     let Some(records) = context.records else { return Ok(None) };
     let key = listing_key(&base.diff_ids);
     let Some(record) = records.get(&key)? else { return Ok(None) };
+    if let Some(bytes) = record.inventory.embedded() {
+        records.used(&key);
+        return Ok(Listing::from_bytes(&bytes).ok());
+    }
     // Damaged or gone, it is made again; what is damaged would be taken for it if it stayed.
     match read_whole(context.store, &record.inventory, MAX_LISTING) {
         Ok(bytes) => {
@@ -235,20 +244,26 @@ fn known_listing(base: &Base, context: Context<'_>) -> Result<Option<Listing>, B
 fn keep_listing(base: &Base, listing: &Listing, context: Context<'_>) {
     let Some(records) = context.records else { return };
     let bytes = listing.to_bytes();
-    let descriptor = Descriptor::of(MediaType::LISTING, &bytes);
+    let mut inventory = Descriptor::of(MediaType::LISTING, &bytes);
+    let kept = if bytes.len() <= MAX_EMBEDDED {
+        inventory = inventory.embed(&bytes);
+        Ok(())
+    } else {
+        let pushed = context.store.push(&inventory, &BytesContent::new(bytes));
+        pushed.map(drop).map_err(|fault| fault.to_string())
+    };
     let layers = base.layers.iter().zip(&base.diff_ids);
     let record = Record {
         version: Record::VERSION,
         key: listing_key(&base.diff_ids),
         layers: layers.map(|(layer, diff_id)| BuiltLayer::new(layer.clone(), *diff_id)).collect(),
         materials: Vec::new(),
-        inventory: descriptor.clone(),
+        inventory,
         machines: std::collections::BTreeSet::new(),
         entries: listing.len() as u64,
         tar_size: 0,
     };
-    let kept = context.store.push(&descriptor, &BytesContent::new(bytes)).map_err(|fault| fault.to_string());
-    let kept = kept.and_then(|_| records.put(&record).map_err(|fault| fault.to_string()));
+    let kept = kept.and_then(|()| records.put(&record).map_err(|fault| fault.to_string()));
     if let Err(fault) = kept {
         let warning = Warning::new(format!("the base's listing is not cached: {fault}"));
         context.observer.event(&Event::Warning(warning.hint("check the cache directory")));

@@ -1,10 +1,12 @@
 //! What a build comes to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::blob::{Memory, Source, Store, Union};
+use crate::blob::{BlobError, Content, Memory, Source, Store, Union};
 use crate::cache::{Hold, Record};
+use crate::digest::Digest;
 use crate::event::LayerOutcome;
 use crate::oci::Descriptor;
 use crate::plan::PlannedImage;
@@ -52,16 +54,49 @@ pub struct Built {
     pub layers: Vec<FinishedLayer>,
     pub(super) memory: Arc<Memory>,
     pub(super) store: Store,
-    pub(super) bases: Vec<Arc<dyn Source>>,
+    pub(super) bases: Vec<BaseLayers>,
     pub(super) hold: Option<Hold>,
+}
+
+/// The layers of a base, and nothing else of the place they are in: that is not to be asked for
+/// what it can't have.
+pub(super) struct BaseLayers {
+    layers: BTreeSet<Digest>,
+    source: Arc<dyn Source>,
+}
+
+impl BaseLayers {
+    pub(super) fn new(layers: BTreeSet<Digest>, source: Arc<dyn Source>) -> Self {
+        Self { layers, source }
+    }
+}
+
+impl Source for BaseLayers {
+    fn place(&self) -> String {
+        self.source.place()
+    }
+
+    fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
+        Ok(self.layers.contains(&descriptor.digest) && self.source.exists(descriptor)?)
+    }
+
+    fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
+        if self.layers.contains(&descriptor.digest) {
+            return self.source.fetch(descriptor);
+        }
+        Err(BlobError::Missing { digest: descriptor.digest, place: self.place() })
+    }
 }
 
 impl Built {
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.
     #[must_use]
     pub fn source(&self) -> Union<'_> {
-        let own: [&dyn Source; 2] = [self.memory.as_ref(), &self.store];
-        Union::new(own.into_iter().chain(self.bases.iter().map(AsRef::as_ref)).collect())
+        let memory: &dyn Source = self.memory.as_ref();
+        // Bases before the store, which may have layers of theirs too, but doesn't know where else
+        // they are.
+        let bases = self.bases.iter().map(|base| base as &dyn Source);
+        Union::new(std::iter::once(memory).chain(bases).chain([&self.store as &dyn Source]).collect())
     }
 
     /// Keeps a share in the cache for as long as the layers may be read from it.

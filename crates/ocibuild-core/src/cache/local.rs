@@ -2,12 +2,12 @@
 //! and renamed. A record's time of modification is that of its last use.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::cache::{CacheError, Record, RecordStore};
 use crate::key::Key;
-use crate::oci::{from_json, to_json};
+use crate::oci::to_json;
 
 /// Records in a directory, which many processes may share.
 #[derive(Debug, Clone)]
@@ -39,6 +39,16 @@ impl LocalRecords {
     }
 }
 
+/// The largest record that is read, in bytes: one may hold a base's listing.
+const MAX_RECORD: u64 = 16 << 20;
+
+/// Of what is larger the beginning, which is no record.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_RECORD).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Temporary files are private; records are for everyone that may enter the cache.
 #[cfg(unix)]
 fn make_readable(file: &fs::File) -> io::Result<()> {
@@ -68,12 +78,12 @@ fn note_use(_: &Path) {}
 impl RecordStore for LocalRecords {
     fn get(&self, key: &Key) -> Result<Option<Record>, CacheError> {
         let path = self.path(key);
-        let bytes = match fs::read(&path) {
+        let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(CacheError::File { action: "read", path, source }),
         };
-        let record = from_json::<Record>(&bytes).ok();
+        let record = serde_json::from_slice::<Record>(&bytes).ok();
         Ok(record.filter(|record| record.answers(key)))
     }
 

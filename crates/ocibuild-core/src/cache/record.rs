@@ -90,10 +90,11 @@ impl Record {
     }
 
     /// Returns the blobs that a cache keeps for it: the layers and their inventory, or of a base the
-    /// listing alone.
+    /// listing alone, unless that stands in the record itself.
     pub fn kept(&self) -> impl Iterator<Item = &Descriptor> {
         let layers = if self.is_listing() { &[] } else { &self.layers[..] };
-        layers.iter().map(|layer| &layer.descriptor).chain([&self.inventory])
+        let inventory = Some(&self.inventory).filter(|inventory| inventory.data.is_none());
+        layers.iter().map(|layer| &layer.descriptor).chain(inventory)
     }
 
     /// Returns the length of all blobs in bytes.

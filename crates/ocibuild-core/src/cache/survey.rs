@@ -7,11 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cache::{CacheError, Record, hold};
+use crate::cache::{CacheError, Record, hold, local};
 use crate::digest::Digest;
 use crate::event::Cancel;
 use crate::key::Key;
-use crate::oci::{Descriptor, from_json};
+use crate::oci::Descriptor;
 
 /// What a cache has in its directory. `CACHEDIR.TAG` is what backups look for, and the user's.
 const ENTRIES: [&str; 5] = ["blobs", "records", "tmp", hold::NAME, "CACHEDIR.TAG"];
@@ -260,12 +260,12 @@ fn walk_records(
         for path in entries(&directory)? {
             let key = file_name(&path).and_then(|name| name.strip_suffix(".json")?.parse::<Key>().ok());
             let Some((key, file)) = key.zip(known_file(path)?) else { continue };
-            let bytes = match fs::read(&file.path) {
+            let bytes = match local::read(&file.path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(CacheError::File { action: "read", path: file.path, source }),
             };
-            let record = from_json::<Record>(&bytes).ok().filter(|record| record.answers(&key));
+            let record = serde_json::from_slice::<Record>(&bytes).ok().filter(|record| record.answers(&key));
             if !each(file, record)? {
                 return Ok(());
             }

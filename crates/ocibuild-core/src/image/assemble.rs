@@ -8,7 +8,7 @@ use crate::image::ImageError;
 use crate::oci::{
     self, Descriptor, History, ImageConfig, Index, Manifest, MediaType, Platform, annotation, to_json,
 };
-use crate::plan::{PlannedVariant, inherited_config, merge_configs};
+use crate::plan::{BaseName, Foundation, PlannedVariant, inherited_config, merge_configs};
 use crate::spec::{Field, Inherit};
 
 /// What an image says of when it was made, in seconds since 1970-01-01T00:00:00Z.
@@ -159,6 +159,9 @@ fn annotations(variant: &PlannedVariant, base: Option<&Base>, created: Created) 
     }
     if let Some(base) = base {
         annotations.insert(annotation::BASE_DIGEST.to_owned(), base.descriptor.digest.to_string());
+    }
+    if let Foundation::Image { base: BaseName::Remote(reference), .. } = &variant.foundation {
+        annotations.insert(annotation::BASE_NAME.to_owned(), reference.without_digest().to_string());
     }
     annotations.extend(variant.annotations.common.clone());
     annotations.extend(variant.annotations.manifest.clone());

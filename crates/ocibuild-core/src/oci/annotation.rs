@@ -7,6 +7,8 @@ pub const CREATED: &str = "org.opencontainers.image.created";
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The digest of the base image.
 pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+/// The name of the base image in a registry.
+pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
 /// The full name of a reference in a layout's index, as containerd's importer reads it.
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 

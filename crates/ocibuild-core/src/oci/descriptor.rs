@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifyingReader};
 use crate::oci::{MediaType, Platform};
 
 /// Names stored bytes: what they are, their digest, their size in bytes
@@ -50,6 +52,22 @@ impl Descriptor {
             artifact_type: None,
             platform: None,
         }
+    }
+
+    /// Embeds the bytes that it describes.
+    #[must_use]
+    pub fn embed(mut self, bytes: &[u8]) -> Self {
+        self.data = Some(STANDARD.encode(bytes));
+        self
+    }
+
+    /// Returns the bytes that it has embedded, if they are those it describes.
+    #[must_use]
+    pub fn embedded(&self) -> Option<Vec<u8>> {
+        let bytes = STANDARD.decode(self.data.as_ref()?).ok()?;
+        let mut reader = VerifyingReader::new(&bytes[..], self.digest, self.size);
+        std::io::copy(&mut reader, &mut std::io::sink()).ok()?;
+        Some(bytes)
     }
 
     /// Describes these bytes.

@@ -60,7 +60,8 @@ impl Platform {
     }
 
     /// Tells whether an image for `self` is what is asked for with `wanted`: same system and
-    /// architecture, and the same variant, where arm64's `v8` goes without saying.
+    /// architecture, and the same variant, where arm64's `v8`, arm's `v7` and amd64's `v1` go without
+    /// saying.
     #[must_use]
     pub fn satisfies(&self, wanted: &Self) -> bool {
         self.os == wanted.os
@@ -70,8 +71,10 @@ impl Platform {
 
     fn plain_variant(&self) -> Option<&str> {
         match (self.architecture.as_str(), self.variant.as_deref()) {
-            ("arm64", Some("v8")) | (_, Some("")) => None,
-            (_, variant) => variant,
+            ("arm64", None | Some("" | "v8")) | ("amd64", None | Some("" | "v1")) => None,
+            // What has no variant is for the one that everybody means by the name.
+            ("arm", None | Some("")) => Some("v7"),
+            (_, variant) => variant.filter(|variant| !variant.is_empty()),
         }
     }
 }
@@ -126,10 +129,27 @@ mod tests {
     }
 
     #[test]
-    fn arm64_means_v8() {
-        let arm: Platform = "linux/arm64".parse().unwrap();
-        assert!("linux/arm64/v8".parse::<Platform>().unwrap().satisfies(&arm));
-        assert!(!"linux/arm/v7".parse::<Platform>().unwrap().satisfies(&"linux/arm/v6".parse().unwrap()));
-        assert!(!Platform::linux_amd64().satisfies(&arm));
+    fn a_variant_that_goes_without_saying_need_not_be_said() {
+        let satisfies =
+            |one: &str, wanted: &str| one.parse::<Platform>().unwrap().satisfies(&wanted.parse().unwrap());
+        for [one, other] in [
+            ["linux/arm64", "linux/arm64/v8"],
+            ["linux/arm", "linux/arm/v7"],
+            ["linux/amd64", "linux/amd64/v1"],
+            ["linux/riscv64", "linux/riscv64"],
+        ] {
+            assert!(satisfies(one, other) && satisfies(other, one), "{one} {other}");
+        }
+        for [one, other] in [
+            ["linux/arm/v7", "linux/arm/v6"],
+            ["linux/arm", "linux/arm/v6"],
+            ["linux/arm64", "linux/arm64/v9"],
+            ["linux/amd64", "linux/amd64/v3"],
+            ["linux/amd64", "linux/arm64"],
+            ["linux/arm/v8", "linux/arm64/v8"],
+            ["windows/amd64", "linux/amd64"],
+        ] {
+            assert!(!satisfies(one, other) && !satisfies(other, one), "{one} {other}");
+        }
     }
 }

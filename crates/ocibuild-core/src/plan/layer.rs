@@ -1,10 +1,12 @@
 //! Layers, planned.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::oci::{Compression, Platform};
 use crate::pattern::{Pattern, Selection};
 use crate::plan::expand::Expander;
+use crate::reference::Reference;
 use crate::spec::{
     self, Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, Owner, Policy, Preserve, Pyc,
     Span, Template,
@@ -12,20 +14,41 @@ use crate::spec::{
 
 /// What an image's own layers stand on.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a plan has few of them")]
 pub enum Foundation {
     /// Nothing.
     Scratch,
     /// A builtin base: a layer by its place in the plan.
     Builtin(usize),
-    /// The image for a platform in an OCI layout.
-    Layout {
-        /// The directory, relative to the root or absolute.
-        dir: String,
+    /// The image for a platform that is somewhere else.
+    Image {
+        /// What it is called.
+        base: BaseName,
         /// The platform.
         platform: Platform,
         /// Where the spec names it.
         span: Option<Span>,
     },
+}
+
+/// What an image to build on is called.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum BaseName {
+    /// An OCI layout, by its directory, relative to the root or absolute.
+    Layout(String),
+    /// An image in a registry; with a tag or a digest.
+    Remote(Reference),
+}
+
+/// As a spec names it.
+impl fmt::Display for BaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layout(directory) => f.write_str(directory),
+            Self::Remote(reference) => reference.fmt(f),
+        }
+    }
 }
 
 impl PartialEq for Foundation {
@@ -34,8 +57,8 @@ impl PartialEq for Foundation {
             (Self::Scratch, Self::Scratch) => true,
             (Self::Builtin(one), Self::Builtin(other)) => one == other,
             (
-                Self::Layout { dir: one, platform: for_one, .. },
-                Self::Layout { dir: other, platform: for_other, .. },
+                Self::Image { base: one, platform: for_one, .. },
+                Self::Image { base: other, platform: for_other, .. },
             ) => (one, for_one) == (other, for_other),
             _ => false,
         }
@@ -368,7 +391,7 @@ fn label_of(layer: &PlannedLayer, layers: &[PlannedLayer]) -> String {
         marks.push(match &layer.foundation {
             Foundation::Scratch => "on scratch".to_owned(),
             Foundation::Builtin(index) => format!("on {}", layers[*index].name),
-            Foundation::Layout { dir, .. } => format!("on {dir}"),
+            Foundation::Image { base, .. } => format!("on {base}"),
         });
     }
     format!("{} ({})", layer.name, marks.join(", "))

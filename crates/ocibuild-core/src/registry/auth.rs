@@ -1,82 +1,134 @@
 //! Who we are to a registry: from its challenge to the header that answers it.
 //!
 //! A registry is asked without any header first, and its challenge is what decides. What it grants
-//! is kept for the run, by repository and access. Credentials go to the registry itself and to the
-//! token server it names, if that is one that may have them ([`may_have`]).
+//! is kept for the run, by repository and access, and is asked for anew before it runs out.
+//! Credentials go to the registry itself and to the token server it names, if that is one that may
+//! have them ([`may_have`]).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::body::Bytes;
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Method, StatusCode};
-use serde::Deserialize;
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
 
 use crate::reference::Repository;
 use crate::registry::challenge::Challenge;
 use crate::registry::credentials::Secret;
-use crate::registry::transport::{Answer, Payload, Request, Transport};
-use crate::registry::url::{Origin, Url, percent_encode};
-use crate::registry::{Credential, Credentials, CredentialsError, RegistryError};
-
-/// How much is read of a token server's answer, in bytes.
-const MAX_TOKEN: usize = 256 << 10;
+use crate::registry::token::{self, Wish};
+use crate::registry::transport::{Answer, Transport};
+use crate::registry::url::{Origin, Url};
+use crate::registry::{Credential, Credentials, CredentialsError, RegistryError, ServerMessage};
 
 /// What is to be done with a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
+    /// Nothing but to be let in.
+    Enter,
     Pull,
     Push,
 }
 
 impl Access {
-    fn actions(self) -> &'static str {
+    fn actions(self) -> Option<&'static str> {
         match self {
-            Self::Pull => "pull",
-            Self::Push => "pull,push",
+            Self::Enter => None,
+            Self::Pull => Some("pull"),
+            Self::Push => Some("pull,push"),
         }
     }
 }
 
 /// What is presented with requests, and what of it can be told.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Grant {
     pub(super) header: Option<HeaderValue>,
     /// As `with …` or `without …`.
     pub(super) credential: String,
+    /// Counts what came of asking, to tell a grant from the one before it.
+    turn: u64,
 }
 
 impl Default for Grant {
     fn default() -> Self {
-        Self { header: None, credential: "without credentials".to_owned() }
+        Self::told("without credentials".to_owned())
     }
 }
 
 impl Grant {
+    fn told(credential: String) -> Self {
+        Self { header: None, credential, turn: 0 }
+    }
+
     /// What another host is presented with.
     pub(super) fn elsewhere() -> Self {
-        let credential = "without credentials, as it is not the registry's own address".to_owned();
-        Self { header: None, credential }
+        Self::told("without credentials, as it is not the registry's own address".to_owned())
     }
 }
 
+/// A grant that is kept, until it ends or is refused.
+#[derive(Default)]
+pub(super) struct Held {
+    grant: Grant,
+    lease: Option<Lease>,
+    /// Why there is none: for those who waited for it.
+    refused: Option<Refusal>,
+}
+
+/// A token's end, and what the registry said of how to get it.
+struct Lease {
+    until: Instant,
+    bearer: Bearer,
+}
+
+/// Where a token is to be had.
+#[derive(Clone)]
+struct Bearer {
+    realm: Url,
+    service: Option<String>,
+    scope: Option<String>,
+}
+
 /// A grant and its turn: while a fresh one is being asked for, others wait for that one.
-pub(super) type Slot = Arc<tokio::sync::Mutex<Grant>>;
+pub(super) type Slot = Arc<tokio::sync::Mutex<Held>>;
 
 /// Who asks for what, and of whom.
 pub(super) struct Asking<'a> {
     pub(super) repository: &'a Repository,
     pub(super) access: Access,
     pub(super) home: &'a Url,
+    /// Repositories of the same registry that are read in passing.
+    besides: &'a [Repository],
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn new(repository: &'a Repository, access: Access, home: &'a Url) -> Self {
+        Self { repository, access, home, besides: &[] }
+    }
+
+    /// Asks for leave to read other repositories of the same registry, too, as a mount does; one
+    /// token is then good for all of it.
+    #[must_use]
+    pub(super) fn reading(mut self, besides: &'a [Repository]) -> Self {
+        self.besides = besides;
+        self
+    }
+
+    fn scopes(&self) -> Vec<String> {
+        let own = self.access.actions();
+        let own = own.map(|actions| format!("repository:{}:{actions}", self.repository.path()));
+        let besides = self.besides.iter().map(|other| format!("repository:{}:pull", other.path()));
+        own.into_iter().chain(besides).collect()
+    }
 }
 
 /// Keeps what was granted.
 pub(super) struct Auth {
     credentials: Arc<dyn Credentials>,
     token_hosts: Vec<String>,
-    slots: Mutex<BTreeMap<(Origin, String, Access), Slot>>,
+    slots: Mutex<BTreeMap<(Origin, String, Vec<String>), Slot>>,
 }
 
 impl Auth {
@@ -85,9 +137,25 @@ impl Auth {
     }
 
     pub(super) fn slot(&self, asking: &Asking<'_>) -> Slot {
-        let key = (asking.home.origin(), asking.repository.path().to_owned(), asking.access);
+        let key = (asking.home.origin(), asking.repository.path().to_owned(), asking.scopes());
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(key).or_default())
+    }
+
+    /// Returns what was granted before; where that is about to end, what is granted instead.
+    pub(super) async fn current(
+        &self,
+        transport: &Transport,
+        asking: &Asking<'_>,
+        slot: &Slot,
+    ) -> Result<Grant, RegistryError> {
+        let mut held = slot.lock().await;
+        if let Some(lease) = held.lease.take_if(|lease| lease.until <= Instant::now()) {
+            let credential = self.lookup(asking.repository).await?;
+            let result = self.bearer(transport, asking, lease.bearer, credential).await;
+            held.replace(result)?;
+        }
+        Ok(held.grant.clone())
     }
 
     /// Answers a challenge that was made in spite of the grant `tried`.
@@ -99,11 +167,15 @@ impl Auth {
         tried: &Grant,
         refusal: &mut Answer,
     ) -> Result<Grant, RegistryError> {
-        let mut grant = slot.lock().await;
-        if *grant == *tried {
-            *grant = self.obtain(transport, asking, refusal).await?;
+        let mut held = slot.lock().await;
+        if held.grant.turn == tried.turn {
+            let result = self.obtain(transport, asking, refusal).await;
+            held.replace(result)?;
         }
-        Ok(grant.clone())
+        match &held.refused {
+            Some(refused) => Err(refused.error()),
+            None => Ok(held.grant.clone()),
+        }
     }
 
     async fn obtain(
@@ -111,23 +183,21 @@ impl Auth {
         transport: &Transport,
         asking: &Asking<'_>,
         refusal: &mut Answer,
-    ) -> Result<Grant, RegistryError> {
+    ) -> Result<(Grant, Option<Lease>), RegistryError> {
         let Some(challenge) = Challenge::best(refusal.headers(header::WWW_AUTHENTICATE)) else {
             return Err(refusal.odd("401, and no challenge that is understood"));
         };
         let credential = self.lookup(asking.repository).await?;
         match challenge {
-            Challenge::Basic => match credential {
-                Some(credential) => basic(&credential).ok_or_else(|| {
-                    refusal.odd("a wish for a password, where an identity token is all that is known")
-                }),
+            Challenge::Basic => match credential.as_ref().map(|credential| (basic(credential), credential)) {
+                Some((Some(header), credential)) => Ok((with(header, credential), None)),
+                Some((None, credential)) => Err(refused(refusal, &no_password(credential)).await),
                 None => Err(refused(refusal, &Grant::default()).await),
             },
             Challenge::Bearer { realm, service, scope } => {
                 let realm = Url::parse(&realm)
                     .map_err(|reason| refusal.odd(format!("{reason} as the token server's")))?;
-                let form = form(asking, service.as_deref(), scope.as_deref());
-                self.token(transport, asking, &realm, form, credential).await
+                self.bearer(transport, asking, Bearer { realm, service, scope }, credential).await
             }
         }
     }
@@ -144,33 +214,108 @@ impl Auth {
         Ok(looking.await.map_err(fault)??)
     }
 
-    async fn token(
+    async fn bearer(
         &self,
         transport: &Transport,
         asking: &Asking<'_>,
-        realm: &Url,
-        form: Form,
+        bearer: Bearer,
         credential: Option<Credential>,
-    ) -> Result<Grant, RegistryError> {
+    ) -> Result<(Grant, Option<Lease>), RegistryError> {
+        let Bearer { realm, service, scope } = &bearer;
         let (credential, told) = match credential {
-            None => (None, Grant::default().credential),
-            Some(credential) if may_have(&asking.home.origin(), &realm.origin(), &self.token_hosts) => {
-                let told = format!("with the credentials of {}", credential.source());
-                (Some(credential), told)
+            None => (None, Grant::default()),
+            Some(credential) => {
+                if let Secret::Bearer(token) = &credential.secret {
+                    let header = token::header(token).ok_or_else(|| CredentialsError::NotAToken {
+                        origin: credential.source().to_owned(),
+                    })?;
+                    return Ok((with(header, &credential), None));
+                }
+                match may_have(&asking.home.origin(), &realm.origin(), &self.token_hosts) {
+                    true => (Some(credential.clone()), told_with(&credential)),
+                    false => (None, withheld(&credential, &realm.origin())),
+                }
             }
-            Some(credential) => (None, withheld(&credential, &realm.origin())),
         };
-        let mut answer = ask(transport, realm, form, credential.as_ref()).await?;
+        let wish = Wish { service: service.as_deref(), scopes: wanted(asking, scope.as_deref()) };
+        let asked = Instant::now();
+        let mut answer = token::ask(transport, realm, &wish, credential.as_ref()).await?;
         match answer.status {
             StatusCode::OK => {
-                let token = read_token(&mut answer).await?;
-                Ok(Grant { header: Some(secret_header("Bearer", &token, &answer)?), credential: told })
+                let token = token::read(&mut answer).await?;
+                let header =
+                    token::header(&token.text).ok_or_else(|| answer.odd("a token that fits in no header"))?;
+                // Counted from before it was made: better early than late.
+                let until = asked.checked_add(token.use_for());
+                let lease = until.map(|until| Lease { until, bearer });
+                Ok((Grant { header: Some(header), ..told }, lease))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                Err(refused(&mut answer, &Grant { header: None, credential: told }).await)
+                Err(refused(&mut answer, &told).await)
             }
             _ => Err(answer.into_error().await),
         }
+    }
+}
+
+impl Held {
+    /// Takes what came of asking. A refusal is for those who wait; who comes later asks again.
+    fn replace(
+        &mut self,
+        result: Result<(Grant, Option<Lease>), RegistryError>,
+    ) -> Result<(), RegistryError> {
+        let turn = self.grant.turn + 1;
+        match result {
+            Ok((grant, lease)) => {
+                *self = Self { grant: Grant { turn, ..grant }, lease, refused: None };
+                Ok(())
+            }
+            Err(error) => {
+                let refused = Refusal::of(&error);
+                // What is no refusal may be another's luck.
+                let turn = if refused.is_some() { turn } else { self.grant.turn };
+                *self = Self { grant: Grant { turn, ..Grant::default() }, lease: None, refused };
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What the work needs, and what the registry says besides.
+fn wanted(asking: &Asking<'_>, scope: Option<&str>) -> Vec<String> {
+    let mut scopes = asking.scopes();
+    for other in scope.into_iter().flat_map(str::split_whitespace) {
+        let subject = other.rsplit_once(':').map_or(other, |(subject, _)| subject);
+        let is_asked = |scope: &String| scope.rsplit_once(':').is_some_and(|(own, _)| own == subject);
+        if !scopes.iter().any(is_asked) {
+            scopes.push(other.to_owned());
+        }
+    }
+    scopes
+}
+
+/// The parts of [`RegistryError::Unauthorized`], which can be told more than once.
+#[derive(Clone)]
+struct Refusal {
+    method: String,
+    url: String,
+    status: u16,
+    message: ServerMessage,
+    credential: String,
+}
+
+impl Refusal {
+    fn of(error: &RegistryError) -> Option<Self> {
+        let RegistryError::Unauthorized { method, url, status, message, credential } = error else {
+            return None;
+        };
+        let (method, url, message) = (method.clone(), url.clone(), message.clone());
+        Some(Self { method, url, status: *status, message, credential: credential.clone() })
+    }
+
+    fn error(&self) -> RegistryError {
+        let Self { method, url, status, message, credential } = self.clone();
+        RegistryError::Unauthorized { method, url, status, message, credential }
     }
 }
 
@@ -182,12 +327,27 @@ pub(super) async fn refused(refusal: &mut Answer, grant: &Grant) -> RegistryErro
     RegistryError::Unauthorized { method, url, status: refusal.status.as_u16(), message, credential }
 }
 
-fn withheld(credential: &Credential, realm: &Origin) -> String {
-    format!(
+fn told_with(credential: &Credential) -> Grant {
+    Grant::told(format!("with the credentials of {}", credential.source()))
+}
+
+fn with(header: HeaderValue, credential: &Credential) -> Grant {
+    Grant { header: Some(header), ..told_with(credential) }
+}
+
+fn no_password(credential: &Credential) -> Grant {
+    Grant::told(format!(
+        "without credentials (it wants a password, and all that is known is the token of {})",
+        credential.source(),
+    ))
+}
+
+fn withheld(credential: &Credential, realm: &Origin) -> Grant {
+    Grant::told(format!(
         "without credentials (those of {} are not sent to `{}`, which is not the registry's own)",
         credential.source(),
         realm.host,
-    )
+    ))
 }
 
 /// Tells whether a token server may have the registry's credentials.
@@ -212,84 +372,13 @@ fn is_owned(domain: &str) -> bool {
     labels.len() > 2 || labels.len() == 2 && labels[0].len() > 3
 }
 
-struct Form(Vec<(&'static str, String)>);
-
-impl Form {
-    fn encode(&self) -> String {
-        let pairs = self.0.iter().map(|(name, value)| format!("{name}={}", percent_encode(value)));
-        pairs.collect::<Vec<_>>().join("&")
-    }
-}
-
-/// Asks for what the work needs, and for what the registry says besides.
-fn form(asking: &Asking<'_>, service: Option<&str>, scope: Option<&str>) -> Form {
-    let subject = format!("repository:{}:", asking.repository.path());
-    let mut form = Vec::from_iter(service.map(|service| ("service", service.to_owned())));
-    form.push(("scope", format!("{subject}{}", asking.access.actions())));
-    let other = scope.filter(|scope| !scope.starts_with(&subject));
-    form.extend(other.map(|scope| ("scope", scope.to_owned())));
-    Form(form)
-}
-
-async fn ask(
-    transport: &Transport,
-    realm: &Url,
-    mut form: Form,
-    credential: Option<&Credential>,
-) -> Result<Answer, RegistryError> {
-    let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-    if let Some(Secret::IdentityToken(token)) = credential.map(|credential| &credential.secret) {
-        form.0.push(("grant_type", "refresh_token".to_owned()));
-        form.0.push(("client_id", "ocibuild".to_owned()));
-        form.0.push(("refresh_token", token.clone()));
-        let headers = [(header::CONTENT_TYPE, content_type)];
-        let payload = Payload::Bytes(Bytes::from(form.encode()));
-        return send(transport, &Method::POST, realm, &headers, None, &payload).await;
-    }
-    let url = form.0.iter().fold(realm.clone(), |url, (name, value)| url.with_query(name, value));
-    let authorization = credential.and_then(basic).and_then(|grant| grant.header);
-    send(transport, &Method::GET, &url, &[], authorization, &Payload::none()).await
-}
-
-async fn send(
-    transport: &Transport,
-    method: &Method,
-    url: &Url,
-    headers: &[(HeaderName, HeaderValue)],
-    authorization: Option<HeaderValue>,
-    payload: &Payload,
-) -> Result<Answer, RegistryError> {
-    transport.send(Request { method, url, headers, authorization, payload }).await
-}
-
-fn basic(credential: &Credential) -> Option<Grant> {
+/// The header of a password; none for what is a token.
+pub(super) fn basic(credential: &Credential) -> Option<HeaderValue> {
     let Secret::Password { username, password } = &credential.secret else { return None };
     let text = format!("Basic {}", STANDARD.encode(format!("{username}:{password}")));
     let mut header = HeaderValue::from_str(&text).expect("base64 is fit for a header");
     header.set_sensitive(true);
-    let credential = format!("with the credentials of {}", credential.source());
-    Some(Grant { header: Some(header), credential })
-}
-
-#[derive(Deserialize)]
-struct Token {
-    token: Option<String>,
-    access_token: Option<String>,
-}
-
-async fn read_token(answer: &mut Answer) -> Result<String, RegistryError> {
-    let bytes = answer.bytes(MAX_TOKEN).await?.ok_or_else(|| answer.odd("more than a token"))?;
-    let token: Token =
-        serde_json::from_slice(&bytes).map_err(|_| answer.odd("something that is no token"))?;
-    let token = token.token.or(token.access_token).filter(|token| !token.is_empty());
-    token.ok_or_else(|| answer.odd("no token"))
-}
-
-fn secret_header(scheme: &str, secret: &str, answer: &Answer) -> Result<HeaderValue, RegistryError> {
-    let mut header = HeaderValue::from_str(&format!("{scheme} {secret}"))
-        .map_err(|_| answer.odd("a token that fits in no header"))?;
-    header.set_sensitive(true);
-    Ok(header)
+    Some(header)
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ impl Client {
     /// Sends a request; a fresh token, where one is wanted, doesn't count as another try.
     pub(super) async fn send_once(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
         let slot = self.auth.slot(call.asking);
-        let mut grant = slot.lock().await.clone();
+        let mut grant = self.auth.current(&self.transport, call.asking, &slot).await?;
         let (mut answer, mut home) = self.follow(call, &grant).await?;
         if answer.status == StatusCode::UNAUTHORIZED && home {
             grant = self.auth.renew(&self.transport, call.asking, &slot, &grant, &mut answer).await?;

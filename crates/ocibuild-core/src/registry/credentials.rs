@@ -50,6 +50,12 @@ pub enum CredentialsError {
         /// The helper, as the file names it.
         helper: String,
     },
+    /// A token can't be one: it would fit in no header.
+    #[error("the token of {origin} is not one: it has characters that tokens don't have")]
+    NotAToken {
+        /// Where it comes from.
+        origin: String,
+    },
     /// Something else that knows credentials failed.
     #[error("cannot look up the credentials of `{repository}`")]
     Lookup {
@@ -66,6 +72,7 @@ impl CredentialsError {
         match self {
             Self::Syntax { .. } => Some("mend the file, or log in again so that it is written anew"),
             Self::Helper { .. } => Some("put the registry's user name and password into the file's `auths`"),
+            Self::NotAToken { .. } => Some("check that it is the token alone, without a line break in it"),
             Self::Lookup { .. } => None,
         }
     }
@@ -86,6 +93,8 @@ pub(super) enum Secret {
     },
     /// A refresh token of OAuth 2, good at the token server only.
     IdentityToken(String),
+    /// A token that the registry itself takes.
+    Bearer(String),
 }
 
 impl Credential {
@@ -102,6 +111,12 @@ impl Credential {
     /// An identity token; `source` says for people where it comes from.
     pub fn identity_token(token: impl Into<String>, source: impl Into<String>) -> Self {
         Self { secret: Secret::IdentityToken(token.into()), source: source.into() }
+    }
+
+    /// A token that is presented to the registry as it is; `source` says for people where it comes
+    /// from.
+    pub fn bearer(token: impl Into<String>, source: impl Into<String>) -> Self {
+        Self { secret: Secret::Bearer(token.into()), source: source.into() }
     }
 
     /// Says for people where it comes from.

@@ -175,7 +175,7 @@ mod tests {
         let reference: crate::reference::Reference = reference.parse().unwrap();
         config.lookup(reference.repository()).unwrap().map(|credential| match credential.secret {
             Secret::Password { username, password } => format!("{username}:{password}"),
-            Secret::IdentityToken(token) => token,
+            Secret::IdentityToken(token) | Secret::Bearer(token) => token,
         })
     }
 

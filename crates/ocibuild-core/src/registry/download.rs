@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::blob::Content;
 use crate::digest::VerifyingReader;
 use crate::oci::Descriptor;
+use crate::reference::Repository;
 use crate::registry::RegistryError;
 use crate::registry::remote::Remote;
 use crate::registry::runtime::Runtime;
@@ -27,23 +28,39 @@ pub(super) struct RemoteContent {
     pub(super) descriptor: Descriptor,
 }
 
-impl Content for RemoteContent {
-    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+impl RemoteContent {
+    fn download(&self, offset: u64) -> io::Result<(Download, u64)> {
         let (remote, digest) = (self.remote.clone(), self.descriptor.digest);
-        if offset > 0 && offset >= self.descriptor.size {
-            return Ok(Box::new(io::empty()));
-        }
         let opening = async move { remote.open(&digest, offset).await };
         let opened = self.runtime.wait(opening, || ()).map_err(io::Error::other)?;
         let Some((answer, skip)) = opened else {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("the registry has no `{digest}`")));
         };
-        let mut reader = Download::start(Arc::clone(&self.runtime), answer).map_err(io::Error::other)?;
+        let download = Download::start(Arc::clone(&self.runtime), answer).map_err(io::Error::other)?;
+        Ok((download, skip))
+    }
+}
+
+impl Content for RemoteContent {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let Descriptor { digest, size, .. } = self.descriptor;
+        if offset > 0 && offset >= size {
+            return Ok(Box::new(io::empty()));
+        }
+        let (mut reader, skip) = self.download(offset)?;
         if offset == 0 {
-            return Ok(Box::new(VerifyingReader::new(reader, digest, self.descriptor.size)));
+            return Ok(Box::new(VerifyingReader::new(reader, digest, size)));
         }
         io::copy(&mut reader.by_ref().take(skip), &mut io::sink())?;
-        Ok(Box::new(reader.take(self.descriptor.size - offset)))
+        Ok(Box::new(reader.take(size - offset)))
+    }
+
+    fn open_unverified(&self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.download(0)?.0))
+    }
+
+    fn origins(&self) -> &[Repository] {
+        std::slice::from_ref(self.remote.repository())
     }
 }
 

@@ -32,6 +32,14 @@ pub(super) struct Remote {
     kept: Arc<Mutex<BTreeMap<Digest, Bytes>>>,
 }
 
+/// What came of asking for a mount.
+enum Mount {
+    Done,
+    /// The registry would rather be sent the bytes, to this address.
+    Begun(Url),
+    Refused,
+}
+
 impl Remote {
     pub(super) fn new(client: Arc<Client>, repository: Repository) -> Self {
         Self { client, repository, kept: Arc::default() }
@@ -184,6 +192,7 @@ impl Remote {
         &self,
         descriptor: &Descriptor,
         feed: &Arc<Feed>,
+        origin: Option<&Repository>,
     ) -> Result<Transfer, RegistryError> {
         if kind(descriptor) == "manifests" {
             return self.push_manifest(descriptor, feed).await;
@@ -191,9 +200,17 @@ impl Remote {
         if self.exists(descriptor, Access::Push).await? {
             return Ok(Transfer::Present);
         }
+        let mut place = match origin {
+            Some(origin) => match self.mount(&descriptor.digest, origin).await? {
+                Mount::Done => return Ok(Transfer::Mounted),
+                Mount::Begun(place) => Some(place),
+                Mount::Refused => None,
+            },
+            None => None,
+        };
         let mut attempt = 1;
         loop {
-            let error = match self.upload(descriptor, feed).await {
+            let error = match self.upload(descriptor, feed, place.take()).await {
                 Ok(()) => return Ok(Transfer::Sent),
                 Err(error) if attempt < self.client.attempts() && may_pass(&error) => error,
                 Err(error) => return Err(error),
@@ -207,17 +224,50 @@ impl Remote {
         }
     }
 
-    /// POST for a place, PUT of all bytes
+    /// Returns the repository among these that this one can mount blobs from: another one of the
+    /// same registry.
+    pub(super) fn neighbour<'r>(&self, origins: &'r [Repository]) -> Option<&'r Repository> {
+        let is_near = |other: &&Repository| {
+            other.registry() == self.repository.registry() && other.path() != self.repository.path()
+        };
+        origins.iter().find(is_near)
+    }
+
+    /// Has the registry take a blob over from another of its repositories
+    /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#mounting-a-blob-from-another-repository)).
+    /// Whatever it answers but that it did: there is another way, so that is no error.
+    async fn mount(&self, digest: &Digest, from: &Repository) -> Result<Mount, RegistryError> {
+        let home = self.client.home(&self.repository)?;
+        let asking = self.asking(Access::Push, &home).reading(std::slice::from_ref(from));
+        let url = self.address(&home, "blobs/uploads", "")?;
+        let url = url.with_query("mount", &digest.to_string()).with_query("from", from.path());
+        let answer = match self.client.send_once(&Call::new(&asking, Method::POST, url)).await {
+            Ok(answer) => answer,
+            Err(error @ RegistryError::Cancelled(_)) => return Err(error),
+            Err(_) => return Ok(Mount::Refused),
+        };
+        match answer.status {
+            StatusCode::CREATED => Ok(confirm(answer, digest).await.map_or(Mount::Refused, |()| Mount::Done)),
+            StatusCode::ACCEPTED => Ok(location(&answer).map_or(Mount::Refused, Mount::Begun)),
+            _ => Ok(Mount::Refused),
+        }
+    }
+
+    /// POST for a place, unless there is one; PUT of all bytes
     /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#post-then-put)).
-    async fn upload(&self, descriptor: &Descriptor, feed: &Arc<Feed>) -> Result<(), RegistryError> {
+    async fn upload(
+        &self,
+        descriptor: &Descriptor,
+        feed: &Arc<Feed>,
+        place: Option<Url>,
+    ) -> Result<(), RegistryError> {
         let home = self.client.home(&self.repository)?;
         let asking = self.asking(Access::Push, &home);
-        let url = self.address(&home, "blobs/uploads", "")?;
-        let answer = self.client.send(&Call::new(&asking, Method::POST, url)).await?;
-        if answer.status != StatusCode::ACCEPTED {
-            return Err(not(answer, "an upload's place").await);
-        }
-        let url = location(&answer)?.with_query("digest", &descriptor.digest.to_string());
+        let place = match place {
+            Some(place) => place,
+            None => self.begin(&asking, &home).await?,
+        };
+        let url = place.with_query("digest", &descriptor.digest.to_string());
         // There is nothing to send of an empty blob, but something to verify.
         let payload = match descriptor.size {
             0 => Payload::Bytes(feed.whole().await?),
@@ -226,6 +276,16 @@ impl Remote {
         let call = Call::new(&asking, Method::PUT, url).header(header::CONTENT_TYPE, OCTETS).payload(payload);
         let answer = self.client.send_once(&call).await?;
         confirm(answer, &descriptor.digest).await
+    }
+
+    /// Asks for a place to upload to.
+    async fn begin(&self, asking: &Asking<'_>, home: &Url) -> Result<Url, RegistryError> {
+        let url = self.address(home, "blobs/uploads", "")?;
+        let answer = self.client.send(&Call::new(asking, Method::POST, url)).await?;
+        if answer.status != StatusCode::ACCEPTED {
+            return Err(not(answer, "an upload's place").await);
+        }
+        location(&answer)
     }
 
     async fn push_manifest(
@@ -260,7 +320,7 @@ impl Remote {
     }
 
     fn asking<'a>(&'a self, access: Access, home: &'a Url) -> Asking<'a> {
-        Asking { repository: &self.repository, access, home }
+        Asking::new(&self.repository, access, home)
     }
 
     fn address(&self, home: &Url, kind: &str, name: &str) -> Result<Url, RegistryError> {

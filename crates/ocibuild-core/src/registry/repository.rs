@@ -76,7 +76,7 @@ impl RemoteRepository {
         content: Arc<dyn Content>,
     ) -> Result<Transfer, BlobError> {
         let (feeding, feeder) = feed(descriptor);
-        let pushing = self.pushing(descriptor, feeding);
+        let pushing = self.pushing(descriptor, feeding, content.origins());
         let job = async move {
             tokio::task::spawn_blocking(move || feeder.serve(&*content));
             pushing.await
@@ -101,6 +101,17 @@ impl RemoteRepository {
     pub async fn tag_async(&self, descriptor: &Descriptor, name: &str) -> Result<(), BlobError> {
         let result = self.runtime.run(self.tagging(descriptor, name)).await;
         self.tagged(result, descriptor)
+    }
+
+    /// Returns a blob's bytes, to be read when wanted, without asking whether it is there: opening
+    /// them then fails with [`NotFound`](std::io::ErrorKind::NotFound).
+    #[must_use]
+    pub fn content(&self, descriptor: &Descriptor) -> Box<dyn Content> {
+        Box::new(RemoteContent {
+            remote: self.remote.clone(),
+            runtime: Arc::clone(&self.runtime),
+            descriptor: descriptor.clone(),
+        })
     }
 
     fn name(&self) -> String {
@@ -144,11 +155,7 @@ impl RemoteRepository {
         match self.judge(result, descriptor)? {
             Fetched::Nothing => Err(self.missing_here(descriptor)),
             Fetched::Bytes(bytes) => Ok(Box::new(BytesContent::new(bytes))),
-            Fetched::Later => Ok(Box::new(RemoteContent {
-                remote: self.remote.clone(),
-                runtime: Arc::clone(&self.runtime),
-                descriptor: descriptor.clone(),
-            })),
+            Fetched::Later => Ok(self.content(descriptor)),
         }
     }
 
@@ -156,12 +163,14 @@ impl RemoteRepository {
         &self,
         descriptor: &Descriptor,
         feeding: Feeding,
+        origins: &[Repository],
     ) -> impl Future<Output = Result<Transfer, RegistryError>> + use<> {
         let (remote, descriptor) = (self.remote.clone(), descriptor.clone());
+        let origin = remote.neighbour(origins).cloned();
         async move {
             // Whole, so that it is dropped when the job ends, and only then.
             let feeding = feeding;
-            remote.push(&descriptor, &feeding.0).await
+            remote.push(&descriptor, &feeding.0, origin.as_ref()).await
         }
     }
 
@@ -230,7 +239,10 @@ impl Sink for RemoteRepository {
 
     fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError> {
         let (feeding, feeder) = feed(descriptor);
-        let result = self.runtime.wait(self.pushing(descriptor, feeding), || feeder.serve(content));
+        let result = {
+            let pushing = self.pushing(descriptor, feeding, content.origins());
+            self.runtime.wait(pushing, || feeder.serve(content))
+        };
         self.judge(result, descriptor)
     }
 }

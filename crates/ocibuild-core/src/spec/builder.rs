@@ -13,6 +13,7 @@ use super::{
     set_pair, validate,
 };
 use crate::oci::{Compression, Platform};
+use crate::reference::Reference;
 
 /// One image with its layers, in the making.
 ///
@@ -55,6 +56,13 @@ impl ImageSpec {
     /// An image on nothing.
     pub fn scratch(platform: Platform) -> Self {
         Self::on(Base::Scratch).platform(platform)
+    }
+
+    /// Puts the image on an image in a registry.
+    #[must_use]
+    pub fn base(mut self, reference: Reference) -> Self {
+        self.image.base = Base::Remote { reference: literal(reference.to_string()) }.into();
+        self
     }
 
     /// Puts the image on the OCI layout in the directory `dir`.

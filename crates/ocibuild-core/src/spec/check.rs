@@ -282,6 +282,34 @@ pub fn compression(text: &str) -> Result<Compression, ValueError> {
     })
 }
 
+/// Parses the reference of a base: `[registry/]repository[:tag][@digest]`; without tag and digest it
+/// is the tag `latest`.
+pub fn base(text: &str) -> Result<Reference, ValueError> {
+    let bad = |what: &str| ValueError::new(format!("the base `{}` {what}", text.escape_debug()));
+    if let Some((_, rest)) = text.split_once("://") {
+        return Err(bad("begins with a scheme").hint(format!("write \"{rest}\"")));
+    }
+    let builtin = text.split_once('@').is_some_and(|(_, version)| version.parse::<u32>().is_ok());
+    if builtin {
+        return Err(ValueError::new(format!("`{}` is not a base by its name alone", text.escape_debug()))
+            .hint(format!("write {{ builtin = \"{text}\" }}")));
+    }
+    if text.starts_with(['.', '/']) {
+        return Err(ValueError::new(format!(
+            "`{}` is a path, but a base by name was expected",
+            text.escape_debug()
+        ))
+        .hint(format!("write {{ layout = \"{text}\" }}")));
+    }
+    let reference = text.parse::<Reference>().map_err(|error| {
+        ValueError::new(error.to_string()).hint(
+            "a base is an image in a registry, such as \"registry.example.com/node:22\", \"scratch\", \
+             { builtin = \"static@1\" } or { layout = \"DIR\" }",
+        )
+    })?;
+    Ok(reference.or_latest())
+}
+
 /// Parses a reference to tag an image with: `[registry/]repository[:tag]`, without a digest.
 pub fn tag(text: &str) -> Result<Reference, ValueError> {
     let bad = |what: &str| ValueError::new(format!("the tag `{}` {what}", text.escape_debug()));

@@ -51,6 +51,11 @@ pub enum Base {
         /// The directory, from the root.
         dir: Located<Template>,
     },
+    /// An image in a registry: `"registry/repository:tag@sha256:…"`.
+    Remote {
+        /// Its reference.
+        reference: Located<Template>,
+    },
 }
 
 /// Names and their values, in the order of writing.

@@ -124,8 +124,10 @@ impl Spec {
         }
         for image in &self.images {
             let config = &image.config;
-            if let super::Base::Layout { dir } = &image.base.value {
-                visit(dir);
+            if let super::Base::Layout { dir: template } | super::Base::Remote { reference: template } =
+                &image.base.value
+            {
+                visit(template);
             }
             let lists = image.tags.iter().chain(&config.volumes).chain(&config.workdir);
             lists.for_each(|template| visit(template));

@@ -4,8 +4,10 @@
 
 mod debian;
 mod double;
+mod pull;
 mod real;
 mod recorder;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 
 use ocibuild_core::blob::{
-    BlobError, BytesContent, FileContent, PlaceFault, Sink, Source, Target, read_whole,
+    BlobError, BytesContent, Content, FileContent, PlaceFault, Sink, Source, Target, read_whole,
 };
 use ocibuild_core::event::Transfer;
 use ocibuild_core::oci::{Descriptor, Manifest, MediaType, to_json};
@@ -142,6 +142,41 @@ fn a_file_is_sent_from_disk() {
     assert!(read_whole(&repository, &descriptor, 5 << 20).unwrap() == bytes);
 }
 
+/// Content of which it isn't known where else it is, so that it has to be sent.
+struct Unknown(Box<dyn Content>);
+
+impl Content for Unknown {
+    fn open(&self, offset: u64) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+        self.0.open(offset)
+    }
+}
+
+#[test]
+fn a_blob_is_mounted_from_the_repository_next_door() {
+    let Some(debian) = open() else { return };
+    let registry = Registry::new(options());
+    let (from, to) = (fresh(&debian, "near/from"), fresh(&debian, "near/to"));
+    let (from, to) = (registry.repository(&from), registry.repository(&to));
+    let (descriptor, content) = layer(&noise(200_000));
+    from.push(&descriptor, &content).unwrap();
+    assert_eq!(to.push(&descriptor, &*from.fetch(&descriptor).unwrap()).unwrap(), Transfer::Mounted);
+    assert_eq!(read_whole(&to, &descriptor, 1 << 20).unwrap(), noise(200_000));
+    // What isn't there is sent, if it can be had.
+    let (other, content) = layer(&noise(100_000));
+    struct Claims<'a>(BytesContent, &'a [Repository]);
+    impl Content for Claims<'_> {
+        fn open(&self, offset: u64) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+            self.0.open(offset)
+        }
+        fn origins(&self) -> &[Repository] {
+            self.1
+        }
+    }
+    let claims = Claims(content, std::slice::from_ref(from.repository()));
+    assert_eq!(to.push(&other, &claims).unwrap(), Transfer::Sent);
+    assert_eq!(read_whole(&to, &other, 1 << 20).unwrap(), noise(100_000));
+}
+
 #[test]
 fn a_blob_goes_from_repository_to_repository_though_turns_are_few() {
     let Some(debian) = open() else { return };
@@ -156,7 +191,8 @@ fn a_blob_goes_from_repository_to_repository_though_turns_are_few() {
             scope.spawn(move || {
                 let (descriptor, content) = layer(&noise(1_000_000 + number));
                 from.push(&descriptor, &content).unwrap();
-                assert_eq!(to.push(&descriptor, &*from.fetch(&descriptor).unwrap()).unwrap(), Transfer::Sent);
+                let content = Unknown(from.fetch(&descriptor).unwrap());
+                assert_eq!(to.push(&descriptor, &content).unwrap(), Transfer::Sent);
             });
         }
     });

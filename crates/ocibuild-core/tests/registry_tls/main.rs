@@ -9,11 +9,16 @@ mod debian;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use ocibuild_core::blob::{BlobError, BytesContent, Sink, Source, Target};
-use ocibuild_core::oci::{Descriptor, MediaType};
-use ocibuild_core::reference::Reference;
-use ocibuild_core::registry::{Registry, RegistryError, RegistryOptions, RemoteRepository};
+use ocibuild_core::image::{ValidateOptions, validate};
+use ocibuild_core::oci::{Descriptor, MediaType, Platform};
+use ocibuild_core::reference::{Reference, Repository};
+use ocibuild_core::registry::{
+    Credential, Credentials, CredentialsError, Registry, RegistryError, RegistryOptions, RemoteRepository,
+};
+use ocibuild_core::{Builder, ImageSpec, LayerSpec};
 
 use debian::{Debian, skipped};
 
@@ -87,4 +92,60 @@ fn https_needs_a_provider_and_an_authority() {
 
     let error = fault(connect(&debian, Some(&key)).exists(&blob).unwrap_err());
     assert!(error.to_string().contains("cannot use the given CA certificates"), "{error}");
+
+    a_base_is_pulled_and_mounted_behind_a_password(certificates.path());
+}
+
+/// `htpasswd -Bbn tester hidden`
+const HTPASSWD: &str = "tester:$2b$04$hFmLdG0KYmAalm1dGV2Qee05N0ksjG44vMwTTN7H5nP6S0oEdRqkq\n";
+
+struct Login;
+
+impl Credentials for Login {
+    fn lookup(&self, _: &Repository) -> Result<Option<Credential>, CredentialsError> {
+        Ok(Some(Credential::password("tester", "hidden", "the test")))
+    }
+}
+
+fn a_base_is_pulled_and_mounted_behind_a_password(certificates: &Path) {
+    let section = |directory: &Path| {
+        let htpasswd = directory.join("htpasswd");
+        fs::write(&htpasswd, HTPASSWD).unwrap();
+        format!(
+            "  tls:\n    certificate: {0}/server.pem\n    key: {0}/server.key\n\
+             auth:\n  htpasswd:\n    realm: test\n    path: {1}\n",
+            certificates.display(),
+            htpasswd.display()
+        )
+    };
+    let Some(debian) = Debian::start(section) else { return };
+    let mut options = RegistryOptions::default();
+    options.secure = vec![debian.host.clone()];
+    options.ca = vec![fs::read(certificates.join("authority.pem")).unwrap()];
+    options.credentials = Arc::new(Login);
+    let registry = Registry::new(options);
+    let name = |path: &str| -> Reference { format!("{}/{path}", debian.host).parse().unwrap() };
+
+    let directory = tempfile::tempdir().unwrap();
+    let builder =
+        || Builder::new(directory.path(), directory.path().join("cache")).registry(registry.clone());
+    let scratch = ImageSpec::scratch(Platform::linux_amd64());
+    let base = scratch.clone().layer(LayerSpec::named("base").content("/etc/base", "base"));
+    builder().build(&base).unwrap().push(&registry, &name("team/base:1")).unwrap();
+    fs::remove_dir_all(directory.path().join("cache")).unwrap();
+
+    let image = scratch.base(name("team/base:1")).layer(LayerSpec::named("app").content("/etc/app", "app"));
+    let built = builder().build(&image).unwrap();
+    let report = built.push(&registry, &name("team/app:1")).unwrap();
+    assert_eq!((report.mounted.blobs, report.sent.blobs), (1, 3), "beside a layer, config and manifest");
+    let target = registry.repository(name("team/app:1").repository());
+    assert_eq!(validate(&target, &built.images[0].root, &ValidateOptions::default()).unwrap(), []);
+    // The same bytes, though another's eyes may not see them.
+    let mut guest = RegistryOptions::default();
+    guest.secure = vec![debian.host.clone()];
+    guest.ca = vec![fs::read(certificates.join("authority.pem")).unwrap()];
+    let error = builder().registry(Registry::new(guest)).build(&image).err().unwrap();
+    let error: &dyn std::error::Error = &error;
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    assert!(causes.map(ToString::to_string).any(|text| text.contains("without credentials")));
 }

@@ -12,7 +12,7 @@ use ocibuild_core::files::FileTree;
 use ocibuild_core::image::{Created, ValidateOptions, validate};
 use ocibuild_core::layer::Budget;
 use ocibuild_core::oci::Platform;
-use ocibuild_core::plan::{BuiltinBase, Plan, Surroundings, plan};
+use ocibuild_core::plan::{BaseName, BuiltinBase, Plan, Surroundings, plan};
 use ocibuild_core::spec::{ImageSpec, Spec};
 
 /// The circumstances of a build.
@@ -61,8 +61,8 @@ impl Surroundings for Nothing {
 struct TheBase<'a>(&'a Option<OpenBase>);
 
 impl Bases for TheBase<'_> {
-    fn layout(&self, directory: &str) -> Result<OpenBase, BlobError> {
-        Ok(self.0.clone().unwrap_or_else(|| panic!("no base is needed, but `{directory}` is asked for")))
+    fn open(&self, base: &BaseName) -> Result<OpenBase, BlobError> {
+        Ok(self.0.clone().unwrap_or_else(|| panic!("no base is needed, but `{base}` is asked for")))
     }
 }
 

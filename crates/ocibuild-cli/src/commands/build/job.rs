@@ -11,13 +11,14 @@ use ocibuild_core::copy::CopyOptions;
 use ocibuild_core::layer::LayerError;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{Located, Template, set_pair};
-use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error};
+use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error, Registry};
 
 use crate::commands::build::BuildArgs;
 use crate::commands::build::outcome::Outcome;
 use crate::commands::build::results::Results;
 use crate::destination::Destinations;
 use crate::failure::{BuildFailure, Failure, Origin};
+use crate::lock_file::{LockFile, LockFlags};
 use crate::options::Options;
 use crate::progress::Reporter;
 use crate::publish::{Publisher, Traffic};
@@ -38,6 +39,8 @@ pub(super) struct Job<'a> {
     destinations: Destinations,
     results: Results,
     push: bool,
+    lock_flags: LockFlags,
+    lock: LockFile,
     insecure: Vec<String>,
     builtins: Builtins,
     reporter: &'a Reporter,
@@ -58,6 +61,7 @@ impl<'a> Job<'a> {
         let vars = args.var.iter().cloned().collect();
         let mut source = Source::find(args.file.clone(), args.image.clone(), &args.images, &vars)?;
         override_spec(&mut source, &args)?;
+        let lock = LockFile::of(&source)?;
         let destinations = Destinations::resolve(args.output, args.push, &source.beside)?;
         Ok(Self {
             started,
@@ -70,6 +74,8 @@ impl<'a> Job<'a> {
             destinations,
             results: Results::new(args.results),
             push: args.push,
+            lock_flags: args.lock,
+            lock,
             insecure: options.insecure.clone(),
             builtins: Builtins::new(args.compression),
             reporter,
@@ -116,7 +122,9 @@ impl<'a> Job<'a> {
             .observer(self.reporter)
             .cancel(cancel.clone())
             .host(host::name())
-            .builtins(|name, version| self.builtins.get(name, version));
+            .builtins(|name, version| self.builtins.get(name, version))
+            .keep_base_layers(self.destinations.is_on_disk());
+        let builder = self.lock_flags.apply(builder, &self.lock);
         let outputs = self.destinations.paths(&self.source.beside, &names);
         let builder = outputs.into_iter().chain(self.results.paths()).fold(builder, Builder::output);
         let builder = self.source.name.iter().fold(builder, Builder::name);
@@ -142,15 +150,24 @@ impl<'a> Job<'a> {
     }
 
     fn attempt(&self, plan: &Plan, cancel: &Cancel) -> Result<Outcome, Failure> {
-        if !self.push {
-            let built = self.build(plan, cancel, &|_| {})?;
+        let registry = self.registry(plan, cancel)?;
+        let build = |finished: &(dyn Fn(&FinishedLayer) + Sync)| {
+            let noted = |layer: &FinishedLayer| {
+                self.named().extend(layer.record.kept().map(|blob| blob.digest));
+                finished(layer);
+            };
+            let builder = self.builder(cancel).on_layer(&noted);
+            let builder = registry.iter().cloned().fold(builder, Builder::registry);
+            builder.build_plan(plan).map_err(|error| self.build_failure(error))
+        };
+        let Some(registry) = registry.as_ref().filter(|_| self.push) else {
+            let built = build(&|_| {})?;
             self.write(&built, cancel)?;
             return self.outcome(&built, plan, None);
-        }
-        let registry = registry::open(&self.insecure, cancel)?;
-        let publisher = Publisher::new(plan, &registry, self.reporter, cancel)?;
+        };
+        let publisher = Publisher::new(plan, registry, self.reporter, cancel)?;
         let store = Store::new(&self.cache);
-        let built = publisher.alongside(&store, |finished| self.build(plan, cancel, finished));
+        let built = publisher.alongside(&store, build);
         if let Some(fault) = publisher.fault() {
             return Err(self.place(fault, Origin::Registry));
         }
@@ -168,17 +185,10 @@ impl<'a> Job<'a> {
         Ok(outcome)
     }
 
-    fn build(
-        &self,
-        plan: &Plan,
-        cancel: &Cancel,
-        finished: &(dyn Fn(&FinishedLayer) + Sync),
-    ) -> Result<Built, Failure> {
-        let noted = |layer: &FinishedLayer| {
-            self.named().extend(layer.record.kept().map(|blob| blob.digest));
-            finished(layer);
-        };
-        self.builder(cancel).on_layer(&noted).build_plan(plan).map_err(|error| self.build_failure(error))
+    /// A client for registries, if any is needed.
+    fn registry(&self, plan: &Plan, cancel: &Cancel) -> Result<Option<Registry>, Failure> {
+        let is_pulled = !self.lock_flags.offline && !plan.remote_bases().is_empty();
+        (self.push || is_pulled).then(|| registry::open(&self.insecure, cancel)).transpose()
     }
 
     fn build_failure(&self, error: Error) -> Failure {

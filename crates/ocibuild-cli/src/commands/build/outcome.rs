@@ -108,6 +108,7 @@ impl Outcome {
             "reused": tally(&self.reused),
             "uploaded": self.traffic.as_ref().map(|traffic| tally(&traffic.uploaded)),
             "skipped": self.traffic.as_ref().map(|traffic| tally(&traffic.skipped)),
+            "mounted": self.traffic.as_ref().map(|traffic| tally(&traffic.mounted)),
             "outputs": self.outputs,
         })
     }

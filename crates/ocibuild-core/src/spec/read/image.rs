@@ -6,7 +6,6 @@ use super::fields::{
     Context, Fields, Key, Value, in_order, integer, mismatch, string_of, template_of, unknown,
 };
 use crate::oci::Platform;
-use crate::reference::Reference;
 use crate::spec::suggest::closest;
 use crate::spec::{
     Annotations, Base, Config, Fault, Field, Healthcheck, Image, Inherit, Located, Port, Scope, Span,
@@ -136,12 +135,14 @@ fn inherit(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Inherit {
     }
 }
 
-const BASES: &str = "write \"scratch\", { builtin = \"static@1\" } or { layout = \"DIR\" }";
+const BASES: &str = "write a reference, such as \"registry.example.com/node:22\", or \"scratch\", \
+                     { builtin = \"static@1\" } or { layout = \"DIR\" }";
 
 fn base(value: &Value<'_>, context: &mut Context<'_>) -> Located<Base> {
     let span = Some(Span::from(value.span()));
     let base = match value.get_ref() {
-        DeValue::String(text) => context.log.accept(named_base(text), span),
+        DeValue::String(text) if text == "scratch" => Some(Base::Scratch),
+        DeValue::String(_) => template_of("base", value, context).map(|reference| Base::Remote { reference }),
         DeValue::Table(table) => base_table(Fields::new(table, span), context),
         _ => {
             context.log.report(mismatch("base", "a string or a table", value).hint(BASES));
@@ -149,28 +150,6 @@ fn base(value: &Value<'_>, context: &mut Context<'_>) -> Located<Base> {
         }
     };
     Located::new(base.unwrap_or_else(|| Base::Layout { dir: unknown() }), span)
-}
-
-fn named_base(text: &str) -> Result<Base, ValueError> {
-    if text == "scratch" {
-        return Ok(Base::Scratch);
-    }
-    let builtin = text.split_once('@').is_some_and(|(_, version)| version.parse::<u32>().is_ok());
-    if builtin {
-        return Err(ValueError::new(format!("`{text}` is not a base by its name alone"))
-            .hint(format!("write {{ builtin = \"{text}\" }}")));
-    }
-    if text.starts_with(['.', '/']) {
-        return Err(ValueError::new(format!("`{text}` is a path, but a base by name was expected"))
-            .hint(format!("write {{ layout = \"{text}\" }}")));
-    }
-    if text.parse::<Reference>().is_ok() {
-        return Err(ValueError::new("bases from a registry are not supported yet").hint(
-            "copy the image into an OCI layout first (`skopeo copy docker://… oci:DIR:TAG`), \
-             and write { layout = \"DIR\" }",
-        ));
-    }
-    Err(ValueError::new(format!("`{}` is not a base", text.escape_debug())).hint(BASES))
 }
 
 fn base_table(mut fields: Fields<'_>, context: &mut Context<'_>) -> Option<Base> {

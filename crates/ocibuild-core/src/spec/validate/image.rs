@@ -16,8 +16,10 @@ const MAX_LAYERS: usize = 127;
 
 pub(super) fn image(image: &Image, spec: &Spec, log: &mut Log) {
     log.accept(check::name(&image.name), image.name.span);
-    if let Base::Layout { dir } = &image.base.value {
-        literal(dir, check::layout, log);
+    match &image.base.value {
+        Base::Layout { dir } => literal(dir, check::layout, log),
+        Base::Remote { reference } => literal(reference, |text| check::base(text).map(|_| ()), log),
+        Base::Scratch | Base::Builtin { .. } => {}
     }
     layers(image, spec, log);
     platforms(&image.platforms, log);

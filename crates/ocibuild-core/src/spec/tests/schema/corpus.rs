@@ -59,6 +59,8 @@ copy = [
 ]
 [layers.other]
 remove = ["/etc/motd"]
+[images.pulled]
+base = "registry.example.com:5000/team/node:22@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 [images.app]
 base = { builtin = "static@1" }
 layers = ["app", "other"]
