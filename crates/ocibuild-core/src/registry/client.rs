@@ -4,12 +4,14 @@
 //! Credentials are sent to the registry's own origin (scheme, host, port) and to no other; a
 //! request that was once sent elsewhere doesn't get them back.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
+use tokio::sync::OnceCell;
 
 use crate::reference::{DEFAULT_REGISTRY, Repository};
 use crate::registry::auth::{Asking, Auth, Grant, refused};
@@ -58,6 +60,8 @@ pub(super) struct Client {
     auth: Auth,
     insecure: Vec<String>,
     secure: Vec<String>,
+    /// By registry, whether those called insecure answer by https.
+    answering: Mutex<BTreeMap<String, Arc<OnceCell<bool>>>>,
     attempts: u32,
     pauses: AtomicU32,
 }
@@ -69,20 +73,54 @@ impl Client {
             auth: Auth::new(Arc::clone(&options.credentials), options.token_hosts),
             insecure: options.insecure,
             secure: options.secure,
+            answering: Mutex::default(),
             attempts: options.attempts.max(1),
             pauses: AtomicU32::new(0),
         }
     }
 
     /// Returns the address that a repository's registry is reached at.
-    pub(super) fn home(&self, repository: &Repository) -> Result<Url, RegistryError> {
+    ///
+    /// A registry called insecure is asked once whether it speaks TLS; nothing secret is sent with
+    /// that.
+    pub(super) async fn home(&self, repository: &Repository) -> Result<Url, RegistryError> {
         let registry = repository.registry();
-        let named = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(registry));
-        let plain = named(&self.insecure) || is_loopback(registry) && !named(&self.secure);
-        let scheme = if plain { "http" } else { "https" };
         let host = if registry == DEFAULT_REGISTRY { DEFAULT_HOST } else { registry };
-        Url::parse(&format!("{scheme}://{host}/"))
-            .map_err(|reason| RegistryError::Host { registry: registry.to_owned(), reason })
+        let address = |scheme: &str| {
+            Url::parse(&format!("{scheme}://{host}/"))
+                .map_err(|reason| RegistryError::Host { registry: registry.to_owned(), reason })
+        };
+        let named = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(registry));
+        let is_secure = if named(&self.secure) {
+            true
+        } else if named(&self.insecure) {
+            self.answers_by_tls(registry, &address("https")?).await?
+        } else {
+            // Whoever puts certificates of a registry into place means that it has TLS.
+            !is_loopback(registry) || !self.transport.certificates_of(registry)?.is_empty()
+        };
+        address(if is_secure { "https" } else { "http" })
+    }
+
+    async fn answers_by_tls(&self, registry: &str, home: &Url) -> Result<bool, RegistryError> {
+        let cell = {
+            let mut answering = self.answering.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(answering.entry(registry.to_ascii_lowercase()).or_default())
+        };
+        let ask = async || {
+            let url = home
+                .join("/v2/")
+                .map_err(|reason| RegistryError::Host { registry: registry.to_owned(), reason })?;
+            let (method, payload) = (Method::GET, Payload::none());
+            let request =
+                Request { method: &method, url: &url, headers: &[], authorization: None, payload: &payload };
+            match self.transport.send(request).await {
+                Ok(_) => Ok(true),
+                Err(RegistryError::Connect { .. } | RegistryError::Broken { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        cell.get_or_try_init(ask).await.copied()
     }
 
     /// How often a thing is tried that may be repeated.

@@ -13,7 +13,7 @@ use crate::blob::Content;
 use crate::digest::VerifyingReader;
 use crate::oci::Descriptor;
 use crate::registry::RegistryError;
-use crate::registry::remote::Remote;
+use crate::registry::mirror::Route;
 use crate::registry::runtime::Runtime;
 use crate::registry::transport::Answer;
 
@@ -22,18 +22,18 @@ const AHEAD: usize = 8;
 
 /// A blob in a registry.
 pub(super) struct RemoteContent {
-    pub(super) remote: Remote,
+    pub(super) route: Route,
     pub(super) runtime: Arc<Runtime>,
     pub(super) descriptor: Descriptor,
 }
 
 impl Content for RemoteContent {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let (remote, digest) = (self.remote.clone(), self.descriptor.digest);
+        let (route, digest) = (self.route.clone(), self.descriptor.digest);
         if offset > 0 && offset >= self.descriptor.size {
             return Ok(Box::new(io::empty()));
         }
-        let opening = async move { remote.open(&digest, offset).await };
+        let opening = async move { route.open(&digest, offset).await };
         let opened = self.runtime.wait(opening, || ()).map_err(io::Error::other)?;
         let Some((answer, skip)) = opened else {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("the registry has no `{digest}`")));

@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::event::Cancelled;
 use crate::oci::MAX_MANIFEST_SIZE;
 use crate::registry::CredentialsError;
+use crate::registry::proxy::is_proxy_fault;
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -145,6 +146,15 @@ pub enum TlsError {
         /// What is wrong with them.
         reason: String,
     },
+    /// The certificates for one host can't be used.
+    #[error("cannot use the certificates for `{host}`")]
+    BadHost {
+        /// The host.
+        host: String,
+        /// What is wrong with them.
+        #[source]
+        source: Cause,
+    },
     /// The provider doesn't do what is needed.
     #[error("cannot set TLS up")]
     Setup(#[source] Cause),
@@ -208,6 +218,9 @@ impl TlsError {
             ),
             Self::NoRoots => Some("install the package `ca-certificates`, or give a file of CA certificates"),
             Self::BadRoots { .. } => Some("give certificates in PEM form: `-----BEGIN CERTIFICATE-----` …"),
+            Self::BadHost { .. } => {
+                Some("mend the files in the host's directory of `certs.d`, or take them away")
+            }
             Self::Setup(_) => None,
         }
     }
@@ -224,6 +237,9 @@ fn status_remedy(status: u16, message: &ServerMessage) -> Option<&'static str> {
         (_, Some("MANIFEST_BLOB_UNKNOWN")) => {
             Some("push again: the registry lost a blob that it said it had")
         }
+        (407, _) => {
+            Some("put the proxy's user name and password into its address: `http://USER:PASSWORD@HOST`")
+        }
         (413, _) => Some("the registry, or a proxy before it, bounds the size of requests: raise that bound"),
         (429, _) => Some("the registry limits how much may be asked of it: wait, or log in"),
         (500..=599, _) => Some("the registry is out of order: try again later"),
@@ -233,6 +249,9 @@ fn status_remedy(status: u16, message: &ServerMessage) -> Option<&'static str> {
 }
 
 fn connect_remedy(source: &(dyn Error + 'static)) -> &'static str {
+    if is_proxy_fault(source) {
+        return "check the proxy's address, and the user and password in it; or except the registry from it";
+    }
     if is_certificate_fault(source) {
         return "give the CA certificate that the registry's certificate is signed by";
     }

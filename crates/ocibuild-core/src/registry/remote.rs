@@ -41,13 +41,26 @@ impl Remote {
         &self.repository
     }
 
+    /// Asks whether the registry lets us in, whatever we may do there.
+    pub(super) async fn enter(&self) -> Result<(), RegistryError> {
+        let home = self.client.home(&self.repository).await?;
+        let asking = self.asking(Access::Enter, &home);
+        let url = home.join("/v2/");
+        let url = url.map_err(|reason| RegistryError::Host {
+            registry: self.repository.registry().to_owned(),
+            reason,
+        })?;
+        let answer = self.client.send(&Call::new(&asking, Method::GET, url)).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(answer.into_error().await) }
+    }
+
     /// HEAD of a blob or manifest.
     pub(super) async fn exists(
         &self,
         descriptor: &Descriptor,
         access: Access,
     ) -> Result<bool, RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(access, &home);
         let url = self.address(&home, kind(descriptor), &descriptor.digest.to_string())?;
         let call = accept(Call::new(&asking, Method::HEAD, url), Some(descriptor))?;
@@ -99,7 +112,7 @@ impl Remote {
         descriptor: Option<&Descriptor>,
         access: Access,
     ) -> Result<Option<(Answer, Bytes)>, RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(access, &home);
         let url = self.address(&home, "manifests", name)?;
         let call = accept(Call::new(&asking, Method::GET, url), descriptor)?;
@@ -122,7 +135,7 @@ impl Remote {
         digest: &Digest,
         offset: u64,
     ) -> Result<Option<(Answer, u64)>, RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Pull, &home);
         let url = self.address(&home, "blobs", &digest.to_string())?;
         let mut call = Call::new(&asking, Method::GET, url);
@@ -142,7 +155,7 @@ impl Remote {
     /// Looks a tag or digest up; `None` if nothing has that name.
     pub(super) async fn resolve(&self, name: &str) -> Result<Option<Descriptor>, RegistryError> {
         check_name(name)?;
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Pull, &home);
         let url = self.address(&home, "manifests", name)?;
         let answer = self.client.send(&accept(Call::new(&asking, Method::HEAD, url), None)?).await?;
@@ -210,7 +223,7 @@ impl Remote {
     /// POST for a place, PUT of all bytes
     /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#post-then-put)).
     async fn upload(&self, descriptor: &Descriptor, feed: &Arc<Feed>) -> Result<(), RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Push, &home);
         let url = self.address(&home, "blobs/uploads", "")?;
         let answer = self.client.send(&Call::new(&asking, Method::POST, url)).await?;
@@ -249,7 +262,7 @@ impl Remote {
         name: &str,
         bytes: Bytes,
     ) -> Result<(), RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Push, &home);
         let url = self.address(&home, "manifests", name)?;
         let media_type = value(descriptor.media_type.as_str())?;
