@@ -4,7 +4,9 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{build, check, completions, diff, inspect, ls, man, schema, validate, version};
+use crate::commands::{
+    build, check, completions, diff, inspect, login, logout, ls, man, schema, validate, version,
+};
 use crate::exit;
 use crate::failure::Failure;
 use crate::options::{self, Early, Options};
@@ -51,6 +53,8 @@ enum Command {
     Ls(ls::LsArgs),
     Diff(diff::DiffArgs),
     Validate(validate::ValidateArgs),
+    Login(login::LoginArgs),
+    Logout(logout::LogoutArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -104,6 +108,8 @@ impl Cli {
             Command::Ls(args) => ls::run(&args, options),
             Command::Diff(args) => diff::run(&args, options),
             Command::Validate(args) => validate::run(&args, options),
+            Command::Login(args) => login::run(args, options, reporter),
+            Command::Logout(args) => logout::run(&args, reporter),
             Command::Schema(args) => schema::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

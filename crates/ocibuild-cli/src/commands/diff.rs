@@ -126,7 +126,7 @@ pub(crate) fn run(args: &DiffArgs, options: &Options) -> Result<(), Failure> {
 impl Comparison {
     fn new(args: &DiffArgs, options: &Options) -> Result<Self, Failure> {
         let open = |image| {
-            let found = ImageName { image, insecure: &options.insecure }.find()?;
+            let found = ImageName { image, options }.find()?;
             let base = args.platform.open(&found)?;
             Ok(Side { found, base })
         };

@@ -192,8 +192,8 @@ impl Auth {
         match challenge {
             Challenge::Basic => match credential.as_ref().map(|credential| (basic(credential), credential)) {
                 Some((Some(header), credential)) => Ok((with(header, credential), None)),
-                Some((None, credential)) => Err(refused(refusal, &no_password(credential)).await),
-                None => Err(refused(refusal, &Grant::default()).await),
+                Some((None, credential)) => Err(refused(asking, refusal, &no_password(credential)).await),
+                None => Err(refused(asking, refusal, &Grant::default()).await),
             },
             Challenge::Bearer { realm, service, scope } => {
                 let realm = Url::parse(&realm)
@@ -252,7 +252,7 @@ impl Auth {
                 Ok((Grant { header: Some(header), ..told }, lease))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                Err(refused(&mut answer, &told).await)
+                Err(refused(asking, &mut answer, &told).await)
             }
             _ => Err(answer.into_error().await),
         }
@@ -298,6 +298,7 @@ fn wanted(asking: &Asking<'_>, scope: Option<&str>) -> Vec<String> {
 /// The parts of [`RegistryError::Unauthorized`], which can be told more than once.
 #[derive(Clone)]
 struct Refusal {
+    registry: String,
     method: String,
     url: String,
     status: u16,
@@ -307,25 +308,27 @@ struct Refusal {
 
 impl Refusal {
     fn of(error: &RegistryError) -> Option<Self> {
-        let RegistryError::Unauthorized { method, url, status, message, credential } = error else {
+        let RegistryError::Unauthorized { registry, method, url, status, message, credential } = error else {
             return None;
         };
-        let (method, url, message) = (method.clone(), url.clone(), message.clone());
-        Some(Self { method, url, status: *status, message, credential: credential.clone() })
+        let (registry, method, url) = (registry.clone(), method.clone(), url.clone());
+        let (message, credential) = (message.clone(), credential.clone());
+        Some(Self { registry, method, url, status: *status, message, credential })
     }
 
     fn error(&self) -> RegistryError {
-        let Self { method, url, status, message, credential } = self.clone();
-        RegistryError::Unauthorized { method, url, status, message, credential }
+        let Self { registry, method, url, status, message, credential } = self.clone();
+        RegistryError::Unauthorized { registry, method, url, status, message, credential }
     }
 }
 
 /// Makes the error of a refusal.
-pub(super) async fn refused(refusal: &mut Answer, grant: &Grant) -> RegistryError {
+pub(super) async fn refused(asking: &Asking<'_>, refusal: &mut Answer, grant: &Grant) -> RegistryError {
     let message = refusal.message().await;
     let (method, url) = refusal.blame.parts();
-    let credential = grant.credential.clone();
-    RegistryError::Unauthorized { method, url, status: refusal.status.as_u16(), message, credential }
+    let (registry, credential) = (asking.repository.registry().to_owned(), grant.credential.clone());
+    let status = refusal.status.as_u16();
+    RegistryError::Unauthorized { registry, method, url, status, message, credential }
 }
 
 fn told_with(credential: &Credential) -> Grant {

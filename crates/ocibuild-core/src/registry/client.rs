@@ -157,7 +157,7 @@ impl Client {
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let sent = if home { grant } else { Grant::elsewhere() };
-                Err(refused(&mut answer, &sent).await)
+                Err(refused(call.asking, &mut answer, &sent).await)
             }
             _ => Ok(answer),
         }

@@ -79,6 +79,15 @@ pub enum CredentialsError {
         /// What is wrong there.
         reason: String,
     },
+    /// A file of credentials can't be read.
+    #[error("cannot read the credentials in `{}`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The credentials are in the keeping of a helper program, which doesn't give them.
     #[error("`{}` leaves `{registry}` to the helper `docker-credential-{helper}`, which gives no answer", path.display())]
     Helper {
@@ -115,6 +124,7 @@ impl CredentialsError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Syntax { .. } => Some("mend the file, or log in again so that it is written anew"),
+            Self::File { .. } => Some("check the file's permissions, or name another"),
             Self::Helper { source, .. } => Some(source.remedy()),
             Self::NotAToken { .. } => Some("check that it is the token alone, without a line break in it"),
             Self::Lookup { .. } => None,

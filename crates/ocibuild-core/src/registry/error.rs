@@ -67,6 +67,8 @@ pub enum RegistryError {
     /// Credentials are missing or not accepted.
     #[error("{method} `{url}` was refused {credential}: {status}{message}")]
     Unauthorized {
+        /// The registry, as references name it.
+        registry: String,
         /// The request's method.
         method: String,
         /// Its address.

@@ -162,7 +162,9 @@ impl Helpers {
         let told = Told { server, username, secret };
         let text = serde_json::to_string(&told).expect("texts can be written as JSON");
         let program = program(helper)?;
-        let ended = self.run(&program, "store", &text)?;
+        let ended = self.run(&program, "store", &text);
+        self.forget();
+        let ended = ended?;
         if ended.status.success() { Ok(()) } else { Err(ended.failed(program, secret)) }
     }
 
@@ -173,13 +175,20 @@ impl Helpers {
     pub fn erase(&self, helper: &str, server: &str) -> Result<bool, HelperError> {
         let had = !matches!(self.get(helper, server), Ok(None));
         let program = program(helper)?;
-        let ended = self.run(&program, "erase", server)?;
+        let ended = self.run(&program, "erase", server);
+        self.forget();
+        let ended = ended?;
         let said = String::from_utf8_lossy(&ended.stdout);
         match ended.status.success() {
             true => Ok(had),
             false if said.contains(NOTHING) => Ok(false),
             false => Err(ended.failed(program, "")),
         }
+    }
+
+    /// Forgets all answers, as others may be right now.
+    fn forget(&self) {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn find(&self, program: &str) -> Result<PathBuf, HelperError> {

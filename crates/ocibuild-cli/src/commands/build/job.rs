@@ -37,7 +37,7 @@ pub(super) struct Job<'a> {
     destinations: Destinations,
     results: Results,
     push: bool,
-    insecure: Vec<String>,
+    options: Options,
     builtins: Builtins,
     reporter: &'a Reporter,
 }
@@ -67,7 +67,7 @@ impl<'a> Job<'a> {
             destinations,
             results: Results::new(args.results),
             push: args.push,
-            insecure: options.insecure.clone(),
+            options: options.clone(),
             builtins: Builtins::new(args.compression),
             reporter,
         })
@@ -143,7 +143,9 @@ impl<'a> Job<'a> {
             self.write(&built, cancel)?;
             return self.outcome(&built, plan, None);
         }
-        let registry = registry::open(&self.insecure, cancel)?;
+        let tags = plan.images.iter().flat_map(|image| &image.tags);
+        let named: Vec<&str> = tags.map(|tag| tag.repository().registry()).collect();
+        let registry = registry::open(&self.options, &named, cancel)?;
         let publisher = Publisher::new(plan, &registry, self.reporter, cancel)?;
         let store = Store::new(&self.cache);
         let built = publisher.alongside(&store, |finished| self.build(plan, cancel, finished));
