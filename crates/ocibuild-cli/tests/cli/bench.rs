@@ -18,7 +18,7 @@ entrypoint = ["/app/hello"]
 "#;
 
 /// The variables that change what the program does, beside those of its own.
-const HEEDED: [&str; 24] = [
+const HEEDED: [&str; 21] = [
     "CLICOLOR",
     "CLICOLOR_FORCE",
     "ALL_PROXY",

@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod contents;
+mod credentials;
 mod destinations;
 mod errors;
 mod extends;
@@ -16,6 +17,9 @@ mod mistakes;
 mod options;
 mod output;
 mod progress;
+#[path = "../../../ocibuild-core/tests/registry/recorder.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod recorder;
 mod reference;
 mod registries;
 mod results;

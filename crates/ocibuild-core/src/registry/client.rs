@@ -18,7 +18,7 @@ use crate::registry::auth::{Asking, Auth, Grant, refused};
 use crate::registry::error::is_transient;
 use crate::registry::transport::{Answer, Payload, Request, Transport};
 use crate::registry::url::{Url, is_loopback};
-use crate::registry::{RegistryError, RegistryOptions};
+use crate::registry::{RegistryError, RegistryOptions, TlsError};
 
 /// Docker Hub's own host has another name than the one in references.
 const DEFAULT_HOST: &str = "registry-1.docker.io";
@@ -117,6 +117,8 @@ impl Client {
             match self.transport.send(request).await {
                 Ok(_) => Ok(true),
                 Err(RegistryError::Connect { .. } | RegistryError::Broken { .. }) => Ok(false),
+                // Where nothing can be reached by https, nothing has to be.
+                Err(RegistryError::Tls(TlsError::NoProvider)) => Ok(false),
                 Err(error) => Err(error),
             }
         };

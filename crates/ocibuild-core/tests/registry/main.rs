@@ -2,10 +2,12 @@
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod auth;
 mod debian;
 mod double;
 mod real;
 mod recorder;
+mod ways;
 
 use std::sync::Arc;
 use std::time::Duration;
