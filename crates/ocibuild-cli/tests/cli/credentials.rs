@@ -186,7 +186,9 @@ fn the_first_place_that_has_some_counts() {
         run_any(&mut command).expect_code(5);
         let expected = basic("me", &(first + 1).to_string());
         let asked = registry.asked();
-        let sent: Vec<_> = asked[before..].iter().filter_map(|asked| asked.header("authorization")).collect();
+        let sent = asked[before..].iter().filter_map(|asked| asked.header("authorization"));
+        let mut sent: Vec<_> = sent.collect();
+        sent.dedup();
         assert_eq!(sent, [expected.as_str()], "{first}");
     }
 }

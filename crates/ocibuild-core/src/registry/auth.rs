@@ -260,6 +260,10 @@ impl Auth {
 }
 
 impl Held {
+    pub(super) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
     /// Takes what came of asking. A refusal is for those who wait; who comes later asks again.
     fn replace(
         &mut self,

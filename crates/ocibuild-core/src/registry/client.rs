@@ -18,7 +18,7 @@ use crate::registry::auth::{Asking, Auth, Grant, refused};
 use crate::registry::error::is_transient;
 use crate::registry::transport::{Answer, Payload, Request, Transport};
 use crate::registry::url::{Url, is_loopback};
-use crate::registry::{RegistryError, RegistryOptions, TlsError};
+use crate::registry::{RegistryError, RegistryOptions, ServerMessage, TlsError};
 
 /// Docker Hub's own host has another name than the one in references.
 const DEFAULT_HOST: &str = "registry-1.docker.io";
@@ -149,6 +149,27 @@ impl Client {
 
     /// Sends a request; a fresh token, where one is wanted, doesn't count as another try.
     pub(super) async fn send_once(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
+        let mut result = self.send_with_grant(call).await;
+        if let Err(RegistryError::Unauthorized { method, message, .. }) = &mut result
+            && method == Method::HEAD.as_str()
+        {
+            *message = self.words(call).await;
+        }
+        result
+    }
+
+    /// Asks what a registry says to a refusal: with HEAD it says nothing.
+    async fn words(&self, call: &Call<'_>) -> ServerMessage {
+        let grant = self.auth.slot(call.asking).lock().await.grant().clone();
+        let mut again = Call::new(call.asking, Method::GET, call.url.clone());
+        again.headers.clone_from(&call.headers);
+        match self.follow(&again, &grant).await {
+            Ok((mut answer, true)) if answer.status.is_client_error() => answer.message().await,
+            _ => ServerMessage::default(),
+        }
+    }
+
+    async fn send_with_grant(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
         let slot = self.auth.slot(call.asking);
         let mut grant = self.auth.current(&self.transport, call.asking, &slot).await?;
         let (mut answer, mut home) = self.follow(call, &grant).await?;

@@ -5,6 +5,7 @@
 mod auth;
 mod debian;
 mod double;
+mod proxy;
 mod real;
 mod recorder;
 mod ways;

@@ -1,14 +1,10 @@
 //! The ways to a registry: mirrors, proxies, and hosts that are called insecure.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
-
 use ocibuild_core::blob::{BlobError, Sink, Source, Target, read_whole};
 use ocibuild_core::oci::{Descriptor, MediaType};
 use ocibuild_core::registry::{Mirror, Proxies, Registry, RegistryError, RegistryOptions, RemoteRepository};
 
+use crate::proxy::{self, Proxy};
 use crate::recorder::{Asked, Recorder, Reply};
 use crate::{layer, options, repository};
 
@@ -83,79 +79,8 @@ fn a_mirror_that_is_down_is_asked_no_more() {
         assert_eq!(read_whole(&repository, &layer(b"theirs").0, 100).unwrap(), b"theirs");
     }
     assert_eq!(down.asked().len(), 2);
-    assert_eq!(refusing.asked().len(), 6);
-}
-
-/// A proxy that notes the first lines and the `Proxy-Authorization` of what it is asked, and brings
-/// everything to one address.
-struct Proxy {
-    host: String,
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
-}
-
-impl Proxy {
-    fn start(target: &str, wanted: Option<&'static str>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, target) = (Arc::clone(&asked), target.to_owned());
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (log, target) = (Arc::clone(&log), target.clone());
-                thread::spawn(move || serve(&stream.unwrap(), &log, &target, wanted));
-            }
-        });
-        Self { host, asked }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.asked.lock().unwrap().iter().map(|(line, _)| line.clone()).collect()
-    }
-}
-
-fn serve(
-    mut stream: &TcpStream,
-    log: &Mutex<Vec<(String, Option<String>)>>,
-    target: &str,
-    wanted: Option<&str>,
-) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut head = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
-        if line.trim().is_empty() {
-            break;
-        }
-        head.push(line.trim().to_owned());
-    }
-    let shown = head.iter().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("proxy-authorization").then(|| value.to_owned())
-    });
-    let first = head.remove(0);
-    log.lock().unwrap().push((first.clone(), shown.clone()));
-    if wanted.is_some() && shown.as_deref() != wanted {
-        stream.write_all(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok()?;
-        return None;
-    }
-    let mut upstream = TcpStream::connect(target).ok()?;
-    if first.starts_with("CONNECT ") {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
-        let (mut back, mut forth) = (upstream.try_clone().ok()?, stream.try_clone().ok()?);
-        thread::spawn(move || std::io::copy(&mut back, &mut forth));
-    } else {
-        let mut words = first.split(' ');
-        let (method, url) = (words.next()?, words.next()?);
-        let path = url.strip_prefix("http://")?.split_once('/')?.1;
-        let head = format!("{method} /{path} HTTP/1.1\r\n{}\r\n\r\n", head.join("\r\n"));
-        upstream.write_all(head.as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        upstream.read_to_end(&mut answer).ok()?;
-        stream.write_all(&answer).ok()?;
-        return None;
-    }
-    std::io::copy(&mut reader, &mut upstream).ok().map(drop)
+    // What refuses one thing may have another: three times HEAD, what it says to that, and GET.
+    assert_eq!(refusing.asked().len(), 9);
 }
 
 fn by_proxy(proxies: Proxies) -> RegistryOptions {
@@ -188,6 +113,18 @@ fn http_is_handed_to_the_proxy() {
     );
     let asked = registry.asked();
     assert_eq!(asked[0].header("host"), Some("r.test:5000"));
+}
+
+#[test]
+fn both_go_through_a_socks_proxy() {
+    let registry = Recorder::start(has(b"{}", b"theirs"));
+    let (host, asked) = proxy::start_socks(&registry.host);
+    let options = by_proxy(Proxies::new().http(format!("socks5h://{host}").parse().unwrap()));
+    let remote = Registry::new(options).repository(&repository("r.test:5000", "team/app"));
+    let (theirs, _) = layer(b"theirs");
+    assert!(remote.exists(&theirs).unwrap());
+    assert_eq!(*asked.lock().unwrap(), ["r.test:5000"]);
+    assert_eq!(registry.lines(), [format!("HEAD /v2/team/app/blobs/{}", theirs.digest)]);
 }
 
 #[test]
