@@ -39,7 +39,7 @@ use crate::reference::Repository;
 pub use certificates::{Certificates, ClientCertificate, HostCertificates};
 pub use credentials::{Credential, Credentials, CredentialsError, ScopedCredential};
 pub use docker_config::DockerConfig;
-pub use error::{RegistryError, ServerMessage, TlsError};
+pub use error::{Refusal, RegistryError, ServerMessage, TlsError};
 pub use helper::{HelperError, Helpers};
 pub use mirror::Mirror;
 pub use proxy::{Proxies, Proxy, ProxyError};

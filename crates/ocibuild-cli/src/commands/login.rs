@@ -221,7 +221,7 @@ impl LoginFile {
             path: self.path.clone(),
             registry: scope.host.clone(),
             helper: helper.to_owned(),
-            source,
+            source: source.into(),
         })
     }
 

@@ -107,14 +107,19 @@ pub(super) fn is_no_layout(error: &BlobError) -> bool {
 /// The library's remedy in the words of the command line.
 fn registry_hint(error: &RegistryError) -> Option<String> {
     match error {
-        RegistryError::Unauthorized { status: 401, registry, .. } => {
-            Some(format!("log in: `ocibuild login {registry}`"))
+        RegistryError::Unauthorized(refusal) if refusal.status == 401 => {
+            Some(format!("log in: `ocibuild login {}`", refusal.registry))
         }
         RegistryError::Connect { source, .. } if is_unknown_authority(source.as_ref()) => Some(
             "give the CA certificate that the registry's certificate is signed by: `--ca FILE`".to_owned(),
         ),
         RegistryError::Connect { source, .. } if is_plain_http(source.as_ref()) => Some(
             "the registry seems to speak plain http: allow that with `--insecure HOST[:PORT]`".to_owned(),
+        ),
+        RegistryError::Status { status: 400, url, .. } if url.starts_with("http://") => Some(
+            "if it speaks https, `--insecure HOST[:PORT]` tries that; to have it verified, put its CA \
+             certificate into `~/.config/containers/certs.d/HOST[:PORT]/ca.crt`"
+                .to_owned(),
         ),
         RegistryError::Connect { url, .. } if is_local_without_port(url) => Some(
             "without a port a registry is looked for at 80 or 443: did you mean `localhost:5000/…`?"

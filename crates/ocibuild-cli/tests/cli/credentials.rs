@@ -95,7 +95,9 @@ fn each_place_is_looked_at() {
         ("variables", &|_, command| {
             command.envs([("OCIBUILD_REGISTRY_USERNAME", "me"), ("OCIBUILD_REGISTRY_PASSWORD", "hidden")]);
         }),
-        ("DOCKER_AUTH_CONFIG", &|_, command| drop(command.env("DOCKER_AUTH_CONFIG", &entry))),
+        ("DOCKER_AUTH_CONFIG", &|_, command| {
+            command.env("DOCKER_AUTH_CONFIG", &entry);
+        }),
         ("REGISTRY_AUTH_FILE", &|bench, command| {
             write(bench, "auth.json", &entry);
             command.env("REGISTRY_AUTH_FILE", bench.tree.join("auth.json"));
@@ -246,9 +248,14 @@ fn a_refusal_names_where_the_credentials_are_from() {
     bench.tree.write("home/.docker/config.json", r#"{"credsStore": "test"}"#);
     let path = helper(&bench, "test", &answer("me", "hidden"));
     assert!(
-        said(&|command| drop(command.env("PATH", &path))).contains("the helper `docker-credential-test` (`")
+        said(&|command| {
+            command.env("PATH", &path);
+        })
+        .contains("the helper `docker-credential-test` (`")
     );
-    let token = |command: &mut Command| drop(command.env("OCIBUILD_REGISTRY_TOKEN", "hidden"));
+    let token = |command: &mut Command| {
+        command.env("OCIBUILD_REGISTRY_TOKEN", "hidden");
+    };
     assert!(said(&token).contains("`OCIBUILD_REGISTRY_TOKEN`"));
     let inline = |command: &mut Command| {
         command.env("DOCKER_AUTH_CONFIG", config(&registry.host, "me", "hidden"));
@@ -433,7 +440,7 @@ fn a_password_typed_at_a_terminal_is_not_shown() {
     let bench = Bench::new();
     let program = format!("{} login {}", env!("CARGO_BIN_EXE_ocibuild"), registry.host);
     let mut terminal = Command::new(script);
-    terminal.args(["-qec", &program, "/dev/null"]).env("HOME", bench.tree.join("home"));
+    terminal.args(["-qec", &program, "/dev/null"]).env_clear().env("HOME", bench.tree.join("home"));
     let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     // Each answer when its question is there: what is typed before is thrown away.
@@ -455,7 +462,6 @@ fn a_password_typed_at_a_terminal_is_not_shown() {
     // With a mistake that is taken back.
     say("hidd\u{e9}x\u{7f}n\n".as_bytes());
     until("logged in to", &mut shown);
-    drop(until);
     let shown = String::from_utf8_lossy(&shown).into_owned();
     assert!(child.wait().unwrap().success(), "{shown}");
     assert!(shown.contains("logged in to") && !shown.contains("hidd"), "{shown}");

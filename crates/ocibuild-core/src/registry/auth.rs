@@ -20,7 +20,7 @@ use crate::registry::credentials::Secret;
 use crate::registry::token::{self, Wish};
 use crate::registry::transport::{Answer, Transport};
 use crate::registry::url::{Origin, Url};
-use crate::registry::{Credential, Credentials, CredentialsError, RegistryError, ServerMessage};
+use crate::registry::{Credential, Credentials, CredentialsError, Refusal, RegistryError};
 
 /// What is to be done with a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +74,7 @@ pub(super) struct Held {
     grant: Grant,
     lease: Option<Lease>,
     /// Why there is none: for those who waited for it.
-    refused: Option<Refusal>,
+    refused: Option<Box<Refusal>>,
 }
 
 /// A token's end, and what the registry said of how to get it.
@@ -125,11 +125,14 @@ impl<'a> Asking<'a> {
     }
 }
 
+/// What a grant is for: a registry, a repository, and scopes.
+type Purpose = (Origin, String, Vec<String>);
+
 /// Keeps what was granted.
 pub(super) struct Auth {
     credentials: Arc<dyn Credentials>,
     token_hosts: Vec<String>,
-    slots: Mutex<BTreeMap<(Origin, String, Vec<String>), Slot>>,
+    slots: Mutex<BTreeMap<Purpose, Slot>>,
 }
 
 impl Auth {
@@ -174,7 +177,7 @@ impl Auth {
             held.replace(result)?;
         }
         match &held.refused {
-            Some(refused) => Err(refused.error()),
+            Some(refused) => Err(RegistryError::Unauthorized(refused.clone())),
             None => Ok(held.grant.clone()),
         }
     }
@@ -276,7 +279,10 @@ impl Held {
                 Ok(())
             }
             Err(error) => {
-                let refused = Refusal::of(&error);
+                let refused = match &error {
+                    RegistryError::Unauthorized(refusal) => Some(refusal.clone()),
+                    _ => None,
+                };
                 // What is no refusal may be another's luck.
                 let turn = if refused.is_some() { turn } else { self.grant.turn };
                 *self = Self { grant: Grant { turn, ..Grant::default() }, lease: None, refused };
@@ -299,40 +305,13 @@ fn wanted(asking: &Asking<'_>, scope: Option<&str>) -> Vec<String> {
     scopes
 }
 
-/// The parts of [`RegistryError::Unauthorized`], which can be told more than once.
-#[derive(Clone)]
-struct Refusal {
-    registry: String,
-    method: String,
-    url: String,
-    status: u16,
-    message: ServerMessage,
-    credential: String,
-}
-
-impl Refusal {
-    fn of(error: &RegistryError) -> Option<Self> {
-        let RegistryError::Unauthorized { registry, method, url, status, message, credential } = error else {
-            return None;
-        };
-        let (registry, method, url) = (registry.clone(), method.clone(), url.clone());
-        let (message, credential) = (message.clone(), credential.clone());
-        Some(Self { registry, method, url, status: *status, message, credential })
-    }
-
-    fn error(&self) -> RegistryError {
-        let Self { registry, method, url, status, message, credential } = self.clone();
-        RegistryError::Unauthorized { registry, method, url, status, message, credential }
-    }
-}
-
 /// Makes the error of a refusal.
 pub(super) async fn refused(asking: &Asking<'_>, refusal: &mut Answer, grant: &Grant) -> RegistryError {
     let message = refusal.message().await;
     let (method, url) = refusal.blame.parts();
     let (registry, credential) = (asking.repository.registry().to_owned(), grant.credential.clone());
     let status = refusal.status.as_u16();
-    RegistryError::Unauthorized { registry, method, url, status, message, credential }
+    RegistryError::Unauthorized(Box::new(Refusal { registry, method, url, status, message, credential }))
 }
 
 fn told_with(credential: &Credential) -> Grant {

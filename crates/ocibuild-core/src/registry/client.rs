@@ -150,10 +150,10 @@ impl Client {
     /// Sends a request; a fresh token, where one is wanted, doesn't count as another try.
     pub(super) async fn send_once(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
         let mut result = self.send_with_grant(call).await;
-        if let Err(RegistryError::Unauthorized { method, message, .. }) = &mut result
-            && method == Method::HEAD.as_str()
+        if let Err(RegistryError::Unauthorized(refusal)) = &mut result
+            && refusal.method == Method::HEAD.as_str()
         {
-            *message = self.words(call).await;
+            refusal.message = self.words(call).await;
         }
         result
     }

@@ -99,7 +99,7 @@ pub enum CredentialsError {
         helper: String,
         /// Why not.
         #[source]
-        source: HelperError,
+        source: Box<HelperError>,
     },
     /// A token can't be one: it would fit in no header.
     #[error("the token of {origin} is not one: it has characters that tokens don't have")]

@@ -107,11 +107,11 @@ impl DockerConfig {
     }
 
     fn ask(&self, registry: &str, helper: &str) -> Result<Option<Credential>, CredentialsError> {
-        let fault = |source| CredentialsError::Helper {
+        let fault = |source: HelperError| CredentialsError::Helper {
             path: self.path.clone(),
             registry: registry.to_owned(),
             helper: helper.to_owned(),
-            source,
+            source: source.into(),
         };
         let runner = self.runner.as_ref().ok_or_else(|| fault(HelperError::NotRun))?;
         let secret = runner.get(helper, &Self::server(registry)).map_err(fault)?;
@@ -122,10 +122,12 @@ impl DockerConfig {
     /// The store for all is asked for all; that it isn't there counts where something was left to it.
     fn ask_store(&self, registry: &str, store: &str) -> Result<Option<Credential>, CredentialsError> {
         match self.ask(registry, store) {
-            Err(CredentialsError::Helper {
-                source: HelperError::Absent { .. } | HelperError::NotRun,
-                ..
-            }) if !self.entries.contains_key(registry) => Ok(None),
+            Err(CredentialsError::Helper { source, .. })
+                if matches!(*source, HelperError::Absent { .. } | HelperError::NotRun)
+                    && !self.entries.contains_key(registry) =>
+            {
+                Ok(None)
+            }
             result => result,
         }
     }

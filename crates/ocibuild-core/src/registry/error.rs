@@ -65,21 +65,8 @@ pub enum RegistryError {
         message: ServerMessage,
     },
     /// Credentials are missing or not accepted.
-    #[error("{method} `{url}` was refused {credential}: {status}{message}")]
-    Unauthorized {
-        /// The registry, as references name it.
-        registry: String,
-        /// The request's method.
-        method: String,
-        /// Its address.
-        url: String,
-        /// The answer's status.
-        status: u16,
-        /// The registry's own words.
-        message: ServerMessage,
-        /// What was presented, as `with …` or `without …`.
-        credential: String,
-    },
+    #[error("{0}")]
+    Unauthorized(Box<Refusal>),
     /// The registry's answer makes no sense.
     #[error("{method} `{url}` was answered with {reason}")]
     Answer {
@@ -132,6 +119,25 @@ pub enum RegistryError {
     Cancelled(#[from] Cancelled),
 }
 
+/// What a registry, or its token server, didn't take.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{method} `{url}` was refused {credential}: {status}{message}")]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The registry, as references name it.
+    pub registry: String,
+    /// The request's method.
+    pub method: String,
+    /// Its address.
+    pub url: String,
+    /// The answer's status.
+    pub status: u16,
+    /// The server's own words.
+    pub message: ServerMessage,
+    /// What was presented, as `with …` or `without …`.
+    pub credential: String,
+}
+
 /// TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -168,8 +174,10 @@ impl RegistryError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Connect { source, .. } => Some(connect_remedy(source.as_ref())),
-            Self::Unauthorized { status: 401, .. } => Some("log in to the registry, and try again"),
-            Self::Unauthorized { .. } => Some("use credentials that may write to this repository"),
+            Self::Unauthorized(refusal) if refusal.status == 401 => {
+                Some("log in to the registry, and try again")
+            }
+            Self::Unauthorized(_) => Some("use credentials that may write to this repository"),
             Self::Status { status, message, .. } => status_remedy(*status, message),
             Self::TimedOut { .. } | Self::Broken { .. } => {
                 Some("try again; what is there already is not sent again")
@@ -184,7 +192,7 @@ impl RegistryError {
     #[must_use]
     pub fn fault(&self) -> PlaceFault {
         match self {
-            Self::Unauthorized { .. } | Self::Credentials(_) => PlaceFault::Unauthorized,
+            Self::Unauthorized(_) | Self::Credentials(_) => PlaceFault::Unauthorized,
             Self::Connect { .. } | Self::Broken { .. } | Self::TimedOut { .. } => PlaceFault::Unavailable,
             Self::Thread(_) | Self::Ended => PlaceFault::Unavailable,
             Self::Status { status, .. } if is_transient(*status) => PlaceFault::Unavailable,

@@ -104,13 +104,15 @@ impl HelperError {
 }
 
 type Found = Result<Option<Secret>, HelperError>;
+type Asked = Arc<OnceLock<Found>>;
 
 /// Runs credential helpers.
 pub struct Helpers {
     directories: Vec<PathBuf>,
     time_out: Duration,
     cancel: Cancel,
-    found: Mutex<BTreeMap<(String, String), Arc<OnceLock<Found>>>>,
+    /// By helper and registry; each is asked by whoever comes first.
+    found: Mutex<BTreeMap<(String, String), Asked>>,
 }
 
 impl Helpers {
@@ -366,7 +368,8 @@ struct Told<'a> {
     secret: &'a str,
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

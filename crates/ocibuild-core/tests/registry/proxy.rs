@@ -5,11 +5,14 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+/// The first line of what was asked, and the `Proxy-Authorization`.
+type Line = (String, Option<String>);
+
 /// A proxy that notes the first lines and the `Proxy-Authorization` of what it is asked, and brings
 /// everything to one address.
 pub(crate) struct Proxy {
     pub(crate) host: String,
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Arc<Mutex<Vec<Line>>>,
 }
 
 impl Proxy {
@@ -32,12 +35,7 @@ impl Proxy {
     }
 }
 
-fn serve(
-    mut stream: &TcpStream,
-    log: &Mutex<Vec<(String, Option<String>)>>,
-    target: &str,
-    wanted: Option<&str>,
-) -> Option<()> {
+fn serve(mut stream: &TcpStream, log: &Mutex<Vec<Line>>, target: &str, wanted: Option<&str>) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut head = Vec::new();
     loop {
