@@ -214,6 +214,9 @@ fn credentials_in_variables_go_to_who_is_meant() {
     let said = said.expect_code(2).errors();
     assert!(said.contains(&one.host) && said.contains("OCIBUILD_REGISTRY=HOST"), "{said}");
     assert!(presented(&one).is_empty() && presented(&other).is_empty());
+    let said = run_any(bench.command(&["diff", &tags[0], &tags[1]]).envs(login)).expect_code(2).errors();
+    assert!(said.contains("OCIBUILD_REGISTRY=HOST"), "{said}");
+    assert!(presented(&one).is_empty() && presented(&other).is_empty());
     // Nothing that the one registry of a run lacks is refused: the double takes no upload.
     run_any(bench.command(&["build", "--push", "-t", &tags[0]]).envs(login)).expect_code(4);
     assert_eq!(presented(&one), [basic("me", "hidden")]);

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use ocibuild_testkit::{Output, TempTree, hello_program, registry, require, run, run_any, skip, tool};
+use ocibuild_testkit::{
+    Output, TempTree, auth_registry, hello_program, registry, require, run, run_any, skip, tool,
+};
 
 use crate::debian::Debian;
 
@@ -164,4 +166,33 @@ fn a_mirror_has_what_the_registry_would() {
     build(&tree, image, &["-q", "--mirror", &rule]).expect_code(4);
     let said = run_any(&mut ocibuild(&tree, &["validate", image, "--mirror", "nowhere"])).expect_code(2);
     assert!(said.errors().contains("HOST=MIRROR"), "{said}");
+}
+
+#[test]
+fn a_login_is_one_for_others_and_theirs_for_us() {
+    let skopeo = require!(tool("skopeo"));
+    let registry = require!(auth_registry());
+    let (host, user, password) = (&registry.address, &registry.user, &registry.password);
+    let tree = bench();
+    let (theirs, ours) = (tree.join("theirs.json"), tree.join("ours.json"));
+    let tag = format!("{host}/access/others:1");
+    let words = ["login", "--tls-verify=false", "-u", user, "-p", password, "--authfile"];
+    run(Command::new(&skopeo).args(words).arg(&theirs).arg(host));
+    let push = ["build", "-q", "--copy", "hello:/hello", "--entrypoint", "/hello", "-t", &tag, "--push"];
+    run(ocibuild(&tree, &push).env("REGISTRY_AUTH_FILE", &theirs));
+    // A path's login, as only podman and its kin have them.
+    let words = ["login", "-u", user, "--password-stdin", &format!("{host}/access")];
+    let mut login = ocibuild(&tree, &words);
+    login.env("REGISTRY_AUTH_FILE", &ours).stdin(Stdio::piped());
+    let mut child = login.spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), password.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let image = format!("docker://{tag}");
+    let inspect = |file: &Path| {
+        let words = ["inspect", "--tls-verify=false", "--authfile"];
+        run_any(Command::new(&skopeo).args(words).arg(file).arg(&image)).code == Some(0)
+    };
+    assert!(inspect(&ours) && inspect(&theirs));
+    run(ocibuild(&tree, &["logout", host]).env("REGISTRY_AUTH_FILE", &theirs));
+    assert!(!inspect(&theirs));
 }

@@ -60,8 +60,8 @@ pub(super) struct Client {
     auth: Auth,
     insecure: Vec<String>,
     secure: Vec<String>,
-    /// By registry, whether those called insecure answer by https.
-    answering: Mutex<BTreeMap<String, Arc<OnceCell<bool>>>>,
+    /// By registry, whether it is reached by https.
+    is_secure: Mutex<BTreeMap<String, Arc<OnceCell<bool>>>>,
     attempts: u32,
     pauses: AtomicU32,
 }
@@ -73,7 +73,7 @@ impl Client {
             auth: Auth::new(Arc::clone(&options.credentials), options.token_hosts),
             insecure: options.insecure,
             secure: options.secure,
-            answering: Mutex::default(),
+            is_secure: Mutex::default(),
             attempts: options.attempts.max(1),
             pauses: AtomicU32::new(0),
         }
@@ -90,39 +90,36 @@ impl Client {
             Url::parse(&format!("{scheme}://{host}/"))
                 .map_err(|reason| RegistryError::Host { registry: registry.to_owned(), reason })
         };
-        let named = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(registry));
-        let is_secure = if named(&self.secure) {
-            true
-        } else if named(&self.insecure) {
-            self.answers_by_tls(registry, &address("https")?).await?
-        } else {
-            // Whoever puts certificates of a registry into place means that it has TLS.
-            !is_loopback(registry) || !self.transport.certificates_of(registry)?.is_empty()
+        let cell = {
+            let mut secure = self.is_secure.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(secure.entry(registry.to_ascii_lowercase()).or_default())
         };
-        address(if is_secure { "https" } else { "http" })
+        let is_secure = cell.get_or_try_init(async || {
+            let named = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(registry));
+            if named(&self.secure) {
+                return Ok(true);
+            }
+            if named(&self.insecure) {
+                return self.answers_by_tls(&address("https")?).await;
+            }
+            // Whoever puts certificates of a registry into place means that it has TLS.
+            Ok(!is_loopback(registry) || !self.transport.certificates_of(registry)?.is_empty())
+        });
+        let is_secure: Result<_, RegistryError> = is_secure.await;
+        address(if *is_secure? { "https" } else { "http" })
     }
 
-    async fn answers_by_tls(&self, registry: &str, home: &Url) -> Result<bool, RegistryError> {
-        let cell = {
-            let mut answering = self.answering.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(answering.entry(registry.to_ascii_lowercase()).or_default())
-        };
-        let ask = async || {
-            let url = home
-                .join("/v2/")
-                .map_err(|reason| RegistryError::Host { registry: registry.to_owned(), reason })?;
-            let (method, payload) = (Method::GET, Payload::none());
-            let request =
-                Request { method: &method, url: &url, headers: &[], authorization: None, payload: &payload };
-            match self.transport.send(request).await {
-                Ok(_) => Ok(true),
-                Err(RegistryError::Connect { .. } | RegistryError::Broken { .. }) => Ok(false),
-                // Where nothing can be reached by https, nothing has to be.
-                Err(RegistryError::Tls(TlsError::NoProvider)) => Ok(false),
-                Err(error) => Err(error),
-            }
-        };
-        cell.get_or_try_init(ask).await.copied()
+    async fn answers_by_tls(&self, home: &Url) -> Result<bool, RegistryError> {
+        let (method, payload) = (Method::GET, Payload::none());
+        let request =
+            Request { method: &method, url: home, headers: &[], authorization: None, payload: &payload };
+        match self.transport.send(request).await {
+            Ok(_) => Ok(true),
+            Err(RegistryError::Connect { .. } | RegistryError::Broken { .. }) => Ok(false),
+            // Where nothing can be reached by https, nothing has to be.
+            Err(RegistryError::Tls(TlsError::NoProvider)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// How often a thing is tried that may be repeated.
