@@ -533,9 +533,11 @@ fn no_secret_is_shown_at_any_verbosity() {
         }
         let tag = format!("{host}/team/app:1");
         for (place, form) in places.iter().flat_map(|place| FORMS.map(|form| (place, form))) {
-            let commands: [&[&str]; 2] =
-                [&["inspect", &tag], &["build", "--push", "-t", &tag, "--metadata-file", "metadata.json"]];
-            for words in commands {
+            let build = ["build", "--push", "-t", &tag, "--metadata-file", "metadata.json"];
+            let commands = [&["inspect", &tag][..], &build];
+            // Looking at an image tells nothing of its course, in whatever form.
+            let count = if form.contains(&"-v") || form.is_empty() { 2 } else { 1 };
+            for words in &commands[2 - count..] {
                 let output = run_any(bench.command(&[form, words].concat()).envs(place.clone()));
                 codes.extend(output.code);
                 shows_none(&format!("{output}"), &SECRETS);

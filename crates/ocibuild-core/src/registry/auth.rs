@@ -153,7 +153,17 @@ impl Auth {
         asking: &Asking<'_>,
         slot: &Slot,
     ) -> Result<Grant, RegistryError> {
-        let mut held = slot.lock().await;
+        let mut held = match slot.try_lock() {
+            Ok(held) => held,
+            // Somebody asks right now; what comes of it counts for whoever waits.
+            Err(_) => {
+                let held = slot.lock().await;
+                if let Some(refused) = &held.refused {
+                    return Err(RegistryError::Unauthorized(refused.clone()));
+                }
+                held
+            }
+        };
         if let Some(lease) = held.lease.take_if(|lease| lease.until <= Instant::now()) {
             let credential = self.lookup(asking.repository).await?;
             let result = self.bearer(transport, asking, lease.bearer, credential).await;
