@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, cache, check, completions, diff, inspect, lock, ls, man, schema, validate, version,
+    build, cache, check, completions, diff, inspect, lock, login, logout, ls, man, schema, validate, version,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -55,6 +55,8 @@ enum Command {
     Diff(diff::DiffArgs),
     Validate(validate::ValidateArgs),
     Cache(cache::CacheArgs),
+    Login(login::LoginArgs),
+    Logout(logout::LogoutArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -110,6 +112,8 @@ impl Cli {
             Command::Diff(args) => diff::run(&args, options),
             Command::Validate(args) => validate::run(&args, options),
             Command::Cache(args) => cache::run(&args, options, reporter),
+            Command::Login(args) => login::run(args, options, reporter),
+            Command::Logout(args) => logout::run(&args, reporter),
             Command::Schema(args) => schema::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

@@ -7,6 +7,8 @@ pub(crate) mod completions;
 pub(crate) mod diff;
 pub(crate) mod inspect;
 pub(crate) mod lock;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod schema;

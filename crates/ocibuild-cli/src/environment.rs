@@ -4,6 +4,8 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use ocibuild_core::registry::{Proxies, Proxy};
+
 use crate::failure::Failure;
 
 /// A variable's value; an empty one is as good as none.
@@ -44,10 +46,88 @@ pub(crate) fn source_date_epoch() -> Result<Option<u64>, Failure> {
     }
 }
 
+/// A variable's value as text; an empty one is as good as none.
+///
+/// # Errors
+/// [`Failure::Usage`] if it isn't text. The value isn't told: it may be a secret.
+pub(crate) fn text(name: &str) -> Result<Option<String>, Failure> {
+    let value = variable(name).map(OsString::into_string).transpose();
+    value.map_err(|_| Failure::usage(format!("`{name}` is not UTF-8")))
+}
+
 /// Where docker keeps its configuration file.
-pub(crate) fn docker_config() -> Option<PathBuf> {
+fn docker_config() -> Option<PathBuf> {
     let own = variable("DOCKER_CONFIG").map(PathBuf::from);
     Some(own.or_else(|| Some(home()?.join(".docker")))?.join("config.json"))
+}
+
+/// Where podman and its kin keep what users configure.
+fn containers() -> Option<PathBuf> {
+    let xdg = variable("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    Some(xdg.or_else(|| Some(home()?.join(".config")))?.join("containers"))
+}
+
+/// The files that credentials are looked for in, in this order; they needn't be there.
+pub(crate) fn auth_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    match variable("REGISTRY_AUTH_FILE") {
+        Some(file) => files.push(PathBuf::from(file)),
+        None => {
+            let runtime = variable("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+            files.extend(runtime.map(|path| path.join("containers/auth.json")));
+            files.extend(containers().map(|path| path.join("auth.json")));
+        }
+    }
+    files.extend(docker_config());
+    files
+}
+
+/// The file that logins are written to: one of [`auth_files`].
+pub(crate) fn login_file() -> Option<PathBuf> {
+    variable("REGISTRY_AUTH_FILE").map(PathBuf::from).or_else(docker_config)
+}
+
+/// The directories with certificates of single hosts, in this order; they needn't be there.
+pub(crate) fn certificate_directories() -> Vec<PathBuf> {
+    let own = containers().map(|path| path.join("certs.d"));
+    own.into_iter().chain(["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from)).collect()
+}
+
+/// Where programs are looked for.
+pub(crate) fn program_directories() -> Vec<PathBuf> {
+    variable("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default()
+}
+
+/// The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, each in capitals or not.
+///
+/// # Errors
+/// [`Failure::Usage`] if one can't be understood; it isn't told what it is, as it may hold a password.
+pub(crate) fn proxies() -> Result<Proxies, Failure> {
+    let find = |name: &'static str| {
+        let lower = name.to_ascii_lowercase();
+        [name.to_owned(), lower].into_iter().find(|name| variable(name).is_some())
+    };
+    let proxy = |name: &'static str| match find(name).or_else(|| find("ALL_PROXY")) {
+        None => Ok(None),
+        Some(name) => {
+            let parsed = text(&name)?.unwrap_or_default().parse::<Proxy>();
+            parsed.map(Some).map_err(|error| {
+                Failure::usage(format!("`{name}` is {error}"))
+                    .with_hint("write it like `http://proxy.example.com:3128`, or unset it")
+            })
+        }
+    };
+    let mut proxies = Proxies::new();
+    if let Some(http) = proxy("HTTP_PROXY")? {
+        proxies = proxies.http(http);
+    }
+    if let Some(https) = proxy("HTTPS_PROXY")? {
+        proxies = proxies.https(https);
+    }
+    match find("NO_PROXY") {
+        Some(name) => Ok(proxies.except(&text(&name)?.unwrap_or_default())),
+        None => Ok(proxies),
+    }
 }
 
 /// Whether there is colour, where the environment says so whatever the stream is:

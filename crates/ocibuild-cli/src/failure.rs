@@ -77,8 +77,10 @@ pub(crate) enum Failure {
     Different,
     /// Credentials can't be had.
     Credentials(CredentialsError),
-    /// The file of credentials can't be read.
-    CredentialsFile { path: PathBuf, source: io::Error },
+    /// A file of CA certificates can't be read.
+    Authority { path: PathBuf, source: io::Error },
+    /// A login can't be written.
+    Login { path: PathBuf, source: io::Error },
     /// An image breaks rules of the specification.
     Invalid { violations: usize },
     /// Nothing can be written to standard output.
@@ -86,6 +88,8 @@ pub(crate) enum Failure {
     /// A file that a flag or variable asks for can't be written; `is_built` if the
     /// images are built by then, and where they belong.
     Result { what: &'static str, path: PathBuf, source: io::Error, is_built: bool },
+    /// Standard input, or the terminal there, can't be read.
+    Terminal(io::Error),
     /// Signals can't be caught.
     Signals(io::Error),
     /// The user, or the system, wanted it to end.

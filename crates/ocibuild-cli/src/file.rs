@@ -20,7 +20,11 @@ fn find(path: &Path) -> io::Result<Place> {
         Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(metadata) if metadata.is_file() => Ok(Place::File(path.canonicalize()?)),
         Ok(_) => Ok(Place::Stream),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Place::File(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            // A link to what isn't there yet.
+            Ok(target) => Ok(Place::File(path.parent().unwrap_or(Path::new("")).join(target))),
+            Err(_) => Ok(Place::File(path.to_owned())),
+        },
         Err(error) => Err(error),
     }
 }
@@ -50,6 +54,20 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Why it can't be written; what was there before is there still.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Unlike a private temporary file, it has the mode that the umask wants.
+    write_with(path, bytes, 0o666, 0o777)
+}
+
+/// Writes a file as [`write()`] does, so that nobody else can read it.
+///
+/// # Errors
+/// As there.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with(path, bytes, 0o600, 0o700)
+}
+
+#[cfg_attr(not(unix), allow(unused_variables, reason = "there are no modes"))]
+fn write_with(path: &Path, bytes: &[u8], mode: u32, directory_mode: u32) -> io::Result<()> {
     let path = match find(path)? {
         Place::Stream => return File::options().write(true).open(path)?.write_all(bytes),
         Place::File(path) => path,
@@ -58,15 +76,17 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    fs::create_dir_all(directory)?;
+    let mut directories = fs::DirBuilder::new();
+    directories.recursive(true);
     let mut builder = tempfile::Builder::new();
     builder.prefix(PART_PREFIX);
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt as _;
-        // Unlike a private temporary file, it has the mode that the umask wants.
-        builder.permissions(fs::Permissions::from_mode(0o666));
+        use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+        builder.permissions(fs::Permissions::from_mode(mode));
+        directories.mode(directory_mode);
     }
+    directories.create(directory)?;
     let mut file = builder.tempfile_in(directory)?;
     file.write_all(bytes)?;
     file.as_file().sync_data()?;
@@ -143,6 +163,23 @@ mod tests {
         assert!(link.is_symlink());
         assert!(check(directory.path()).is_err() && write(directory.path(), b"").is_err());
         assert!(check(&file.join("below")).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_file_is_private_also_behind_a_link_to_nothing() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        write_private(&link, b"one").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert!(link.is_symlink() && mode(&file) == 0o600);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        write_private(&file, b"two").unwrap();
+        assert_eq!(mode(&file), 0o600);
+        write_private(&directory.path().join("a/b"), b"").unwrap();
+        assert_eq!(mode(&directory.path().join("a")), 0o700);
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl ImageArgs {
     /// # Errors
     /// [`Failure`] if there is none by that name.
     pub(crate) fn find(&self, options: &Options) -> Result<FoundImage, Failure> {
-        ImageName { image: &self.image, insecure: &options.insecure }.find()
+        ImageName { image: &self.image, options }.find()
     }
 }
 
@@ -48,8 +48,8 @@ impl ImageArgs {
 pub(crate) struct ImageName<'a> {
     /// As in [`ImageArgs`].
     pub(crate) image: &'a str,
-    /// Registries to be reached by plain http.
-    pub(crate) insecure: &'a [String],
+    /// How registries are reached.
+    pub(crate) options: &'a Options,
 }
 
 impl ImageName<'_> {
@@ -101,7 +101,9 @@ impl ImageName<'_> {
                 failure.with_hint("name an OCI layout, or an image such as `registry.example.com/team/app:1`")
             })?;
         let reference = reference.or_latest();
-        let repository = registry::open(self.insecure, &Cancel::new())?.repository(reference.repository());
+        let repository = reference.repository();
+        let registry = registry::open(self.options, &[repository.registry()], &Cancel::new())?;
+        let repository = registry.repository(repository);
         let digest = reference.digest().map(ToString::to_string);
         let name = digest.as_deref().or(reference.tag()).unwrap_or_default();
         let root = repository.resolve(name).map_err(|error| Failure::place(error, Origin::Registry))?;

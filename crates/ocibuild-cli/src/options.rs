@@ -11,8 +11,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, ValueEnum};
 
+use ocibuild_core::registry::Mirror;
+
 use crate::environment;
 use crate::failure::Failure;
+use crate::parse;
 use crate::style::ColourChoice;
 
 /// The heading that they have in the help.
@@ -70,11 +73,35 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "NUMBER", env = "OCIBUILD_THREADS")]
     threads: Option<usize>,
 
-    /// Reach this registry by plain http; those on this machine are anyway
+    /// Take any certificate of this registry, or plain http
     ///
-    /// Repeat it for more, or part them by commas; all of them before the command, or all behind it.
+    /// It is tried by https first. Registries on this machine are reached by http anyway, unless there
+    /// are certificates for them. Repeat it for more, or part them by commas; all of them before the
+    /// command, or all behind it.
     #[arg(long, global = true, value_name = "HOST[:PORT]", value_delimiter = ',', env = "OCIBUILD_INSECURE")]
     pub(crate) insecure: Vec<String>,
+
+    /// Trust the CA certificates in this file, in PEM form, besides the machine's
+    ///
+    /// Those for one registry alone belong into `~/.config/containers/certs.d/HOST[:PORT]`, as
+    /// `ca.crt`; beside it, a client's certificate as `client.cert` and its key as `client.key`.
+    #[arg(long, global = true, value_name = "FILE", value_delimiter = ',', env = "OCIBUILD_CA")]
+    pub(crate) ca: Vec<PathBuf>,
+
+    /// Look for images of a registry at a mirror first; nothing is pushed there
+    ///
+    /// `MIRROR` is a registry, with a path if its repositories lie under one. What it doesn't have, or
+    /// doesn't give, comes from the registry itself. All is verified by digest; what a tag means is
+    /// what the mirror says.
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST=MIRROR",
+        value_delimiter = ',',
+        value_parser = parse::mirror,
+        env = "OCIBUILD_MIRROR"
+    )]
+    pub(crate) mirror: Vec<Mirror>,
 }
 
 /// A form of progress.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use ocibuild_core::oci::{Compression, Platform};
-use ocibuild_core::reference::Reference;
+use ocibuild_core::reference::{DEFAULT_REGISTRY, Reference, ReferenceError, Repository};
+use ocibuild_core::registry::Mirror;
 use ocibuild_core::spec::{Annotations, Base, Located, Port, Scope, Template, ValueError, check};
 
 /// A message for clap, which puts the flag and its value before it.
@@ -14,6 +15,51 @@ fn told(error: ValueError) -> String {
         Some(hint) => format!("{}\n  hint: {hint}", error.message),
         None => error.message,
     }
+}
+
+/// A registry and a mirror of it: `HOST=MIRROR`.
+pub(crate) fn mirror(text: &str) -> Result<Mirror, String> {
+    let (registry, place) = text.split_once('=').ok_or_else(|| {
+        "there is no `=`\n  hint: write `HOST=MIRROR`, such as `docker.io=mirror.example.com`".to_owned()
+    })?;
+    Mirror::new(registry, place).map_err(|error| error.to_string())
+}
+
+/// A registry, or what lies under a path of it, in whatever spelling: `registry.example.com/team`.
+pub(crate) fn registry(text: &str) -> Result<RegistryScope, String> {
+    let key = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    let key = key.trim_end_matches('/');
+    let key = ["/v1", "/v2"].iter().find_map(|version| key.strip_suffix(version)).unwrap_or(key);
+    let (host, path) = key.split_once('/').map_or((key, None), |(host, path)| (host, Some(path)));
+    let host = match host.to_ascii_lowercase() {
+        host if matches!(host.as_str(), "index.docker.io" | "registry-1.docker.io") => {
+            DEFAULT_REGISTRY.into()
+        }
+        host => host,
+    };
+    let key = path.map_or_else(|| host.clone(), |path| format!("{host}/{path}"));
+    let hint = "name a registry, such as `registry.example.com`, `localhost:5000` or `docker.io`";
+    // Any repository there will do.
+    let reference: Reference =
+        format!("{host}/{}", path.map_or("any/any".to_owned(), |path| format!("{path}/any")))
+            .parse()
+            .map_err(|error: ReferenceError| format!("{}\n  hint: {hint}", error.reason))?;
+    if reference.repository().registry() != host || reference.tag().is_some() || reference.digest().is_some()
+    {
+        return Err(format!("it is not a registry's name\n  hint: {hint}"));
+    }
+    Ok(RegistryScope { key, host, repository: reference.repository().clone() })
+}
+
+/// What a login is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RegistryScope {
+    /// As the user named it, tidied.
+    pub(crate) key: String,
+    /// The registry alone.
+    pub(crate) host: String,
+    /// A repository that lies there, whether or not it exists.
+    pub(crate) repository: Repository,
 }
 
 /// A source on the host and its destination in the image.

@@ -1,39 +1,163 @@
-//! Registries, reached with the user's credentials.
+//! Registries, reached as flags, variables and the machine's configuration say.
 
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ocibuild_core::Cancel;
-use ocibuild_core::registry::{Credentials, DockerConfig, Registry, RegistryOptions};
+use ocibuild_core::plan::Plan;
+use ocibuild_core::reference::DEFAULT_REGISTRY;
+use ocibuild_core::registry::{
+    Certificates, ClientCertificate, Credentials, HostCertificates, Registry, RegistryOptions,
+};
 
 use crate::environment;
 use crate::failure::Failure;
+use crate::keychain::Keychain;
+use crate::options::Options;
 
-/// Makes a client for registries, with the credentials of docker's config file; `insecure` are
-/// those to reach by http.
+/// Makes a client for registries. `named` are those that the run is about: the ones it pushes to, or
+/// that an argument names.
 ///
 /// # Errors
-/// [`Failure`] if there is such a file and it can't be used.
-pub(crate) fn open(insecure: &[String], cancel: &Cancel) -> Result<Registry, Failure> {
-    // Fails only if there is a provider already, which is then as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut options = RegistryOptions::default();
-    options.credentials = credentials()?;
-    options.cancel = cancel.clone();
-    options.insecure = insecure.to_vec();
-    Ok(Registry::new(options))
+/// [`Failure`] if a variable that counts here can't be meant, or a file that is named can't be read.
+pub(crate) fn open(options: &Options, named: &[&str], cancel: &Cancel) -> Result<Registry, Failure> {
+    open_with(options, Arc::new(Keychain::open(named, cancel)?), cancel)
 }
 
-fn credentials() -> Result<Arc<dyn Credentials>, Failure> {
-    let Some(path) = environment::docker_config() else { return Ok(Arc::new(())) };
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Arc::new(DockerConfig::parse(&text, &path).map_err(Failure::Credentials)?)),
-        Err(error) if is_absent(&error) => Ok(Arc::new(())),
-        Err(source) => Err(Failure::CredentialsFile { path, source }),
+/// Makes a client for a plan's images: for pushing them, or else for what they stand on.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn open_for(
+    plan: &Plan,
+    push: bool,
+    options: &Options,
+    cancel: &Cancel,
+) -> Result<Registry, Failure> {
+    let tags = plan.images.iter().flat_map(|image| &image.tags);
+    let bases = plan.remote_bases();
+    let named: Vec<&str> = match push {
+        true => tags.map(|tag| tag.repository().registry()).collect(),
+        false => bases.keys().map(|base| base.repository().registry()).collect(),
+    };
+    open(options, &named, cancel)
+}
+
+/// Makes a client with credentials of one's own.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn open_with(
+    options: &Options,
+    credentials: Arc<dyn Credentials>,
+    cancel: &Cancel,
+) -> Result<Registry, Failure> {
+    // Fails only if there is a provider already, which is then as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut settings = RegistryOptions::default();
+    settings.credentials = credentials;
+    settings.cancel = cancel.clone();
+    settings.insecure = options.insecure.clone();
+    settings.ca = options.ca.iter().map(|path| authority(path)).collect::<Result<_, _>>()?;
+    settings.certificates = Arc::new(CertificateFiles(environment::certificate_directories()));
+    settings.proxies = environment::proxies()?;
+    settings.mirrors = options.mirror.clone();
+    Ok(Registry::new(settings))
+}
+
+fn authority(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|source| Failure::Authority { path: path.to_owned(), source })
+}
+
+/// Directories with a directory for each host, as docker and podman have them
+/// ([certs.d](https://docs.docker.com/engine/security/certificates/)).
+struct CertificateFiles(Vec<PathBuf>);
+
+impl Certificates for CertificateFiles {
+    fn lookup(&self, host: &str) -> io::Result<HostCertificates> {
+        for directory in &self.0 {
+            for name in names(host) {
+                if let Some(found) = read(&directory.join(name))? {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(HostCertificates::default())
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+/// What a host's directory may be called.
+fn names(host: &str) -> Vec<String> {
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    let mut names = vec![host.to_owned()];
+    names.extend((!has_port).then(|| format!("{host}:443")));
+    names.extend((host == "registry-1.docker.io").then(|| DEFAULT_REGISTRY.to_owned()));
+    names
+}
+
+/// Reads a host's directory: CA certificates are `*.crt`, ours is a `*.cert` with the `*.key` of the
+/// same name; of several the first counts. `None` if there is no such directory.
+fn read(directory: &Path) -> io::Result<Option<HostCertificates>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        // What isn't ours to see isn't for us.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(named(directory, error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(|error| named(directory, error))?.path());
+    }
+    paths.sort();
+    let has = |path: &&PathBuf, extension: &str| path.extension().is_some_and(|other| other == extension);
+    let content = |path: &Path| fs::read(path).map_err(|error| named(path, error));
+    let mut found = HostCertificates::default();
+    for path in paths.iter().filter(|path| has(path, "crt")) {
+        found.ca.push(content(path)?);
+    }
+    if let Some(path) = paths.iter().find(|path| has(path, "cert")) {
+        found.client = Some(ClientCertificate::new(content(path)?, content(&path.with_extension("key"))?));
+    }
+    Ok(Some(found))
+}
+
+fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_directory_has_its_certificates() {
+        let root = tempfile::tempdir().unwrap();
+        let (first, second) = (root.path().join("first"), root.path().join("second"));
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("first/r.io:5000/b.crt", "B");
+        write("first/r.io:5000/a.crt", "A");
+        write("first/r.io:5000/client.cert", "C");
+        write("first/r.io:5000/client.key", "K");
+        write("first/r.io:5000/README", "no");
+        write("second/r.io:5000/z.crt", "Z");
+        write("second/s.io:443/z.crt", "Z");
+        write("second/t.io/client.cert", "C");
+        let files = CertificateFiles(vec![first, second, root.path().join("none")]);
+        let found = files.lookup("r.io:5000").unwrap();
+        assert_eq!(found.ca, [b"A".to_vec(), b"B".to_vec()]);
+        assert_eq!(found.client, Some(ClientCertificate::new("C", "K")));
+        assert_eq!(files.lookup("s.io").unwrap().ca, [b"Z".to_vec()]);
+        assert!(files.lookup("r.io").unwrap().is_empty() && files.lookup("s.io:444").unwrap().is_empty());
+        let error = files.lookup("t.io").unwrap_err().to_string();
+        assert!(error.contains("t.io/client.key`"), "{error}");
+    }
 }

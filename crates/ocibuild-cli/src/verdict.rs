@@ -130,10 +130,15 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         Failure::Image { error, origin } => blob::image(error, *origin),
         Failure::Different => Verdict::new(exit::FAILURE, ""),
         Failure::Credentials(error) => blob::credentials(error),
-        Failure::CredentialsFile { path, source } => {
-            let message = format!("cannot read the credentials in `{}`", path.display());
-            let hint = "check the file's permissions, or let `DOCKER_CONFIG` name another directory";
-            let verdict = Verdict::new(exit::AUTH, message).hint(Some(hint));
+        Failure::Authority { path, source } => {
+            let message = format!("cannot read the CA certificates in `{}`", path.display());
+            let verdict = Verdict::new(exit::FILES, message).hint(read_hint(source));
+            Verdict { causes: vec![source.to_string()], ..verdict }
+        }
+        Failure::Login { path, source } => {
+            let message = format!("cannot write the login to `{}`", path.display());
+            let hint = "check that it may be written to, or let `DOCKER_CONFIG` name another directory";
+            let verdict = Verdict::new(exit::FILES, message).hint(Some(hint));
             Verdict { causes: vec![source.to_string()], ..verdict }
         }
         Failure::Invalid { violations: 1 } => Verdict::new(exit::FAILURE, "the image breaks a rule"),
@@ -145,6 +150,10 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             Verdict { causes: vec![source.to_string()], ..verdict }
         }
         Failure::Result { what, path, source, is_built } => result(what, path, source, *is_built),
+        Failure::Terminal(source) => {
+            let verdict = Verdict::new(exit::FILES, "cannot read standard input");
+            Verdict { causes: vec![source.to_string()], ..verdict }
+        }
         Failure::Signals(source) => {
             let verdict = Verdict::new(exit::FAILURE, "cannot catch signals");
             Verdict { causes: vec![source.to_string()], ..verdict }

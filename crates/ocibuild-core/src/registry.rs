@@ -8,6 +8,7 @@
 //! Knows blobs and names, not what an image is made of, nor in which order it is pushed.
 
 mod auth;
+mod certificates;
 mod challenge;
 mod client;
 mod credentials;
@@ -16,6 +17,9 @@ mod docker_config;
 mod download;
 mod error;
 mod feed;
+mod helper;
+mod mirror;
+mod proxy;
 mod remote;
 mod repository;
 mod runtime;
@@ -32,9 +36,13 @@ use std::time::Duration;
 use crate::event::Cancel;
 use crate::reference::Repository;
 
-pub use credentials::{Credential, Credentials, CredentialsError};
+pub use certificates::{Certificates, ClientCertificate, HostCertificates};
+pub use credentials::{Credential, Credentials, CredentialsError, ScopedCredential};
 pub use docker_config::DockerConfig;
-pub use error::{RegistryError, ServerMessage, TlsError};
+pub use error::{Refusal, RegistryError, ServerMessage, TlsError};
+pub use helper::{HelperError, Helpers};
+pub use mirror::Mirror;
+pub use proxy::{Proxies, Proxy, ProxyError};
 pub use repository::RemoteRepository;
 
 /// How registries are reached.
@@ -47,12 +55,20 @@ pub struct RegistryOptions {
     pub credentials: Arc<dyn Credentials>,
     /// Stops all requests when it is set.
     pub cancel: Cancel,
-    /// Registries to reach by http; those on a loopback address are anyway.
+    /// Registries whose certificates aren't verified, and which are reached by http if they don't
+    /// speak TLS; those on a loopback address are reached by http anyway, unless there are
+    /// certificates for them.
     pub insecure: Vec<String>,
     /// Registries to reach by https though they are on a loopback address.
     pub secure: Vec<String>,
     /// CA certificates to trust besides the machine's, as texts in PEM form.
     pub ca: Vec<Vec<u8>>,
+    /// Knows the certificates for single hosts; by default there are none.
+    pub certificates: Arc<dyn Certificates>,
+    /// The proxies that requests go through.
+    pub proxies: Proxies,
+    /// Places to look for a registry's images first, in this order; they are read from only.
+    pub mirrors: Vec<Mirror>,
     /// Hosts of token servers that may have credentials though they are not in the registry's own
     /// domain.
     pub token_hosts: Vec<String>,
@@ -75,6 +91,9 @@ impl Default for RegistryOptions {
             insecure: Vec::new(),
             secure: Vec::new(),
             ca: Vec::new(),
+            certificates: Arc::new(()),
+            proxies: Proxies::new(),
+            mirrors: Vec::new(),
             token_hosts: Vec::new(),
             connect_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(120),
@@ -89,6 +108,8 @@ impl fmt::Debug for RegistryOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistryOptions")
             .field("insecure", &self.insecure)
+            .field("proxies", &self.proxies)
+            .field("mirrors", &self.mirrors)
             .field("secure", &self.secure)
             .field("attempts", &self.attempts)
             .field("requests", &self.requests)
@@ -104,6 +125,7 @@ impl fmt::Debug for RegistryOptions {
 #[derive(Clone)]
 pub struct Registry {
     client: Arc<client::Client>,
+    mirrors: Arc<[Mirror]>,
     runtime: Arc<runtime::Runtime>,
 }
 
@@ -111,14 +133,19 @@ impl Registry {
     /// Makes a client; nothing is started, read or asked for yet.
     #[must_use]
     pub fn new(options: RegistryOptions) -> Self {
-        Self { client: Arc::new(client::Client::new(options)), runtime: Arc::default() }
+        let mirrors = options.mirrors.clone().into();
+        Self { client: Arc::new(client::Client::new(options)), mirrors, runtime: Arc::default() }
     }
 
     /// Returns a repository, without asking whether there is one.
     #[must_use]
     pub fn repository(&self, repository: &Repository) -> RemoteRepository {
-        let remote = remote::Remote::new(Arc::clone(&self.client), repository.clone());
-        RemoteRepository::new(remote, Arc::clone(&self.runtime))
+        let remote = |repository| remote::Remote::new(Arc::clone(&self.client), repository);
+        let mirrors = self.mirrors.iter();
+        let mirrors =
+            mirrors.filter_map(|mirror| Some((mirror.clone(), remote(mirror.of(repository)?)))).collect();
+        let route = mirror::Route { mirrors, own: remote(repository.clone()) };
+        RemoteRepository::new(route, Arc::clone(&self.runtime))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::image_files::{self, PlatformArgs};
 use crate::image_place::{FoundImage, ImageName};
 use crate::options::Options;
-use crate::text;
+use crate::{keychain, text};
 
 /// Show how two images differ
 ///
@@ -125,8 +125,9 @@ pub(crate) fn run(args: &DiffArgs, options: &Options) -> Result<(), Failure> {
 
 impl Comparison {
     fn new(args: &DiffArgs, options: &Options) -> Result<Self, Failure> {
+        keychain::check_meant([&args.before, &args.after])?;
         let open = |image| {
-            let found = ImageName { image, insecure: &options.insecure }.find()?;
+            let found = ImageName { image, options }.find()?;
             let base = args.platform.open(&found)?;
             Ok(Side { found, base })
         };

@@ -96,7 +96,7 @@ impl Locker<'_> {
         wanted.retain(|reference, _| reference.digest().is_none());
         let builder = match wanted.is_empty() {
             true => builder,
-            false => builder.registry(registry::open(&self.options.insecure, &self.cancel)?),
+            false => builder.registry(registry::open_for(&plan, false, self.options, &self.cancel)?),
         };
         if args.check {
             return self.check(&wanted, &builder);

@@ -146,13 +146,19 @@ pub(super) fn is_no_layout(error: &BlobError) -> bool {
 /// The library's remedy in the words of the command line.
 fn registry_hint(error: &RegistryError) -> Option<String> {
     match error {
-        RegistryError::Unauthorized { status: 401, .. } => Some(
-            "put the registry's credentials into docker's config file, as `docker login` does: \
-             `config.json` in `~/.docker`, or where `DOCKER_CONFIG` says"
-                .to_owned(),
+        RegistryError::Unauthorized(refusal) if refusal.status == 401 => {
+            Some(format!("log in: `ocibuild login {}`", refusal.registry))
+        }
+        RegistryError::Connect { source, .. } if is_unknown_authority(source.as_ref()) => Some(
+            "give the CA certificate that the registry's certificate is signed by: `--ca FILE`".to_owned(),
         ),
         RegistryError::Connect { source, .. } if is_plain_http(source.as_ref()) => Some(
             "the registry seems to speak plain http: allow that with `--insecure HOST[:PORT]`".to_owned(),
+        ),
+        RegistryError::Status { status: 400, url, .. } if url.starts_with("http://") => Some(
+            "if it speaks https, `--insecure HOST[:PORT]` tries that; to have it verified, put its CA \
+             certificate into `~/.config/containers/certs.d/HOST[:PORT]/ca.crt`"
+                .to_owned(),
         ),
         RegistryError::Connect { url, .. } if is_local_without_port(url) => Some(
             "without a port a registry is looked for at 80 or 443: did you mean `localhost:5000/…`?"
@@ -173,16 +179,14 @@ fn is_plain_http(error: &(dyn std::error::Error + 'static)) -> bool {
     super::chain(error).iter().any(|message| message.contains("InvalidContentType"))
 }
 
+/// A certificate that nobody we trust has signed.
+fn is_unknown_authority(error: &(dyn std::error::Error + 'static)) -> bool {
+    super::chain(error).iter().any(|message| message.contains("UnknownIssuer"))
+}
+
 /// Judges credentials that can't be had.
 pub(super) fn credentials(error: &CredentialsError) -> Verdict {
-    let hint = match error {
-        CredentialsError::Helper { .. } => {
-            Some("put the registry's user name and password into the file's `auths`")
-        }
-        CredentialsError::Syntax { .. } => Some("mend the file, or log in again so that it is written anew"),
-        _ => None,
-    };
-    Verdict::of_error(exit::AUTH, error).hint(hint)
+    Verdict::of_error(exit::AUTH, error).hint(error.remedy())
 }
 
 #[cfg(test)]

@@ -18,16 +18,28 @@ entrypoint = ["/app/hello"]
 "#;
 
 /// The variables that change what the program does, beside those of its own.
-const HEEDED: [&str; 9] = [
+const HEEDED: [&str; 21] = [
     "CLICOLOR",
     "CLICOLOR_FORCE",
+    "ALL_PROXY",
     "COLUMNS",
+    "DOCKER_AUTH_CONFIG",
     "DOCKER_CONFIG",
     "GITHUB_OUTPUT",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
     "NO_COLOR",
+    "NO_PROXY",
+    "REGISTRY_AUTH_FILE",
     "SOURCE_DATE_EPOCH",
     "TERM",
     "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
 ];
 
 /// What the names of its own variables begin with.

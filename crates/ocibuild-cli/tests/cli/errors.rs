@@ -4,6 +4,7 @@ use ocibuild_testkit::run_any;
 use snapbox::{assert_data_eq, file};
 
 use crate::bench::{Bench, SPEC};
+use crate::recorder::{Recorder, Reply};
 
 #[track_caller]
 fn fails(bench: &Bench, arguments: &[&str], code: i32) -> String {
@@ -249,7 +250,9 @@ fn an_image_that_breaks_a_rule_ends_with_1() {
 fn credentials_that_cannot_be_read_end_with_5() {
     let bench = Bench::with_spec(SPEC);
     bench.write("docker/config.json", "{");
-    let mut command = bench.command(&["build", "-q", "--push", "-t", "127.0.0.1:1/app:1"]);
+    let registry = Recorder::start(|_, _| Reply::new(401).header("WWW-Authenticate", "Basic realm=\"r\""));
+    let tag = format!("{}/app:1", registry.host);
+    let mut command = bench.command(&["build", "-q", "--push", "-t", &tag]);
     let output = run_any(command.env("DOCKER_CONFIG", bench.path("docker"))).expect_code(5);
-    told!(bench.said(&output), "snapshots/credentials.txt");
+    told!(bench.said(&output).replace(&registry.host, "REGISTRY"), "snapshots/credentials.txt");
 }

@@ -6,6 +6,7 @@ mod bench;
 mod cache;
 mod check;
 mod contents;
+mod credentials;
 mod destinations;
 mod errors;
 mod extends;
@@ -18,6 +19,9 @@ mod options;
 mod output;
 mod picture;
 mod progress;
+#[path = "../../../ocibuild-core/tests/registry/recorder.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod recorder;
 mod reference;
 mod registries;
 mod results;

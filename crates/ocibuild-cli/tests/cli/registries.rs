@@ -71,7 +71,7 @@ fn credentials_come_from_dockers_config_file() {
         )
     };
     let said = push().expect_code(5).errors();
-    assert!(said.contains("without credentials: 401") && said.contains("docker login"), "{said}");
+    assert!(said.contains("without credentials: 401") && said.contains("ocibuild login"), "{said}");
     log_in(&bench, &registry.address, &registry.user, "wrong");
     let said = push().expect_code(5).errors();
     assert!(said.contains("config.json") && !said.contains("wrong"), "{said}");

@@ -4,8 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by it as tests do")]
 
+mod access;
 mod config;
 mod contents;
+#[path = "../../../ocibuild-core/tests/registry/debian.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod debian;
 mod faithful_files;
 mod file_systems;
 mod layouts_and_archives;

@@ -20,7 +20,7 @@ use crate::registry::credentials::Secret;
 use crate::registry::token::{self, Wish};
 use crate::registry::transport::{Answer, Transport};
 use crate::registry::url::{Origin, Url};
-use crate::registry::{Credential, Credentials, CredentialsError, RegistryError, ServerMessage};
+use crate::registry::{Credential, Credentials, CredentialsError, Refusal, RegistryError};
 
 /// What is to be done with a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +74,7 @@ pub(super) struct Held {
     grant: Grant,
     lease: Option<Lease>,
     /// Why there is none: for those who waited for it.
-    refused: Option<Refusal>,
+    refused: Option<Box<Refusal>>,
 }
 
 /// A token's end, and what the registry said of how to get it.
@@ -124,11 +124,14 @@ impl<'a> Asking<'a> {
     }
 }
 
+/// What a grant is for: a registry, a repository, and scopes.
+type Purpose = (Origin, String, Vec<String>);
+
 /// Keeps what was granted.
 pub(super) struct Auth {
     credentials: Arc<dyn Credentials>,
     token_hosts: Vec<String>,
-    slots: Mutex<BTreeMap<(Origin, String, Vec<String>), Slot>>,
+    slots: Mutex<BTreeMap<Purpose, Slot>>,
 }
 
 impl Auth {
@@ -149,7 +152,17 @@ impl Auth {
         asking: &Asking<'_>,
         slot: &Slot,
     ) -> Result<Grant, RegistryError> {
-        let mut held = slot.lock().await;
+        let mut held = match slot.try_lock() {
+            Ok(held) => held,
+            // Somebody asks right now; what comes of it counts for whoever waits.
+            Err(_) => {
+                let held = slot.lock().await;
+                if let Some(refused) = &held.refused {
+                    return Err(RegistryError::Unauthorized(refused.clone()));
+                }
+                held
+            }
+        };
         if let Some(lease) = held.lease.take_if(|lease| lease.until <= Instant::now()) {
             let credential = self.lookup(asking.repository).await?;
             let result = self.bearer(transport, asking, lease.bearer, credential).await;
@@ -173,7 +186,7 @@ impl Auth {
             held.replace(result)?;
         }
         match &held.refused {
-            Some(refused) => Err(refused.error()),
+            Some(refused) => Err(RegistryError::Unauthorized(refused.clone())),
             None => Ok(held.grant.clone()),
         }
     }
@@ -191,8 +204,8 @@ impl Auth {
         match challenge {
             Challenge::Basic => match credential.as_ref().map(|credential| (basic(credential), credential)) {
                 Some((Some(header), credential)) => Ok((with(header, credential), None)),
-                Some((None, credential)) => Err(refused(refusal, &no_password(credential)).await),
-                None => Err(refused(refusal, &Grant::default()).await),
+                Some((None, credential)) => Err(refused(asking, refusal, &no_password(credential)).await),
+                None => Err(refused(asking, refusal, &Grant::default()).await),
             },
             Challenge::Bearer { realm, service, scope } => {
                 let realm = Url::parse(&realm)
@@ -251,7 +264,7 @@ impl Auth {
                 Ok((Grant { header: Some(header), ..told }, lease))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                Err(refused(&mut answer, &told).await)
+                Err(refused(asking, &mut answer, &told).await)
             }
             _ => Err(answer.into_error().await),
         }
@@ -259,6 +272,10 @@ impl Auth {
 }
 
 impl Held {
+    pub(super) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
     /// Takes what came of asking. A refusal is for those who wait; who comes later asks again.
     fn replace(
         &mut self,
@@ -271,7 +288,10 @@ impl Held {
                 Ok(())
             }
             Err(error) => {
-                let refused = Refusal::of(&error);
+                let refused = match &error {
+                    RegistryError::Unauthorized(refusal) => Some(refusal.clone()),
+                    _ => None,
+                };
                 // What is no refusal may be another's luck.
                 let turn = if refused.is_some() { turn } else { self.grant.turn };
                 *self = Self { grant: Grant { turn, ..Grant::default() }, lease: None, refused };
@@ -294,37 +314,13 @@ fn wanted(asking: &Asking<'_>, scope: Option<&str>) -> Vec<String> {
     scopes
 }
 
-/// The parts of [`RegistryError::Unauthorized`], which can be told more than once.
-#[derive(Clone)]
-struct Refusal {
-    method: String,
-    url: String,
-    status: u16,
-    message: ServerMessage,
-    credential: String,
-}
-
-impl Refusal {
-    fn of(error: &RegistryError) -> Option<Self> {
-        let RegistryError::Unauthorized { method, url, status, message, credential } = error else {
-            return None;
-        };
-        let (method, url, message) = (method.clone(), url.clone(), message.clone());
-        Some(Self { method, url, status: *status, message, credential: credential.clone() })
-    }
-
-    fn error(&self) -> RegistryError {
-        let Self { method, url, status, message, credential } = self.clone();
-        RegistryError::Unauthorized { method, url, status, message, credential }
-    }
-}
-
 /// Makes the error of a refusal.
-pub(super) async fn refused(refusal: &mut Answer, grant: &Grant) -> RegistryError {
+pub(super) async fn refused(asking: &Asking<'_>, refusal: &mut Answer, grant: &Grant) -> RegistryError {
     let message = refusal.message().await;
     let (method, url) = refusal.blame.parts();
-    let credential = grant.credential.clone();
-    RegistryError::Unauthorized { method, url, status: refusal.status.as_u16(), message, credential }
+    let (registry, credential) = (asking.repository.registry().to_owned(), grant.credential.clone());
+    let status = refusal.status.as_u16();
+    RegistryError::Unauthorized(Box::new(Refusal { registry, method, url, status, message, credential }))
 }
 
 fn told_with(credential: &Credential) -> Grant {

@@ -4,19 +4,21 @@
 //! Credentials are sent to the registry's own origin (scheme, host, port) and to no other; a
 //! request that was once sent elsewhere doesn't get them back.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
+use tokio::sync::OnceCell;
 
 use crate::reference::{DEFAULT_REGISTRY, Repository};
 use crate::registry::auth::{Asking, Auth, Grant, refused};
 use crate::registry::error::is_transient;
 use crate::registry::transport::{Answer, Payload, Request, Transport};
 use crate::registry::url::{Url, is_loopback};
-use crate::registry::{RegistryError, RegistryOptions};
+use crate::registry::{RegistryError, RegistryOptions, ServerMessage, TlsError};
 
 /// Docker Hub's own host has another name than the one in references.
 const DEFAULT_HOST: &str = "registry-1.docker.io";
@@ -58,6 +60,8 @@ pub(super) struct Client {
     auth: Auth,
     insecure: Vec<String>,
     secure: Vec<String>,
+    /// By registry, whether it is reached by https.
+    is_secure: Mutex<BTreeMap<String, Arc<OnceCell<bool>>>>,
     attempts: u32,
     pauses: AtomicU32,
 }
@@ -69,20 +73,53 @@ impl Client {
             auth: Auth::new(Arc::clone(&options.credentials), options.token_hosts),
             insecure: options.insecure,
             secure: options.secure,
+            is_secure: Mutex::default(),
             attempts: options.attempts.max(1),
             pauses: AtomicU32::new(0),
         }
     }
 
     /// Returns the address that a repository's registry is reached at.
-    pub(super) fn home(&self, repository: &Repository) -> Result<Url, RegistryError> {
+    ///
+    /// A registry called insecure is asked once whether it speaks TLS; nothing secret is sent with
+    /// that.
+    pub(super) async fn home(&self, repository: &Repository) -> Result<Url, RegistryError> {
         let registry = repository.registry();
-        let named = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(registry));
-        let plain = named(&self.insecure) || is_loopback(registry) && !named(&self.secure);
-        let scheme = if plain { "http" } else { "https" };
         let host = if registry == DEFAULT_REGISTRY { DEFAULT_HOST } else { registry };
-        Url::parse(&format!("{scheme}://{host}/"))
-            .map_err(|reason| RegistryError::Host { registry: registry.to_owned(), reason })
+        let address = |scheme: &str| {
+            Url::parse(&format!("{scheme}://{host}/"))
+                .map_err(|reason| RegistryError::Host { registry: registry.to_owned(), reason })
+        };
+        let cell = {
+            let mut secure = self.is_secure.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(secure.entry(registry.to_ascii_lowercase()).or_default())
+        };
+        let is_secure = cell.get_or_try_init(async || {
+            let named = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(registry));
+            if named(&self.secure) {
+                return Ok(true);
+            }
+            if named(&self.insecure) {
+                return self.answers_by_tls(&address("https")?).await;
+            }
+            // Whoever puts certificates of a registry into place means that it has TLS.
+            Ok(!is_loopback(registry) || !self.transport.certificates_of(registry)?.is_empty())
+        });
+        let is_secure: Result<_, RegistryError> = is_secure.await;
+        address(if *is_secure? { "https" } else { "http" })
+    }
+
+    async fn answers_by_tls(&self, home: &Url) -> Result<bool, RegistryError> {
+        let (method, payload) = (Method::GET, Payload::none());
+        let request =
+            Request { method: &method, url: home, headers: &[], authorization: None, payload: &payload };
+        match self.transport.send(request).await {
+            Ok(_) => Ok(true),
+            Err(RegistryError::Connect { .. } | RegistryError::Broken { .. }) => Ok(false),
+            // Where nothing can be reached by https, nothing has to be.
+            Err(RegistryError::Tls(TlsError::NoProvider)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// How often a thing is tried that may be repeated.
@@ -109,6 +146,27 @@ impl Client {
 
     /// Sends a request; a fresh token, where one is wanted, doesn't count as another try.
     pub(super) async fn send_once(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
+        let mut result = self.send_with_grant(call).await;
+        if let Err(RegistryError::Unauthorized(refusal)) = &mut result
+            && refusal.method == Method::HEAD.as_str()
+        {
+            refusal.message = self.words(call).await;
+        }
+        result
+    }
+
+    /// Asks what a registry says to a refusal: with HEAD it says nothing.
+    async fn words(&self, call: &Call<'_>) -> ServerMessage {
+        let grant = self.auth.slot(call.asking).lock().await.grant().clone();
+        let mut again = Call::new(call.asking, Method::GET, call.url.clone());
+        again.headers.clone_from(&call.headers);
+        match self.follow(&again, &grant).await {
+            Ok((mut answer, true)) if answer.status.is_client_error() => answer.message().await,
+            _ => ServerMessage::default(),
+        }
+    }
+
+    async fn send_with_grant(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
         let slot = self.auth.slot(call.asking);
         let mut grant = self.auth.current(&self.transport, call.asking, &slot).await?;
         let (mut answer, mut home) = self.follow(call, &grant).await?;
@@ -119,7 +177,7 @@ impl Client {
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let sent = if home { grant } else { Grant::elsewhere() };
-                Err(refused(&mut answer, &sent).await)
+                Err(refused(call.asking, &mut answer, &sent).await)
             }
             _ => Ok(answer),
         }

@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::reference::Repository;
+use crate::registry::HelperError;
+use crate::registry::docker_config::normalise;
 
 /// Knows the credentials of registries.
 ///
@@ -26,6 +28,43 @@ impl Credentials for () {
     }
 }
 
+/// Asks one after the other; the first that has some counts.
+impl Credentials for Vec<std::sync::Arc<dyn Credentials>> {
+    fn lookup(&self, repository: &Repository) -> Result<Option<Credential>, CredentialsError> {
+        for credentials in self {
+            if let Some(found) = credentials.lookup(repository)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Knows one credential, for one registry or what lies under one path of it.
+#[derive(Debug, Clone)]
+pub struct ScopedCredential {
+    scope: String,
+    credential: Credential,
+}
+
+impl ScopedCredential {
+    /// Makes a credential known for `scope`: a registry with or without a path, such as
+    /// `registry.example.com/team`.
+    #[must_use]
+    pub fn new(scope: &str, credential: Credential) -> Self {
+        Self { scope: normalise(scope), credential }
+    }
+}
+
+impl Credentials for ScopedCredential {
+    fn lookup(&self, repository: &Repository) -> Result<Option<Credential>, CredentialsError> {
+        let full = format!("{}/{}", normalise(repository.registry()), repository.path());
+        let below =
+            full.strip_prefix(&self.scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        Ok(below.then(|| self.credential.clone()))
+    }
+}
+
 /// Credentials can't be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,8 +79,17 @@ pub enum CredentialsError {
         /// What is wrong there.
         reason: String,
     },
-    /// The credentials are in the keeping of a helper program.
-    #[error("`{}` leaves `{registry}` to the credential helper `{helper}`, which cannot be asked yet", path.display())]
+    /// A file of credentials can't be read.
+    #[error("cannot read the credentials in `{}`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The credentials are in the keeping of a helper program, which doesn't give them.
+    #[error("`{}` leaves `{registry}` to the helper `docker-credential-{helper}`, which gives no answer", path.display())]
     Helper {
         /// The file that names the helper.
         path: PathBuf,
@@ -49,6 +97,9 @@ pub enum CredentialsError {
         registry: String,
         /// The helper, as the file names it.
         helper: String,
+        /// Why not.
+        #[source]
+        source: Box<HelperError>,
     },
     /// A token can't be one: it would fit in no header.
     #[error("the token of {origin} is not one: it has characters that tokens don't have")]
@@ -68,10 +119,13 @@ pub enum CredentialsError {
 }
 
 impl CredentialsError {
-    pub(super) fn remedy(&self) -> Option<&'static str> {
+    /// Returns what to try next, where there is something to try.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Syntax { .. } => Some("mend the file, or log in again so that it is written anew"),
-            Self::Helper { .. } => Some("put the registry's user name and password into the file's `auths`"),
+            Self::File { .. } => Some("check the file's permissions, or name another"),
+            Self::Helper { source, .. } => Some(source.remedy()),
             Self::NotAToken { .. } => Some("check that it is the token alone, without a line break in it"),
             Self::Lookup { .. } => None,
         }
@@ -98,6 +152,10 @@ pub(super) enum Secret {
 }
 
 impl Credential {
+    pub(super) fn of(secret: Secret, source: String) -> Self {
+        Self { secret, source }
+    }
+
     /// A user name and password; `source` says for people where they come from.
     pub fn password(
         username: impl Into<String>,

@@ -1,11 +1,13 @@
-//! Docker's `config.json` as a source of credentials.
+//! Docker's `config.json`, which podman's `auth.json` is like, as a source of credentials.
 //!
 //! Takes the file's text; where the file lies, and whether there is one, is the caller's matter.
-//! Credential helpers are recognised, but not run.
+
+mod edit;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -13,7 +15,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use crate::reference::{DEFAULT_REGISTRY, Repository};
-use crate::registry::{Credential, Credentials, CredentialsError};
+use crate::registry::{Credential, Credentials, CredentialsError, HelperError, Helpers};
 
 /// Both with and without padding, as the tools that write these files disagree on it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -21,14 +23,23 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// How files and helpers call Docker Hub.
+const DEFAULT_KEY: &str = "https://index.docker.io/v1/";
+
 /// The credentials in a file of Docker's form.
+///
+/// What is most particular counts: the entry of the longest path that a repository lies under; then
+/// the helper that is named for its registry (`credHelpers`); then the registry's own entry; then
+/// the helper for all (`credsStore`).
 #[derive(Clone)]
 pub struct DockerConfig {
     path: PathBuf,
     /// By registry, or registry and path; `None` where an entry is there and holds nothing.
     entries: BTreeMap<String, Option<Credential>>,
+    /// By registry; an empty name is that none is to be asked.
     helpers: BTreeMap<String, String>,
     store: Option<String>,
+    runner: Option<Arc<Helpers>>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +57,7 @@ struct Entry {
     username: Option<String>,
     password: Option<String>,
     identitytoken: Option<String>,
+    registrytoken: Option<String>,
 }
 
 impl DockerConfig {
@@ -68,33 +80,78 @@ impl DockerConfig {
         let helpers = file.cred_helpers.unwrap_or_default();
         let helpers = helpers.into_iter().map(|(key, helper)| (normalise(&key), helper)).collect();
         let store = file.creds_store.filter(|store| !store.is_empty());
-        Ok(Self { path: path.to_owned(), entries, helpers, store })
+        Ok(Self { path: path.to_owned(), entries, helpers, store, runner: None })
     }
 
-    fn helper(&self, registry: &str, helper: &str) -> CredentialsError {
-        CredentialsError::Helper {
+    /// Has the file's credential helpers run; without this, needing one is an error.
+    #[must_use]
+    pub fn with_helpers(mut self, helpers: Arc<Helpers>) -> Self {
+        self.runner = Some(helpers);
+        self
+    }
+
+    /// Returns the helper that has a registry in its keeping.
+    #[must_use]
+    pub fn helper(&self, registry: &str) -> Option<&str> {
+        let named = self.helpers.get(&normalise(registry)).map(String::as_str);
+        named.or(self.store.as_deref()).filter(|helper| !helper.is_empty())
+    }
+
+    /// Returns how helpers call a registry.
+    #[must_use]
+    pub fn server(registry: &str) -> String {
+        match normalise(registry) {
+            registry if registry == DEFAULT_REGISTRY => DEFAULT_KEY.to_owned(),
+            registry => registry,
+        }
+    }
+
+    fn ask(&self, registry: &str, helper: &str) -> Result<Option<Credential>, CredentialsError> {
+        let fault = |source: HelperError| CredentialsError::Helper {
             path: self.path.clone(),
             registry: registry.to_owned(),
             helper: helper.to_owned(),
+            source: source.into(),
+        };
+        let runner = self.runner.as_ref().ok_or_else(|| fault(HelperError::NotRun))?;
+        let secret = runner.get(helper, &Self::server(registry)).map_err(fault)?;
+        let source = || format!("the helper `docker-credential-{helper}` (`{}`)", self.path.display());
+        Ok(secret.map(|secret| Credential::of(secret, source())))
+    }
+
+    /// The store for all is asked for all; that it isn't there counts where something was left to it.
+    fn ask_store(&self, registry: &str, store: &str) -> Result<Option<Credential>, CredentialsError> {
+        match self.ask(registry, store) {
+            Err(CredentialsError::Helper { source, .. })
+                if matches!(*source, HelperError::Absent { .. } | HelperError::NotRun)
+                    && !self.entries.contains_key(registry) =>
+            {
+                Ok(None)
+            }
+            result => result,
         }
     }
 }
 
 impl Credentials for DockerConfig {
-    /// The entry of the longest path that the repository lies under wins.
     fn lookup(&self, repository: &Repository) -> Result<Option<Credential>, CredentialsError> {
         let full = format!("{}/{}", normalise(repository.registry()), repository.path());
         let scopes = || std::iter::successors(Some(full.as_str()), |scope| Some(scope.rsplit_once('/')?.0));
+        let mut entries = scopes().filter_map(|scope| Some((scope, self.entries.get(scope)?.clone()?)));
         let registry = full.split('/').next().unwrap_or_default();
-        if let Some(credential) = scopes().find_map(|scope| self.entries.get(scope)?.clone()) {
+        let entry = entries.next();
+        if let Some((_, credential)) = entry.as_ref().filter(|(scope, _)| *scope != registry) {
+            return Ok(Some(credential.clone()));
+        }
+        let named = self.helpers.get(registry);
+        if let Some(helper) = named.filter(|helper| !helper.is_empty())
+            && let Some(credential) = self.ask(registry, helper)?
+        {
             return Ok(Some(credential));
         }
-        if let Some(helper) = self.helpers.get(registry) {
-            return Err(self.helper(registry, helper));
-        }
-        // `docker login` leaves an empty entry for what it gave to the store.
-        match &self.store {
-            Some(store) if self.entries.contains_key(registry) => Err(self.helper(registry, store)),
+        match (entry, &self.store) {
+            (Some((_, credential)), _) => Ok(Some(credential)),
+            (None, Some(store)) if named.is_none() => self.ask_store(registry, store),
             _ => Ok(None),
         }
     }
@@ -103,6 +160,9 @@ impl Credentials for DockerConfig {
 impl Entry {
     fn credential(self, source: String) -> Result<Option<Credential>, String> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        if let Some(token) = given(self.registrytoken) {
+            return Ok(Some(Credential::bearer(token, source)));
+        }
         if let Some(token) = given(self.identitytoken) {
             return Ok(Some(Credential::identity_token(token, source)));
         }
@@ -127,7 +187,7 @@ fn decode(auth: &str) -> Result<(String, String), String> {
 }
 
 /// Brings all spellings of a registry to the one that references have.
-fn normalise(key: &str) -> String {
+pub(super) fn normalise(key: &str) -> String {
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let key = key.trim_end_matches('/');
     let key = ["/v1", "/v2"].iter().find_map(|version| key.strip_suffix(version)).unwrap_or(key);
@@ -190,7 +250,8 @@ mod tests {
                 "https://index.docker.io/v1/": {{"auth": "{}"}},
                 "http://R.io:5000/v2/": {{"username": "b", "password": "2"}},
                 "s.io": {{"auth": "{}", "identitytoken": "t"}},
-                "t.io": {{"auth": "{}"}}
+                "t.io": {{"auth": "{}"}},
+                "u.io": {{"registrytoken": "bearer"}}
             }}, "HttpHeaders": {{"X": "y"}}}}"#,
             auth("a:1:2"),
             auth("<token>:"),
@@ -201,6 +262,7 @@ mod tests {
         assert_eq!(found(&config, "r.io:5000/a").as_deref(), Some("b:2"));
         assert_eq!(found(&config, "s.io/a/b").as_deref(), Some("t"));
         assert_eq!(found(&config, "t.io/a").as_deref(), Some("c:3"));
+        assert_eq!(found(&config, "u.io/a").as_deref(), Some("bearer"));
         assert_eq!(found(&config, "r.io/a"), None);
     }
 
@@ -243,9 +305,10 @@ mod tests {
     #[test]
     fn helpers_are_named_where_they_would_be_needed() {
         let text = format!(
-            r#"{{"auths": {{"r.io": {{"auth": "{}"}}, "s.io": {{}}}},
-                "credHelpers": {{"r.io": "one", "https://t.io": "two"}}, "credsStore": "three"}}"#,
+            r#"{{"auths": {{"r.io": {{"auth": "{}"}}, "s.io": {{}}, "t.io/team": {{"auth": "{}"}}}},
+                "credHelpers": {{"https://t.io": "two", "v.io": ""}}, "credsStore": "three"}}"#,
             auth("a:1"),
+            auth("b:2"),
         );
         let config = parse(&text).unwrap();
         let fails = |reference: &str| {
@@ -253,9 +316,13 @@ mod tests {
             config.lookup(reference.repository()).unwrap_err().to_string()
         };
         assert_eq!(found(&config, "r.io/a").as_deref(), Some("a:1"));
+        assert_eq!(found(&config, "t.io/team/a").as_deref(), Some("b:2"));
         assert_eq!(found(&config, "u.io/a"), None);
-        assert!(fails("s.io/a").contains("`three`"));
-        assert!(fails("t.io/a").contains("`two`"));
+        assert_eq!(found(&config, "v.io/a"), None);
+        assert!(fails("s.io/a").contains("`docker-credential-three`"));
+        assert!(fails("t.io/a").contains("`docker-credential-two`"));
+        let helpers = ["r.io", "t.io", "v.io", "index.docker.io"].map(|registry| config.helper(registry));
+        assert_eq!(helpers, [Some("three"), Some("two"), None, Some("three")]);
     }
 
     #[test]

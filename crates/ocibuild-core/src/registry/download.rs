@@ -14,7 +14,7 @@ use crate::digest::VerifyingReader;
 use crate::oci::Descriptor;
 use crate::reference::Repository;
 use crate::registry::RegistryError;
-use crate::registry::remote::Remote;
+use crate::registry::mirror::Route;
 use crate::registry::runtime::Runtime;
 use crate::registry::transport::Answer;
 
@@ -23,15 +23,15 @@ const AHEAD: usize = 8;
 
 /// A blob in a registry.
 pub(super) struct RemoteContent {
-    pub(super) remote: Remote,
+    pub(super) route: Route,
     pub(super) runtime: Arc<Runtime>,
     pub(super) descriptor: Descriptor,
 }
 
 impl RemoteContent {
     fn download(&self, offset: u64) -> io::Result<(Download, u64)> {
-        let (remote, digest) = (self.remote.clone(), self.descriptor.digest);
-        let opening = async move { remote.open(&digest, offset).await };
+        let (route, digest) = (self.route.clone(), self.descriptor.digest);
+        let opening = async move { route.open(&digest, offset).await };
         let opened = self.runtime.wait(opening, || ()).map_err(io::Error::other)?;
         let Some((answer, skip)) = opened else {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("the registry has no `{digest}`")));
@@ -60,7 +60,7 @@ impl Content for RemoteContent {
     }
 
     fn origins(&self) -> &[Repository] {
-        std::slice::from_ref(self.remote.repository())
+        std::slice::from_ref(self.route.own.repository())
     }
 }
 

@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::event::Cancelled;
 use crate::oci::MAX_MANIFEST_SIZE;
 use crate::registry::CredentialsError;
+use crate::registry::proxy::is_proxy_fault;
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -64,19 +65,8 @@ pub enum RegistryError {
         message: ServerMessage,
     },
     /// Credentials are missing or not accepted.
-    #[error("{method} `{url}` was refused {credential}: {status}{message}")]
-    Unauthorized {
-        /// The request's method.
-        method: String,
-        /// Its address.
-        url: String,
-        /// The answer's status.
-        status: u16,
-        /// The registry's own words.
-        message: ServerMessage,
-        /// What was presented, as `with …` or `without …`.
-        credential: String,
-    },
+    #[error("{0}")]
+    Unauthorized(Box<Refusal>),
     /// The registry's answer makes no sense.
     #[error("{method} `{url}` was answered with {reason}")]
     Answer {
@@ -129,6 +119,25 @@ pub enum RegistryError {
     Cancelled(#[from] Cancelled),
 }
 
+/// What a registry, or its token server, didn't take.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{method} `{url}` was refused {credential}: {status}{message}")]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The registry, as references name it.
+    pub registry: String,
+    /// The request's method.
+    pub method: String,
+    /// Its address.
+    pub url: String,
+    /// The answer's status.
+    pub status: u16,
+    /// The server's own words.
+    pub message: ServerMessage,
+    /// What was presented, as `with …` or `without …`.
+    pub credential: String,
+}
+
 /// TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -145,6 +154,15 @@ pub enum TlsError {
         /// What is wrong with them.
         reason: String,
     },
+    /// The certificates for one host can't be used.
+    #[error("cannot use the certificates for `{host}`")]
+    BadHost {
+        /// The host.
+        host: String,
+        /// What is wrong with them.
+        #[source]
+        source: Cause,
+    },
     /// The provider doesn't do what is needed.
     #[error("cannot set TLS up")]
     Setup(#[source] Cause),
@@ -156,8 +174,10 @@ impl RegistryError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Connect { source, .. } => Some(connect_remedy(source.as_ref())),
-            Self::Unauthorized { status: 401, .. } => Some("log in to the registry, and try again"),
-            Self::Unauthorized { .. } => Some("use credentials that may write to this repository"),
+            Self::Unauthorized(refusal) if refusal.status == 401 => {
+                Some("log in to the registry, and try again")
+            }
+            Self::Unauthorized(_) => Some("use credentials that may write to this repository"),
             Self::Status { status, message, .. } => status_remedy(*status, message),
             Self::TimedOut { .. } | Self::Broken { .. } => {
                 Some("try again; what is there already is not sent again")
@@ -172,7 +192,7 @@ impl RegistryError {
     #[must_use]
     pub fn fault(&self) -> PlaceFault {
         match self {
-            Self::Unauthorized { .. } | Self::Credentials(_) => PlaceFault::Unauthorized,
+            Self::Unauthorized(_) | Self::Credentials(_) => PlaceFault::Unauthorized,
             Self::Connect { .. } | Self::Broken { .. } | Self::TimedOut { .. } => PlaceFault::Unavailable,
             Self::Thread(_) | Self::Ended => PlaceFault::Unavailable,
             Self::Status { status, .. } if is_transient(*status) => PlaceFault::Unavailable,
@@ -208,6 +228,9 @@ impl TlsError {
             ),
             Self::NoRoots => Some("install the package `ca-certificates`, or give a file of CA certificates"),
             Self::BadRoots { .. } => Some("give certificates in PEM form: `-----BEGIN CERTIFICATE-----` …"),
+            Self::BadHost { .. } => {
+                Some("mend the files in the host's directory of `certs.d`, or take them away")
+            }
             Self::Setup(_) => None,
         }
     }
@@ -224,6 +247,9 @@ fn status_remedy(status: u16, message: &ServerMessage) -> Option<&'static str> {
         (_, Some("MANIFEST_BLOB_UNKNOWN")) => {
             Some("push again: the registry lost a blob that it said it had")
         }
+        (407, _) => {
+            Some("put the proxy's user name and password into its address: `http://USER:PASSWORD@HOST`")
+        }
         (413, _) => Some("the registry, or a proxy before it, bounds the size of requests: raise that bound"),
         (429, _) => Some("the registry limits how much may be asked of it: wait, or log in"),
         (500..=599, _) => Some("the registry is out of order: try again later"),
@@ -233,6 +259,9 @@ fn status_remedy(status: u16, message: &ServerMessage) -> Option<&'static str> {
 }
 
 fn connect_remedy(source: &(dyn Error + 'static)) -> &'static str {
+    if is_proxy_fault(source) {
+        return "check the proxy's address, and the user and password in it; or except the registry from it";
+    }
     if is_certificate_fault(source) {
         return "give the CA certificate that the registry's certificate is signed by";
     }

@@ -49,13 +49,26 @@ impl Remote {
         &self.repository
     }
 
+    /// Asks whether the registry lets us in, whatever we may do there.
+    pub(super) async fn enter(&self) -> Result<(), RegistryError> {
+        let home = self.client.home(&self.repository).await?;
+        let asking = self.asking(Access::Enter, &home);
+        let url = home.join("/v2/");
+        let url = url.map_err(|reason| RegistryError::Host {
+            registry: self.repository.registry().to_owned(),
+            reason,
+        })?;
+        let answer = self.client.send(&Call::new(&asking, Method::GET, url)).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(answer.into_error().await) }
+    }
+
     /// HEAD of a blob or manifest.
     pub(super) async fn exists(
         &self,
         descriptor: &Descriptor,
         access: Access,
     ) -> Result<bool, RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(access, &home);
         let url = self.address(&home, kind(descriptor), &descriptor.digest.to_string())?;
         let call = accept(Call::new(&asking, Method::HEAD, url), Some(descriptor))?;
@@ -107,7 +120,7 @@ impl Remote {
         descriptor: Option<&Descriptor>,
         access: Access,
     ) -> Result<Option<(Answer, Bytes)>, RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(access, &home);
         let url = self.address(&home, "manifests", name)?;
         let call = accept(Call::new(&asking, Method::GET, url), descriptor)?;
@@ -130,7 +143,7 @@ impl Remote {
         digest: &Digest,
         offset: u64,
     ) -> Result<Option<(Answer, u64)>, RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Pull, &home);
         let url = self.address(&home, "blobs", &digest.to_string())?;
         let mut call = Call::new(&asking, Method::GET, url);
@@ -150,7 +163,7 @@ impl Remote {
     /// Looks a tag or digest up; `None` if nothing has that name.
     pub(super) async fn resolve(&self, name: &str) -> Result<Option<Descriptor>, RegistryError> {
         check_name(name)?;
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Pull, &home);
         let url = self.address(&home, "manifests", name)?;
         let answer = self.client.send(&accept(Call::new(&asking, Method::HEAD, url), None)?).await?;
@@ -237,7 +250,7 @@ impl Remote {
     /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#mounting-a-blob-from-another-repository)).
     /// Whatever it answers but that it did: there is another way, so that is no error.
     async fn mount(&self, digest: &Digest, from: &Repository) -> Result<Mount, RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Push, &home).reading(std::slice::from_ref(from));
         let url = self.address(&home, "blobs/uploads", "")?;
         let url = url.with_query("mount", &digest.to_string()).with_query("from", from.path());
@@ -261,7 +274,7 @@ impl Remote {
         feed: &Arc<Feed>,
         place: Option<Url>,
     ) -> Result<(), RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Push, &home);
         let place = match place {
             Some(place) => place,
@@ -309,7 +322,7 @@ impl Remote {
         name: &str,
         bytes: Bytes,
     ) -> Result<(), RegistryError> {
-        let home = self.client.home(&self.repository)?;
+        let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Push, &home);
         let url = self.address(&home, "manifests", name)?;
         let media_type = value(descriptor.media_type.as_str())?;

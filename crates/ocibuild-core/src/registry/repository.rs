@@ -8,9 +8,9 @@ use crate::event::Transfer;
 use crate::oci::Descriptor;
 use crate::reference::Repository;
 use crate::registry::RegistryError;
-use crate::registry::auth::Access;
 use crate::registry::download::RemoteContent;
 use crate::registry::feed::{Feeding, feed};
+use crate::registry::mirror::Route;
 use crate::registry::remote::Remote;
 use crate::registry::runtime::Runtime;
 
@@ -20,17 +20,32 @@ use crate::registry::runtime::Runtime;
 /// one of a rayon pool's; those that end in `_async` are for any executor, and stop when they are
 /// dropped. Several at once, from several threads, share the registry's connections.
 ///
+/// Where there are mirrors of the registry, what is read comes from them if they have it; what is
+/// pushed, and asked for by [`Sink::missing`], never does.
+///
 /// What is pushed is there once the push returns; that a reader elsewhere sees it at once is the
 /// registry's promise to make, not this library's.
 #[derive(Clone)]
 pub struct RemoteRepository {
     remote: Remote,
+    route: Route,
     runtime: Arc<Runtime>,
 }
 
 impl RemoteRepository {
-    pub(super) fn new(remote: Remote, runtime: Arc<Runtime>) -> Self {
-        Self { remote, runtime }
+    pub(super) fn new(route: Route, runtime: Arc<Runtime>) -> Self {
+        Self { remote: route.own.clone(), route, runtime }
+    }
+
+    /// Asks whether the registry lets us in with the credentials there are for this repository.
+    /// Success doesn't mean that the repository exists, nor that it may be read or written.
+    ///
+    /// # Errors
+    /// [`BlobError::Place`] if it doesn't, or can't be reached.
+    pub fn check_access(&self) -> Result<(), BlobError> {
+        let remote = self.remote.clone();
+        let result = self.runtime.wait(async move { remote.enter().await }, || ());
+        result.map_err(|error| error.of_place(self.name(), None))
     }
 
     /// Returns which repository it is.
@@ -108,7 +123,7 @@ impl RemoteRepository {
     #[must_use]
     pub fn content(&self, descriptor: &Descriptor) -> Box<dyn Content> {
         Box::new(RemoteContent {
-            remote: self.remote.clone(),
+            route: self.route.clone(),
             runtime: Arc::clone(&self.runtime),
             descriptor: descriptor.clone(),
         })
@@ -127,8 +142,8 @@ impl RemoteRepository {
     }
 
     fn existing(&self, descriptor: &Descriptor) -> impl Future<Output = Result<bool, RegistryError>> + use<> {
-        let (remote, descriptor) = (self.remote.clone(), descriptor.clone());
-        async move { remote.exists(&descriptor, Access::Pull).await }
+        let (route, descriptor) = (self.route.clone(), descriptor.clone());
+        async move { route.exists(&descriptor).await }
     }
 
     /// A manifest comes at once, as it is small; of a blob only that it is there.
@@ -136,13 +151,13 @@ impl RemoteRepository {
         &self,
         descriptor: &Descriptor,
     ) -> impl Future<Output = Result<Fetched, RegistryError>> + use<> {
-        let (remote, descriptor) = (self.remote.clone(), descriptor.clone());
+        let (route, descriptor) = (self.route.clone(), descriptor.clone());
         async move {
             if descriptor.media_type.is_manifest() || descriptor.media_type.is_index() {
-                let bytes = remote.manifest(&descriptor, Access::Pull).await?;
+                let bytes = route.manifest(&descriptor).await?;
                 return Ok(bytes.map_or(Fetched::Nothing, |bytes| Fetched::Bytes(bytes.to_vec())));
             }
-            let exists = remote.exists(&descriptor, Access::Pull).await?;
+            let exists = route.exists(&descriptor).await?;
             Ok(if exists { Fetched::Later } else { Fetched::Nothing })
         }
     }
@@ -178,8 +193,8 @@ impl RemoteRepository {
         &self,
         name: &str,
     ) -> impl Future<Output = Result<Option<Descriptor>, RegistryError>> + use<> {
-        let (remote, name) = (self.remote.clone(), name.to_owned());
-        async move { remote.resolve(&name).await }
+        let (route, name) = (self.route.clone(), name.to_owned());
+        async move { route.resolve(&name).await }
     }
 
     fn resolved(

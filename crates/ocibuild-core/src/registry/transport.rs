@@ -10,10 +10,11 @@
 //! without one; its redirects, proxies from the environment and time-outs would have to be
 //! switched off and written anew, and it brings twice as many crates.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,9 +27,12 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::registry::feed::{Feed, FeedBody};
+use crate::registry::proxy::{Connector, Proxies};
 use crate::registry::url::Url;
 use crate::registry::watch::{Pulse, Stop, Watch};
-use crate::registry::{RegistryError, RegistryOptions, ServerMessage, TlsError, tls};
+use crate::registry::{
+    Certificates, HostCertificates, RegistryError, RegistryOptions, ServerMessage, TlsError, tls,
+};
 
 const USER_AGENT: &str = concat!("ocibuild/", env!("CARGO_PKG_VERSION"));
 /// Shorter than what servers and proxies are wont to keep an idle connection for.
@@ -59,13 +63,20 @@ pub(super) struct Request<'a> {
     pub(super) payload: &'a Payload,
 }
 
+type SecureClient = Client<HttpsConnector<Connector>, Body>;
+
 /// Holds connections to any number of hosts.
 pub(super) struct Transport {
-    plain: Client<HttpConnector, Body>,
-    /// Made for the first https request, as it reads files and needs what the program brings.
-    secure: OnceCell<Client<HttpsConnector<HttpConnector>, Body>>,
-    connector: HttpConnector,
+    plain: Client<Connector, Body>,
+    /// By host, as each has certificates of its own; made for the first request to it, as that reads
+    /// files and needs what the program brings.
+    secure: Mutex<BTreeMap<String, Arc<OnceCell<SecureClient>>>>,
+    connector: Connector,
+    proxies: Arc<Proxies>,
     ca: Vec<Vec<u8>>,
+    certificates: Arc<dyn Certificates>,
+    /// Hosts whose certificates aren't verified.
+    insecure: Vec<String>,
     requests: Semaphore,
     watch: Watch,
 }
@@ -76,11 +87,16 @@ impl Transport {
         connector.set_connect_timeout(Some(options.connect_timeout));
         connector.set_nodelay(true);
         connector.enforce_http(false);
+        let proxies = Arc::new(options.proxies.clone());
+        let connector = Connector { direct: connector, proxies: Arc::clone(&proxies) };
         Self {
             plain: client().build(connector.clone()),
-            secure: OnceCell::new(),
+            secure: Mutex::default(),
             connector,
+            proxies,
             ca: options.ca.clone(),
+            certificates: Arc::clone(&options.certificates),
+            insecure: options.insecure.clone(),
             requests: Semaphore::new(options.requests.max(1)),
             watch: Watch { cancel: options.cancel.clone(), idle: options.idle_timeout },
         }
@@ -95,7 +111,10 @@ impl Transport {
         let blame = Blame { method: request.method.clone(), url: request.url.clone() };
         let stopped = |stop| blame.stopped(stop, &self.watch);
         let pulse = Pulse::default();
-        let message = message(&request, pulse.clone());
+        let mut message = message(&request, pulse.clone());
+        if let Some(header) = self.proxies.authorization(request.url.uri()) {
+            message.headers_mut().insert(header::PROXY_AUTHORIZATION, header);
+        }
         let _turn = match request.payload {
             Payload::Bytes(_) => {
                 Some(self.watch.patient().over(&pulse, self.requests.acquire()).await.map_err(stopped)?)
@@ -116,15 +135,35 @@ impl Transport {
         if !url.is_secure() {
             return Ok(self.plain.request(message).await);
         }
-        let secure = self.secure.get_or_try_init(|| async { self.make_secure() }).await?;
+        let host = request_host(url);
+        let cell = {
+            let mut clients = self.secure.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(clients.entry(host.clone()).or_default())
+        };
+        let secure = cell.get_or_try_init(|| async { self.make_secure(&host) }).await?;
         Ok(secure.request(message).await)
     }
 
-    fn make_secure(&self) -> Result<Client<HttpsConnector<HttpConnector>, Body>, TlsError> {
-        let builder = HttpsConnectorBuilder::new().with_tls_config(tls::configure(&self.ca)?);
+    fn make_secure(&self, host: &str) -> Result<SecureClient, TlsError> {
+        let verify = !self.insecure.iter().any(|name| name.eq_ignore_ascii_case(host));
+        let config = tls::configure(&self.ca, host, &self.certificates_of(host)?, verify)?;
+        let builder = HttpsConnectorBuilder::new().with_tls_config(config);
         let connector = builder.https_only().enable_http1().wrap_connector(self.connector.clone());
         Ok(client().build(connector))
     }
+
+    /// The certificates that are for a host alone.
+    pub(super) fn certificates_of(&self, host: &str) -> Result<HostCertificates, TlsError> {
+        let found = self.certificates.lookup(host);
+        found.map_err(|source| TlsError::BadHost { host: host.to_owned(), source: source.into() })
+    }
+}
+
+/// A host as references name it.
+fn request_host(url: &Url) -> String {
+    let origin = url.origin();
+    let host = if origin.host.contains(':') { format!("[{}]", origin.host) } else { origin.host };
+    if origin.port == 443 { host } else { format!("{host}:{}", origin.port) }
 }
 
 fn client() -> hyper_util::client::legacy::Builder {

@@ -2,11 +2,14 @@
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod auth;
 mod debian;
 mod double;
+mod proxy;
 mod pull;
 mod real;
 mod recorder;
+mod ways;
 mod whole;
 
 use std::sync::Arc;

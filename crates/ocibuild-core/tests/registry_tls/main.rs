@@ -6,6 +6,11 @@
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod debian;
 
+#[path = "../registry/proxy.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod proxy;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +21,8 @@ use ocibuild_core::image::{ValidateOptions, validate};
 use ocibuild_core::oci::{Descriptor, MediaType, Platform};
 use ocibuild_core::reference::{Reference, Repository};
 use ocibuild_core::registry::{
-    Credential, Credentials, CredentialsError, Registry, RegistryError, RegistryOptions, RemoteRepository,
+    ClientCertificate, Credential, Credentials, CredentialsError, HostCertificates, Proxies, Registry,
+    RegistryError, RegistryOptions, RemoteRepository,
 };
 use ocibuild_core::{Builder, ImageSpec, LayerSpec};
 
@@ -39,7 +45,7 @@ fn make_certificates(directory: &Path) -> bool {
         && openssl(
             directory,
             &format!(
-                "{} -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE -CA authority.pem -CAkey authority.key",
+                "{} -addext subjectAltName=IP:127.0.0.1,DNS:registry.test -addext basicConstraints=critical,CA:FALSE -CA authority.pem -CAkey authority.key",
                 make("server")
             ),
         )
@@ -94,6 +100,73 @@ fn https_needs_a_provider_and_an_authority() {
     assert!(error.to_string().contains("cannot use the given CA certificates"), "{error}");
 
     a_base_is_pulled_and_mounted_behind_a_password(certificates.path());
+    through_a_proxy(&debian, &path("authority.pem"));
+    with_certificates_of_its_own(&debian, certificates.path());
+    unverified(&debian);
+}
+
+fn named(registry: &str, options: RegistryOptions) -> RemoteRepository {
+    let reference: Reference = format!("{registry}/tls/app").parse().unwrap();
+    Registry::new(options).repository(reference.repository())
+}
+
+/// What the proxy sees is a name and bytes: who answers is verified behind it.
+fn through_a_proxy(debian: &Debian, ca: &Path) {
+    let blob = Descriptor::of(MediaType::LAYER, b"one");
+    let proxy = proxy::Proxy::start(&debian.host, Some("Basic bWU6aGlkZGVu"));
+    let options = |login: &str| {
+        let mut options = RegistryOptions::default();
+        options.attempts = 1;
+        options.ca = vec![fs::read(ca).unwrap()];
+        options.proxies = Proxies::new().https(format!("http://{login}{}", proxy.host).parse().unwrap());
+        options
+    };
+    assert!(named("registry.test", options("me:hidden@")).exists(&blob).unwrap());
+    assert!(named("registry.test:5443", options("me:hidden@")).exists(&blob).unwrap());
+    let lines = ["CONNECT registry.test:443 HTTP/1.1", "CONNECT registry.test:5443 HTTP/1.1"];
+    assert_eq!(proxy.lines(), lines);
+    assert!(named("other.test", options("me:hidden@")).exists(&blob).is_err());
+    let error = fault(named("registry.test", options("me:wrong@")).exists(&blob).unwrap_err());
+    assert!(error.remedy().unwrap().contains("proxy"), "{error:?}");
+    assert!(!format!("{error:?}").contains("wrong"), "{error:?}");
+    let (host, asked) = proxy::start_socks(&debian.host);
+    let mut socks = options("");
+    socks.proxies = Proxies::new().https(format!("socks5://{host}").parse().unwrap());
+    assert!(named("registry.test", socks).exists(&blob).unwrap());
+    assert_eq!(*asked.lock().unwrap(), ["registry.test:443"]);
+}
+
+fn with_certificates_of_its_own(debian: &Debian, certificates: &Path) {
+    let blob = Descriptor::of(MediaType::LAYER, b"one");
+    let read = |name: &str| fs::read(certificates.join(name)).unwrap();
+    let options = |host: &str, own: HostCertificates| {
+        let mut options = RegistryOptions::default();
+        options.attempts = 1;
+        options.certificates = Arc::new(BTreeMap::from([(host.to_owned(), own)]));
+        options
+    };
+    let mut own = HostCertificates::default();
+    own.ca = vec![read("authority.pem")];
+    // That there are some says that it speaks TLS, on this machine, too.
+    assert!(named(&debian.host, options(&debian.host, own.clone())).exists(&blob).unwrap());
+    let mut other = options("127.0.0.1", own.clone());
+    other.secure = vec![debian.host.clone()];
+    let error = fault(named(&debian.host, other).exists(&blob).unwrap_err());
+    assert!(error.remedy().unwrap().contains("CA certificate"), "{error:?}");
+    own.client = Some(ClientCertificate::new(read("server.pem"), "no key"));
+    let error = fault(named(&debian.host, options(&debian.host, own)).exists(&blob).unwrap_err());
+    assert!(error.to_string().contains(&format!("certificates for `{}`", debian.host)), "{error}");
+}
+
+fn unverified(debian: &Debian) {
+    let blob = Descriptor::of(MediaType::LAYER, b"one");
+    let mut options = RegistryOptions::default();
+    options.attempts = 1;
+    options.insecure = vec![debian.host.clone()];
+    assert!(named(&debian.host, options.clone()).exists(&blob).unwrap());
+    options.insecure = vec!["127.0.0.1".to_owned()];
+    options.secure = vec![debian.host.clone()];
+    assert!(named(&debian.host, options).exists(&blob).is_err());
 }
 
 /// `htpasswd -Bbn tester hidden`

@@ -41,7 +41,7 @@ pub(super) struct Job<'a> {
     push: bool,
     lock_flags: LockFlags,
     lock: LockFile,
-    insecure: Vec<String>,
+    options: Options,
     builtins: Builtins,
     reporter: &'a Reporter,
     /// The blobs that layers of this run were said to have in the cache.
@@ -76,7 +76,7 @@ impl<'a> Job<'a> {
             push: args.push,
             lock_flags: args.lock,
             lock,
-            insecure: options.insecure.clone(),
+            options: options.clone(),
             builtins: Builtins::new(args.compression),
             reporter,
             named: Mutex::default(),
@@ -188,7 +188,9 @@ impl<'a> Job<'a> {
     /// A client for registries, if any is needed.
     fn registry(&self, plan: &Plan, cancel: &Cancel) -> Result<Option<Registry>, Failure> {
         let is_pulled = !self.lock_flags.offline && !plan.remote_bases().is_empty();
-        (self.push || is_pulled).then(|| registry::open(&self.insecure, cancel)).transpose()
+        (self.push || is_pulled)
+            .then(|| registry::open_for(plan, self.push, &self.options, cancel))
+            .transpose()
     }
 
     fn build_failure(&self, error: Error) -> Failure {
