@@ -7,6 +7,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 use crate::commands::{build, cache, check, completions, diff, inspect, ls, man, schema, validate, version};
 use crate::exit;
 use crate::failure::Failure;
+use crate::foreign;
 use crate::options::{self, Early, Options};
 use crate::progress::Reporter;
 use crate::style::{Palette, STYLES};
@@ -80,7 +81,7 @@ impl Cli {
         });
         parsed.map_err(|error| {
             let error = error.format(&mut Self::tree());
-            options::blame_variable(error, Self::tree(), words)
+            foreign::translate(options::blame_variable(error, Self::tree(), words))
         })
     }
 

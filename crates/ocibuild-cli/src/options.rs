@@ -13,6 +13,7 @@ use clap::{ArgMatches, Args, Command, ValueEnum};
 
 use crate::environment;
 use crate::failure::Failure;
+use crate::parse;
 use crate::style::ColourChoice;
 
 /// The heading that they have in the help.
@@ -67,7 +68,7 @@ pub(crate) struct Options {
     cache_dir: Option<PathBuf>,
 
     /// Work with this many threads; images are the same with any number [default: one a processor]
-    #[arg(long, global = true, value_name = "NUMBER", env = "OCIBUILD_THREADS")]
+    #[arg(long, global = true, value_name = "NUMBER", value_parser = parse::threads, env = "OCIBUILD_THREADS")]
     threads: Option<usize>,
 
     /// Reach this registry by plain http; those on this machine are anyway
