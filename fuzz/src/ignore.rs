@@ -45,6 +45,10 @@ fn check_path(rules: &IgnoreRules, model: &[Rule], path: &[u8]) {
 fn check_below(rules: &IgnoreRules, model: &[Rule], path: &[u8]) {
     for named in parents(path).last().into_iter().chain([path]) {
         let below = rules.clone().below(named);
+        // What of the path is wanted, the rules say themselves.
+        if model.iter().any(|(keeps, _)| *keeps) {
+            continue;
+        }
         assert!(!below.ignores(named), "{} is named", named.escape_ascii());
         let stays = |(keeps, rule): &&Rule| *keeps || !covers(rule, named);
         let rest: Vec<Rule> = model.iter().filter(stays).cloned().collect();

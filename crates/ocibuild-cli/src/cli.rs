@@ -9,6 +9,7 @@ use crate::commands::{
 };
 use crate::exit;
 use crate::failure::Failure;
+use crate::foreign;
 use crate::options::{self, Early, Options};
 use crate::progress::Reporter;
 use crate::style::{Palette, STYLES};
@@ -85,7 +86,7 @@ impl Cli {
         });
         parsed.map_err(|error| {
             let error = error.format(&mut Self::tree());
-            options::blame_variable(error, Self::tree(), words)
+            foreign::translate(options::blame_variable(error, Self::tree(), words))
         })
     }
 

@@ -73,6 +73,9 @@ impl ImageName<'_> {
                 "an archive is a layout in a tar: `mkdir DIR && tar -xf {text} -C DIR`"
             )));
         }
+        if let Some(failure) = foreign_transport(text) {
+            return Err(failure);
+        }
         if is_path || Path::new(directory).is_dir() {
             return self.in_layout((directory, name));
         }
@@ -114,6 +117,22 @@ impl ImageName<'_> {
             origin: Origin::Registry,
         })
     }
+}
+
+/// What other programs put before the names of images, and how what they mean is reached here.
+const TRANSPORTS: [(&str, &str); 6] = [
+    ("docker://", "leave that out: an image of a registry is called `registry.example.com/team/app:1`"),
+    ("docker-daemon:", "`skopeo copy docker-daemon:IMAGE oci:DIR` makes a layout of it"),
+    ("containers-storage:", "`skopeo copy containers-storage:IMAGE oci:DIR` makes a layout of it"),
+    ("docker-archive:", "`skopeo copy docker-archive:FILE oci:DIR` makes a layout of it"),
+    ("oci-archive:", "an archive is a layout in a tar: `mkdir DIR && tar -xf FILE -C DIR`"),
+    ("dir:", "`skopeo copy dir:PATH oci:DIR` makes a layout of it"),
+];
+
+fn foreign_transport(text: &str) -> Option<Failure> {
+    let (prefix, hint) = TRANSPORTS.into_iter().find(|(prefix, _)| text.starts_with(prefix))?;
+    let message = format!("`{prefix}` can't be looked into, only layouts and images of registries");
+    (!Path::new(text).exists()).then(|| Failure::usage(message).with_hint(hint))
 }
 
 /// Parts `DIR:NAME`. A directory's own name may have a colon.

@@ -10,6 +10,7 @@ mod environment;
 mod exit;
 mod failure;
 mod file;
+mod foreign;
 mod graph;
 mod host;
 mod image_files;

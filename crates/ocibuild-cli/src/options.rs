@@ -70,7 +70,7 @@ pub(crate) struct Options {
     cache_dir: Option<PathBuf>,
 
     /// Work with this many threads; images are the same with any number [default: one a processor]
-    #[arg(long, global = true, value_name = "NUMBER", env = "OCIBUILD_THREADS")]
+    #[arg(long, global = true, value_name = "NUMBER", value_parser = parse::threads, env = "OCIBUILD_THREADS")]
     threads: Option<usize>,
 
     /// Take any certificate of this registry, or plain http

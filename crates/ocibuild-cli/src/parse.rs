@@ -136,16 +136,20 @@ pub(crate) fn join(all: &[Words]) -> Option<Vec<String>> {
 
 /// Splits `NAME=VALUE`.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    split_pair(text, "NAME=VALUE")
+}
+
+fn split_pair(text: &str, form: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some(("", _)) => Err("there is no name before the `=`".to_owned()),
-        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => Err("there is no `=`\n  hint: write `NAME=VALUE`".to_owned()),
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) => Err(format!("there is nothing before the `=`\n  hint: write `{form}`")),
+        None => Err(format!("there is no `=`\n  hint: write `{form}`")),
     }
 }
 
 /// Parses a label: `KEY=VALUE`.
 pub(crate) fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = pair(text)?;
+    let (key, value) = split_pair(text, "KEY=VALUE")?;
     check::label_key(&key).map_err(told)?;
     Ok((key, value))
 }
@@ -173,7 +177,7 @@ impl Annotation {
 /// Parses `[SCOPE[,SCOPE…]:]KEY=VALUE`. What stands before a colon and is no scope belongs to the
 /// key.
 pub(crate) fn annotation(text: &str) -> Result<Annotation, String> {
-    let (name, value) = pair(text)?;
+    let (name, value) = split_pair(text, "[SCOPE:]KEY=VALUE")?;
     let (scopes, key) = match name.split_once(':') {
         Some((words, key)) => match scopes(words)? {
             Some(scopes) => (scopes, key.to_owned()),
@@ -199,6 +203,36 @@ fn scopes(words: &str) -> Result<Option<Vec<Scope>>, String> {
     }
 }
 
+/// Checks a string as the spec's key of that kind is checked, so that a fault is told with the flag.
+fn checked(text: &str, check: fn(&str) -> Result<(), ValueError>) -> Result<String, String> {
+    check(text).map(|()| text.to_owned()).map_err(told)
+}
+
+/// Parses who a container runs as.
+pub(crate) fn user(text: &str) -> Result<String, String> {
+    checked(text, check::user)
+}
+
+/// Parses a directory of the image.
+pub(crate) fn image_directory(text: &str) -> Result<String, String> {
+    checked(text, check::image_directory)
+}
+
+/// Parses a signal: `SIGTERM`.
+pub(crate) fn signal(text: &str) -> Result<String, String> {
+    checked(text, check::stop_signal)
+}
+
+/// Parses a number of threads; 0 is one a processor.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "`{}` is no number of threads\n  hint: write `4`, or 0 for one a processor",
+            text.escape_debug()
+        )
+    })
+}
+
 /// Parses a time: `30s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     check::duration(text).map_err(told)
@@ -209,7 +243,7 @@ pub(crate) fn age(text: &str) -> Result<Duration, String> {
     const DAY: u64 = 24 * 60 * 60;
     let days = [("d", DAY), ("w", 7 * DAY)].into_iter().find_map(|(unit, scale)| {
         let number = text.strip_suffix(unit).filter(|number| is_number(number))?;
-        Some(number.parse::<u64>().ok()?.checked_mul(scale)?)
+        number.parse::<u64>().ok()?.checked_mul(scale)
     });
     let parsed = days.map(Duration::from_secs).or_else(|| check::duration(text).ok());
     parsed.ok_or_else(|| {

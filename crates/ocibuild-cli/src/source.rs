@@ -46,11 +46,11 @@ pub(crate) struct ImageFlags {
     env: Vec<(String, String)>,
 
     /// The user it runs as: `USER`, `UID`, `USER:GROUP` or `UID:GID`
-    #[arg(long)]
+    #[arg(long, value_parser = parse::user)]
     user: Option<String>,
 
     /// The directory it runs in
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = parse::image_directory)]
     workdir: Option<String>,
 
     /// A port it listens on: `8080`, `53/udp`
@@ -58,11 +58,11 @@ pub(crate) struct ImageFlags {
     expose: Vec<Port>,
 
     /// A directory to mount a volume at
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = parse::image_directory)]
     volume: Vec<String>,
 
     /// The signal that stops it: `SIGTERM`
-    #[arg(long, value_name = "SIGNAL")]
+    #[arg(long, value_name = "SIGNAL", value_parser = parse::signal)]
     stop_signal: Option<String>,
 
     /// The time it has to stop in, in whole seconds: `30s`

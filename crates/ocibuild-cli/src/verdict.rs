@@ -113,7 +113,7 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         }
         Failure::Told { code } => Verdict::new(*code, ""),
         Failure::UnknownImage { name, known } => {
-            let hint = format!("it has `{}`", known.join("`, `"));
+            let hint = image_hint(name, known);
             Verdict::new(exit::USAGE, format!("the spec has no image `{name}`")).hint(Some(hint))
         }
         Failure::Cache { error, directory } => cache(error, directory),
@@ -235,15 +235,32 @@ fn spec(error: &SpecError, file: Option<&Sources>) -> Verdict {
             let rendered = error.render(file);
             Verdict::new(exit::USAGE, format!("`{}` has {count} faults\n\n{rendered}", file.name()))
         }
-        (None, [fault]) => Verdict::new(exit::USAGE, flags_fault(fault)).hint(fault.hint.clone()),
+        (None, [fault]) => {
+            let hint = fault.hint.as_deref().map(build::without_file);
+            Verdict::new(exit::USAGE, flags_fault(fault)).hint(hint)
+        }
         (None, faults) => {
-            let hint = |fault: &Fault| fault.hint.as_ref().map(|hint| format!("\n    hint: {hint}"));
+            let hint = |fault: &Fault| {
+                fault.hint.as_ref().map(|hint| format!("\n    hint: {}", build::without_file(hint)))
+            };
             let line =
                 |fault: &Fault| format!("\n  {}{}", flags_fault(fault), hint(fault).unwrap_or_default());
             let lines: String = faults.iter().map(line).collect();
             Verdict::new(exit::USAGE, format!("the flags have {} faults{lines}", faults.len()))
         }
     }
+}
+
+/// What stands in the place of an image may have been meant as a directory or a file, which is what
+/// other builders take there.
+fn image_hint(name: &str, known: &[String]) -> String {
+    let known = format!("it has `{}`", known.join("`, `"));
+    if name == "." || name.contains('/') || Path::new(name).extension().is_some_and(|end| end == "toml") {
+        return format!(
+            "{known}; `-f FILE` names another spec file, whose `root` says where paths count from"
+        );
+    }
+    known
 }
 
 /// There is one image only; which copy it is has to be said.

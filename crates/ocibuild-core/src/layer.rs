@@ -464,16 +464,23 @@ fn warn(layer: &PlannedLayer, notes: &gather::Notes, stale_pyc: u64, observer: &
     }
     if notes.linked.0 > 0 {
         say(
-            format!(
-                "{} files are hard links of others: {} bytes are in it twice",
-                notes.linked.0, notes.linked.1
-            ),
+            match notes.linked {
+                (1, bytes) => format!("a file is a hard link of another: {bytes} bytes are in it twice"),
+                (count, bytes) => {
+                    format!("{count} files are hard links of others: {bytes} bytes are in it twice")
+                }
+            },
             "links between inputs are not kept, because package managers make them as the file system allows; `preserve = [\"hardlinks\"]` keeps them",
         );
     }
     if stale_pyc > 0 {
         say(
-            format!("{stale_pyc} compiled Python files check a timestamp that images don't keep"),
+            match stale_pyc {
+                1 => "a compiled Python file checks a timestamp that images don't keep".to_owned(),
+                count => {
+                    format!("{count} compiled Python files check a timestamp that images don't keep")
+                }
+            },
             "compile with `SOURCE_DATE_EPOCH` set, keep times by `preserve = [\"mtime\"]`, or leave them out with `pyc = \"drop\"` on the copy: Python recompiles them at every start",
         );
     }

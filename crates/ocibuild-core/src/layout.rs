@@ -42,9 +42,7 @@ pub enum LayoutError {
     #[error("it is not a directory: name a directory, new or empty, or that of a layout")]
     NotADirectory,
     /// The directory holds other things.
-    #[error(
-        "it is not an OCI layout: it holds {found} and no `oci-layout`; name a new or an empty directory"
-    )]
+    #[error("it is not an OCI layout: it holds {found} and no `oci-layout`")]
     Foreign {
         /// Some of what it holds, in backticks.
         found: String,

@@ -345,7 +345,8 @@ impl<'s> Planner<'s> {
                     (Foundation::Builtin(index), vec![index], builtin.config)
                 }
                 None => {
-                    self.fault(Fault::new(format!("there is no builtin base `{name}@{version}`"), base.span));
+                    let fault = Fault::new(format!("there is no builtin base `{name}@{version}`"), base.span);
+                    self.fault(fault.hint("builtin bases are named with a version, such as `static@1`"));
                     (Foundation::Scratch, Vec::new(), oci::Config::default())
                 }
             },

@@ -123,7 +123,7 @@ impl FromStr for Reference {
 
 fn parse(text: &str) -> Result<Reference, &'static str> {
     if text.contains("://") {
-        return Err("leave out `http://` or `https://`");
+        return Err("leave out what ends in `://`");
     }
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => {

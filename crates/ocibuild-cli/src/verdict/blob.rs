@@ -122,6 +122,9 @@ fn layout_hint(source: &(dyn std::error::Error + 'static)) -> Option<&'static st
         Some(LayoutError::Absent) => {
             Some("name a layout's directory, or a registry's image in full: `docker.io/library/NAME:TAG`")
         }
+        Some(LayoutError::Foreign { .. }) => {
+            Some("name the directory of a layout; to write one, a new or an empty directory will do, too")
+        }
         Some(LayoutError::NotOne { .. } | LayoutError::Ambiguous(_)) => {
             Some("put `:NAME` behind the directory")
         }

@@ -57,9 +57,9 @@ pub(crate) fn finding(failure: &BuildFailure) -> (u8, Fault) {
 }
 
 /// Says of what flags can't do that a spec file can.
-fn without_file(hint: &str) -> String {
+pub(super) fn without_file(hint: &str) -> String {
     match hint {
-        OUTSIDE => {
+        hint if hint == OUTSIDE || hint.starts_with("set `root`") => {
             "nothing outside the working directory is read: build from a directory further up".to_owned()
         }
         // Flags have no lock.

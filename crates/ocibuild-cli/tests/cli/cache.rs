@@ -89,10 +89,12 @@ fn what_is_there_is_listed() {
     );
     let text = bench.ok(&["cache", "ls"]).text();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines.len(), 4, "{text}");
+    let headings: Vec<&str> = lines[0].split_whitespace().collect();
+    assert_eq!(headings, ["USED", "KEY", "LAYERS", "FILES", "SIZE", "TAR", "BY"]);
     let short = &records[0]["key"].as_str().unwrap()[..12];
-    assert!(lines[0].contains(short) && lines[0].ends_with("  hello"), "{text}");
-    assert!(lines[2].starts_with("2 records, 2 blobs, "), "{text}");
+    assert!(lines[1].contains(short) && lines[1].ends_with("  hello"), "{text}");
+    assert!(lines[3].starts_with("2 records, 2 blobs, "), "{text}");
     fs::remove_file(&files(&cache(&bench).join("blobs"))[0]).unwrap();
     assert!(bench.ok(&["cache", "ls"]).text().contains("hello (incomplete)\n"));
 }
@@ -288,7 +290,7 @@ fn builds_are_right_while_others_prune() {
                     let output = format!("type=oci,dest={name}");
                     assert_eq!(bench.digest(&["--output", &output]), *digest);
                     bench.valid(name);
-                    bench.tree.remove(&format!("work/{name}"));
+                    bench.tree.remove(format!("work/{name}"));
                     count += 1;
                 }
                 count

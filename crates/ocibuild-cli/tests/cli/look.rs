@@ -19,10 +19,30 @@ fn inspect_shows_everything_to_people() {
 }
 
 #[test]
+fn inspect_shows_what_docker_added_to_configs() {
+    let fields = "\
+        stop-timeout = \"10s\"\nshell = [\"/bin/bash\", \"-c\"]\non-build = [\"RUN make\"]\n\
+        healthcheck = { test = [\"CMD\", \"/x\"], interval = \"1m30s\", retries = 2 }\n";
+    let bench = Bench::with_spec(&format!("{SPEC}{fields}"));
+    bench.digest(&[]);
+    let shown = bench.ok(&["inspect", "app.oci"]).text();
+    for line in [
+        "  stop timeout 10 s",
+        "  healthcheck  [\"CMD\",\"/x\"]",
+        "               interval 90s, retries 2",
+        "  shell        [\"/bin/bash\",\"-c\"]",
+        "  on build     RUN make",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "no `{line}` in\n{shown}");
+    }
+}
+
+#[test]
 fn inspect_shows_everything_to_programs() {
     let bench = Bench::with_spec(SPEC);
     let digest = bench.digest(&[]);
     let shown = bench.ok(&["inspect", "--format", "json", "oci:app.oci"]).json();
+    assert_eq!(shown["version"], 1);
     assert_eq!(shown["descriptor"]["digest"], digest.as_str());
     let image = &shown["images"][0];
     assert_eq!(image["config"]["config"]["Entrypoint"][0], "/app/hello");

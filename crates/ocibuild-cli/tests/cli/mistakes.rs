@@ -45,6 +45,8 @@ fn mistakes_in_a_spec() {
         ("mode-number", "\"/app/hello\" }", "\"/app/hello\", mode = 755 }".to_owned()),
         ("base-with-capitals", image, in_image("base = \"registry.example.com/Node:22\"")),
         ("base-with-scheme", image, in_image("base = \"https://registry.example.com/node:22\"")),
+        ("base-unknown", image, in_image("base = { builtin = \"static@2\" }")),
+        ("healthcheck-string", image, in_image("healthcheck = \"curl localhost\"")),
     ];
     for (name, part, other) in cases {
         told(&with(part, &other), &["build"], 2, name);
@@ -66,7 +68,7 @@ fn a_source_that_is_not_there() {
 #[test]
 fn mistakes_in_flags() {
     let bench = Bench::new();
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 14] = [
         ("flag-windows-from", &["--copy", r"C:\app\dist:/app"]),
         ("flag-drive-from", &["--copy", "C:/app/dist:/app"]),
         ("flag-backslash-from", &["--copy", r"dist\app:/app"]),
@@ -76,6 +78,11 @@ fn mistakes_in_flags() {
         ("flag-capitals", &["--copy", "hello:/x", "-t", "registry.example.com/App:1"]),
         ("flag-port", &["--copy", "hello:/x", "--expose", "tcp"]),
         ("flag-base", &["--copy", "hello:/x", "--base", "Node:22"]),
+        ("flag-from-above", &["--copy", "../dist:/x"]),
+        ("flag-user", &["--copy", "hello:/x", "--user", "a b"]),
+        ("flag-workdir", &["--copy", "hello:/x", "--workdir", "app"]),
+        ("flag-label", &["--copy", "hello:/x", "--label", "x"]),
+        ("flag-threads", &["--copy", "hello:/x", "--threads", "many"]),
     ];
     for (name, flags) in cases {
         told(&bench, &[&["build"], flags].concat(), 2, name);
@@ -114,6 +121,27 @@ fn a_lock_is_never_taken_for_input() {
     // Nothing to lock leaves no file, and what is there is kept as it should be.
     run_any(&mut bench.command(&["lock"])).expect_code(0);
     run_any(&mut bench.command(&["lock", "--check"])).expect_code(0);
+}
+
+#[test]
+fn what_other_builders_take_there() {
+    let bench = Bench::with_spec(SPEC);
+    for (words, tip) in [
+        (&["build", "--load"][..], "docker load"),
+        (&["build", "-o", "x"], "type=oci-archive"),
+        (&["ls", "--json", "app.oci"], "--format json"),
+        (&["push", "app"], "ocibuild build --push"),
+        (&["build", "--platfrom", "x"], "'--platform'"),
+    ] {
+        let said = bench.run(words).expect_code(2).errors();
+        assert!(said.contains(tip) && !said.contains("-- -"), "{words:?} says:\n{said}");
+        assert_eq!(said.matches("tip: ").count(), 1, "{words:?} says:\n{said}");
+    }
+    told(&bench, &["build", "."], 2, "context");
+    told(&bench, &["inspect", "docker://alpine:3"], 2, "transport-registry");
+    told(&bench, &["ls", "oci-archive:app.tar"], 2, "transport-archive");
+    bench.write("dist/x", "");
+    told(&bench, &["inspect", "dist"], 3, "no-layout");
 }
 
 #[test]

@@ -105,10 +105,18 @@ impl IgnoreRules {
     }
 
     /// The rules for what lies below a path that was asked for by name: without those that leave
-    /// out the path itself or one of its parents, which would leave nothing of it.
+    /// out the path itself or one of its parents, which would leave nothing of it. Where a later rule
+    /// may bring something below the path back (`*`, `!dist/public`), they say what is wanted of it
+    /// rather than that nothing is, and stay.
     #[must_use]
     pub fn below(mut self, path: &[u8]) -> Self {
-        self.rules.retain(|rule| rule.keeps || !rule.glob.covers(path));
+        let brings_back = |rule: &Rule| rule.keeps && rule.glob.may_cover_below(path);
+        let meant = self.rules.iter().rposition(brings_back).unwrap_or_default();
+        let mut index = 0..;
+        self.rules.retain(|rule| {
+            let is_meant = index.next().is_some_and(|index| index < meant);
+            rule.keeps || is_meant || !rule.glob.covers(path)
+        });
         self
     }
 

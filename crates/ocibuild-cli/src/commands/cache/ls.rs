@@ -38,6 +38,8 @@ Examples:
 /// The characters of a key that are enough to tell it from others.
 const SHORT: usize = 12;
 
+const HEADINGS: [&str; 7] = ["USED", "KEY", "LAYERS", "FILES", "SIZE", "TAR", "BY"];
+
 pub(super) fn run(args: &LsArgs, directory: &Path) -> Result<(), Failure> {
     let survey = Survey::take(directory, &Cancel::new()).map_err(|error| failure(error, directory))?;
     text::print(&match args.format {
@@ -52,7 +54,10 @@ fn stored(known: &KnownRecord) -> u64 {
 }
 
 fn to_text(survey: &Survey, now: SystemTime) -> String {
-    let rows: Vec<[String; 7]> = survey.records.iter().map(|known| row(known, now)).collect();
+    let mut rows: Vec<[String; 7]> = survey.records.iter().map(|known| row(known, now)).collect();
+    if !rows.is_empty() {
+        rows.insert(0, HEADINGS.map(str::to_owned));
+    }
     let mut widths = [0; 6];
     for row in &rows {
         widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.chars().count().max(*width));

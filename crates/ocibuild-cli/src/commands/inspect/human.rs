@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use ocibuild_core::oci::Config;
+use ocibuild_core::oci::{Config, Healthcheck};
 
 use crate::commands::inspect::image::{Image, Inspection};
 use crate::text;
@@ -93,16 +94,38 @@ fn show_config(page: &mut Page, config: &Config) {
     page.list("volumes", config.volumes.iter().flat_map(BTreeMap::keys));
     page.map("labels", config.labels.as_ref().unwrap_or(&BTreeMap::new()));
     page.optional("stop signal", config.stop_signal.as_ref());
+    page.optional("stop timeout", config.stop_timeout.map(|seconds| format!("{seconds} s")).as_ref());
     if let Some(check) = &config.healthcheck {
         page.field("healthcheck", serde_json::json!(check.test));
+        page.optional("", Some(&rhythm(check)));
     }
+    page.optional("shell", words(&config.shell).as_ref());
+    page.list("on build", config.on_build.iter().flatten());
+}
+
+/// When a healthcheck is run, and what counts: what isn't said is the runtime's.
+fn rhythm(check: &Healthcheck) -> String {
+    let times = [
+        ("interval", check.interval),
+        ("timeout", check.timeout),
+        ("start-period", check.start_period),
+        ("start-interval", check.start_interval),
+    ];
+    let given = times.into_iter().filter(|(_, nanos)| *nanos > 0);
+    let mut parts: Vec<String> =
+        given.map(|(name, nanos)| format!("{name} {:?}", Duration::from_nanos(nanos))).collect();
+    if check.retries > 0 {
+        parts.push(format!("retries {}", check.retries));
+    }
+    parts.join(", ")
 }
 
 fn show_layers(page: &mut Page, image: &Image, inspection: &Inspection) {
     let config = image.config.as_ref().map(|(config, _)| config);
     for (index, layer) in image.manifest.layers.iter().enumerate() {
+        // The number by which `ls` and `diff` call it.
         page.field(
-            if index == 0 { "layers" } else { "" },
+            &format!("layer {}", index + 1),
             format!("{:>8}  {}", text::bytes(layer.size), layer.digest),
         );
         page.field("", format!("{:>8}  {}", "type", layer.media_type));

@@ -163,6 +163,7 @@ impl Inspection {
     /// All of it, for programs.
     pub(super) fn to_json(&self) -> Value {
         json!({
+            "version": 1,
             "name": self.name,
             "descriptor": self.root,
             "annotations": self.annotations,

@@ -54,6 +54,17 @@ fn what_a_copy_names_itself_is_not_ignored() {
 }
 
 #[test]
+fn a_file_that_lists_what_is_wanted_is_kept_to_below_what_is_named() {
+    for wanted in ["*\n!src/lib\n", "**\n!src/lib\n", "src\n!src/lib/**\n"] {
+        files(&tree(wanted), layer().copy("src", "/"), "lib/b.js lib/b.map");
+        files(&tree(wanted), layer().copy("src/lib", "/"), "b.js b.map");
+        files(&tree(wanted), layer().copy("src/a.js", "/"), "a.js");
+        files(&tree(wanted), layer().copy("node_modules/m/index.js", "/"), "index.js");
+    }
+    files(&tree("*\n!src/**/*.js\n"), layer().copy("src", "/"), "a.js lib/b.js");
+}
+
+#[test]
 fn ignore_files_are_named_or_switched_off() {
     let tree = tree("**\n").file("only.ignore", "**/*.map\n!src/a.map\n");
     files(&tree, layer().copy("src", "/").ignore_file(Some("only.ignore")), "a.js a.map lib/b.js");

@@ -92,6 +92,16 @@ fn what_is_named_is_not_left_out() {
     assert!(!below.ignores(b"node_modules/x") && !below.ignores(b"node_modules/y/node_modules"));
     assert!(!all.clone().below(b"d/e/f").ignores(b"d/e/f/g"), "also by its parent");
     assert!(all.clone().below(b"d").ignores(b"d/e") && all.clone().below(b"").ignores(b"d/e"));
+    // Unless it is said what of it is wanted.
+    let public = rules(b"*\n!d/public\n**/*.map").below(b"d");
+    for path in [&b"d/public/x"[..], b"d/public"] {
+        assert!(!public.ignores(path), "{}", path.escape_ascii());
+    }
+    for path in [&b"d/secret"[..], b"d/public/x.map"] {
+        assert!(public.ignores(path), "{}", path.escape_ascii());
+    }
+    assert!(!rules(b"*\n!d/public").below(b"e").ignores(b"e/x"), "nothing is said of it");
+    assert!(!rules(b"*\n!d/public\nd").below(b"d").ignores(b"d/public/x"), "the last rule is off");
     // What brings back takes nothing away.
     let back = rules(b"**/*.map\n!src").below(b"src");
     assert!(!back.ignores(b"src/a.map"));

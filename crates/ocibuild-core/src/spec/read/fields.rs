@@ -319,6 +319,9 @@ fn type_hint(key: &str, wanted: &str, value: &DeValue<'_>) -> Option<String> {
         ("a table", _) if matches!(key, "env" | "labels" | "annotations" | "vars") => {
             Some(format!("write a table: `{key} = {{ NAME = \"value\" }}`"))
         }
+        ("a table", _) if key == "healthcheck" => {
+            Some("write a table: `healthcheck = { test = [\"CMD\", \"/app\", \"--check\"] }`".to_owned())
+        }
         ("true or false", DeValue::String(text)) if matches!(&**text, "true" | "false") => {
             Some(format!("write it without quotes: {text}"))
         }
