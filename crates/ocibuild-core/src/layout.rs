@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::blob::{BlobError, Content, FileContent, PlaceFault, Sink, Source, Target, lacking, pour};
+use crate::blob::{BlobError, BlobFiles, Content, PlaceFault, Sink, Source, Target, lacking, pour};
 use crate::digest::Digest;
 use crate::event::Transfer;
 use crate::oci::{Descriptor, ImageLayout, JsonError, annotation};
@@ -183,18 +183,16 @@ impl Layout {
         IndexFile::parse(&bytes).map(Some).map_err(damaged)
     }
 
+    fn files(&self) -> BlobFiles<'_> {
+        BlobFiles(&self.directory)
+    }
+
     fn path(&self, digest: &Digest) -> PathBuf {
-        let blobs = self.directory.join(ImageLayout::BLOBS);
-        blobs.join(digest.algorithm()).join(digest.hex())
+        self.files().path(digest)
     }
 
     fn has(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
-        let path = self.path(&descriptor.digest);
-        match fs::metadata(&path) {
-            Ok(metadata) => Ok(metadata.is_file() && metadata.len() == descriptor.size),
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(BlobError::File { action: "read", path, source }),
-        }
+        self.files().has(descriptor)
     }
 
     /// Does something within the layout's one session of writing, which is begun if it isn't yet.
@@ -241,10 +239,7 @@ impl Source for Layout {
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
-        if self.has(descriptor)? {
-            return Ok(Box::new(FileContent::new(self.path(&descriptor.digest), descriptor.clone())));
-        }
-        Err(BlobError::Missing { digest: descriptor.digest, place: Source::place(self) })
+        self.files().fetch(descriptor, self)
     }
 }
 
