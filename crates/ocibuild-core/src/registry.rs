@@ -15,6 +15,7 @@ mod docker_config;
 mod download;
 mod error;
 mod feed;
+mod referrers;
 mod remote;
 mod repository;
 mod runtime;
