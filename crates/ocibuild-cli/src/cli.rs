@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{build, cache, check, completions, diff, inspect, ls, man, schema, validate, version};
+use crate::commands::{build, cache, check, completions, copy, diff, index, inspect, ls, man, pull};
+use crate::commands::{push, save, schema, tag, validate, version};
 use crate::exit;
 use crate::failure::Failure;
 use crate::options::{self, Early, Options};
@@ -51,6 +52,12 @@ enum Command {
     Ls(ls::LsArgs),
     Diff(diff::DiffArgs),
     Validate(validate::ValidateArgs),
+    Copy(copy::CopyArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
+    Save(save::SaveArgs),
+    Tag(tag::TagArgs),
+    Index(index::IndexArgs),
     Cache(cache::CacheArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
@@ -105,6 +112,12 @@ impl Cli {
             Command::Ls(args) => ls::run(&args, options),
             Command::Diff(args) => diff::run(&args, options),
             Command::Validate(args) => validate::run(&args, options),
+            Command::Copy(args) => copy::run(&args, options, reporter),
+            Command::Push(args) => push::run(&args, options, reporter),
+            Command::Pull(args) => pull::run(&args, options, reporter),
+            Command::Save(args) => save::run(&args, options, reporter),
+            Command::Tag(args) => tag::run(&args, options, reporter),
+            Command::Index(args) => index::run(&args, options, reporter),
             Command::Cache(args) => cache::run(&args, options, reporter),
             Command::Schema(args) => schema::run(&args),
             Command::Completions(args) => completions::run(&args),

@@ -1,22 +1,29 @@
-//! Images that are there already, by the names users give them: layouts and references.
+//! Where images are and go, by the names users give them: layouts, archives and registries.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ocibuild_core::blob::{Source, Target};
+use ocibuild_core::archive::{Archive, ArchiveForm};
+use ocibuild_core::blob::Target as _;
+use ocibuild_core::copy::Referrers;
 use ocibuild_core::layout::Layout;
-use ocibuild_core::reference::Reference;
+use ocibuild_core::reference::{Reference, ReferenceError};
 use ocibuild_core::{Cancel, Descriptor};
 
 use crate::failure::{Failure, Origin};
 use crate::options::Options;
-use crate::registry;
+use crate::{environment, registry};
+
+/// What names a stream of the program itself.
+const STREAM: &str = "-";
 
 /// Which image is meant.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ImageArgs {
-    /// An OCI layout, `DIR` or `oci:DIR`, with `:NAME` behind it where it holds several images;
-    /// or an image in a registry, such as `registry.example.com/team/app:1`
+    /// An OCI layout, `DIR` or `oci:DIR`; an archive, `FILE`, `oci-archive:FILE`,
+    /// `docker-archive:FILE`, or `-` for standard input; with `:NAME` behind either where it holds
+    /// several images; or an image in a registry, such as `registry.example.com/team/app:1`
     #[arg(value_name = "IMAGE")]
     image: String,
 }
@@ -26,11 +33,13 @@ pub(crate) struct FoundImage {
     /// What the user called it.
     pub(crate) name: String,
     /// Where its blobs are.
-    pub(crate) source: Box<dyn Source>,
+    pub(crate) source: Box<dyn Referrers>,
     /// Its manifest or index.
     pub(crate) root: Descriptor,
     /// Who is to blame for its blobs.
     pub(crate) origin: Origin,
+    /// Where it was found.
+    pub(crate) place: Place,
 }
 
 impl ImageArgs {
@@ -58,68 +67,266 @@ impl ImageName<'_> {
     /// # Errors
     /// [`Failure`] if there is none by that name.
     pub(crate) fn find(&self) -> Result<FoundImage, Failure> {
-        let text = self.image;
-        if let Some(place) = text.strip_prefix("oci:") {
-            return self.in_layout(split(place));
-        }
-        let (directory, name) = split(text);
-        // A mere word is sooner a mistyped directory than an image of Docker Hub.
-        let is_path = text.starts_with(['.', '/']) || !text.contains(['/', ':', '@']);
-        if Path::new(text).is_file() {
-            let failure = Failure::usage(format!(
-                "`{text}` is a file, and only layouts and references can be looked into"
-            ));
-            return Err(failure.with_hint(format!(
-                "an archive is a layout in a tar: `mkdir DIR && tar -xf {text} -C DIR`"
-            )));
-        }
-        if is_path || Path::new(directory).is_dir() {
-            return self.in_layout((directory, name));
-        }
-        self.in_registry()
+        self.find_unless(&Cancel::new())
     }
 
-    fn in_layout(&self, (directory, name): (&str, Option<&str>)) -> Result<FoundImage, Failure> {
-        let place = |error| Failure::place(error, Origin::Files);
-        let layout = Layout::open(directory).map_err(place)?;
-        let root = match name {
-            Some(name) => layout.resolve(name),
-            None => layout.sole(),
+    /// Finds the image, unless it is stopped.
+    ///
+    /// # Errors
+    /// As for [`ImageName::find`].
+    pub(crate) fn find_unless(&self, cancel: &Cancel) -> Result<FoundImage, Failure> {
+        let place = Place::of_source(self.image)?;
+        let (source, root, origin): (Box<dyn Referrers>, _, _) = match &place {
+            Place::Layout { directory, name } => {
+                let layout = Layout::open(directory).map_err(files)?;
+                let root = name.as_deref().map_or_else(|| layout.sole(), |name| layout.resolve(name));
+                (Box::new(layout), root.map_err(files)?, Origin::Files)
+            }
+            Place::Archive { file, form, name } => {
+                let spool = environment::temporary();
+                let archive = match file {
+                    Some(file) => Archive::open(file, *form, &spool),
+                    None => Archive::from_stream("standard input", io::stdin(), *form, &spool),
+                };
+                let archive = archive.map_err(files)?;
+                let root = name.as_deref().map_or_else(|| archive.sole(), |name| archive.resolve(name));
+                (Box::new(archive), root.map_err(files)?, Origin::Files)
+            }
+            Place::Registry(reference) => {
+                let repository = registry::open(self.insecure, cancel)?.repository(reference.repository());
+                let digest = reference.digest().map(ToString::to_string);
+                let name = digest.as_deref().or(reference.tag()).unwrap_or_default();
+                let root =
+                    repository.resolve(name).map_err(|error| Failure::place(error, Origin::Registry))?;
+                (Box::new(repository), root, Origin::Registry)
+            }
         };
-        Ok(FoundImage {
-            name: self.image.to_owned(),
-            root: root.map_err(place)?,
-            source: Box::new(layout),
-            origin: Origin::Files,
-        })
-    }
-
-    fn in_registry(&self) -> Result<FoundImage, Failure> {
-        let reference: Reference =
-            self.image.parse().map_err(|error: ocibuild_core::reference::ReferenceError| {
-                let failure = Failure::usage(format!("{error}, nor is there such a directory"));
-                failure.with_hint("name an OCI layout, or an image such as `registry.example.com/team/app:1`")
-            })?;
-        let reference = reference.or_latest();
-        let repository = registry::open(self.insecure, &Cancel::new())?.repository(reference.repository());
-        let digest = reference.digest().map(ToString::to_string);
-        let name = digest.as_deref().or(reference.tag()).unwrap_or_default();
-        let root = repository.resolve(name).map_err(|error| Failure::place(error, Origin::Registry))?;
-        Ok(FoundImage {
-            name: reference.to_string(),
-            root,
-            source: Box::new(repository),
-            origin: Origin::Registry,
-        })
+        let name = match &place {
+            Place::Registry(reference) => reference.to_string(),
+            _ => self.image.to_owned(),
+        };
+        Ok(FoundImage { name, source, root, origin, place })
     }
 }
 
-/// Parts `DIR:NAME`. A directory's own name may have a colon.
-fn split(text: &str) -> (&str, Option<&str>) {
+fn files(error: ocibuild_core::blob::BlobError) -> Failure {
+    Failure::place(error, Origin::Files)
+}
+
+/// Where an image is, or goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A layout, and what the image is called in it.
+    Layout {
+        /// The layout's directory.
+        directory: PathBuf,
+        /// The image's name, if one was given.
+        name: Option<String>,
+    },
+    /// An archive, and what the image is called in it.
+    Archive {
+        /// The file; none is a stream of the program itself.
+        file: Option<PathBuf>,
+        /// As what it is read.
+        form: ArchiveForm,
+        /// The image's name, if one was given.
+        name: Option<String>,
+    },
+    /// A registry.
+    Registry(Reference),
+}
+
+const FORMS: &str = "an image is named as `DIR` or `oci:DIR` (a layout), `FILE` or `oci-archive:FILE`, \
+                     `docker-archive:FILE`, each with `:NAME` behind it where it holds several, or as \
+                     in a registry: `registry.example.com/team/app:1`";
+
+const DESTINATIONS: &str = "a destination is named as `DIR` or `oci:DIR`, with `:NAME` behind it for the image's \
+                            name there, `oci-archive:FILE`, `-` for an archive on standard output, or as in \
+                            a registry: `registry.example.com/team/app:1`";
+
+impl Place {
+    /// Understands where an image is.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if it can't be meant.
+    pub(crate) fn of_source(text: &str) -> Result<Self, Failure> {
+        if let Some(place) = Self::explicit(text, FORMS)? {
+            return Ok(place);
+        }
+        let (path, name) = split(text, Path::exists);
+        // A mere word is sooner a mistyped directory than an image of Docker Hub.
+        let is_path = text.starts_with(['.', '/']) || !text.contains(['/', ':', '@']);
+        if Path::new(path).is_file() {
+            return Ok(Self::archive(path, name, ArchiveForm::Any));
+        }
+        if is_path || Path::new(path).is_dir() {
+            return Ok(Self::layout(path, name));
+        }
+        reference(text, FORMS)
+    }
+
+    /// Understands where an image goes to.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if it can't be meant.
+    pub(crate) fn of_destination(text: &str) -> Result<Self, Failure> {
+        if text.starts_with("docker-archive:") {
+            let failure =
+                Failure::usage("archives are written in one form only, and `docker-archive:` is read");
+            return Err(failure.with_hint(
+                "write `oci-archive:FILE`: docker and podman load it, as it has their `manifest.json` too",
+            ));
+        }
+        if let Some(place) = Self::explicit(text, DESTINATIONS)? {
+            return Ok(place);
+        }
+        let (path, name) = split(text, Path::exists);
+        if Path::new(path).is_file() || path.ends_with(".tar") {
+            let failure = Failure::usage(format!("`{text}` may mean an archive or a layout"));
+            return Err(failure.with_hint(format!("write `oci-archive:{text}` or `oci:{text}`")));
+        }
+        if text.starts_with(['.', '/']) || Path::new(path).is_dir() || !text.contains('/') {
+            let (path, name) = split(text, Path::is_dir);
+            return Ok(Self::layout(path, name));
+        }
+        debug_assert!(name.is_none() || !Path::new(path).is_dir());
+        reference(text, DESTINATIONS)
+    }
+
+    /// Understands what says itself what it is.
+    fn explicit(text: &str, forms: &'static str) -> Result<Option<Self>, Failure> {
+        let some = |rest: &str| match rest {
+            "" => Err(Failure::usage(format!("`{text}` names nothing")).with_hint(forms)),
+            _ => Ok(()),
+        };
+        if text == STREAM {
+            return Ok(Some(Self::Archive { file: None, form: ArchiveForm::Any, name: None }));
+        }
+        if let Some(rest) = text.strip_prefix("oci:") {
+            some(rest)?;
+            let (path, name) = split(rest, Path::is_dir);
+            return Ok(Some(Self::layout(path, name)));
+        }
+        for (prefix, form) in [("oci-archive:", ArchiveForm::Oci), ("docker-archive:", ArchiveForm::Docker)] {
+            if let Some(rest) = text.strip_prefix(prefix) {
+                some(rest)?;
+                let (path, name) = split_file(rest, form);
+                return Ok(Some(Self::archive(path, name, form)));
+            }
+        }
+        if let Some(rest) = text.strip_prefix("docker://") {
+            return reference(rest, forms).map(Some);
+        }
+        let unknown = ["docker-daemon:", "containers-storage:", "dir:/", "ostree:"];
+        if let Some(prefix) = unknown.iter().find(|prefix| text.starts_with(**prefix)) {
+            let message = format!(
+                "`{}:` is no kind of place that is known here",
+                prefix.split(':').next().unwrap_or_default()
+            );
+            return Err(Failure::usage(message).with_hint(forms));
+        }
+        Ok(None)
+    }
+
+    fn layout(directory: &str, name: Option<&str>) -> Self {
+        Self::Layout { directory: directory.into(), name: name.map(str::to_owned) }
+    }
+
+    fn archive(file: &str, name: Option<&str>, form: ArchiveForm) -> Self {
+        let file = (file != STREAM).then(|| PathBuf::from(file));
+        Self::Archive { file, form, name: name.map(str::to_owned) }
+    }
+
+    /// The tag of the image, or what stands for one.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        match self {
+            Self::Layout { name, .. } | Self::Archive { name, .. } => name.as_deref(),
+            Self::Registry(reference) => reference.tag(),
+        }
+    }
+
+    /// The file or directory that holds it.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Layout { directory, .. } => Some(directory),
+            Self::Archive { file, .. } => file.as_deref(),
+            Self::Registry(_) => None,
+        }
+    }
+}
+
+fn reference(text: &str, forms: &'static str) -> Result<Place, Failure> {
+    let parsed = text.parse().map(Reference::or_latest);
+    parsed.map(Place::Registry).map_err(|error: ReferenceError| {
+        Failure::usage(format!("{error}, nor is there such a directory or file")).with_hint(forms)
+    })
+}
+
+/// Parts `PATH:NAME`. A path's own name may have a colon.
+fn split(text: &str, is_there: impl Fn(&Path) -> bool) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
-        Some((directory, name)) if !name.contains('/') && !Path::new(text).is_dir() => {
-            (directory, Some(name))
+        Some((path, name)) if !name.contains('/') && !path.is_empty() && !is_there(Path::new(text)) => {
+            (path, Some(name))
         }
         _ => (text, None),
+    }
+}
+
+/// Parts `FILE:NAME`, where the name may be a reference with slashes and a colon: the file is the
+/// shortest that is there.
+fn split_file(text: &str, form: ArchiveForm) -> (&str, Option<&str>) {
+    let there = text.match_indices(':').map(|(at, _)| at).find(|at| Path::new(&text[..*at]).is_file());
+    match there {
+        _ if Path::new(text).is_file() => (text, None),
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None if form == ArchiveForm::Docker || text.starts_with(STREAM) => {
+            text.split_once(':').map_or((text, None), |(file, name)| (file, Some(name)))
+        }
+        None => split(text, Path::is_file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(place: Result<Place, Failure>) -> String {
+        match place {
+            Ok(Place::Layout { directory, name }) => format!("layout {} {name:?}", directory.display()),
+            Ok(Place::Archive { file, form, name }) => format!("archive {file:?} {form:?} {name:?}"),
+            Ok(Place::Registry(reference)) => format!("registry {reference}"),
+            Err(_) => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn places_are_named_as_elsewhere() {
+        for (text, source, destination) in [
+            ("oci:a", "layout a None", "layout a None"),
+            ("oci:a:1", "layout a Some(\"1\")", "layout a Some(\"1\")"),
+            ("oci:/a:b/c", "layout /a:b/c None", "layout /a:b/c None"),
+            (
+                "oci-archive:a.tar:1",
+                "archive Some(\"a.tar\") Oci Some(\"1\")",
+                "archive Some(\"a.tar\") Oci Some(\"1\")",
+            ),
+            ("oci-archive:-", "archive None Oci None", "archive None Oci None"),
+            ("-", "archive None Any None", "archive None Any None"),
+            ("docker-archive:a.tar:r.io/a:1", "archive Some(\"a.tar\") Docker Some(\"r.io/a:1\")", "nothing"),
+            ("docker-archive:a.tar:@1", "archive Some(\"a.tar\") Docker Some(\"@1\")", "nothing"),
+            ("docker://a", "registry docker.io/library/a:latest", "registry docker.io/library/a:latest"),
+            ("r.io/a:1", "registry r.io/a:1", "registry r.io/a:1"),
+            ("word", "layout word None", "layout word None"),
+            ("word.oci:1", "registry docker.io/library/word.oci:1", "layout word.oci Some(\"1\")"),
+            ("./x/y:1", "layout ./x/y Some(\"1\")", "layout ./x/y Some(\"1\")"),
+            ("./x.tar", "layout ./x.tar None", "nothing"),
+            ("oci:", "nothing", "nothing"),
+            ("oci-archive:", "nothing", "nothing"),
+            ("docker-daemon:a:1", "nothing", "nothing"),
+            ("r.io/A:1", "nothing", "nothing"),
+        ] {
+            assert_eq!(shown(Place::of_source(text)), source, "{text}");
+            assert_eq!(shown(Place::of_destination(text)), destination, "{text}");
+        }
     }
 }
