@@ -243,3 +243,6 @@ fn unreadable(place: &str, source: ArchiveError) -> BlobError {
     let (place, fault) = (place.to_owned(), PlaceFault::Unsuitable);
     BlobError::Place { place, fault, source: Box::new(source) }
 }
+
+#[cfg(test)]
+mod tests;

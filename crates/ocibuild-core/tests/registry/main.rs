@@ -4,8 +4,10 @@
 
 mod debian;
 mod double;
+mod pairs;
 mod real;
 mod recorder;
+mod referrers;
 
 use std::sync::Arc;
 use std::time::Duration;
