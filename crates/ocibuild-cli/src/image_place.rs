@@ -153,7 +153,10 @@ impl Place {
         if let Some(place) = Self::explicit(text, FORMS)? {
             return Ok(place);
         }
-        let (path, name) = split(text, Path::exists);
+        let (path, name) = match split_file(text) {
+            Some(parts) => parts,
+            None => split(text, Path::exists),
+        };
         // A mere word is sooner a mistyped directory than an image of Docker Hub.
         let is_path = text.starts_with(['.', '/']) || !text.contains(['/', ':', '@']);
         if Path::new(path).is_file() {
@@ -180,7 +183,7 @@ impl Place {
         if let Some(place) = Self::explicit(text, DESTINATIONS)? {
             return Ok(place);
         }
-        let (path, name) = split(text, Path::exists);
+        let (path, _) = split(text, Path::exists);
         if Path::new(path).is_file() || path.ends_with(".tar") {
             let failure = Failure::usage(format!("`{text}` may mean an archive or a layout"));
             return Err(failure.with_hint(format!("write `oci-archive:{text}` or `oci:{text}`")));
@@ -189,7 +192,6 @@ impl Place {
             let (path, name) = split(text, Path::is_dir);
             return Ok(Self::layout(path, name));
         }
-        debug_assert!(name.is_none() || !Path::new(path).is_dir());
         reference(text, DESTINATIONS)
     }
 
@@ -210,7 +212,7 @@ impl Place {
         for (prefix, form) in [("oci-archive:", ArchiveForm::Oci), ("docker-archive:", ArchiveForm::Docker)] {
             if let Some(rest) = text.strip_prefix(prefix) {
                 some(rest)?;
-                let (path, name) = split_file(rest, form);
+                let (path, name) = split_file(rest).unwrap_or_else(|| split_once(rest));
                 return Ok(Some(Self::archive(path, name, form)));
             }
         }
@@ -272,18 +274,19 @@ fn split(text: &str, is_there: impl Fn(&Path) -> bool) -> (&str, Option<&str>) {
     }
 }
 
-/// Parts `FILE:NAME`, where the name may be a reference with slashes and a colon: the file is the
-/// shortest that is there.
-fn split_file(text: &str, form: ArchiveForm) -> (&str, Option<&str>) {
-    let there = text.match_indices(':').map(|(at, _)| at).find(|at| Path::new(&text[..*at]).is_file());
-    match there {
-        _ if Path::new(text).is_file() => (text, None),
-        Some(at) => (&text[..at], Some(&text[at + 1..])),
-        None if form == ArchiveForm::Docker || text.starts_with(STREAM) => {
-            text.split_once(':').map_or((text, None), |(file, name)| (file, Some(name)))
-        }
-        None => split(text, Path::is_file),
+/// Parts `FILE:NAME`, where the name may be a reference with slashes and colons: the file is the
+/// one that is there.
+fn split_file(text: &str) -> Option<(&str, Option<&str>)> {
+    if Path::new(text).is_file() {
+        return Some((text, None));
     }
+    let at = text.match_indices(':').map(|(at, _)| at).find(|at| Path::new(&text[..*at]).is_file())?;
+    Some((&text[..at], Some(&text[at + 1..])))
+}
+
+/// Parts the same where there is no file yet.
+fn split_once(text: &str) -> (&str, Option<&str>) {
+    text.split_once(':').map_or((text, None), |(file, name)| (file, Some(name)))
 }
 
 #[cfg(test)]

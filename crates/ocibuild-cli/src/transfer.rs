@@ -1,5 +1,6 @@
 //! Copying images from place to place, and telling of it.
 
+use std::cell::OnceCell;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -7,11 +8,11 @@ use std::time::Instant;
 use clap::Args;
 use ocibuild_core::archive::{ArchiveImage, ArchiveWriter};
 use ocibuild_core::base::Base;
-use ocibuild_core::blob::{BlobError, Source, Target as _};
+use ocibuild_core::blob::{BlobError, Memory, Target as _};
 use ocibuild_core::copy::{self, CopyOptions, CopyReport, Listing, Tally};
 use ocibuild_core::layout::Layout;
 use ocibuild_core::oci::Platform;
-use ocibuild_core::registry::RemoteRepository;
+use ocibuild_core::registry::{Registry, RemoteRepository};
 use ocibuild_core::{Cancel, Descriptor, Reference};
 use serde_json::{Value, json};
 
@@ -58,6 +59,7 @@ pub(crate) struct Transfer<'a> {
     started: Instant,
     cancel: Cancel,
     total: CopyReport,
+    registry: OnceCell<Registry>,
     _stop: Stop,
 }
 
@@ -117,6 +119,7 @@ impl<'a> Transfer<'a> {
             started: Instant::now(),
             cancel: stop.cancel(),
             total: CopyReport::default(),
+            registry: OnceCell::new(),
             _stop: stop,
         })
     }
@@ -134,7 +137,14 @@ impl<'a> Transfer<'a> {
     /// # Errors
     /// [`Failure`] if credentials can't be had.
     pub(crate) fn repository(&self, reference: &Reference) -> Result<RemoteRepository, Failure> {
-        Ok(registry::open(&self.options.insecure, &self.cancel)?.repository(reference.repository()))
+        let registry = match self.registry.get() {
+            Some(registry) => registry,
+            None => {
+                let registry = registry::open(&self.options.insecure, &self.cancel)?;
+                self.registry.get_or_init(|| registry)
+            }
+        };
+        Ok(registry.repository(reference.repository()))
     }
 
     /// Opens where an image goes to. Without a name of its own there, it keeps that of `source`.
@@ -209,19 +219,40 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
-    /// Copies these images without naming them.
+    /// Copies parts of an index without naming them.
     ///
     /// # Errors
     /// [`Failure`]; no name was changed then.
-    pub(crate) fn copy_all(
+    pub(crate) fn copy_parts(
         &mut self,
-        roots: &[Descriptor],
-        source: &dyn Source,
-        origin: Origin,
+        parts: &[Descriptor],
+        found: &FoundImage,
         sink: &dyn Listing,
     ) -> Result<(), Failure> {
-        let report = copy::copy(roots, source, sink, &self.copy_options());
-        self.count(&report.map_err(|error| Failure::place(error, origin))?);
+        let report = copy::copy(parts, found.source.as_ref(), sink, &self.copy_options());
+        self.count(&report.map_err(|error| Failure::place(error, found.origin))?);
+        Ok(())
+    }
+
+    /// Sends the index whose parts are there by now.
+    ///
+    /// # Errors
+    /// [`Failure`]; no name was changed then.
+    pub(crate) fn copy_index(
+        &mut self,
+        index: &Descriptor,
+        bytes: Vec<u8>,
+        sink: &dyn Listing,
+    ) -> Result<(), Failure> {
+        let memory = Memory::new();
+        memory.insert(index.media_type.clone(), bytes);
+        let report = copy::copy(std::slice::from_ref(index), &memory, sink, &self.copy_options());
+        let mut report = report.map_err(|error| Failure::place(error, Origin::Files))?;
+        if report.sent.blobs > 0 {
+            // Its parts were counted when they were copied.
+            report.present = Tally::default();
+        }
+        self.count(&report);
         Ok(())
     }
 

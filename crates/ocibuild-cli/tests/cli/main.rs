@@ -17,6 +17,7 @@ mod mistakes;
 mod options;
 mod output;
 mod picture;
+mod places;
 mod progress;
 mod reference;
 mod registries;

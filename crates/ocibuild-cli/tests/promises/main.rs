@@ -6,6 +6,7 @@
 
 mod config;
 mod contents;
+mod copies;
 mod faithful_files;
 mod file_systems;
 mod layouts_and_archives;

@@ -1,10 +1,9 @@
 //! `ocibuild index create`.
 
 use clap::Args;
-use ocibuild_core::blob::Memory;
 use ocibuild_core::image::{GatherError, Gathering};
 
-use crate::failure::{Failure, Origin};
+use crate::failure::Failure;
 use crate::image_place::{FoundImage, Place};
 use crate::options::Options;
 use crate::parse;
@@ -68,11 +67,9 @@ pub(crate) fn run(args: &CreateArgs, options: &Options, reporter: &Reporter) -> 
     let (root, bytes) = gathering.finish().map_err(|error| failure(error, None))?;
     let destination = transfer.destination(to, None)?;
     for (entries, found) in &parts {
-        transfer.copy_all(entries, found.source.as_ref(), found.origin, destination.sink())?;
+        transfer.copy_parts(entries, found, destination.sink())?;
     }
-    let memory = Memory::new();
-    memory.insert(root.media_type.clone(), bytes);
-    transfer.copy_all(std::slice::from_ref(&root), &memory, Origin::Files, destination.sink())?;
+    transfer.copy_index(&root, bytes, destination.sink())?;
     transfer.finish(&root, vec![destination], &args.results)
 }
 
