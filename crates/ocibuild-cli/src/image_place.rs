@@ -219,13 +219,14 @@ impl Place {
         if let Some(rest) = text.strip_prefix("docker://") {
             return reference(rest, forms).map(Some);
         }
-        let unknown = ["docker-daemon:", "containers-storage:", "dir:/", "ostree:"];
-        if let Some(prefix) = unknown.iter().find(|prefix| text.starts_with(**prefix)) {
-            let message = format!(
-                "`{}:` is no kind of place that is known here",
-                prefix.split(':').next().unwrap_or_default()
-            );
-            return Err(Failure::usage(message).with_hint(forms));
+        for (prefix, program) in [("docker-daemon:", "docker"), ("containers-storage:", "podman")] {
+            if let Some(image) = text.strip_prefix(prefix) {
+                let failure = Failure::usage(format!("what {program} keeps can't be reached directly"));
+                return Err(failure.with_hint(format!(
+                    "`{program} save {image} | ocibuild copy - DST` takes an image from there, \
+                     `ocibuild save SRC - | {program} load` brings one"
+                )));
+            }
         }
         Ok(None)
     }

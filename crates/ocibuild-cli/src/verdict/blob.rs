@@ -97,7 +97,10 @@ fn archive_hint(source: &(dyn std::error::Error + 'static)) -> Option<&'static s
     match source.downcast_ref::<ArchiveError>()? {
         ArchiveError::NotOci { is_docker: true } => Some("read it as docker does: `docker-archive:FILE`"),
         ArchiveError::NotDocker { is_oci: true } => Some("read it as a layout: `oci-archive:FILE`"),
-        ArchiveError::NoImages | ArchiveError::NotOci { .. } | ArchiveError::NotDocker { .. } => {
+        ArchiveError::Tar(_)
+        | ArchiveError::NoImages
+        | ArchiveError::NotOci { .. }
+        | ArchiveError::NotDocker { .. } => {
             Some("an archive is what `ocibuild save`, `docker save`, `podman save` or skopeo write")
         }
         _ => None,

@@ -72,7 +72,7 @@ fn an_image_goes_round_on_disk_and_stays_what_it_is() {
 fn archives_go_through_pipes() {
     let (bench, digest) = built();
     let saved = bench.ok(&["copy", "app.oci", "-"]);
-    assert!(saved.errors().ends_with(&format!("{digest}\n")), "the digest is on standard error");
+    assert!(saved.errors().trim_end().ends_with(&digest), "the digest is on standard error: {saved}");
     bench.write("piped.tar", &saved.stdout);
     let mut command = bench.command(&["copy", "-", "oci:piped"]);
     command.stdin(fs::File::open(bench.path("piped.tar")).unwrap());
@@ -90,10 +90,7 @@ fn names_are_given_and_moved_in_layouts() {
     assert_eq!(line(&bench, &["tag", "oci:l", "x", "y"]), one);
     assert_eq!(line(&bench, &["copy", "app.oci", "oci:l:x"]), digest);
     assert_eq!(line(&bench, &["tag", "oci:l:x", "y"]), digest);
-    assert_eq!(
-        line(&bench, &["copy", "oci:l:y", "-"].map(|word| if word == "-" { "oci:m" } else { word })),
-        digest
-    );
+    assert_eq!(line(&bench, &["copy", "oci:l:y", "oci:m"]), digest);
     assert_eq!(line(&bench, &["copy", "l:arm", "oci:n"]), one);
 }
 
@@ -152,14 +149,13 @@ fn what_cannot_be_meant_is_told() {
 
 #[test]
 fn a_copy_that_fails_leaves_the_old_name() {
-    let (bench, digest) = built();
+    let (bench, _) = built();
     bench.ok(&["copy", "--platform", "linux/arm64", "app.oci", "old:1"]);
     bench.ok(&["save", "--platform", "linux/arm64", "app.oci", "old.tar"]);
     let before = (index(&bench, "old"), fs::read(bench.path("old.tar")).unwrap());
     let blob = bench.path("app.oci/blobs/sha256");
     let amd = bench.ok(&["inspect", "--format", "json", "app.oci"]).json();
-    let config = amd["images"][0]["manifest"]["config"]["digest"].as_str().map(str::to_owned);
-    let config = config.unwrap_or_else(|| panic!("{amd:#}"));
+    let config = amd["images"][0]["config_descriptor"]["digest"].as_str().unwrap();
     let file = blob.join(config.trim_start_matches("sha256:"));
     let mut bytes = fs::read(&file).unwrap();
     bytes[5] ^= 1;
@@ -171,7 +167,6 @@ fn a_copy_that_fails_leaves_the_old_name() {
     assert_eq!((index(&bench, "old"), fs::read(bench.path("old.tar")).unwrap()), before);
     bench.valid("old:1");
     assert!(!bench.names().iter().any(|name| name.starts_with('.')), "{:?}", bench.names());
-    assert!(digest.starts_with("sha256:"));
 }
 
 #[test]
