@@ -38,6 +38,7 @@ const EXAMPLES: &str = "\
 Examples:
   ocibuild build --copy target/release/app:/app --entrypoint /app
   ocibuild inspect image.oci
+  ocibuild copy image.oci registry.example.com/app:1
   ocibuild build --push";
 
 fn long_help() -> String {

@@ -163,7 +163,7 @@ impl Layout {
     /// # Errors
     /// [`BlobError::Place`] with [`LayoutError::NotOne`] if there are more, or none.
     pub fn sole(&self) -> Result<Descriptor, BlobError> {
-        match sole(self, self.descriptors()?)? {
+        match sole(self, self.descriptors()?) {
             Some(one) => Ok(one),
             None => Err(self.unsuitable(LayoutError::NotOne { names: self.names()? })),
         }
@@ -230,23 +230,21 @@ pub(crate) fn unnamed(descriptor: &Descriptor) -> Descriptor {
 
 /// Returns the one image among entries of an index: what has no name and refers to something stands
 /// there only to be found.
-pub(crate) fn sole(
-    source: &dyn Source,
-    mut entries: Vec<Descriptor>,
-) -> Result<Option<Descriptor>, BlobError> {
+pub(crate) fn sole(source: &dyn Source, mut entries: Vec<Descriptor>) -> Option<Descriptor> {
     if let [one, rest @ ..] = &entries[..]
         && !all_are(one, rest)
     {
-        let referring = referring(source, entries.clone())?;
+        // What can't be read doesn't stand aside: then there is more than one.
+        let referring = referring(source, entries.clone()).unwrap_or_default();
         let referring: BTreeSet<Digest> = referring.values().flatten().map(|one| one.digest).collect();
         entries.retain(|entry| {
             entry.annotations.contains_key(annotation::REF_NAME) || !referring.contains(&entry.digest)
         });
     }
-    Ok(match &entries[..] {
+    match &entries[..] {
         [one, rest @ ..] if all_are(one, rest) => Some(unnamed(one)),
         _ => None,
-    })
+    }
 }
 
 fn all_are(one: &Descriptor, rest: &[Descriptor]) -> bool {

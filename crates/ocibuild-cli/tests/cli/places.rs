@@ -3,6 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use ocibuild_core::blob::Memory;
+use ocibuild_core::copy::{CopyOptions, Listing as _, copy, referrers};
+use ocibuild_core::layout::Layout;
+use ocibuild_core::oci::{Manifest, MediaType, to_json};
+use ocibuild_core::{Cancel, Digest};
 use ocibuild_testkit::{registry, require};
 use serde_json::Value;
 use snapbox::{Data, assert_data_eq};
@@ -76,7 +81,8 @@ fn archives_go_through_pipes() {
     bench.write("piped.tar", &saved.stdout);
     let mut command = bench.command(&["copy", "-", "oci:piped"]);
     command.stdin(fs::File::open(bench.path("piped.tar")).unwrap());
-    assert_eq!(ocibuild_testkit::run(&mut command).text().trim(), digest);
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), digest);
     bench.valid("piped");
     let said = bench.ok(&["save", "app.oci", "-", "--progress", "json"]).errors();
     assert!(said.lines().all(|line| line.starts_with('{')), "{said}");
@@ -135,6 +141,7 @@ fn what_cannot_be_meant_is_told() {
     told(&bench, &["copy", "two:3", "x"], 3, "no-such-name");
     told(&bench, &["copy", "app.oci", "other"], 3, "no-layout");
     told(&bench, &["copy", "app.oci", "oci-archive:other"], 3, "directory-for-archive");
+    told(&bench, &["save", "app.oci", "/dev/full"], 3, "full");
     told(&bench, &["copy", "--platform", "linux/s390x", "app.oci", "x"], 2, "no-such-platform");
     let wrong = format!("127.0.0.1:1/a@sha256:{}", "0".repeat(64));
     told(&bench, &["copy", "app.oci", &wrong], 2, "other-digest");
@@ -145,6 +152,51 @@ fn what_cannot_be_meant_is_told() {
     told(&bench, &["tag", "a.tar", "x"], 2, "tag-of-archive");
     told(&bench, &["pull", "./app.oci"], 2, "pull-of-disk");
     assert!(!bench.path("x").exists(), "nothing is left of what failed");
+}
+
+/// Adds to a layout what refers to an image in it, and to that again.
+fn refer(bench: &Bench, layout: &str, digest: &str) -> Vec<Digest> {
+    let layout = Layout::open_or_create(bench.path(layout)).unwrap();
+    let mut subject = layout.descriptors().unwrap().into_iter().find(|one| one.digest.to_string() == digest);
+    let mut digests = Vec::new();
+    for _ in 0..2 {
+        let memory = Memory::new();
+        let config = memory.insert(MediaType::new("application/vnd.oci.empty.v1+json"), b"{}".to_vec());
+        let mut manifest = Manifest::new(config.clone(), vec![config]);
+        manifest.artifact_type = Some(MediaType::new("application/vnd.example"));
+        manifest.subject = subject.take();
+        let manifest = memory.insert(MediaType::MANIFEST, to_json(&manifest));
+        copy(std::slice::from_ref(&manifest), &memory, &layout, &CopyOptions::new()).unwrap();
+        layout.list(&manifest).unwrap();
+        digests.push(manifest.digest);
+        subject = Some(manifest);
+    }
+    digests
+}
+
+#[test]
+fn what_refers_to_an_image_comes_along_on_demand() {
+    let (bench, digest) = built();
+    let signatures = refer(&bench, "app.oci", &digest);
+    let found = |layout: &str| {
+        let layout = Layout::open(bench.path(layout)).unwrap();
+        let root = layout.sole().unwrap();
+        let found = referrers(&[root], &layout, &Cancel::new()).unwrap();
+        found.iter().map(|one| one.digest).collect::<Vec<Digest>>()
+    };
+    assert_eq!(line(&bench, &["copy", "app.oci", "oci:without:1"]), digest);
+    assert!(found("without").is_empty());
+    assert_eq!(line(&bench, &["copy", "--referrers", "app.oci", "oci:with:1"]), digest);
+    assert_eq!(found("with"), signatures);
+    assert_eq!(line(&bench, &["save", "--referrers", "app.oci", "with.tar"]), digest);
+    assert_eq!(line(&bench, &["copy", "--referrers", "with.tar", "oci:again:1"]), digest);
+    assert_eq!(found("again"), signatures);
+    let address = require!(registry());
+    let at = |name: &str| format!("{address}/cli-places-referrers/{name}");
+    bench.ok(&["push", "--referrers", "with.tar", &at("a:1")]);
+    bench.ok(&["copy", "--referrers", &at("a:1"), &at("b:1")]);
+    assert_eq!(line(&bench, &["pull", "--referrers", &at("b:1"), "oci:back"]), digest);
+    assert_eq!(found("back"), signatures);
 }
 
 #[test]

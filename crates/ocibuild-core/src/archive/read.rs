@@ -113,7 +113,7 @@ impl Archive {
     /// [`ArchiveError`] if the image isn't whole.
     pub fn sole(&self) -> Result<Descriptor, BlobError> {
         let found = match &self.images {
-            Images::Layout(index) => layout::sole(self, index.descriptors())?,
+            Images::Layout(index) => layout::sole(self, index.descriptors()),
             Images::Saved(saved) => {
                 saved.choose(&self.members, None).map_err(|error| unreadable(&self.place, error))?
             }
