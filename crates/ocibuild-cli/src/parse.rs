@@ -163,7 +163,7 @@ pub(crate) fn age(text: &str) -> Result<Duration, String> {
     const DAY: u64 = 24 * 60 * 60;
     let days = [("d", DAY), ("w", 7 * DAY)].into_iter().find_map(|(unit, scale)| {
         let number = text.strip_suffix(unit).filter(|number| is_number(number))?;
-        Some(number.parse::<u64>().ok()?.checked_mul(scale)?)
+        number.parse::<u64>().ok()?.checked_mul(scale)
     });
     let parsed = days.map(Duration::from_secs).or_else(|| check::duration(text).ok());
     parsed.ok_or_else(|| {

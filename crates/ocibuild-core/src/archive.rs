@@ -174,9 +174,9 @@ pub enum ArchiveError {
         /// The file.
         name: String,
         /// What it is.
-        found: DiffId,
+        found: Box<DiffId>,
         /// What the config says.
-        expected: DiffId,
+        expected: Box<DiffId>,
     },
 }
 

@@ -162,7 +162,8 @@ fn describe(name: &str, member: &Member, diff_id: DiffId) -> Result<Descriptor, 
     io::copy(&mut content, &mut io::sink()).map_err(unreadable)?;
     let found = content.value();
     if found != diff_id {
-        return Err(ArchiveError::DiffId { name: name.to_owned(), found, expected: diff_id });
+        let (found, expected) = (Box::new(found), Box::new(diff_id));
+        return Err(ArchiveError::DiffId { name: name.to_owned(), found, expected });
     }
     let mut hashed = HashingWriter::new(io::sink());
     io::copy(&mut member.open(0), &mut hashed).map_err(unreadable)?;
