@@ -288,7 +288,7 @@ fn builds_are_right_while_others_prune() {
                     let output = format!("type=oci,dest={name}");
                     assert_eq!(bench.digest(&["--output", &output]), *digest);
                     bench.valid(name);
-                    bench.tree.remove(&format!("work/{name}"));
+                    bench.tree.remove(format!("work/{name}"));
                     count += 1;
                 }
                 count
