@@ -86,9 +86,15 @@ impl ImageName<'_> {
                 let spool = environment::temporary();
                 let archive = match file {
                     Some(file) => Archive::open(file, *form, &spool),
-                    None => Archive::from_stream("standard input", io::stdin(), *form, &spool),
+                    None => {
+                        let stream = Stdin(cancel.clone());
+                        Archive::from_stream("standard input", stream, *form, &spool)
+                    }
                 };
-                let archive = archive.map_err(files)?;
+                let archive = archive.map_err(|error| match cancel.is_cancelled() {
+                    true => Failure::Interrupted,
+                    false => files(error),
+                })?;
                 let root = name.as_deref().map_or_else(|| archive.sole(), |name| archive.resolve(name));
                 (Box::new(archive), root.map_err(files)?, Origin::Files)
             }
@@ -106,6 +112,16 @@ impl ImageName<'_> {
             _ => self.image.to_owned(),
         };
         Ok(FoundImage { name, source, root, origin, place })
+    }
+}
+
+/// Standard input, until the run is stopped.
+struct Stdin(Cancel);
+
+impl io::Read for Stdin {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.check().map_err(io::Error::other)?;
+        io::stdin().read(buffer)
     }
 }
 
@@ -153,7 +169,7 @@ impl Place {
         if let Some(place) = Self::explicit(text, FORMS)? {
             return Ok(place);
         }
-        let (path, name) = match split_file(text) {
+        let (path, name) = match split_at(text, Path::is_file) {
             Some(parts) => parts,
             None => split(text, Path::exists),
         };
@@ -206,13 +222,13 @@ impl Place {
         }
         if let Some(rest) = text.strip_prefix("oci:") {
             some(rest)?;
-            let (path, name) = split(rest, Path::is_dir);
+            let (path, name) = split_at(rest, Path::is_dir).unwrap_or_else(|| split_once(rest));
             return Ok(Some(Self::layout(path, name)));
         }
         for (prefix, form) in [("oci-archive:", ArchiveForm::Oci), ("docker-archive:", ArchiveForm::Docker)] {
             if let Some(rest) = text.strip_prefix(prefix) {
                 some(rest)?;
-                let (path, name) = split_file(rest).unwrap_or_else(|| split_once(rest));
+                let (path, name) = split_at(rest, Path::is_file).unwrap_or_else(|| split_once(rest));
                 return Ok(Some(Self::archive(path, name, form)));
             }
         }
@@ -275,17 +291,17 @@ fn split(text: &str, is_there: impl Fn(&Path) -> bool) -> (&str, Option<&str>) {
     }
 }
 
-/// Parts `FILE:NAME`, where the name may be a reference with slashes and colons: the file is the
-/// one that is there.
-fn split_file(text: &str) -> Option<(&str, Option<&str>)> {
-    if Path::new(text).is_file() {
+/// Parts `PATH:NAME`, where the name may be a reference with slashes and colons: the path is the
+/// shortest that is there.
+fn split_at(text: &str, is_there: impl Fn(&Path) -> bool) -> Option<(&str, Option<&str>)> {
+    if is_there(Path::new(text)) {
         return Some((text, None));
     }
-    let at = text.match_indices(':').map(|(at, _)| at).find(|at| Path::new(&text[..*at]).is_file())?;
+    let at = text.match_indices(':').map(|(at, _)| at).find(|at| is_there(Path::new(&text[..*at])))?;
     Some((&text[..at], Some(&text[at + 1..])))
 }
 
-/// Parts the same where there is no file yet.
+/// Parts the same where nothing is there yet.
 fn split_once(text: &str) -> (&str, Option<&str>) {
     text.split_once(':').map_or((text, None), |(file, name)| (file, Some(name)))
 }
@@ -308,7 +324,8 @@ mod tests {
         for (text, source, destination) in [
             ("oci:a", "layout a None", "layout a None"),
             ("oci:a:1", "layout a Some(\"1\")", "layout a Some(\"1\")"),
-            ("oci:/a:b/c", "layout /a:b/c None", "layout /a:b/c None"),
+            ("oci:a:r.io/b:1", "layout a Some(\"r.io/b:1\")", "layout a Some(\"r.io/b:1\")"),
+            ("./a:b/c", "layout ./a:b/c None", "layout ./a:b/c None"),
             (
                 "oci-archive:a.tar:1",
                 "archive Some(\"a.tar\") Oci Some(\"1\")",

@@ -24,7 +24,7 @@ pub(crate) struct TagArgs {
     #[arg(value_name = "IMAGE")]
     image: String,
 
-    /// The new tags, such as `1.4` or `latest`
+    /// The new tags, such as `1.4` or `latest`; in a layout full names as well
     #[arg(value_name = "TAG", required = true)]
     tags: Vec<String>,
 }
@@ -48,10 +48,6 @@ pub(crate) fn run(args: &TagArgs, options: &Options, reporter: &Reporter) -> Res
                 .with_hint("copy the image under another name: `ocibuild copy SRC oci-archive:FILE:NAME`"))
         }
         Place::Layout { directory, .. } => {
-            if let Some(tag) = args.tags.iter().find(|tag| tag.is_empty() || tag.contains('/')) {
-                let failure = Failure::usage(format!("`{tag}` can't be a name in a layout"));
-                return Err(failure.with_hint("write the name alone, such as `1.4`"));
-            }
             let found = transfer.find(&args.image)?;
             let layout = Layout::open(directory).map_err(|error| Failure::place(error, Origin::Files))?;
             give(&found, &layout, &args.tags)?;

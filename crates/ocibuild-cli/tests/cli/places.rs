@@ -98,6 +98,9 @@ fn names_are_given_and_moved_in_layouts() {
     assert_eq!(line(&bench, &["tag", "oci:l:x", "y"]), digest);
     assert_eq!(line(&bench, &["copy", "oci:l:y", "oci:m"]), digest);
     assert_eq!(line(&bench, &["copy", "l:arm", "oci:n"]), one);
+    assert_eq!(line(&bench, &["copy", "l:arm", "oci:n:r.io/a:1"]), one);
+    assert_eq!(line(&bench, &["tag", "oci:n:r.io/a:1", "b"]), one);
+    assert_eq!(line(&bench, &["copy", "oci:n:b", "oci:n"]), one);
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn what_cannot_be_meant_is_told() {
     told(&bench, &["push", "app.oci", "127.0.0.1:1/a:1"], 4, "unreachable");
     told(&bench, &["tag", "127.0.0.1:1/a:1", "a b"], 2, "no-tag");
     told(&bench, &["tag", "127.0.0.1:1/a:1", "127.0.0.1:1/b:1"], 2, "other-repository");
-    told(&bench, &["tag", "oci:app.oci", "r.io/a:1"], 2, "no-name");
+    told(&bench, &["tag", "oci:app.oci", "a b"], 3, "no-name");
     told(&bench, &["tag", "a.tar", "x"], 2, "tag-of-archive");
     told(&bench, &["pull", "./app.oci"], 2, "pull-of-disk");
     assert!(!bench.path("x").exists(), "nothing is left of what failed");
