@@ -7,6 +7,7 @@
 mod access;
 mod config;
 mod contents;
+mod copies;
 #[path = "../../../ocibuild-core/tests/registry/debian.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod debian;

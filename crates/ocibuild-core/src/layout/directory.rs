@@ -79,7 +79,7 @@ fn look(directory: &Path) -> Result<Look, Fault> {
     }
 }
 
-fn check_marker(bytes: &[u8]) -> Result<(), LayoutError> {
+pub(crate) fn check_marker(bytes: &[u8]) -> Result<(), LayoutError> {
     let damaged = |source| LayoutError::Damaged { file: ImageLayout::FILE, source };
     let marker: ImageLayout = from_json(bytes).map_err(damaged)?;
     match marker.image_layout_version {

@@ -10,7 +10,7 @@ mod pax;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 
 use header::{BLOCK, Format, Header, until_nul};
 use pax::Pax;
@@ -209,6 +209,13 @@ impl<R: Read> Reader<R> {
         Ok(None)
     }
 
+    /// Returns how many bytes were read so far: after [`Reader::next_entry`], where the entry's
+    /// content begins.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Reads the current entry's content. What isn't read is skipped by the next call.
     pub fn content(&mut self) -> Content<'_, R> {
         Content { reader: self }
@@ -222,6 +229,23 @@ impl<R: Read> Reader<R> {
     pub fn finish(mut self) -> Result<R, ReadError> {
         io::copy(&mut self.inner, &mut io::sink())?;
         Ok(self.inner.into_inner())
+    }
+
+    /// Passes over the current entry's content without reading it. Whether all of it is there is for
+    /// the caller to know.
+    ///
+    /// # Errors
+    /// [`ReadError::Read`] if the inner reader can't be moved.
+    pub fn seek_over(&mut self) -> Result<(), ReadError>
+    where
+        R: Seek,
+    {
+        let ahead = self.remaining.saturating_add(self.padding);
+        let step = i64::try_from(ahead).map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        self.inner.seek_relative(step)?;
+        self.offset = self.offset.saturating_add(ahead);
+        (self.remaining, self.padding) = (0, 0);
+        Ok(())
     }
 
     fn entry(&mut self, header: &Header<'_>, extensions: Extensions) -> Result<Entry, ReadError> {
