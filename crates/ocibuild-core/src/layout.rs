@@ -25,7 +25,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::blob::{BlobError, Content, FileContent, PlaceFault, Sink, Source, Target, lacking, pour};
 use crate::digest::Digest;
 use crate::event::Transfer;
-use crate::oci::{Descriptor, ImageLayout, JsonError, annotation};
+use crate::oci::{Descriptor, ImageLayout, JsonError, MAX_MANIFEST_SIZE, annotation};
 
 use directory::State;
 use index::IndexFile;
@@ -174,7 +174,7 @@ impl Layout {
     /// Reads the index; there is none in a layout that nothing was ever named in.
     fn read_index(&self) -> Result<Option<IndexFile>, BlobError> {
         let path = self.directory.join(ImageLayout::INDEX);
-        let bytes = match fs::read(&path) {
+        let bytes = match directory::read_bounded(&path, MAX_MANIFEST_SIZE) {
             Ok(bytes) => bytes,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(BlobError::File { action: "read", path, source }),

@@ -80,6 +80,7 @@ fn rule(fields: &mut Fields<'_>, context: &mut Context<'_>) -> CopyRule {
         mode: fields.parsed("mode", context, str::parse),
         dir_mode: fields.parsed("dir-mode", context, str::parse),
         owner: fields.parsed("owner", context, str::parse),
+        on_base_symlink: fields.parsed("on-base-symlink", context, str::parse),
         policy: policy(fields, context),
         span: fields.span,
     };
