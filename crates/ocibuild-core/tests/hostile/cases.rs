@@ -382,13 +382,14 @@ fn layers() -> Vec<(&'static str, Make)> {
     ]
 }
 
-/// Shortens the only layer's blob by a byte, or puts another at its end.
+/// Shortens the only layer's blob by a byte, or puts another into it.
 fn cut_layer(kit: &Kit, byte: u8) {
     let digest = crate::kit::digest_of(|writer| writer.write_all(&Tar::of("f a 1").end()));
     let mut bytes = fs::read(kit.path(&digest)).unwrap();
     bytes.pop();
     if byte != 0 {
-        bytes.push(byte);
+        bytes.push(0);
+        bytes[BLOCK] = byte;
     }
     fs::write(kit.path(&digest), bytes).unwrap();
 }
@@ -402,6 +403,7 @@ fn zeros(writer: &mut dyn Write, size: u64) -> io::Result<()> {
 
 /// Files in directories of a thousand.
 fn many(writer: &mut dyn Write, number: u32) -> io::Result<()> {
+    writer.write_all(&Header::new(b"first", b'0').done())?;
     for file in 0..number {
         let path = format!("dir-{:04}/file-{file:07}", file / 1000);
         writer.write_all(&Header::new(path.as_bytes(), b'0').done())?;
@@ -412,17 +414,17 @@ fn many(writer: &mut dyn Write, number: u32) -> io::Result<()> {
 fn sizes() -> Vec<(&'static str, Make)> {
     vec![
         ("bomb-gzip", |kit| {
-            let (blob, diff_id) = kit.gzip(|writer| zeros(writer, 1 << 30));
+            let (blob, diff_id) = kit.gzip(|writer| zeros(writer, 300 << 20));
             kit.with_layer(blob, diff_id).done();
         }),
         ("bomb-zstd", |kit| {
-            let (blob, diff_id) = kit.zstd(|writer| zeros(writer, 1 << 30));
+            let (blob, diff_id) = kit.zstd(|writer| zeros(writer, 300 << 20));
             kit.with_layer(blob, diff_id).done();
         }),
         ("bomb-members", |kit| {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
             encoder.write_all(&vec![0; 1 << 20]).unwrap();
-            let bytes = encoder.finish().unwrap().repeat(600);
+            let bytes = encoder.finish().unwrap().repeat(300);
             let blob = kit.blob(GZIP, &bytes);
             kit.with_layer(blob, format!("sha256:{}", "4".repeat(64))).done();
         }),

@@ -153,6 +153,9 @@ fn run(name: &str, make: cases::Make) -> Report {
     let changed = before == files(directory.path(), &case);
     assert!(changed, "{name}: something outside of the cache and the output was written");
     assert_eq!(fs::read_to_string(outside.join("sentinel")).unwrap(), "untouched");
+    if name.contains("million") {
+        eprintln!("{name} {log}");
+    }
     report(&text, &outside)
 }
 
@@ -197,7 +200,27 @@ fn in_a_process_of_its_own() {
     #[expect(clippy::disallowed_methods, reason = "so a process is told its case")]
     let Some(case) = std::env::var_os(CASE).map(PathBuf::from) else { return };
     // Twice: the second time a record answers for the listing.
-    let result = listed(&case).and_then(|listing| built(&case).and_then(|()| built(&case)).map(|()| listing));
+    let step = |name: &str| {
+        eprintln!(
+            "STEP {name} {}",
+            fs::read_to_string("/proc/self/status")
+                .unwrap()
+                .lines()
+                .find(|l| l.starts_with("VmHWM"))
+                .unwrap()
+        )
+    };
+    let result = listed(&case).and_then(|listing| {
+        step("listed");
+        built(&case)
+            .and_then(|()| {
+                step("built");
+                let r = built(&case);
+                step("again");
+                r
+            })
+            .map(|()| listing)
+    });
     let mut report = String::from("\n");
     match result {
         Ok((count, entries)) => {

@@ -146,7 +146,7 @@ fn split_target(name: &[u8], kind: char) -> (&[u8], &[u8]) {
         'h' => b" link to ",
         _ => return (name, b""),
     };
-    let at = name.windows(mark.len()).position(|part| part == mark).unwrap();
+    let Some(at) = name.windows(mark.len()).position(|part| part == mark) else { return (name, b"") };
     (&name[..at], &name[at + mark.len()..])
 }
 

@@ -7,17 +7,14 @@ use crate::spec::{
 };
 use toml::de::DeValue;
 
-const LATER: [(&str, &str); 4] = [
+const LATER: [(&str, &str); 3] = [
     ("split", "leave it out"),
     ("trust", "leave it out"),
-    ("on-base-symlink", "leave it out: links of the base are followed"),
     ("max-size", "leave it out"),
 ];
 
-const LATER_IN_COPY: [(&str, &str); 2] = [
-    ("step", "run the command before the build, and copy what it makes with `from`"),
-    ("on-base-symlink", "leave it out: links of the base are followed"),
-];
+const LATER_IN_COPY: [(&str, &str); 1] =
+    [("step", "run the command before the build, and copy what it makes with `from`")];
 
 /// How files are taken over; only `from` has any.
 const POLICY: [&str; 3] = ["preserve", "pyc", "ignore-file"];
