@@ -4,10 +4,11 @@
 //! listing (number of its entries, name, kind and owner, what the kind adds), then the contents
 //! of `/etc/passwd` and `/etc/group`.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 
 use crate::base::listing::{Kind, Listing, Node, Owner};
 use crate::base::users::Users;
+use crate::base::window::Window;
 use crate::base::{ListingError, ListingLimits, tree, varint};
 use crate::compress::{DecodeLimits, decoder};
 
@@ -71,43 +72,12 @@ fn push_node(bytes: &mut Vec<u8>, listing: &Listing, number: u32) {
 pub(super) fn from_bytes(bytes: &[u8], bounds: &ListingLimits) -> Result<Listing, ListingError> {
     let compressed = bytes.strip_prefix(MAGIC).ok_or(ListingError::Damaged)?;
     let reader = decoder(compressed, &limits(bounds))?;
-    let mut stored = Stored { reader, buffer: Vec::new(), passed: 0 };
+    let mut stored = Window::new(reader);
     let listing = take_listing(&mut stored, bounds).ok_or(ListingError::Damaged)?;
-    if stored.ahead(1).is_some_and(<[u8]>::is_empty) { Ok(listing) } else { Err(ListingError::Damaged) }
+    if stored.is_at_end() { Ok(listing) } else { Err(ListingError::Damaged) }
 }
 
-/// The bytes of a stored listing, of which no more is in memory than has to be.
-struct Stored<R> {
-    reader: R,
-    buffer: Vec<u8>,
-    /// How much of the buffer was taken.
-    passed: usize,
-}
-
-impl<R: io::Read> Stored<R> {
-    /// Returns what comes next, so many bytes at least, or all that are left.
-    fn ahead(&mut self, least: usize) -> Option<&[u8]> {
-        if self.buffer.len() - self.passed < least {
-            self.buffer.drain(..self.passed);
-            self.passed = 0;
-            let more = (least.max(CHUNK) - self.buffer.len()) as u64;
-            self.reader.by_ref().take(more).read_to_end(&mut self.buffer).ok()?;
-        }
-        Some(&self.buffer[self.passed..])
-    }
-
-    /// Takes something that has at most so many bytes.
-    fn take<T>(&mut self, most: usize, take: impl FnOnce(&mut &[u8]) -> Option<T>) -> Option<T> {
-        let mut rest = self.ahead(most)?;
-        let before = rest.len();
-        let taken = take(&mut rest)?;
-        let after = rest.len();
-        self.passed += before - after;
-        Some(taken)
-    }
-}
-
-fn take_listing(stored: &mut Stored<impl io::Read>, limits: &ListingLimits) -> Option<Listing> {
+fn take_listing(stored: &mut Window<impl io::Read>, limits: &ListingLimits) -> Option<Listing> {
     let owners = take_owners(stored)?;
     let count = stored.take(MOST, varint::take_u32)?;
     // The root is nobody's entry.
@@ -131,7 +101,7 @@ fn take_listing(stored: &mut Stored<impl io::Read>, limits: &ListingLimits) -> O
     (first == count && is_sorted(&listing)).then_some(listing)
 }
 
-fn take_owners(stored: &mut Stored<impl io::Read>) -> Option<Vec<Owner>> {
+fn take_owners(stored: &mut Window<impl io::Read>) -> Option<Vec<Owner>> {
     let count = stored.take(MOST, varint::take)?;
     if count == 0 || count > Kind::MAX_OWNERS {
         return None;

@@ -38,14 +38,18 @@ fn paths() -> Vec<(&'static str, Make)> {
         }),
         ("through-a-link", |kit| {
             let target = kit.outside.to_str().unwrap().to_owned();
-            let tar = Tar::new().pax(b'x', &[("linkpath", target.as_bytes())]).add(Header::new(b"out", b'2'));
+            let tar = Tar::new()
+                .pax(b'x', &[("linkpath", target.as_bytes())])
+                .add(Header::new(b"out", b'2').link(b"x"));
             one(kit, tar.file(b"out/sentinel", b"1"));
         }),
         ("through-a-relative-link", |kit| of(kit, &["l out ../../outside", "f out/sentinel 1"])),
         ("hard-link-outside", |kit| of(kit, &["h a ../../outside/sentinel"])),
         ("hard-link-through-a-link", |kit| {
             let target = kit.outside.to_str().unwrap().to_owned();
-            let tar = Tar::new().pax(b'x', &[("linkpath", target.as_bytes())]).add(Header::new(b"out", b'2'));
+            let tar = Tar::new()
+                .pax(b'x', &[("linkpath", target.as_bytes())])
+                .add(Header::new(b"out", b'2').link(b"x"));
             one(kit, tar.add(Header::new(b"a", b'1').link(b"out/sentinel")));
         }),
         ("hard-link-absolute", |kit| of(kit, &["f a 1\nh b /a"])),
@@ -220,7 +224,10 @@ fn tars() -> Vec<(&'static str, Make)> {
         }),
         ("gnu-long-names", |kit| {
             let (name, link) = ([b"n/".to_vec(), vec![b'n'; 200]].concat(), vec![b'l'; 200]);
-            one(kit, Tar::new().long(b'L', &name).long(b'K', &link).add(Header::new(b"x", b'2').gnu()));
+            one(
+                kit,
+                Tar::new().long(b'L', &name).long(b'K', &link).add(Header::new(b"x", b'2').gnu().link(b"x")),
+            );
         }),
         ("gnu-long-name-with-nul", |kit| one(kit, Tar::new().long(b'L', b"b\0c").file(b"a", b"1"))),
         ("gnu-prefix", |kit| one(kit, Tar::new().add(Header::new(b"a", b'0').gnu().raw(345, b"prefix")))),

@@ -12,6 +12,7 @@ mod readers;
 mod tar;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -29,6 +30,8 @@ use kit::Kit;
 
 /// Names the variable with the directory of a case, in the process that builds on it.
 const CASE: &str = "OCIBUILD_HOSTILE_CASE";
+/// Names the variable with what that process does: `list` or `build`.
+const STEP: &str = "OCIBUILD_HOSTILE_STEP";
 /// What no case may need more of, in KiB.
 const MEMORY: u64 = 64 << 10;
 
@@ -144,19 +147,25 @@ fn run(name: &str, make: cases::Make) -> Report {
     fs::write(outside.join("sentinel"), "untouched").unwrap();
     make(Kit::new(&case.join("base"), &outside));
     let before = files(directory.path(), &case);
-    let program = std::env::current_exe().unwrap();
-    let mut command = Command::new(program);
-    command.args(["--exact", "in_a_process_of_its_own", "--ignored", "--nocapture", "--test-threads=1"]);
-    let output = command.env(CASE, &case).current_dir(case.join("root")).output().unwrap();
-    let (text, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{name}: {text}{log}");
-    let changed = before == files(directory.path(), &case);
-    assert!(changed, "{name}: something outside of the cache and the output was written");
+    let [listed, built, again] = ["list", "build", "build"].map(|step| process(&case, step, &outside));
+    let untouched = before == files(directory.path(), &case);
+    assert!(untouched, "{name}: something outside of the cache and the output was written");
     assert_eq!(fs::read_to_string(outside.join("sentinel")).unwrap(), "untouched");
-    if name.contains("million") {
-        eprintln!("{name} {log}");
-    }
-    report(&text, &outside)
+    assert_eq!(built.error.is_some(), again.error.is_some(), "{name}: the second build is another");
+    assert!(listed.error.is_none() || built.error.is_some(), "{name}: it is built on, but can't be listed");
+    let peak = listed.peak.max(built.peak).max(again.peak);
+    Report { error: listed.error.or(built.error), peak, ..listed }
+}
+
+/// Takes a step with a case, in a process of its own.
+fn process(case: &Path, step: &str, outside: &Path) -> Report {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "in_a_process_of_its_own", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env(CASE, case).env(STEP, step).current_dir(case.join("root"));
+    let output = command.output().unwrap();
+    let (text, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {text}{log}", case.display());
+    report(&text, outside)
 }
 
 /// All files but those of the cache and the output, with what would change if they were written.
@@ -197,30 +206,12 @@ fn report(text: &str, outside: &Path) -> Report {
 #[test]
 #[ignore = "it is run by another test, for each case"]
 fn in_a_process_of_its_own() {
-    #[expect(clippy::disallowed_methods, reason = "so a process is told its case")]
-    let Some(case) = std::env::var_os(CASE).map(PathBuf::from) else { return };
-    // Twice: the second time a record answers for the listing.
-    let step = |name: &str| {
-        eprintln!(
-            "STEP {name} {}",
-            fs::read_to_string("/proc/self/status")
-                .unwrap()
-                .lines()
-                .find(|l| l.starts_with("VmHWM"))
-                .unwrap()
-        )
+    let (Some(case), Some(step)) = (variable(CASE), variable(STEP)) else { return };
+    let case = PathBuf::from(case);
+    let result = match step.as_encoded_bytes() {
+        b"list" => listed(&case),
+        _ => built(&case).map(|()| (0, Vec::new())),
     };
-    let result = listed(&case).and_then(|listing| {
-        step("listed");
-        built(&case)
-            .and_then(|()| {
-                step("built");
-                let r = built(&case);
-                step("again");
-                r
-            })
-            .map(|()| listing)
-    });
     let mut report = String::from("\n");
     match result {
         Ok((count, entries)) => {
@@ -232,6 +223,11 @@ fn in_a_process_of_its_own() {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     println!("{report}PEAK {}", peak.trim().trim_end_matches(" kB"));
+}
+
+#[expect(clippy::disallowed_methods, reason = "so a process is told its case")]
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 type Failure = Box<dyn std::error::Error>;

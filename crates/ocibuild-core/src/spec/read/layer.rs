@@ -7,11 +7,8 @@ use crate::spec::{
 };
 use toml::de::DeValue;
 
-const LATER: [(&str, &str); 3] = [
-    ("split", "leave it out"),
-    ("trust", "leave it out"),
-    ("max-size", "leave it out"),
-];
+const LATER: [(&str, &str); 3] =
+    [("split", "leave it out"), ("trust", "leave it out"), ("max-size", "leave it out")];
 
 const LATER_IN_COPY: [(&str, &str); 1] =
     [("step", "run the command before the build, and copy what it makes with `from`")];
