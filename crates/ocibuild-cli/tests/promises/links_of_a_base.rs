@@ -80,7 +80,9 @@ fn links_of_a_base_are_followed_replaced_or_an_error() {
     check(&found, "opt/app/empty", 0o755, true);
     check(&found, "usr/lib", 0o750, true);
     check(&found, "usr/lib/base.so", 0o644, false);
-    assert!(!found.contains_key(Path::new("usr/lib/app.so")) && !found.contains_key(Path::new("lib/base.so")));
+    assert!(
+        !found.contains_key(Path::new("usr/lib/app.so")) && !found.contains_key(Path::new("lib/base.so"))
+    );
 
     tree.write("ocibuild.toml", spec("error", COPIES));
     let refused = run_any(ocibuild.command().args(["build", "-f", text(&tree.join("ocibuild.toml"))]));

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 /// Bytes that are unpacked at a time.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 256 << 10;
 
 /// A reader's bytes, of which no more is in memory than has to be.
 pub(super) struct Window<R> {
@@ -38,7 +38,8 @@ impl<R: Read> Window<R> {
         if self.buffer.len() - self.passed < least {
             self.buffer.drain(..self.passed);
             self.passed = 0;
-            let more = (least.max(CHUNK) - self.buffer.len()) as u64;
+            // More than is asked for, or the next one would move all of it again.
+            let more = (least + CHUNK - self.buffer.len()) as u64;
             self.reader.by_ref().take(more).read_to_end(&mut self.buffer).ok()?;
         }
         Some(&self.buffer[self.passed..])
@@ -61,7 +62,7 @@ mod tests {
         let mut window = Window::new(&bytes[..]);
         for byte in &bytes {
             assert!(!window.is_at_end());
-            assert_eq!(window.take(300, number), Some(*byte));
+            assert_eq!(window.take(1 << 20, number), Some(*byte));
         }
         assert!(window.is_at_end());
         assert_eq!(window.take(1, number), None);

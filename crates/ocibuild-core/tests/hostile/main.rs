@@ -110,12 +110,34 @@ fn every_case_is_what_the_table_says() {
     let named: Vec<&str> = table.iter().map(|(name, _)| name.as_str()).collect();
     let made: Vec<&str> = cases.iter().map(|(name, _)| *name).collect();
     assert_eq!(named, made, "the table and the cases aren't the same");
+    check(|name| !is_large(name));
+}
+
+#[test]
+fn a_million_entries_are_what_the_table_says() {
+    #[expect(clippy::disallowed_methods, reason = "the test command sets it where nothing may be skipped")]
+    let all = std::env::var_os(ocibuild_testkit::ALL).is_some();
+    if !all {
+        let why = "millions of entries take a minute, `cargo xtask test` takes it";
+        return ocibuild_testkit::skip(ocibuild_testkit::this_function!(), why);
+    }
+    check(is_large);
+}
+
+fn is_large(name: &str) -> bool {
+    name.contains("million")
+}
+
+/// Demands of cases what the table says, and prints what memory they took.
+fn check(which: impl Fn(&str) -> bool) {
+    let table = table();
+    let cases: Vec<_> = cases::cases().into_iter().zip(table).filter(|((name, _), _)| which(name)).collect();
     let (next, faults, peaks) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
     let work = || {
-        while let Some((index, (name, make))) = next_of(&next, &cases) {
+        while let Some((index, ((name, make), (_, outcome)))) = next_of(&next, &cases) {
             let report = run(name, *make);
             let mut faults = faults.lock().unwrap();
-            faults.extend(report.differs(&table[index].1).map(|fault| format!("{name}: {fault}")));
+            faults.extend(report.differs(outcome).map(|fault| format!("{name}: {fault}")));
             if report.peak >= MEMORY {
                 faults.push(format!("{name}: {} KiB at its peak", report.peak));
             }
