@@ -11,11 +11,13 @@ pub(super) struct Window<R> {
     buffer: Vec<u8>,
     /// How much of the buffer was taken.
     passed: usize,
+    /// Whether the reader has no more.
+    ended: bool,
 }
 
 impl<R: Read> Window<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, buffer: Vec::new(), passed: 0 }
+        Self { reader, buffer: Vec::new(), passed: 0, ended: false }
     }
 
     /// Takes something that has at most so many bytes; nothing if it can't be taken or read.
@@ -35,12 +37,13 @@ impl<R: Read> Window<R> {
 
     /// Returns what comes next, so many bytes at least, or all that are left.
     fn ahead(&mut self, least: usize) -> Option<&[u8]> {
-        if self.buffer.len() - self.passed < least {
+        if self.buffer.len() - self.passed < least && !self.ended {
             self.buffer.drain(..self.passed);
             self.passed = 0;
             // More than is asked for, or the next one would move all of it again.
             let more = (least + CHUNK - self.buffer.len()) as u64;
-            self.reader.by_ref().take(more).read_to_end(&mut self.buffer).ok()?;
+            let count = self.reader.by_ref().take(more).read_to_end(&mut self.buffer).ok()?;
+            self.ended = (count as u64) < more;
         }
         Some(&self.buffer[self.passed..])
     }
