@@ -169,13 +169,16 @@ fn run(name: &str, make: cases::Make) -> Report {
     fs::write(outside.join("sentinel"), "untouched").unwrap();
     make(Kit::new(&case.join("base"), &outside));
     let before = files(directory.path(), &case);
-    let [listed, built, again] = ["list", "build", "build"].map(|step| process(&case, step, &outside));
+    let [listed, built] = ["list", "build"].map(|step| process(&case, step, &outside));
+    // From the second build on a record answers for the listing.
+    let again = built.error.is_none().then(|| process(&case, "build", &outside));
     let untouched = before == files(directory.path(), &case);
     assert!(untouched, "{name}: something outside of the cache and the output was written");
     assert_eq!(fs::read_to_string(outside.join("sentinel")).unwrap(), "untouched");
-    assert_eq!(built.error.is_some(), again.error.is_some(), "{name}: the second build is another");
+    let fault = again.as_ref().and_then(|again| again.error.clone());
+    assert_eq!(fault, None, "{name}: the second build is another");
     assert!(listed.error.is_none() || built.error.is_some(), "{name}: it is built on, but can't be listed");
-    let peak = listed.peak.max(built.peak).max(again.peak);
+    let peak = listed.peak.max(built.peak).max(again.map_or(0, |again| again.peak));
     Report { error: listed.error.or(built.error), peak, ..listed }
 }
 
