@@ -26,7 +26,7 @@ use crate::blob::{BlobError, BlobFiles, Content, PlaceFault, Sink, Source, Targe
 use crate::copy::{Listing, Referrers, referring};
 use crate::digest::Digest;
 use crate::event::Transfer;
-use crate::oci::{Descriptor, ImageLayout, IndexFile, JsonError, annotation};
+use crate::oci::{Descriptor, ImageLayout, IndexFile, JsonError, MAX_MANIFEST_SIZE, annotation};
 
 use directory::State;
 pub(crate) use directory::check_marker;
@@ -174,7 +174,7 @@ impl Layout {
     /// Reads the index; there is none in a layout that nothing was ever named in.
     fn read_index(&self) -> Result<Option<IndexFile>, BlobError> {
         let path = self.directory.join(ImageLayout::INDEX);
-        let bytes = match fs::read(&path) {
+        let bytes = match directory::read_bounded(&path, MAX_MANIFEST_SIZE) {
             Ok(bytes) => bytes,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(BlobError::File { action: "read", path, source }),

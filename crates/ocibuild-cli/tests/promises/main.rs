@@ -15,6 +15,7 @@ mod faithful_files;
 mod file_systems;
 mod layouts_and_archives;
 mod left_out_and_taken_away;
+mod links_of_a_base;
 mod ocibuild;
 mod picture;
 mod pulled_bases;
