@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, cache, check, completions, diff, inspect, lock, login, logout, ls, man, schema, validate, version,
+    build, cache, check, completions, diff, inspect, lock, login, logout, ls, man, rebase, schema, validate,
+    version,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -51,6 +52,7 @@ enum Command {
     Build(Box<build::BuildArgs>),
     Check(check::CheckArgs),
     Lock(lock::LockArgs),
+    Rebase(rebase::RebaseArgs),
     Inspect(inspect::InspectArgs),
     Ls(ls::LsArgs),
     Diff(diff::DiffArgs),
@@ -108,6 +110,7 @@ impl Cli {
             Command::Build(args) => build::run(*args, options, reporter),
             Command::Check(args) => check::run(args, options, reporter),
             Command::Lock(args) => lock::run(&args, options, reporter),
+            Command::Rebase(args) => rebase::run(args, options, reporter),
             Command::Inspect(args) => inspect::run(&args, options, reporter),
             Command::Ls(args) => ls::run(&args, options),
             Command::Diff(args) => diff::run(&args, options),

@@ -11,6 +11,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod rebase;
 pub(crate) mod schema;
 pub(crate) mod validate;
 pub(crate) mod version;

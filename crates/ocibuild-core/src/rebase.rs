@@ -224,7 +224,8 @@ pub fn rebase(job: &Rebase, context: RebaseContext<'_>) -> Result<Built, RebaseE
         }
     };
     let (tags, ref_names) = (job.tags.clone(), job.ref_names.clone());
-    let image = BuiltImage { name: job.image.name.clone(), tags, ref_names, root, layers: Vec::new() };
+    let name = ref_names.first().unwrap_or(&job.image.name).clone();
+    let image = BuiltImage { name, tags, ref_names, root, layers: Vec::new() };
     let layers = |bases: Vec<Base>, place: &OpenBase| {
         let digests: BTreeSet<Digest> =
             bases.iter().flat_map(|base| &base.layers).map(|layer| layer.digest).collect();
@@ -320,14 +321,19 @@ fn open_old(job: &Rebase, image: &Base, context: RebaseContext<'_>) -> Result<Ba
 fn said_base(job: &Rebase, image: &Base, context: RebaseContext<'_>) -> Result<Named, RebaseError> {
     let said = |name: &str| image.manifest.annotations.get(name).cloned();
     let name = job.image.name.clone();
-    let text = match (said(annotation::BASE_NAME), said(annotation::BASE_DIGEST)) {
+    let (base, digest) = match (said(annotation::BASE_NAME), said(annotation::BASE_DIGEST)) {
         (None, None) => return Err(RebaseError::NoBase { image: name }),
         (None, Some(digest)) => return Err(RebaseError::NoPlace { image: name, digest }),
-        (Some(base), None) => base,
-        (Some(base), Some(digest)) => format!("{base}@{digest}"),
+        (Some(base), digest) => (base, digest),
     };
-    let reference: Reference = text.parse().map_err(|source| RebaseError::BadBase { image: name, source })?;
-    let reference = reference.or_latest();
+    let bad = |source| RebaseError::BadBase { image: name.clone(), source };
+    let named: Reference = base.parse().map_err(bad)?;
+    // The name may have moved on, or have the digest of an index.
+    let reference: Reference = match digest {
+        Some(digest) => format!("{}@{digest}", named.repository()).parse().map_err(bad)?,
+        None => named.or_latest(),
+    };
+    let text = reference.to_string();
     let fault = |fault: BlobError| RebaseError::base(text.clone(), fault.into());
     let place = context.bases.open(&BaseName::Remote(reference.clone())).map_err(fault)?;
     Ok(Named { place, name: text.clone(), reference: Some(reference) })

@@ -46,7 +46,7 @@ impl fmt::Display for Stands {
             Self::Nothing => f.write_str("nothing"),
             Self::Directory => f.write_str("a directory"),
             Self::File => f.write_str("a file"),
-            Self::Link { target } => write!(f, "a link to `{}`", display(target)),
+            Self::Link { target } => write!(f, "a link to `{}`", display(target).escape_debug()),
             Self::Other => f.write_str("a device or pipe"),
         }
     }
@@ -146,7 +146,9 @@ impl Conflict {
 /// Says both sides in one line.
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = |path: &[u8]| if path.is_empty() { "/".to_owned() } else { format!("/{}", display(path)) };
+        let at = |path: &[u8]| {
+            if path.is_empty() { "/".to_owned() } else { format!("/{}", display(path).escape_debug()) }
+        };
         match self {
             Self::NotDirectory { path, old, new } => {
                 write!(

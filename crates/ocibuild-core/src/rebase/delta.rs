@@ -1,7 +1,8 @@
 //! What an image has over its base beside files: config, history, annotations; found by taking the
 //! base's away from the image's, so that laying it over another base goes by the rules of a build.
 //!
-//! A value that both have counts as inherited. What the base has and the image hasn't tells that the
+//! A value that both have counts as inherited, and a variable of its own that the old base has, too,
+//! comes before those that it hasn't. What the base has and the image hasn't tells that the
 //! image was built with an `inherit` that leaves it out; then a field of which neither says anything
 //! counts as left out, too.
 
@@ -129,7 +130,11 @@ fn all(mut has: impl Iterator<Item = bool>) -> Evidence {
 /// Finds what was laid over the part of the base's config that was taken.
 fn config(with: &Config, below: &Config, inherit: &Inherit) -> Config {
     let below = crate::plan::inherited_config(below.clone(), inherit);
-    let entrypoint = replaced(&with.entrypoint, &below.entrypoint);
+    let entrypoint = match (&with.entrypoint, &with.cmd, &below.cmd) {
+        // Whoever took the only command away wants none, of whatever kind.
+        (None, None, Some(_)) => Some(Vec::new()),
+        _ => replaced(&with.entrypoint, &below.entrypoint),
+    };
     let cmd = match &entrypoint {
         // The base's arguments went with its entrypoint.
         Some(_) => with.cmd.clone(),
