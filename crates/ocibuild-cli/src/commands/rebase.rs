@@ -1,5 +1,6 @@
 //! `ocibuild rebase`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,6 @@ use clap::Args;
 use ocibuild_core::blob::BlobError;
 use ocibuild_core::build::OpenBase;
 use ocibuild_core::copy::{CopyOptions, Tally};
-use ocibuild_core::oci::annotation;
 use ocibuild_core::rebase::{Named, Rebase};
 use ocibuild_core::{Builder, Built, Cancel, Reference};
 use serde_json::json;
@@ -124,12 +124,26 @@ fn ref_names(tags: &[Reference], image: &FoundImage) -> Vec<String> {
     names.sort();
     names.dedup();
     if names.is_empty() {
-        let reference = image.name.parse::<Reference>().ok().filter(|_| image.origin == Origin::Registry);
-        let tag = reference.as_ref().and_then(Reference::tag);
-        let known = image.root.annotations.get(annotation::REF_NAME).map(String::as_str);
-        names.push(tag.or(known).unwrap_or("image").to_owned());
+        names.push(own_name(image));
     }
     names
+}
+
+/// What the image is called where it is; in a layout without a name for it as the directory.
+fn own_name(image: &FoundImage) -> String {
+    if image.origin == Origin::Registry {
+        let reference = image.name.parse::<Reference>().ok();
+        let tag = reference.as_ref().and_then(Reference::tag);
+        return tag.unwrap_or("latest").to_owned();
+    }
+    let place = image.name.strip_prefix("oci:").unwrap_or(&image.name);
+    match place.rsplit_once(':') {
+        Some((_, name)) if !name.contains('/') => name.to_owned(),
+        _ => {
+            let stem = Path::new(place).file_stem().and_then(|stem| stem.to_str());
+            stem.filter(|stem| !stem.starts_with('.')).unwrap_or("image").to_owned()
+        }
+    }
 }
 
 /// The registries that the run is about.

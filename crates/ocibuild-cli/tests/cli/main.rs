@@ -19,6 +19,7 @@ mod options;
 mod output;
 mod picture;
 mod progress;
+mod rebase;
 #[path = "../../../ocibuild-core/tests/registry/recorder.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod recorder;

@@ -8,6 +8,7 @@ mod double;
 mod proxy;
 mod pull;
 mod real;
+mod rebase;
 mod recorder;
 mod ways;
 mod whole;
