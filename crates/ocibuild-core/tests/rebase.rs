@@ -8,16 +8,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ocibuild_core::blob::{Source, Target as _, read_whole};
+use ocibuild_core::blob::{BytesContent, Sink as _, Source, Target as _, read_whole};
 use ocibuild_core::build::OpenBase;
 use ocibuild_core::copy::CopyOptions;
 use ocibuild_core::event::Event;
 use ocibuild_core::image::{ValidateOptions, validate};
 use ocibuild_core::layout::Layout;
-use ocibuild_core::oci::{Descriptor, ImageConfig, Index, Manifest, annotation, from_json};
+use ocibuild_core::oci::{
+    Descriptor, History, ImageConfig, Index, Manifest, MediaType, annotation, from_json, to_json,
+};
 use ocibuild_core::rebase::{Conflict, Named, Rebase, RebaseError};
 use ocibuild_core::spec::{Field, Healthcheck, Inherit, Scope};
-use ocibuild_core::{Builder, Built, Digest, ImageSpec, LayerSpec, Observer, Platform};
+use ocibuild_core::{Builder, Built, DiffId, Digest, ImageSpec, LayerSpec, Observer, Platform};
 
 /// Layouts in a directory, each with one image, and a cache.
 struct Bench {
@@ -524,4 +526,84 @@ fn faults_of_several_platforms_are_one() {
     assert_eq!(conflicts.len(), 1);
     assert!(matches!(conflicts[0].0, Conflict::Metadata { .. }));
     assert_eq!(conflicts[0].1, [Platform::linux_amd64(), arm64]);
+}
+
+/// Puts a layer of somebody else's over an image, without directories on the way to its files.
+fn foreign(bench: &Bench, base: &Named, target: &str) -> Named {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut add = |path: &str, kind, target: Option<&str>| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_path(path).unwrap();
+        header.set_size(0);
+        target.iter().for_each(|target| header.set_link_name(target).unwrap());
+        header.set_cksum();
+        tar.append(&header, std::io::empty()).unwrap();
+    };
+    add("srv/deep/file", tar::EntryType::Regular, None);
+    add("srv/again", tar::EntryType::Link, Some("srv/deep/file"));
+    add("srv/link", tar::EntryType::Link, Some(target));
+    let tar = tar.into_inner().unwrap();
+    let layout = Layout::open_or_create(bench.path("foreign")).unwrap();
+    ocibuild_core::copy::copy(
+        std::slice::from_ref(&base.place.root),
+        base.place.source.as_ref(),
+        &layout,
+        &CopyOptions::new(),
+    )
+    .unwrap();
+    let put = |media_type, bytes: Vec<u8>| {
+        let descriptor = Descriptor::of(media_type, &bytes);
+        layout.push(&descriptor, &BytesContent::new(bytes)).unwrap();
+        descriptor
+    };
+    let (mut manifest, mut config) = documents(&layout, &base.place.root);
+    config.rootfs.diff_ids.push(DiffId(Digest::of(&tar)));
+    let entry = |by: &str, empty_layer| {
+        let mut entry = History::of_layer("2024-01-01T00:00:00Z", by);
+        entry.empty_layer = empty_layer;
+        entry
+    };
+    config.history.extend([entry("ENV A=1", true), entry("COPY . /srv", false), entry("CMD x", true)]);
+    config.created = Some("2024-01-01T00:00:00Z".to_owned());
+    config.other.insert("docker_version".to_owned(), "20.10".into());
+    let run = config.config.get_or_insert_default();
+    run.cmd = Some(vec!["x".to_owned()]);
+    manifest.layers.push(put(MediaType::LAYER, tar));
+    manifest.config = put(MediaType::CONFIG, to_json(&config));
+    let root = put(MediaType::MANIFEST, to_json(&manifest));
+    let place = OpenBase { source: Arc::new(layout), root };
+    Named { place, name: "foreign".to_owned(), reference: None }
+}
+
+#[test]
+fn an_image_that_somebody_else_made_is_moved_as_well() {
+    let bench = Bench::new();
+    let base = |name: &str, srv: LayerSpec| {
+        let kept = LayerSpec::named("kept").content("/etc/kept", "k");
+        bench.image(name, scratch().layer(kept).layer(srv).env("BASE", name).cmd(["sh"]))
+    };
+    let old = base("old", LayerSpec::named("srv").content("/etc/gone", "g"));
+    let new = base("new", LayerSpec::named("srv").content("/etc/other", "o"));
+    let image = foreign(&bench, &old, "etc/kept");
+    let moved = bench.rebase(&image, &old, &new).unwrap();
+    let (manifest, config) = documents(&moved.source(), &moved.images[0].root);
+    let told: Vec<&str> = config.history.iter().filter_map(|entry| entry.created_by.as_deref()).collect();
+    let expected = ["ocibuild layer kept", "ocibuild layer srv", "ENV A=1", "COPY . /srv", "CMD x"];
+    assert_eq!(told, expected);
+    let created = config.history.last().and_then(|entry| entry.created.as_deref());
+    assert_eq!(created, Some("2024-01-01T00:00:00Z"), "when it was made is not ours to say");
+    assert_eq!(config.other["docker_version"], "20.10");
+    let run = config.config.unwrap();
+    assert_eq!((run.env.unwrap(), run.cmd.unwrap()), (vec!["BASE=new".to_owned()], vec!["x".to_owned()]));
+    assert_eq!(manifest.annotations[annotation::BASE_DIGEST], new.place.root.digest.to_string());
+
+    let link = foreign(&bench, &old, "etc/gone");
+    let told = bench.conflicts(&link, &old, &new);
+    assert_eq!(told, ["`/srv/link`: a name of the old base's `/etc/gone`, which the new one doesn't have"]);
+    let file = base("file", LayerSpec::named("srv").content("/srv", "a file"));
+    let told = bench.conflicts(&image, &old, &file);
+    let expected = "`/srv`: nothing in the old base, a file in the new one, and a directory of the image's";
+    assert_eq!(told, [expected]);
 }
