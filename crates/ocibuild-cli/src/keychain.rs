@@ -60,7 +60,7 @@ impl Credentials for Keychain {
 ///
 /// # Errors
 /// [`Failure::Usage`] if it isn't.
-pub(crate) fn check_meant(images: [&str; 2]) -> Result<(), Failure> {
+pub(crate) fn check_meant<'i>(images: impl IntoIterator<Item = &'i str>) -> Result<(), Failure> {
     let in_registry = |image: &&str| !image.starts_with("oci:") && !Path::new(image).exists();
     let references =
         images.into_iter().filter(in_registry).filter_map(|image| image.parse::<Reference>().ok());

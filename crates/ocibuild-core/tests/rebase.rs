@@ -212,8 +212,11 @@ fn bases() -> Vec<(&'static str, ImageSpec)> {
     ]
 }
 
+/// Puts an image on a base.
+type Made = fn(ImageSpec) -> ImageSpec;
+
 /// Images that go by all of that.
-fn images() -> Vec<(&'static str, fn(ImageSpec) -> ImageSpec)> {
+fn images() -> Vec<(&'static str, Made)> {
     vec![
         ("config", |image| {
             image

@@ -125,7 +125,7 @@ pub(crate) fn run(args: &DiffArgs, options: &Options) -> Result<(), Failure> {
 
 impl Comparison {
     fn new(args: &DiffArgs, options: &Options) -> Result<Self, Failure> {
-        keychain::check_meant([&args.before, &args.after])?;
+        keychain::check_meant([args.before.as_str(), &args.after])?;
         let open = |image| {
             let found = ImageName { image, options }.find()?;
             let base = args.platform.open(&found)?;

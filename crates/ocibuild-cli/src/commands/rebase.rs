@@ -1,5 +1,6 @@
 //! `ocibuild rebase`.
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +21,7 @@ use crate::parse::{self, Output};
 use crate::progress::Reporter;
 use crate::progress::json::seconds;
 use crate::signals::Stop;
-use crate::{environment, registry, text};
+use crate::{environment, keychain, registry, text};
 
 /// Move an image to another base without rebuilding it
 ///
@@ -78,24 +79,14 @@ pub(crate) fn run(args: RebaseArgs, options: &Options, reporter: &Reporter) -> R
     let stop = Stop::on_signals()?;
     let cancel = stop.cancel();
     let destinations = Destinations::resolve(args.output.clone(), args.push, ".".as_ref())?;
-    let find = |image: &str| ImageName { image, options }.find();
-    let (image, onto) = (find(&args.image)?, find(&args.onto)?);
-    let from = args.from.as_deref().map(find).transpose()?;
-    let origins = [image.origin, onto.origin];
-    let several = image.root.media_type.is_index();
-    let job = Rebase {
-        ref_names: ref_names(&args.tag, &image),
-        tags: args.tag.clone(),
-        image: named(image),
-        onto: named(onto),
-        from: from.map(named),
-    };
+    let (job, origins) = job(&args, options)?;
+    let several = job.image.place.root.media_type.is_index();
     let cache = options.cache_directory()?;
     let builder = Builder::new(".", &cache)
         .threads(options.threads())
         .observer(reporter)
         .cancel(cancel.clone())
-        .registry(registry::open(options, &registries(&job), &cancel)?);
+        .registry(registry::open(options, &registries(&job, args.push), &cancel)?);
     let builder = environment::source_date_epoch()?.into_iter().fold(builder, Builder::created);
     let built = builder.rebase(&job).map_err(|error| {
         Failure::Rebase(Box::new(RebaseFailure { error, origins, several, cache: cache.clone() })).settled()
@@ -107,6 +98,25 @@ pub(crate) fn run(args: RebaseArgs, options: &Options, reporter: &Reporter) -> R
     let outputs = args.output.iter().filter_map(|output| Some(output.path()?.display().to_string()));
     let told = Told { started, sent, outputs: outputs.collect(), onto: &job.onto.name };
     told.tell(&built, destinations.uses_stdout(), reporter)
+}
+
+/// Finds image and bases; of the first and the new base with who is to blame for their blobs.
+fn job(args: &RebaseArgs, options: &Options) -> Result<(Rebase, [Origin; 2]), Failure> {
+    let tags: Vec<String> = args.tag.iter().filter(|_| args.push).map(ToString::to_string).collect();
+    let images = [Some(&args.image), Some(&args.onto), args.from.as_ref()].into_iter().flatten();
+    keychain::check_meant(images.chain(&tags).map(String::as_str))?;
+    let find = |image: &str| ImageName { image, options }.find();
+    let (image, onto) = (find(&args.image)?, find(&args.onto)?);
+    let from = args.from.as_deref().map(find).transpose()?;
+    let origins = [image.origin, onto.origin];
+    let job = Rebase {
+        ref_names: ref_names(&args.tag, &image),
+        tags: args.tag.clone(),
+        image: named(image),
+        onto: named(onto),
+        from: from.map(named),
+    };
+    Ok((job, origins))
 }
 
 fn named(found: FoundImage) -> Named {
@@ -147,10 +157,11 @@ fn own_name(image: &FoundImage) -> String {
 }
 
 /// The registries that the run is about.
-fn registries(job: &Rebase) -> Vec<&str> {
+fn registries(job: &Rebase, push: bool) -> Vec<&str> {
     let images = [Some(&job.image), Some(&job.onto), job.from.as_ref()].into_iter().flatten();
     let images = images.filter_map(|image| image.reference.as_ref());
-    images.chain(&job.tags).map(|reference| reference.repository().registry()).collect()
+    let tags = job.tags.iter().filter(|_| push);
+    images.chain(tags).map(|reference| reference.repository().registry()).collect()
 }
 
 /// What went to registries.
@@ -208,8 +219,13 @@ impl Told<'_> {
         reporter.summary(&self.summary(), &value);
         match stdout_is_taken {
             false => text::print(&format!("{line}\n")),
-            // The summary has it.
-            true => Ok(()),
+            // Lines of text would be no JSON, and the summary has it.
+            true if reporter.is_for_programs() => Ok(()),
+            true => {
+                // Nobody is there to be told if that fails.
+                let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+                Ok(())
+            }
         }
     }
 

@@ -87,7 +87,7 @@ fn a_moved_image_is_what_a_build_gives() {
     bench.valid("tagged:2");
 
     let archive = bench.ok(&[&MOVE[..], &["--output", "type=oci-archive,dest=-"]].concat());
-    assert!(archive.stdout.len() > 1024);
+    assert!(archive.stdout.len() > 1024 && archive.errors().ends_with(&built), "{}", archive.errors());
     let json = ["--progress", "json", "--output", "type=oci,dest=moved"];
     let said = bench.ok(&[&MOVE[..], &json].concat()).errors();
     let summary: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
