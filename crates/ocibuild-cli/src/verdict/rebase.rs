@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use ocibuild_core::BuildError;
 use ocibuild_core::base::BaseError;
+use ocibuild_core::blob::BlobError;
 use ocibuild_core::rebase::RebaseError;
+use ocibuild_core::{BuildError, PullError};
 
 use crate::exit;
 use crate::failure::{Origin, RebaseFailure};
@@ -17,17 +18,19 @@ pub(super) fn judge(failure: &RebaseFailure) -> Verdict {
     let RebaseFailure { error, origins: [image, onto], cache, .. } = failure;
     let (code, hint) = match error {
         RebaseError::Image { source, .. } => of_base(source, *image),
-        RebaseError::Base { source, .. } => {
-            let (code, hint) = of_base(source, *onto);
-            (code, hint.or_else(|| Some(NAME_IT.to_owned())))
+        RebaseError::Base { source, .. } if is_gone(source) => {
+            let hint =
+                "if it is still to be had somewhere, name it: `--from BASE`; else build the image anew";
+            (exit::REGISTRY, Some(hint.to_owned()))
         }
+        RebaseError::Base { source, .. } => of_base(source, *onto),
         RebaseError::Build(BuildError::Base { source, .. }) => of_base(source, *onto),
         RebaseError::Build(BuildError::Blob(error)) => return blob::judge(error, Origin::Cache, Some(cache)),
         RebaseError::Build(BuildError::Cache(error)) => return build::cache(error, cache),
-        RebaseError::NoBase { .. } | RebaseError::NoPlace { .. } | RebaseError::BadBase { .. } => {
-            (exit::USAGE, Some(NAME_IT.to_owned()))
-        }
-        RebaseError::NotBase { .. } => (exit::USAGE, Some(NAME_IT.to_owned())),
+        RebaseError::NoBase { .. }
+        | RebaseError::NoPlace { .. }
+        | RebaseError::BadBase { .. }
+        | RebaseError::NotBase { .. } => (exit::USAGE, Some(NAME_IT.to_owned())),
         RebaseError::NoPlatform { .. } => {
             let hint = "take a base for all platforms of the image, or build the image for fewer";
             (exit::USAGE, Some(hint.to_owned()))
@@ -43,6 +46,11 @@ pub(super) fn judge(failure: &RebaseFailure) -> Verdict {
 fn of_base(error: &BaseError, origin: Origin) -> (u8, Option<String>) {
     let verdict = blob::image(error, origin);
     (verdict.code, verdict.hint)
+}
+
+/// Tells whether the base that the image says it stands on isn't in its registry any more.
+fn is_gone(error: &BaseError) -> bool {
+    matches!(error, BaseError::Blob(BlobError::Place { source, .. }) if source.is::<PullError>())
 }
 
 /// All that the new base has otherwise, a line each.

@@ -343,4 +343,12 @@ fn a_moved_image_runs_on_its_new_base() {
         assert!(errors.contains(&told), "{errors}");
     }
     assert_eq!(ocibuild.inspect(&moved)["descriptor"]["digest"], digest(&line), "the tag didn't move");
+
+    registry.forget("debian/base");
+    let (third, empty) = (name("team/third:1"), tree.join("empty"));
+    let words = ["rebase", &app, "--onto", &moved, "-t", &third, "--push", "--cache-dir", text(&empty)];
+    let gone = run_any(ocibuild.command().args(words));
+    let errors = gone.errors();
+    assert!(gone.code == Some(4) && errors.contains("debian/base@sha256:"), "{errors}");
+    assert!(errors.contains("--from BASE"), "{errors}");
 }
