@@ -28,8 +28,9 @@ use crate::oci::MediaType;
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
 
-pub use bases::{Bases, OpenBase};
+pub use bases::{Bases, OpenBase, Shelf, list_base};
 use bases::{Found, Foundations};
+pub(crate) use built::BaseLayers;
 pub use built::{Built, BuiltImage, FinishedLayer};
 pub use check::check;
 pub use pool::Pool;
@@ -190,6 +191,12 @@ impl<'a> Context<'a> {
         let latest = latest(self);
         let Self { tree, skip, store, budget, observer, cancel, .. } = self;
         Workshop { tree, skip, store, budget, observer, cancel, latest }
+    }
+
+    /// What listings of bases need of it.
+    fn shelf(self) -> Shelf<'a> {
+        let Self { store, records, observer, cancel, .. } = self;
+        Shelf { store, records, observer, cancel }
     }
 }
 

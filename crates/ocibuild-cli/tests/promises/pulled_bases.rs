@@ -357,3 +357,61 @@ fn a_lock_says_what_a_tag_means() {
     let number = first.lines().position(|line| line.starts_with("size")).unwrap() + 1;
     assert!(code == Some(2) && errors.contains(&format!("ocibuild.lock:{number}:")), "{errors}");
 }
+
+#[test]
+fn a_moved_image_runs_on_its_new_base() {
+    let docker = require!(docker());
+    let setting = require!(Setting::new());
+    let Setting { registry, tree, ocibuild, layers, .. } = &setting;
+    let name = |path: &str| format!("{}/{path}", registry.host);
+    let (old, new, app, moved) =
+        (name("debian/base:1"), name("debian/base:2"), name("team/app:1"), name("team/moved:1"));
+    setting.build(&["--push"]);
+    // The base of tomorrow, and one whose `/lib` is no link.
+    let push = |base: &str, files: &str, tag: &str| {
+        let flags = ["build", "--base", base, "--copy", files, "--env", "UPDATED=1", "-t", tag, "--push"];
+        run(ocibuild.command().args(flags));
+    };
+    tree.write("updated", "1\n");
+    push(&old, "updated:/etc/updated", &new);
+    push("scratch", "updated:/lib/updated", &name("debian/base:3"));
+
+    let to = |onto: &str| -> Vec<String> {
+        ["rebase", &app, "--onto", onto, "-t", &moved, "--push"].map(str::to_owned).to_vec()
+    };
+    let line = run(ocibuild.command().args(to(&new))).text();
+    for layer in layers {
+        let escaped = layer.replace(':', "%3A");
+        assert_eq!(registry.count("POST", &["team/moved", "mount=", &escaped]), 1, "{}", registry.log());
+        assert_eq!(registry.count("PUT", &["team/moved", &escaped]), 0);
+    }
+    // The image's own layer, and what the base has more.
+    assert_eq!(registry.count("POST", &["team/moved", "mount="]), layers.len() + 2);
+    run(ocibuild.command().args(["validate", &line]));
+    tree.write(
+        "ocibuild.toml",
+        SPEC.replace("HOST", &registry.host).replace("debian/base:1", "debian/base:2"),
+    );
+    let built = setting.build(&["--push", "-t", &name("team/built:1")]).0;
+    assert_eq!(digest(&line), digest(&built));
+    docker.pull(&line);
+    assert_eq!(docker.run(&line, &[]).text(), "hello 33");
+    docker.remove(&line);
+
+    let refused = run_any(ocibuild.command().args(to(&name("debian/base:3"))));
+    let errors = refused.errors();
+    assert_eq!(refused.code, Some(1), "{errors}");
+    for (link, is) in [("/lib", "a directory"), ("/bin", "nothing")] {
+        let told = format!("`{link}`: led to `/usr{link}` in the old base, is {is} in the new one");
+        assert!(errors.contains(&told), "{errors}");
+    }
+    assert_eq!(ocibuild.inspect(&moved)["descriptor"]["digest"], digest(&line), "the tag didn't move");
+
+    registry.forget("debian/base");
+    let (third, empty) = (name("team/third:1"), tree.join("empty"));
+    let words = ["rebase", &app, "--onto", &moved, "-t", &third, "--push", "--cache-dir", text(&empty)];
+    let gone = run_any(ocibuild.command().args(words));
+    let errors = gone.errors();
+    assert!(gone.code == Some(4) && errors.contains("debian/base@sha256:"), "{errors}");
+    assert!(errors.contains("--from BASE"), "{errors}");
+}

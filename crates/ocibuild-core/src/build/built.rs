@@ -60,13 +60,13 @@ pub struct Built {
 
 /// The layers of a base, and nothing else of the place they are in: that is not to be asked for
 /// what it can't have.
-pub(super) struct BaseLayers {
+pub(crate) struct BaseLayers {
     layers: BTreeSet<Digest>,
     source: Arc<dyn Source>,
 }
 
 impl BaseLayers {
-    pub(super) fn new(layers: BTreeSet<Digest>, source: Arc<dyn Source>) -> Self {
+    pub(crate) fn new(layers: BTreeSet<Digest>, source: Arc<dyn Source>) -> Self {
         Self { layers, source }
     }
 }
@@ -89,6 +89,17 @@ impl Source for BaseLayers {
 }
 
 impl Built {
+    /// Stands for an image whose layers are all somewhere else.
+    pub(crate) fn elsewhere(
+        image: BuiltImage,
+        memory: Memory,
+        layers: Vec<BaseLayers>,
+        store: Store,
+    ) -> Self {
+        let (images, memory) = (vec![image], Arc::new(memory));
+        Self { images, layers: Vec::new(), memory, store, bases: layers, hold: None }
+    }
+
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.
     #[must_use]
     pub fn source(&self) -> Union<'_> {
