@@ -8,6 +8,7 @@ mod bases;
 mod built;
 mod check;
 mod pool;
+mod start;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -358,9 +359,10 @@ pub fn build(
         check_outlines(plan, image, &layers, &mut outlines, context.store)?;
         images.push(put_together(plan, image, &foundations, &layers, &memory, context.created)?);
     }
+    let warnings = start::warnings(plan, &foundations, &layers, context.store);
     let sources = foundations.into_sources();
     let (memory, store) = (Arc::new(memory), context.store.clone());
-    Ok(Built { images, layers, memory, store, bases: sources, hold: None })
+    Ok(Built { images, layers, warnings, memory, store, bases: sources, hold: None })
 }
 
 fn make(
