@@ -409,7 +409,9 @@ fn make(
 /// and this one nothing.
 fn keep(record: &Record, keys: &[Key], context: Context<'_>) {
     let Some(records) = context.records else { return };
-    let all = std::iter::once(record.clone()).chain(keys.iter().map(|key| record.under(*key)));
+    // No lockfile went into the key of the content.
+    let of_content = Record { materials: Vec::new(), ..record.clone() };
+    let all = std::iter::once(of_content).chain(keys.iter().map(|key| record.under(*key)));
     for record in all {
         if let Err(fault) = records.put(&record) {
             let warning = Warning::new(format!("the layer is not cached: {fault}"));
