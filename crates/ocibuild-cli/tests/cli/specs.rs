@@ -240,14 +240,13 @@ fn flags_are_warned_of_as_well() {
 #[test]
 fn a_program_in_a_form_that_the_system_does_not_run_is_refused() {
     let bench = Bench::with_spec(SPEC);
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let built = bench.run(&["build", "--platform", &format!("windows/{arch}")]).expect_code(3).errors();
+    let built = bench.run(&["build", "--platform", "windows/amd64"]).expect_code(3).errors();
     assert!(
-        built.contains(&format!(
-            "`/app/hello` is a program for Linux (ELF) on {arch}, and the image is for windows/{arch}"
-        )),
+        built.contains(
+            "`/app/hello` is a program for Linux (ELF) on amd64, and the image is for windows/amd64"
+        ),
         "{built}"
     );
     bench.write("ocibuild.toml", SPEC.replace("/app/hello\" }", "/app/hello\", allow-foreign = true }"));
-    bench.ok(&["build", "--platform", &format!("windows/{arch}")]);
+    bench.ok(&["build", "--platform", "windows/amd64"]);
 }
