@@ -115,7 +115,7 @@ fn a_build_is_told_in_lines() {
         (summary["event"].as_str(), summary["images"][0].as_str()),
         (Some("summary"), Some(output.text().as_str()))
     );
-    assert_eq!(summary["layers"]["number"], 1);
+    assert_eq!(summary["layers"]["count"], 1);
     let finished = lines.iter().find(|line| line["event"] == "layer-finished").unwrap();
     assert_eq!((finished["layer"].as_str(), finished["cache"].as_str()), (Some("app"), Some("built")));
 }
