@@ -357,8 +357,7 @@ fn a_program_that_is_nowhere_is_told_and_no_other() {
     std::fs::create_dir_all(path("dist/bin")).unwrap();
     std::fs::write(path("dist/bin/server"), "x").unwrap();
     std::os::unix::fs::symlink("bin", path("dist/current")).unwrap();
-    let lacks =
-        |program: &str| [format!("containers will not start: nothing in the image is called `{program}`")];
+    let lacks = |program: &str| [format!("containers are to start `{program}`, which isn't in the image")];
     let one = "[layers.l]\ncopy = [{ from = \"dist/bin/server\", to = \"/app/server\" }]";
     let all = "[layers.l]\ncopy = [{ from = \"dist\", to = \"/app/\" }]";
     let locked = &all.replace("copy", "manifests = [\"lock\"]\ncopy");
@@ -372,6 +371,7 @@ fn a_program_that_is_nowhere_is_told_and_no_other() {
         (one, "cmd = [\"/bin/sh\"]", Some("/bin/sh")),
         (one, "entrypoint = [\"/app/server\"]\ncmd = [\"/nope\"]", None),
         (one, "entrypoint = [\"/app/../app/servr\"]", None),
+        (one, "entrypoint = [\"/data/run\"]\nvolumes = [\"/data\"]", None),
         (all, "entrypoint = [\"/app/bin/server\"]", None),
         (all, "entrypoint = [\"//app/./bin/server\"]", None),
         (all, "entrypoint = [\"/app/current/server\"]", None),
@@ -426,7 +426,7 @@ fn a_user_that_the_image_does_not_know_is_told() {
     let layer = "[layers.l]\ncopy = [{ content = \"\", to = \"/x\" }]";
     let with = format!("[layers.l]\ncopy = [{{ content = \"{passwd}\", to = \"/etc/passwd\" }}]");
     let image = |user: &str| format!("layers = [\"l\"]\nuser = \"{user}\"");
-    let lacks = |what: &str| format!("containers will not start: the image has no {what}");
+    let lacks = |what: &str| format!("containers are to run with the {what}, which the image doesn't have");
     assert_eq!(told(root.path(), &image("app"), layer), [lacks("user `app`")]);
     assert_eq!(told(root.path(), &image("7:app"), layer), [lacks("group `app`")]);
     for user in ["7", "7:7"] {

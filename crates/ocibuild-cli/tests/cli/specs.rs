@@ -205,11 +205,11 @@ warning: ocibuild.toml:10:16: `$PATH` in the variable `PATH` stays as it is: ima
     let built = bench.ok(&["build"]).errors();
     assert!(built.starts_with(expected), "{built}");
     let started = "\
-warning: ocibuild.toml:8:14: containers will not start: nothing in the image is called `/app/hallo`
+warning: ocibuild.toml:8:14: containers are to start `/app/hallo`, which isn't in the image
   8 | entrypoint = [\"/app/hallo\"]
     |              ^^^^^^^^^^^^^^
   hint: mend the path, or copy the program there
-warning: ocibuild.toml:9:8: containers will not start: the image has no user `app`
+warning: ocibuild.toml:9:8: containers are to run with the user `app`, which the image doesn't have
   9 | user = \"app\"
     |        ^^^^^
   hint: it has no names at all: give numbers, such as `65532:65532`\n";
@@ -228,7 +228,7 @@ fn flags_are_warned_of_as_well() {
     for line in [
         "warning: `${HOME}` in the variable `DIR` stays as it is: images expand no variables",
         "  hint: write what `HOME` is in its place; `ocibuild inspect` shows what a base has",
-        "warning: containers will not start: nothing in the image is called `/hello`",
+        "warning: containers are to start `/hello`, which isn't in the image",
     ] {
         assert!(built.lines().any(|told| told == line), "no `{line}` in\n{built}");
     }

@@ -83,7 +83,7 @@ impl Starter<'_> {
         if !program.starts_with('/') || self.may_have(program.as_bytes()) {
             return None;
         }
-        let message = format!("containers will not start: nothing in the image is called `{program}`");
+        let message = format!("containers are to start `{program}`, which isn't in the image");
         Some(Fault::new(message, span).hint(if self.listing().is_empty() && program == "/bin/sh" {
             "nothing but what is copied is in an image on `scratch`: run the program itself, without a shell"
         } else {
@@ -97,16 +97,19 @@ impl Starter<'_> {
         let below: Option<&Config> = base.map_or(Some(&variant.builtin), |base| base.config.config.as_ref());
         let below = inherited_config(below.cloned().unwrap_or_default(), &variant.inherit);
         let merged = merge_configs(below, variant.config.clone());
+        // What is in a volume may come with the container.
+        let volumes: Vec<String> = merged.volumes.iter().flat_map(|all| all.keys().cloned()).collect();
+        let is_mounted = |program: &str| {
+            volumes.iter().any(|volume| program.starts_with(&format!("{}/", volume.trim_end_matches('/'))))
+        };
         let is_given = |words: &Option<Vec<String>>| words.as_ref().is_some_and(|words| !words.is_empty());
-        match (merged.entrypoint, merged.cmd) {
-            (Some(words), _) if is_given(&variant.config.entrypoint) => {
-                Some((words.into_iter().next()?, variant.places.entrypoint))
-            }
-            (None, Some(words)) if is_given(&variant.config.cmd) => {
-                Some((words.into_iter().next()?, variant.places.cmd))
-            }
-            _ => None,
-        }
+        let (words, span) = match (merged.entrypoint, merged.cmd) {
+            (Some(words), _) if is_given(&variant.config.entrypoint) => (words, variant.places.entrypoint),
+            (None, Some(words)) if is_given(&variant.config.cmd) => (words, variant.places.cmd),
+            _ => return None,
+        };
+        let program = words.into_iter().next().filter(|program| !is_mounted(program))?;
+        Some((program, span))
     }
 
     /// Judges the user, if the spec names it itself.
@@ -123,7 +126,7 @@ impl Starter<'_> {
             (false, Some(group)) => ("group", group, true),
             (false, None) => return None,
         };
-        let message = format!("containers will not start: the image has no {kind} `{name}`");
+        let message = format!("containers are to run with the {kind} `{name}`, which the image doesn't have");
         let mut names = listing.account_names(groups);
         names.truncate(MAX_NAMES);
         let fault = Fault::new(message, self.variant.places.user);
