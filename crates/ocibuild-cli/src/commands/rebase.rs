@@ -198,7 +198,7 @@ impl Told<'_> {
             Some(tag) => tag.at(image.root.digest).to_string(),
             None => image.root.digest.to_string(),
         };
-        let tally = |tally: &Tally| json!({ "number": tally.blobs, "bytes": tally.bytes });
+        let tally = |tally: &Tally| json!({ "count": tally.blobs, "bytes": tally.bytes });
         let value = json!({
             "images": [line],
             "seconds": seconds(self.started.elapsed()),

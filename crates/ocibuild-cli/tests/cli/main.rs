@@ -8,6 +8,7 @@ mod check;
 mod contents;
 mod credentials;
 mod destinations;
+mod documents;
 mod errors;
 mod extends;
 mod help;

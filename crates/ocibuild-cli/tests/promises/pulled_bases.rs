@@ -236,7 +236,7 @@ fn bytes_stay(setting: &Setting, other: &Registry) -> String {
     let Setting { registry, ocibuild, layers, .. } = setting;
     assert_eq!(setting.lock(&[]).0, Some(0));
     let (line, metadata) = setting.build(&["--push"]);
-    assert_eq!(metadata["mounted"]["number"], layers.len(), "{metadata}");
+    assert_eq!(metadata["mounted"]["count"], layers.len(), "{metadata}");
     let size: u64 = metadata["mounted"]["bytes"].as_u64().unwrap();
     assert!(size > 10 << 20, "a real root file system: {size}");
     assert!(metadata["uploaded"]["bytes"].as_u64().unwrap() < 1 << 20, "{metadata}");
@@ -264,7 +264,7 @@ fn bytes_stay(setting: &Setting, other: &Registry) -> String {
     let elsewhere = format!("{}/team/app:1", other.host);
     let (there, metadata) = setting.build(&["--push", "-t", &elsewhere]);
     assert_eq!(digest(&there), digest(&line));
-    assert_eq!(metadata["mounted"]["number"], 0);
+    assert_eq!(metadata["mounted"]["count"], 0);
     for layer in layers {
         assert_eq!(other.count("PUT", &["team/app", &layer.replace(':', "%3A")]), 1, "{}", other.log());
         assert_eq!(registry.count("GET", &["debian/base/blobs", layer]), 2);
@@ -280,7 +280,7 @@ fn bytes_stay(setting: &Setting, other: &Registry) -> String {
     let flags = ["--base", &pinned, "--locked", "--copy", "main.py:/lib/app/main.py", "--push", "-t"];
     let fourth = format!("{}/team/fourth:1", registry.host);
     let (fourth, metadata) = setting.build(&[&flags[..], &[&fourth]].concat());
-    assert_eq!(metadata["mounted"]["number"], layers.len());
+    assert_eq!(metadata["mounted"]["count"], layers.len());
     run(ocibuild.command().args(["validate", &fourth]));
 
     // With nothing but the records, nothing of the base's layers is read.

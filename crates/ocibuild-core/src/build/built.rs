@@ -11,6 +11,7 @@ use crate::event::LayerOutcome;
 use crate::oci::Descriptor;
 use crate::plan::PlannedImage;
 use crate::reference::Reference;
+use crate::spec::Fault;
 
 /// A layer whose blobs are there.
 #[derive(Debug, Clone)]
@@ -52,6 +53,9 @@ pub struct Built {
     pub images: Vec<BuiltImage>,
     /// Every layer of theirs, each once.
     pub layers: Vec<FinishedLayer>,
+    /// What will keep containers from starting, as far as that shows: a program that isn't in the
+    /// image, a user that it doesn't know. Nothing is told that isn't sure.
+    pub warnings: Vec<Fault>,
     pub(super) memory: Arc<Memory>,
     pub(super) store: Store,
     pub(super) bases: Vec<BaseLayers>,
@@ -97,7 +101,8 @@ impl Built {
         store: Store,
     ) -> Self {
         let (images, memory) = (vec![image], Arc::new(memory));
-        Self { images, layers: Vec::new(), memory, store, bases: layers, hold: None }
+        let (layers, bases) = (Vec::new(), layers);
+        Self { images, layers, memory, store, bases, hold: None, warnings: Vec::new() }
     }
 
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.

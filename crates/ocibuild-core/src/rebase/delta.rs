@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::cache::BuiltLayer;
 use crate::image::{CREATED_BY, Created, Overlay, complete_history};
 use crate::oci::{self, Config, History, ImageConfig, annotation};
-use crate::plan::{BaseName, Foundation, PlannedAnnotations, PlannedVariant};
+use crate::plan::{BaseName, ConfigPlaces, Foundation, PlannedAnnotations, PlannedVariant};
 use crate::rebase::Part;
 use crate::reference::Reference;
 use crate::spec::{Field, Inherit, Located};
@@ -35,6 +35,7 @@ pub(super) fn delta(part: &Part, onto: Option<Reference>, created: Created) -> (
         foundation,
         layers: Vec::new(),
         config: config(&with, &below, &inherit),
+        places: ConfigPlaces::default(),
         builtin: Config::default(),
         author: author.filter(|_| !(inherit.takes(Field::Author) && image.author == old.author)),
         annotations: annotations(part),
