@@ -140,11 +140,8 @@ impl Setting {
         fs::create_dir_all(ocibuild.home().join(".docker")).unwrap();
         let login = json!({ "auths": { &registry.host: { "username": "tester", "password": "hidden" } } });
         fs::write(ocibuild.home().join(".docker/config.json"), login.to_string()).unwrap();
-        Self::over(
-            registry,
-            ocibuild,
-            &["--dest-creds", "tester:hidden", "--dest-cert-dir", text(certificates)],
-        )
+        let access = ["--dest-creds", "tester:hidden", "--dest-cert-dir", text(&known)];
+        Self::over(registry, ocibuild, &access)
     }
 
     fn over(registry: Registry, ocibuild: Ocibuild, access: &[&str]) -> Result<Self, Missing> {
