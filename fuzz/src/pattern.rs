@@ -114,7 +114,7 @@ fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<String>
         }
         ranges += &format!("{}-{}", one(low), one(high));
     }
-    (!ranges.is_empty()).then(|| if negated { format!("[^/{ranges}]") } else { format!("[{ranges}]") })
+    (!ranges.is_empty()).then(|| if negated { format!("[^/{ranges}]") } else { format!("[{ranges}&&[^/]]") })
 }
 
 pub(crate) fn one(c: char) -> String {
