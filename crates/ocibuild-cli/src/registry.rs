@@ -31,7 +31,8 @@ pub(crate) fn open(
     open_with(options, Arc::new(Keychain::open(&named, cancel)?), cancel)
 }
 
-/// Makes a client for a plan's images: for pushing them, or else for what they stand on.
+/// Makes a client for a plan's images. Credentials in variables are for those that are pushed, never
+/// for a base alone.
 ///
 /// # Errors
 /// As for [`open`].
@@ -41,12 +42,8 @@ pub(crate) fn open_for(
     options: &Options,
     cancel: &Cancel,
 ) -> Result<Registry, Failure> {
-    let tags = plan.images.iter().flat_map(|image| &image.tags);
-    let bases = plan.remote_bases();
-    let named: Vec<&str> = match push {
-        true => tags.map(|tag| tag.repository().registry()).collect(),
-        false => bases.keys().map(|base| base.repository().registry()).collect(),
-    };
+    let tags = plan.images.iter().filter(|_| push).flat_map(|image| &image.tags);
+    let named: Vec<&str> = tags.map(|tag| tag.repository().registry()).collect();
     open(options, &named, cancel)
 }
 

@@ -237,6 +237,23 @@ fn credentials_in_variables_go_to_who_is_meant() {
 }
 
 #[test]
+fn credentials_in_variables_are_for_no_base() {
+    let (base, pushed) = (registry(&basic("me", "hidden")), registry(&basic("me", "hidden")));
+    let login = [("OCIBUILD_REGISTRY_USERNAME", "me"), ("OCIBUILD_REGISTRY_PASSWORD", "hidden")];
+    let name = format!("{}/team/base:1", base.host);
+    let image = "layers = [\"app\"]\n";
+    let bench = Bench::with_spec(&SPEC.replace(image, &format!("{image}base = \"{name}\"\n")));
+    let tag = format!("{}/team/app:1", pushed.host);
+    for words in [&["build"][..], &["lock"], &["check"], &["build", "--push", "-t", &tag]] {
+        let said = run_any(bench.command(words).envs(login)).expect_code(5).errors();
+        assert!(said.contains("without credentials") && presented(&base).is_empty(), "{words:?}: {said}");
+    }
+    // Unless it is said that they are.
+    run_any(bench.command(&["lock"]).envs(login).env("OCIBUILD_REGISTRY", &base.host)).expect_code(4);
+    assert_eq!(presented(&base), [basic("me", "hidden")]);
+}
+
+#[test]
 fn a_refusal_names_where_the_credentials_are_from() {
     let registry = registry("never");
     let bench = Bench::new();
