@@ -15,6 +15,7 @@
 
 mod directory;
 mod index;
+mod keep;
 mod session;
 
 use std::fs;
@@ -267,7 +268,7 @@ impl Sink for Layout {
         part.as_file().sync_data().map_err(fault)?;
         fs::create_dir_all(path.parent().expect("a blob's path has a parent")).map_err(fault)?;
         // Noted before it is there, so that no blob is ever there unnoted.
-        self.write(|session| session.pending.push(descriptor.digest))?;
+        self.write(|session| session.note(descriptor.digest))?;
         part.persist(&path).map_err(|error| fault(error.error))?;
         Ok(Transfer::Sent)
     }

@@ -67,6 +67,13 @@ impl IndexFile {
         true
     }
 
+    /// Drops all entries of this name; tells whether there were any.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        let before = self.manifests.len();
+        self.manifests.retain(|entry| !has_name(entry, name));
+        self.manifests.len() != before
+    }
+
     /// Writes the index: fields in order, no white space of ours.
     ///
     /// # Errors
