@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, cache, check, completions, diff, inspect, lock, login, logout, ls, man, schema, validate, version,
+    build, cache, check, completions, diff, inspect, lock, login, logout, ls, man, schema, serve, validate,
+    version,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -56,6 +57,7 @@ enum Command {
     Diff(diff::DiffArgs),
     Validate(validate::ValidateArgs),
     Cache(cache::CacheArgs),
+    Serve(serve::ServeArgs),
     Login(login::LoginArgs),
     Logout(logout::LogoutArgs),
     Schema(schema::SchemaArgs),
@@ -113,6 +115,7 @@ impl Cli {
             Command::Diff(args) => diff::run(&args, options),
             Command::Validate(args) => validate::run(&args, options),
             Command::Cache(args) => cache::run(&args, options, reporter),
+            Command::Serve(args) => serve::run(&args, options, reporter),
             Command::Login(args) => login::run(args, options, reporter),
             Command::Logout(args) => logout::run(&args, reporter),
             Command::Schema(args) => schema::run(&args),

@@ -12,5 +12,6 @@ pub(crate) mod logout;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod schema;
+pub(crate) mod serve;
 pub(crate) mod validate;
 pub(crate) mod version;
