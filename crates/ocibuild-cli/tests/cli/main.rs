@@ -25,4 +25,5 @@ mod recorder;
 mod reference;
 mod registries;
 mod results;
+mod serve;
 mod specs;

@@ -20,3 +20,4 @@ mod pulled_bases;
 mod real_application;
 mod runs_everywhere;
 mod same_digest;
+mod serve;
