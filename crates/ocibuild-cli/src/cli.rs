@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, cache, check, completions, diff, inspect, lock, login, logout, ls, man, schema, serve, validate,
-    version,
+    build, cache, check, completions, copy, diff, index, inspect, lock, login, logout, ls, man, pull, push,
+    save, schema, serve, tag, validate, version,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -41,6 +41,7 @@ const EXAMPLES: &str = "\
 Examples:
   ocibuild build --copy target/release/app:/app --entrypoint /app
   ocibuild inspect image.oci
+  ocibuild copy image.oci registry.example.com/app:1
   ocibuild build --push";
 
 fn long_help() -> String {
@@ -56,6 +57,12 @@ enum Command {
     Ls(ls::LsArgs),
     Diff(diff::DiffArgs),
     Validate(validate::ValidateArgs),
+    Copy(copy::CopyArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
+    Save(save::SaveArgs),
+    Tag(tag::TagArgs),
+    Index(index::IndexArgs),
     Cache(cache::CacheArgs),
     Serve(serve::ServeArgs),
     Login(login::LoginArgs),
@@ -114,6 +121,12 @@ impl Cli {
             Command::Ls(args) => ls::run(&args, options),
             Command::Diff(args) => diff::run(&args, options),
             Command::Validate(args) => validate::run(&args, options),
+            Command::Copy(args) => copy::run(&args, options, reporter),
+            Command::Push(args) => push::run(&args, options, reporter),
+            Command::Pull(args) => pull::run(&args, options, reporter),
+            Command::Save(args) => save::run(&args, options, reporter),
+            Command::Tag(args) => tag::run(&args, options, reporter),
+            Command::Index(args) => index::run(&args, options, reporter),
             Command::Cache(args) => cache::run(&args, options, reporter),
             Command::Serve(args) => serve::run(&args, options, reporter),
             Command::Login(args) => login::run(args, options, reporter),

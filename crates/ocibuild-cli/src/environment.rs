@@ -25,6 +25,11 @@ pub(crate) fn user_cache() -> Option<PathBuf> {
     Some(cache.join("ocibuild"))
 }
 
+/// Where temporary files go.
+pub(crate) fn temporary() -> PathBuf {
+    env::temp_dir()
+}
+
 /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
 const LAST_SECOND: u64 = 253_402_300_799;
 

@@ -13,8 +13,7 @@ const FLAGS: [(&str, &str); 5] = [
 ];
 
 /// Commands that are there elsewhere.
-const COMMANDS: [(&str, &str); 4] = [
-    ("push", "`ocibuild build --push` pushes what it builds"),
+const COMMANDS: [(&str, &str); 3] = [
     ("prune", "`ocibuild cache prune` tidies the cache up"),
     ("history", "`ocibuild inspect IMAGE` shows how each layer came to be"),
     ("publish", "`ocibuild build --push` pushes what it builds"),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ocibuild_core::Cancel;
-use ocibuild_core::reference::{Reference, Repository};
+use ocibuild_core::reference::Repository;
 use ocibuild_core::registry::{
     Credential, Credentials, CredentialsError, DockerConfig, Helpers, ScopedCredential,
 };
@@ -53,20 +53,6 @@ impl Credentials for Keychain {
     fn lookup(&self, repository: &Repository) -> Result<Option<Credential>, CredentialsError> {
         self.places.lookup(repository)
     }
-}
-
-/// Makes sure that it is clear whom the credentials in variables are for, where a command's
-/// arguments are images of several registries.
-///
-/// # Errors
-/// [`Failure::Usage`] if it isn't.
-pub(crate) fn check_meant(images: [&str; 2]) -> Result<(), Failure> {
-    let in_registry = |image: &&str| !image.starts_with("oci:") && !Path::new(image).exists();
-    let references =
-        images.into_iter().filter(in_registry).filter_map(|image| image.parse::<Reference>().ok());
-    let references: Vec<Reference> = references.collect();
-    let named: Vec<&str> = references.iter().map(|reference| reference.repository().registry()).collect();
-    of_variables(&named).map(drop)
 }
 
 fn helpers(cancel: &Cancel) -> Result<Helpers, Failure> {

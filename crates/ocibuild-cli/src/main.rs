@@ -29,6 +29,7 @@ mod source;
 mod static_base;
 mod style;
 mod text;
+mod transfer;
 mod verdict;
 
 use std::ffi::OsString;

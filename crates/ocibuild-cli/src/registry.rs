@@ -22,8 +22,13 @@ use crate::options::Options;
 ///
 /// # Errors
 /// [`Failure`] if a variable that counts here can't be meant, or a file that is named can't be read.
-pub(crate) fn open(options: &Options, named: &[&str], cancel: &Cancel) -> Result<Registry, Failure> {
-    open_with(options, Arc::new(Keychain::open(named, cancel)?), cancel)
+pub(crate) fn open(
+    options: &Options,
+    named: &[impl AsRef<str>],
+    cancel: &Cancel,
+) -> Result<Registry, Failure> {
+    let named: Vec<&str> = named.iter().map(AsRef::as_ref).collect();
+    open_with(options, Arc::new(Keychain::open(&named, cancel)?), cancel)
 }
 
 /// Makes a client for a plan's images: for pushing them, or else for what they stand on.

@@ -1,4 +1,5 @@
-//! An archive that every loader takes: a layout in a tar, with Docker's `manifest.json` beside its
+//! Archives of images: what others wrote is read ([`Archive`]), and one is written that every loader
+//! takes ([`ArchiveWriter`]): a layout in a tar, with Docker's `manifest.json` beside its
 //! index, both pointing at the same blobs.
 //!
 //! `docker load` reads `manifest.json` and nothing else; `ctr images import` reads `index.json`
@@ -12,9 +13,12 @@
 //! in other parts: names here are short ASCII, and what a plain header can't hold goes into PAX
 //! records.
 
+mod docker;
 mod entry;
+mod members;
 mod names;
 mod output;
+mod read;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write};
@@ -22,11 +26,16 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::blob::{BlobError, BytesContent, Content, PlaceFault, Sink, pour, read_fault};
-use crate::copy::{GraphError, children};
-use crate::digest::{Digest, VerifyingReader};
+use crate::compress::DecodeError;
+use crate::copy::{GraphError, Listing, children};
+use crate::digest::{DiffId, Digest, VerifyingReader};
 use crate::event::Transfer;
+use crate::layout::{LayoutError, unnamed};
 use crate::oci::{Descriptor, ImageLayout, JsonError, MAX_MANIFEST_SIZE, MediaType, to_json};
 use crate::reference::Reference;
+use crate::tar::ReadError;
+
+pub use read::{Archive, ArchiveForm};
 
 use output::Output;
 
@@ -58,6 +67,117 @@ pub enum ArchiveError {
     /// The output can't be written.
     #[error("it can't be written")]
     Write(#[source] io::Error),
+    /// Its bytes can't be had.
+    #[error("it can't be read")]
+    Read(#[source] io::Error),
+    /// It is no tar, or a damaged one.
+    #[error("it is no archive, or a damaged one")]
+    Tar(#[source] ReadError),
+    /// It is compressed by something that isn't known.
+    #[error("it can't be unpacked")]
+    Codec(#[source] DecodeError),
+    /// It is an archive of something else.
+    #[error(
+        "it holds no images: there is neither an `index.json` with an `oci-layout` in it nor a `manifest.json`"
+    )]
+    NoImages,
+    /// There is no layout in it.
+    #[error("it is no OCI layout: there is no `index.json` with an `oci-layout` in it")]
+    NotOci {
+        /// Whether it can be read as [`ArchiveForm::Docker`].
+        is_docker: bool,
+    },
+    /// It isn't what `docker save` writes.
+    #[error("there is no `manifest.json` in it")]
+    NotDocker {
+        /// Whether it can be read as [`ArchiveForm::Oci`].
+        is_oci: bool,
+    },
+    /// It is a layout that can't be read.
+    #[error(transparent)]
+    Layout(Box<LayoutError>),
+    /// There is more in it than in any archive of images.
+    #[error("it has more than {limit} {what}")]
+    TooMuch {
+        /// Of what.
+        what: &'static str,
+        /// The most there may be.
+        limit: usize,
+    },
+    /// A file is larger than it may be.
+    #[error("`{name}` in it has {size} bytes, over the limit of {limit}")]
+    TooLarge {
+        /// The file.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Two files have one name, and readers don't agree on which of them counts.
+    #[error("`{0}` stands in it twice")]
+    Twice(String),
+    /// A file has holes.
+    #[error("`{0}` is written with holes, which can't be read")]
+    Sparse(String),
+    /// Links lead to links.
+    #[error("`{0}` in it is a link that leads nowhere")]
+    Links(String),
+    /// A file isn't what it should be.
+    #[error("`{file}` in it is damaged")]
+    Damaged {
+        /// The file.
+        file: &'static str,
+        /// How it can't be read.
+        #[source]
+        source: JsonError,
+    },
+    /// A config can't be read.
+    #[error("the config `{name}` in it can't be used")]
+    Config {
+        /// The file.
+        name: String,
+        /// How it can't be read.
+        #[source]
+        source: JsonError,
+    },
+    /// A file that is named isn't there.
+    #[error("`{name}`, which `{file}` names, is not in it")]
+    Absent {
+        /// What names it.
+        file: &'static str,
+        /// What is named.
+        name: String,
+    },
+    /// An image has more layers or fewer than its config says.
+    #[error("an image has {layers} layers in it, and `diff_ids` of {diff_ids} in its config `{config}`")]
+    LayerCount {
+        /// The config.
+        config: String,
+        /// The layers of `manifest.json`.
+        layers: usize,
+        /// Those of the config.
+        diff_ids: usize,
+    },
+    /// A compressed layer can't be read.
+    #[error("the layer `{name}` in it can't be read")]
+    Layer {
+        /// The file.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer isn't the one that the config names.
+    #[error("the layer `{name}` in it is `{found}`, and should be `{expected}`")]
+    DiffId {
+        /// The file.
+        name: String,
+        /// What it is.
+        found: Box<DiffId>,
+        /// What the config says.
+        expected: Box<DiffId>,
+    },
 }
 
 /// An image or index in an archive, with what it is called there.
@@ -99,6 +219,8 @@ struct State<'a> {
     output: Output<'a>,
     /// Blobs in the archive, with the parts of those that are manifests or indexes.
     blobs: BTreeMap<Digest, Blob>,
+    /// What has no name and is to be found all the same.
+    listed: Vec<Descriptor>,
     begun: bool,
     broken: bool,
 }
@@ -134,7 +256,13 @@ impl<'a> ArchiveWriter<'a> {
     fn new(place: String, output: Output<'a>) -> Self {
         Self {
             place,
-            state: Mutex::new(State { output, blobs: BTreeMap::new(), begun: false, broken: false }),
+            state: Mutex::new(State {
+                output,
+                blobs: BTreeMap::new(),
+                listed: Vec::new(),
+                begun: false,
+                broken: false,
+            }),
         }
     }
 
@@ -157,7 +285,7 @@ impl<'a> ArchiveWriter<'a> {
 impl State<'_> {
     fn finish(mut self, images: &[ArchiveImage]) -> Result<(), ArchiveError> {
         let docker = names::docker_manifest(images, &self.blobs)?;
-        let index = names::index(images)?;
+        let index = names::index(images, &self.listed)?;
         self.begin()?;
         self.file("manifest.json", &to_json(&docker))?;
         self.file(ImageLayout::INDEX, &to_json(&index))?;
@@ -265,6 +393,19 @@ impl Sink for ArchiveWriter<'_> {
     /// One: the bytes of the archive follow the order of the pushes.
     fn concurrency(&self) -> usize {
         1
+    }
+}
+
+impl Listing for ArchiveWriter<'_> {
+    fn list(&self, referrer: &Descriptor) -> Result<(), BlobError> {
+        let mut state = self.state();
+        if !state.blobs.contains_key(&referrer.digest) {
+            return Err(BlobError::Missing { digest: referrer.digest, place: self.place.clone() });
+        }
+        if state.listed.iter().all(|known| known.digest != referrer.digest) {
+            state.listed.push(unnamed(referrer));
+        }
+        Ok(())
     }
 }
 

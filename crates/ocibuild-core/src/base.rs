@@ -17,6 +17,7 @@ mod track;
 mod tree;
 mod users;
 pub(crate) mod varint;
+mod window;
 
 use crate::blob::{BlobError, Source};
 use crate::compress::{DecodeError, DecodeLimits};
@@ -217,8 +218,9 @@ pub struct ListingLimits {
 }
 
 impl Default for ListingLimits {
+    /// A million entries: with these limits reading a base takes less than 64 MiB.
     fn default() -> Self {
-        Self { entries: 2_000_000, text: 256 << 20, decode: DecodeLimits::default() }
+        Self { entries: 1 << 20, text: 20 << 20, decode: DecodeLimits::default() }
     }
 }
 

@@ -5,6 +5,7 @@
 //! what blobs mean or how they hang together.
 
 mod content;
+mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod memory;
@@ -22,6 +23,7 @@ use crate::oci::Descriptor;
 use crate::reference::Repository;
 
 pub use content::{BytesContent, FileContent};
+pub(crate) use files::BlobFiles;
 pub use memory::Memory;
 pub use store::{BlobWriter, Store};
 pub use union::Union;

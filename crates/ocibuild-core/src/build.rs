@@ -96,6 +96,16 @@ pub enum BuildError {
         /// The first attribute that only one of them has, or with another value.
         name: String,
     },
+    /// Two layers of an image want different things at one path: a directory, and something else.
+    #[error("layers `{one}` and `{other}` disagree on `/{path}`: it is a directory in one of them only")]
+    Kinds {
+        /// The first layer.
+        one: String,
+        /// The second.
+        other: String,
+        /// The path in the image.
+        path: String,
+    },
     /// A layer takes away what a layer of the same image below it writes.
     #[error("layer `{other}` removes `/{path}`, which layer `{one}` below it writes")]
     TakenAway {
@@ -473,6 +483,9 @@ fn compare(
         let name = names.find(|name| first.xattrs.get(*name) != second.xattrs.get(*name));
         let name = name.map(|name| crate::files::display(name)).unwrap_or_default();
         return Err(BuildError::Attributes { one, other, path, name });
+    }
+    if let Some(path) = ours.differs_in_kind(theirs) {
+        return Err(BuildError::Kinds { one, other, path: crate::files::display(path) });
     }
     match ours.taken_away_by(theirs) {
         Some(path) => Err(BuildError::TakenAway { one, other, path: crate::files::display(path) }),

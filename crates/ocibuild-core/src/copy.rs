@@ -7,11 +7,13 @@
 //! with some platforms of an index only.
 //!
 //! Raw bytes travel: nothing is decoded but to learn what a manifest names, and nothing is encoded
-//! again. A manifest's `subject` is not below it: it may be absent by the specification. Knows
-//! nothing of names; whoever copies tags afterwards.
+//! again. A manifest's `subject` is not below it: it may be absent by the specification. What refers
+//! to an image is copied on demand ([`copy_referred`]). Knows nothing of names; whoever copies tags
+//! afterwards.
 
 mod graph;
 mod progress;
+mod referrers;
 mod transfer;
 
 use crate::blob::{BlobError, Content, Sink, Source};
@@ -19,6 +21,9 @@ use crate::event::{Cancel, Event, Observer, Transfer};
 use crate::oci::Descriptor;
 
 pub use graph::{GraphError, children};
+pub use referrers::{Listing, Referrers, copy_referred, referral, referrers};
+
+pub(crate) use referrers::referring;
 
 use graph::{Graph, Node};
 use transfer::Outbox;

@@ -1,9 +1,11 @@
 //! Config, manifest and index of an image, and what makes them valid.
 
 mod assemble;
+mod gather;
 mod validate;
 
 pub use assemble::{Assembled, Created, OwnLayer, assemble, assemble_index};
+pub use gather::{GatherError, Gathering};
 pub use validate::{
     Depth, ValidateError, ValidateOptions, Violation, check_config, check_index, check_manifest, validate,
 };

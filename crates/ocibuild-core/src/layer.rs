@@ -17,6 +17,7 @@ mod ordered;
 mod outline;
 mod owners;
 mod pipeline;
+mod places;
 mod pyc;
 mod removal;
 
@@ -102,6 +103,18 @@ pub enum LayerError {
         path: String,
         /// What is in its way.
         obstacle: String,
+        /// Where the spec has the copy.
+        span: Option<Span>,
+    },
+    /// A link of the base is on the way, and the copy wants none there.
+    #[error("`/{path}` goes through `/{link}`, which the base has as a symbolic link to `{target}`")]
+    BaseSymlink {
+        /// The path in the image.
+        path: String,
+        /// The link.
+        link: String,
+        /// Where it points.
+        target: String,
         /// Where the spec has the copy.
         span: Option<Span>,
     },
@@ -328,6 +341,7 @@ impl LayerError {
         | Self::Attributes { span, .. }
         | Self::Whiteout { span, .. }
         | Self::NotDirectory { span, .. }
+        | Self::BaseSymlink { span, .. }
         | Self::OverDirectory { span, .. }
         | Self::IgnoreFile { span, .. }
         | Self::IgnoreRule { span, .. }
@@ -352,6 +366,7 @@ impl LayerError {
             | Self::Attributes { span, .. }
             | Self::Whiteout { span, .. }
             | Self::NotDirectory { span, .. }
+            | Self::BaseSymlink { span, .. }
             | Self::OverDirectory { span, .. }
             | Self::IgnoreFile { span, .. }
             | Self::IgnoreRule { span, .. }

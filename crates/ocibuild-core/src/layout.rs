@@ -14,22 +14,23 @@
 //! cleans layouts up.
 
 mod directory;
-mod index;
 mod keep;
 mod session;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::blob::{BlobError, Content, FileContent, PlaceFault, Sink, Source, Target, lacking, pour};
+use crate::blob::{BlobError, BlobFiles, Content, PlaceFault, Sink, Source, Target, lacking, pour};
+use crate::copy::{Listing, Referrers, referring};
 use crate::digest::Digest;
 use crate::event::Transfer;
-use crate::oci::{Descriptor, ImageLayout, JsonError, annotation};
+use crate::oci::{Descriptor, ImageLayout, IndexFile, JsonError, MAX_MANIFEST_SIZE, annotation};
 
 use directory::State;
-use index::IndexFile;
+pub(crate) use directory::check_marker;
 use session::Session;
 
 /// A directory can't be used as a layout.
@@ -87,7 +88,7 @@ fn listed(names: &[String]) -> String {
 /// An OCI layout in a directory.
 ///
 /// Nothing is written or locked before the first push. If a value is dropped after pushes without
-/// a [`Target::tag`] since, what it wrote is removed again, so far as nothing else came to use it:
+/// a [`Target::tag`] or [`Listing::list`] since, what it wrote is removed again, so far as nothing else came to use it:
 /// a layout that it made itself disappears.
 #[derive(Debug)]
 pub struct Layout {
@@ -156,13 +157,14 @@ impl Layout {
     }
 
     /// Returns the one image or index of a layout that has just one, under however many names.
+    /// What has no name and refers to something, as signatures do, doesn't count.
     ///
     /// # Errors
     /// [`BlobError::Place`] with [`LayoutError::NotOne`] if there are more, or none.
     pub fn sole(&self) -> Result<Descriptor, BlobError> {
-        match &self.descriptors()?[..] {
-            [one, rest @ ..] if all_are(one, rest) => Ok(unnamed(one)),
-            _ => Err(self.unsuitable(LayoutError::NotOne { names: self.names()? })),
+        match sole(self, self.descriptors()?) {
+            Some(one) => Ok(one),
+            None => Err(self.unsuitable(LayoutError::NotOne { names: self.names()? })),
         }
     }
 
@@ -173,7 +175,7 @@ impl Layout {
     /// Reads the index; there is none in a layout that nothing was ever named in.
     fn read_index(&self) -> Result<Option<IndexFile>, BlobError> {
         let path = self.directory.join(ImageLayout::INDEX);
-        let bytes = match fs::read(&path) {
+        let bytes = match directory::read_bounded(&path, MAX_MANIFEST_SIZE) {
             Ok(bytes) => bytes,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(BlobError::File { action: "read", path, source }),
@@ -182,18 +184,16 @@ impl Layout {
         IndexFile::parse(&bytes).map(Some).map_err(damaged)
     }
 
+    fn files(&self) -> BlobFiles<'_> {
+        BlobFiles(&self.directory)
+    }
+
     fn path(&self, digest: &Digest) -> PathBuf {
-        let blobs = self.directory.join(ImageLayout::BLOBS);
-        blobs.join(digest.algorithm()).join(digest.hex())
+        self.files().path(digest)
     }
 
     fn has(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
-        let path = self.path(&descriptor.digest);
-        match fs::metadata(&path) {
-            Ok(metadata) => Ok(metadata.is_file() && metadata.len() == descriptor.size),
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(BlobError::File { action: "read", path, source }),
-        }
+        self.files().has(descriptor)
     }
 
     /// Does something within the layout's one session of writing, which is begun if it isn't yet.
@@ -220,10 +220,30 @@ impl Layout {
 }
 
 /// A name in a layout is the layout's, not the image's.
-fn unnamed(descriptor: &Descriptor) -> Descriptor {
+pub(crate) fn unnamed(descriptor: &Descriptor) -> Descriptor {
     let mut descriptor = descriptor.clone();
     descriptor.annotations.remove(annotation::REF_NAME);
+    descriptor.annotations.remove(annotation::CONTAINERD_NAME);
     descriptor
+}
+
+/// Returns the one image among entries of an index: what has no name and refers to something stands
+/// there only to be found.
+pub(crate) fn sole(source: &dyn Source, mut entries: Vec<Descriptor>) -> Option<Descriptor> {
+    if let [one, rest @ ..] = &entries[..]
+        && !all_are(one, rest)
+    {
+        // What can't be read doesn't stand aside: then there is more than one.
+        let referring = referring(source, entries.clone()).unwrap_or_default();
+        let referring: BTreeSet<Digest> = referring.values().flatten().map(|one| one.digest).collect();
+        entries.retain(|entry| {
+            entry.annotations.contains_key(annotation::REF_NAME) || !referring.contains(&entry.digest)
+        });
+    }
+    match &entries[..] {
+        [one, rest @ ..] if all_are(one, rest) => Some(unnamed(one)),
+        _ => None,
+    }
 }
 
 fn all_are(one: &Descriptor, rest: &[Descriptor]) -> bool {
@@ -240,10 +260,7 @@ impl Source for Layout {
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
-        if self.has(descriptor)? {
-            return Ok(Box::new(FileContent::new(self.path(&descriptor.digest), descriptor.clone())));
-        }
-        Err(BlobError::Missing { digest: descriptor.digest, place: Source::place(self) })
+        self.files().fetch(descriptor, self)
     }
 }
 
@@ -276,7 +293,7 @@ impl Sink for Layout {
 
 impl Target for Layout {
     fn resolve(&self, name: &str) -> Result<Descriptor, BlobError> {
-        match &self.read_index()?.unwrap_or_default().named(name)[..] {
+        match &self.read_index()?.unwrap_or_default().called(name)[..] {
             [one, rest @ ..] if all_are(one, rest) => Ok(unnamed(one)),
             [_, ..] => Err(self.unsuitable(LayoutError::Ambiguous(name.to_owned()))),
             [] => Err(BlobError::UnknownName { name: name.to_owned(), place: Source::place(self) }),
@@ -293,19 +310,43 @@ impl Target for Layout {
             return Err(BlobError::Missing { digest: descriptor.digest, place: Source::place(self) });
         }
         let entry = descriptor.clone().with_annotation(annotation::REF_NAME, name);
+        self.change_index(|index| index.put(name, &entry))
+    }
+}
+
+impl Referrers for Layout {
+    /// Looks through everything that the index names.
+    fn referrers(&self, subject: &Descriptor) -> Result<Vec<Descriptor>, BlobError> {
+        let mut found = referring(self, self.descriptors()?)?;
+        Ok(found.remove(&subject.digest).unwrap_or_default())
+    }
+}
+
+impl Listing for Layout {
+    /// Names it in the index without giving it a name, unless it has one: so readers find it, and
+    /// those that clean up leave it. With this, too, everything written so far is on the disk.
+    fn list(&self, referrer: &Descriptor) -> Result<(), BlobError> {
+        if !self.has(referrer)? {
+            return Err(BlobError::Missing { digest: referrer.digest, place: Source::place(self) });
+        }
+        self.change_index(|index| index.add(&unnamed(referrer)))
+    }
+}
+
+impl Layout {
+    /// Changes the index, if `change` tells that it did, while nobody else does.
+    fn change_index(&self, change: impl FnOnce(&mut IndexFile) -> bool) -> Result<(), BlobError> {
         self.write(|session| {
             let _lock = session.lock_index().map_err(|fault| self.fault(fault))?;
             let mut index = self.read_index()?.unwrap_or_default();
-            if index.put(name, &entry) {
+            if change(&mut index) {
                 self.replace_index(&index)?;
             }
             session.pending.clear();
             Ok(())
         })?
     }
-}
 
-impl Layout {
     fn replace_index(&self, index: &IndexFile) -> Result<(), BlobError> {
         let path = self.directory.join(ImageLayout::INDEX);
         let fault = |source| BlobError::File { action: "write", path: path.clone(), source };

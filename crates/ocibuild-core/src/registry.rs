@@ -20,6 +20,7 @@ mod feed;
 mod helper;
 mod mirror;
 mod proxy;
+mod referrers;
 mod remote;
 mod repository;
 mod runtime;

@@ -22,7 +22,7 @@ use ocibuild_core::key::Key;
 use ocibuild_core::layer::{Circumstances, LayerError, manifest_keys};
 use ocibuild_core::oci::{Compression, Descriptor, Platform};
 use ocibuild_core::plan::PlannedLayer;
-use ocibuild_core::spec::{ImageSpec, LayerSpec, Preserve, Pyc, Spec};
+use ocibuild_core::spec::{ImageSpec, LayerSpec, OnBaseSymlink, Preserve, Pyc, Spec};
 use ocibuild_testkit::TempTree;
 use proptest::prelude::*;
 use support::{Setup, build_image, layers, planned, root, try_build, try_build_spec};
@@ -310,6 +310,47 @@ fn a_file_of_the_base_in_a_layer_s_way_is_in_its_key() {
     }
     let below = key_over("d opt 755\nf opt/file", &layer("/opt/"));
     assert_eq!(key_over("d opt 755", &layer("/opt/")), below);
+}
+
+#[test]
+fn what_becomes_of_a_base_s_links_is_in_the_key() {
+    let layer = |what| {
+        let layer = LayerSpec::named("app").copy("modules", "/lib/app").manifests(["package.lock"]);
+        layer.on_base_symlink(what)
+    };
+    let [follow, error, replace] =
+        [OnBaseSymlink::Follow, OnBaseSymlink::Error, OnBaseSymlink::Replace].map(layer);
+    let linked = "d usr 755\nl lib usr/lib\nd usr/lib 755";
+    let keys = [&follow, &error, &replace].map(|layer| key_over(linked, layer));
+    assert_different(&[
+        ("follow".to_owned(), keys[0]),
+        ("error".to_owned(), keys[1]),
+        ("replace".to_owned(), keys[2]),
+    ]);
+    assert_ne!(keys[2], key_over("f lib", &replace), "a file is in the way, a link is not");
+    assert_ne!(keys[1], key_over("d lib 755", &error), "a link is an error");
+    let elsewhere = "d usr 700\nl lib usr/lib\nd usr/lib 700 9";
+    assert_eq!(keys[2], key_over(elsewhere, &replace), "where a link led is no matter");
+}
+
+#[test]
+fn a_link_of_another_layer_is_not_written_below() {
+    let message = |first, second| {
+        let cache = tempfile::tempdir().unwrap();
+        let error = try_build(&tree(), &image(first).layer(second), &Setup::new(cache.path())).err()?;
+        assert!(matches!(error, BuildError::Kinds { .. }), "{error}");
+        Some(error.to_string())
+    };
+    let link = || LayerSpec::named("one").symlink("/data", "mnt/data");
+    let file = |to| LayerSpec::named("two").content(to, "");
+    let expected = "layers `one` and `two` disagree on `/data`: it is a directory in one of them only";
+    assert_eq!(message(link(), file("/data/x")).as_deref(), Some(expected));
+    assert_eq!(
+        message(file("/data/x"), link()).as_deref(),
+        Some("layers `two` and `one` disagree on `/data`: it is a directory in one of them only")
+    );
+    assert_eq!(message(link(), file("/data")), None, "a file takes its place");
+    assert_eq!(message(link(), file("/mnt/data/x")), None);
 }
 
 #[test]

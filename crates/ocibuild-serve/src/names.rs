@@ -69,7 +69,8 @@ pub(crate) struct Named {
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     repositories: BTreeMap<String, BTreeMap<String, Named>>,
-    /// Entries without a name that can be asked for; they are the plain repository's, by digest.
+    /// Entries without a name that can be asked for: by digest, in the plain repository, or where
+    /// what they refer to is.
     pub(crate) unnamed: Vec<Descriptor>,
 }
 

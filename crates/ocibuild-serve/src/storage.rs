@@ -20,6 +20,7 @@ use std::time::SystemTime;
 
 use ocibuild_core::Digest;
 use ocibuild_core::blob::{BlobError, BytesContent, Sink as _, Target as _};
+use ocibuild_core::copy::Listing as _;
 use ocibuild_core::layout::Layout;
 use ocibuild_core::oci::{Descriptor, ImageLayout, MediaType};
 
@@ -54,6 +55,9 @@ type Stamp = (Option<SystemTime>, u64, u64);
 /// What the tags of a repository reach.
 #[derive(Debug, Default)]
 struct Reached {
+    /// What this was made of.
+    asked: Vec<Descriptor>,
+    /// What is named, or refers to that.
     roots: Vec<Descriptor>,
     /// With the media type that a parent or the index gives.
     found: BTreeMap<Digest, MediaType>,
@@ -193,6 +197,11 @@ impl Storage {
             let named = self.layout.tag(&descriptor, &raw);
             *lock(&self.names) = None;
             named?;
+        } else if self.document(&descriptor.digest).is_some_and(|document| document.subject.is_some()) {
+            // So that it is found by those who read the layout, too.
+            let listed = self.layout.list(&descriptor);
+            *lock(&self.names) = None;
+            listed?;
         }
         Ok(descriptor)
     }
@@ -222,6 +231,10 @@ impl Storage {
         }
         *lock(&self.names) = None;
         self.forget(repository, MANIFESTS, digest)?;
+        if self.names()?.unnamed.iter().any(|one| one.digest == *digest) && !self.anyone_has(digest)? {
+            self.layout.unlist(digest)?;
+            *lock(&self.names) = None;
+        }
         Ok(true)
     }
 
@@ -247,15 +260,14 @@ impl Storage {
         let directory = self.repositories.join(repository);
         Ok(directory.join(BLOBS).exists()
             || directory.join(MANIFESTS).exists()
-            || self.names()?.tags(repository).next().is_some()
-            || (repository == self.plain && !self.names()?.unnamed.is_empty()))
+            || !self.reached(repository)?.roots.is_empty())
     }
 
     /// Gives the names of all repositories, in order.
     pub(crate) fn catalog(&self) -> Result<BTreeSet<String>, BlobError> {
         let names = self.names()?;
         let mut found: BTreeSet<String> = names.repositories().cloned().collect();
-        if !names.unnamed.is_empty() {
+        if !self.reached(&self.plain)?.roots.is_empty() {
             found.insert(self.plain.clone());
         }
         let mut todo = vec![String::new()];
@@ -311,16 +323,27 @@ impl Storage {
         let names = self.names()?;
         let mut roots: Vec<Descriptor> =
             names.tags(repository).map(|(_, named)| named.descriptor.clone()).collect();
-        if repository == self.plain {
-            roots.extend(names.unnamed.iter().cloned());
-        }
+        let asked: Vec<Descriptor> = roots.iter().chain(&names.unnamed).cloned().collect();
         if let Some(reached) = lock(&self.reached).get(repository)
-            && reached.roots == roots
+            && reached.asked == asked
         {
             return Ok(Arc::clone(reached));
         }
-        let found = self.graph.reach(&self.layout, &roots);
-        let reached = Arc::new(Reached { roots, found });
+        let subject = |one: &Descriptor| Some(self.document(&one.digest)?.subject.as_ref()?.digest);
+        let (referrers, bare): (Vec<&Descriptor>, Vec<&Descriptor>) =
+            names.unnamed.iter().partition(|one| subject(one).is_some());
+        if repository == self.plain {
+            roots.extend(bare.into_iter().cloned());
+        }
+        let mut found = self.graph.reach(&self.layout, &roots);
+        // What refers to an image is where the image is.
+        for referrer in referrers {
+            if subject(referrer).is_some_and(|subject| found.contains_key(&subject)) {
+                found.extend(self.graph.reach(&self.layout, std::slice::from_ref(referrer)));
+                roots.push(referrer.clone());
+            }
+        }
+        let reached = Arc::new(Reached { asked, roots, found });
         lock(&self.reached).insert(repository.to_owned(), Arc::clone(&reached));
         Ok(reached)
     }

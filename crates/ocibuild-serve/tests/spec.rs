@@ -4,6 +4,7 @@
 
 mod support;
 
+use ocibuild_core::copy::{Listing as _, Referrers as _};
 use ocibuild_core::layout::Layout;
 use ocibuild_core::oci::{Descriptor, Index, MediaType, to_json};
 use ocibuild_serve::{ServeError, ServeOptions, Server};
@@ -425,8 +426,16 @@ fn end_12_lists_referrers() {
     assert_eq!(list(&format!("{path}?artifactType=none")).0.len(), 0);
     assert_eq!(list(&format!("/v2/{NAME}/referrers/{ABSENT}")).0.len(), 0);
     is(&bench.ask("GET", &format!("/v2/{NAME}/referrers/v1")), 400, &["DIGEST_INVALID"]);
+    // Whoever reads the layout finds them, too.
+    let listed = || Layout::open(bench.layout()).unwrap().referrers(&subject).unwrap().len();
+    assert_eq!(listed(), 2);
     bench.ask("DELETE", &format!("/v2/{NAME}/manifests/{}", digest(&bytes)));
-    assert_eq!(list(&path).0.len(), 1);
+    assert_eq!((list(&path).0.len(), listed()), (1, 1));
+    // And those that others put there are found here.
+    std::fs::remove_dir_all(bench.layout().join(".ocibuild-serve/repositories")).unwrap();
+    let layout = Layout::open(bench.layout()).unwrap();
+    layout.list(&Descriptor::of(MediaType::MANIFEST, &bytes)).unwrap();
+    assert_eq!(list(&path).0.len(), 2);
 }
 
 #[test]

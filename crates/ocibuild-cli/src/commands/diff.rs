@@ -12,9 +12,9 @@ use ocibuild_core::contents::{Aspect, Merged};
 
 use crate::failure::Failure;
 use crate::image_files::{self, PlatformArgs};
-use crate::image_place::{FoundImage, ImageName};
+use crate::image_place::{FoundImage, ImageName, Place, registries};
 use crate::options::Options;
-use crate::{keychain, text};
+use crate::text;
 
 /// Show how two images differ
 ///
@@ -125,9 +125,10 @@ pub(crate) fn run(args: &DiffArgs, options: &Options) -> Result<(), Failure> {
 
 impl Comparison {
     fn new(args: &DiffArgs, options: &Options) -> Result<Self, Failure> {
-        keychain::check_meant([&args.before, &args.after])?;
+        let places = [Place::of_source(&args.before)?, Place::of_source(&args.after)?];
+        let named = registries(&places);
         let open = |image| {
-            let found = ImageName { image, options }.find()?;
+            let found = ImageName { image, options, named: &named }.find()?;
             let base = args.platform.open(&found)?;
             Ok(Side { found, base })
         };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ocibuild_core::PullError;
+use ocibuild_core::archive::ArchiveError;
 use ocibuild_core::base::BaseError;
 use ocibuild_core::blob::{BlobError, PlaceFault};
 use ocibuild_core::layout::LayoutError;
@@ -78,7 +79,8 @@ fn place(error: &BlobError, fault: PlaceFault, source: &(dyn std::error::Error +
         return Verdict::of_error(pull_code(pull), error).hint(Some(pull_hint(pull)));
     }
     let Some(registry) = source.downcast_ref::<RegistryError>() else {
-        return Verdict::of_error(exit::FILES, error).hint(layout_hint(source));
+        return Verdict::of_error(exit::FILES, error)
+            .hint(layout_hint(source).or_else(|| archive_hint(source)));
     };
     let code = if fault == PlaceFault::Unauthorized { exit::AUTH } else { exit::REGISTRY };
     Verdict::of_error(code, error).hint(registry_hint(registry))
@@ -126,7 +128,22 @@ fn layout_hint(source: &(dyn std::error::Error + 'static)) -> Option<&'static st
             Some("name the directory of a layout; to write one, a new or an empty directory will do, too")
         }
         Some(LayoutError::NotOne { .. } | LayoutError::Ambiguous(_)) => {
-            Some("put `:NAME` behind the directory")
+            Some("put `:NAME` behind the directory or file")
+        }
+        _ => None,
+    }
+}
+
+/// What an archive's own message doesn't say.
+fn archive_hint(source: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    match source.downcast_ref::<ArchiveError>()? {
+        ArchiveError::NotOci { is_docker: true } => Some("read it as docker does: `docker-archive:FILE`"),
+        ArchiveError::NotDocker { is_oci: true } => Some("read it as a layout: `oci-archive:FILE`"),
+        ArchiveError::Tar(_)
+        | ArchiveError::NoImages
+        | ArchiveError::NotOci { .. }
+        | ArchiveError::NotDocker { .. } => {
+            Some("an archive is what `ocibuild save`, `docker save`, `podman save` or skopeo write")
         }
         _ => None,
     }

@@ -30,6 +30,11 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
                 or leave \"xattrs\" out of `preserve`";
             (exit::USAGE, Some(hint.to_owned()))
         }
+        BuildError::Kinds { .. } => {
+            let hint = "what the upper layer has would take the place of the lower one's: \
+                let the upper one name the path that is meant";
+            (exit::USAGE, Some(hint.to_owned()))
+        }
         BuildError::TakenAway { one, other, .. } => (exit::USAGE, Some(taken_away(one, other))),
         BuildError::Image { .. } => (exit::USAGE, Some("join layers into one".to_owned())),
         BuildError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
@@ -138,6 +143,10 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
         }
         LayerError::NotDirectory { .. } => {
             "choose another destination, or leave it out with `exclude`".to_owned()
+        }
+        LayerError::BaseSymlink { .. } => {
+            "name the path that the link leads to, or set `on-base-symlink` of the copy to \"follow\" or \"replace\""
+                .to_owned()
         }
         LayerError::OverDirectory { path, .. } => {
             format!("put the file into it: `to = \"/{path}/\"`, or choose another name")

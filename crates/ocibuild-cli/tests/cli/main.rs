@@ -18,6 +18,7 @@ mod mistakes;
 mod options;
 mod output;
 mod picture;
+mod places;
 mod progress;
 #[path = "../../../ocibuild-core/tests/registry/recorder.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]

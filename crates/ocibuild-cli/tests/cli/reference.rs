@@ -26,7 +26,7 @@ const TAIL: &str = r#"
 
 ## Defaults
 
-`[defaults.layers]`, `[defaults.copies]` and `[defaults.images]` hold what each layer, copy and image says unless it says otherwise: as if it stood there, merged as above. A copy gets those that its kind can have: `owner` all of them, `mode` files and `content`, the rest `from`; `dir-mode` is also the mode of what `directory` makes. A default of a copy therefore counts before what its layer says. What tells one part from another (`copy`, `to`, `layers`, `tags` and the like) can't have a default.
+`[defaults.layers]`, `[defaults.copies]` and `[defaults.images]` hold what each layer, copy and image says unless it says otherwise: as if it stood there, merged as above. A copy gets those that its kind can have: `owner` and `on-base-symlink` all of them, `mode` files and `content`, the rest `from`; `dir-mode` is also the mode of what `directory` makes. A default of a copy therefore counts before what its layer says. What tells one part from another (`copy`, `to`, `layers`, `tags` and the like) can't have a default.
 
 ## In an editor
 
@@ -55,7 +55,7 @@ const TABLES: [(&str, &str); 6] = [
 
 /// The order of keys within a table; those that aren't here follow by name.
 const ORDER: &str = "version name root extends vars defaults layers images manifests key copy remove \
-    from content symlink directory to mode dir-mode owner include exclude preserve pyc ignore-file \
+    from content symlink directory to mode dir-mode owner on-base-symlink include exclude preserve pyc ignore-file \
     base platforms tags entrypoint cmd env user workdir expose volumes labels annotations author \
     test";
 

@@ -68,7 +68,7 @@ fn what_is_pushed_lies_in_the_layout_and_is_pulled_again() {
     let pushed = served.image("team/api:1");
     assert!(bench.digest(&["--push", "-t", &pushed]).ends_with(&digest));
     bench.valid(&pushed);
-    bench.valid("my.oci:team/api:1");
+    bench.valid("oci:my.oci:team/api:1");
     let address = served.address.clone();
     let said = served.stop();
     let first = said.lines().next().unwrap();
@@ -182,7 +182,7 @@ fn a_kill_in_the_midst_of_pushes_leaves_whole_images_and_a_registry_that_starts(
             serde_json::from_slice(&std::fs::read(bench.path("my.oci/index.json")).unwrap()).unwrap();
         for entry in index["manifests"].as_array().unwrap() {
             let name = entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap();
-            bench.valid(&format!("my.oci:{name}"));
+            bench.valid(&format!("oci:my.oci:{name}"));
         }
     }
     let served = Served::start(&bench, &["my.oci"]);

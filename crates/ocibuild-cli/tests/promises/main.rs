@@ -7,6 +7,7 @@
 mod access;
 mod config;
 mod contents;
+mod copies;
 #[path = "../../../ocibuild-core/tests/registry/debian.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod debian;
@@ -14,6 +15,7 @@ mod faithful_files;
 mod file_systems;
 mod layouts_and_archives;
 mod left_out_and_taken_away;
+mod links_of_a_base;
 mod ocibuild;
 mod picture;
 mod pulled_bases;

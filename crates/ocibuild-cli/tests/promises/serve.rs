@@ -50,7 +50,7 @@ impl Served {
     #[track_caller]
     fn has(&self, name: &str) {
         self.is_valid(&self.new_name(name));
-        self.is_valid(&format!("{}:{name}", text(&self.tree.join("api.oci"))));
+        self.is_valid(&format!("oci:{}:{name}", text(&self.tree.join("api.oci"))));
     }
 }
 

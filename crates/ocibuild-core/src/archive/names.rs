@@ -88,8 +88,8 @@ fn find<'b>(
 /// Lists the images for readers of layouts: an entry for each name.
 ///
 /// A tag that several repositories have for one image is a name once; the others have their full
-/// names only.
-pub(super) fn index(images: &[ArchiveImage]) -> Result<Index, ArchiveError> {
+/// names only. What is `listed` follows without a name.
+pub(super) fn index(images: &[ArchiveImage], listed: &[Descriptor]) -> Result<Index, ArchiveError> {
     let mut names: BTreeMap<String, &ArchiveImage> = BTreeMap::new();
     let mut entries = Vec::new();
     for image in images {
@@ -113,6 +113,9 @@ pub(super) fn index(images: &[ArchiveImage]) -> Result<Index, ArchiveError> {
             entries.push(entry);
         }
     }
+    let is_new = |one: &&Descriptor| entries.iter().all(|entry| entry.digest != one.digest);
+    let listed: Vec<Descriptor> = listed.iter().filter(is_new).cloned().collect();
+    entries.extend(listed);
     Ok(Index::new(entries))
 }
 

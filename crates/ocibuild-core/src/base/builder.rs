@@ -119,6 +119,9 @@ impl ListingBuilder {
         if kind.kind() == Kind::DIRECTORY {
             return Err(fault("it is a hard link to a directory"));
         }
+        if self.would_be_lost(path, node)? {
+            return Err(fault("it is a hard link that takes the place of what it links to"));
+        }
         let content = self.contents.get(&node).cloned();
         let inode = self.track.as_ref().map_or(NOBODY, |track| track.inode(node));
         let link = self.place(path, kind, value)?;
@@ -128,6 +131,15 @@ impl ListingBuilder {
             self.keep(link, content)?;
         }
         Ok(kept)
+    }
+
+    /// Tells whether a node goes with what an entry at a path takes the place of: itself, or a
+    /// directory that it lies in.
+    fn would_be_lost(&mut self, path: &[u8], node: u32) -> Result<bool, ListingError> {
+        let Some(replaced) = self.lookup(path)? else { return Ok(false) };
+        let parent =
+            |node: &u32| Some(self.nodes[*node as usize].parent).filter(|parent| *parent != ABOVE_ROOT);
+        Ok(std::iter::successors(Some(node), parent).any(|above| above == replaced))
     }
 
     /// Takes away what is at a path, if anything is, through the links of its parents.

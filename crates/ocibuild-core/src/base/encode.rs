@@ -4,10 +4,11 @@
 //! listing (number of its entries, name, kind and owner, what the kind adds), then the contents
 //! of `/etc/passwd` and `/etc/group`.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 
 use crate::base::listing::{Kind, Listing, Node, Owner};
 use crate::base::users::Users;
+use crate::base::window::Window;
 use crate::base::{ListingError, ListingLimits, tree, varint};
 use crate::compress::{DecodeLimits, decoder};
 
@@ -15,6 +16,10 @@ const MAGIC: &[u8] = b"ocibuild listing 1\n";
 const LEVEL: i32 = 3;
 /// Bytes that are gathered before they are compressed.
 const CHUNK: usize = 64 << 10;
+/// The most bytes of anything but contents: of an entry's name and target, and some numbers.
+const MOST: usize = tree::MAX_NAME + tree::MAX_PATH + 64;
+/// The most bytes of one content: all that are kept.
+const MOST_CONTENT: usize = 17 << 20;
 
 /// More than this is never decompressed: the text of a listing is limited, and what comes with
 /// each entry is small.
@@ -66,16 +71,15 @@ fn push_node(bytes: &mut Vec<u8>, listing: &Listing, number: u32) {
 
 pub(super) fn from_bytes(bytes: &[u8], bounds: &ListingLimits) -> Result<Listing, ListingError> {
     let compressed = bytes.strip_prefix(MAGIC).ok_or(ListingError::Damaged)?;
-    let mut bytes = Vec::new();
-    decoder(compressed, &limits(bounds))?.read_to_end(&mut bytes).map_err(|_| ListingError::Damaged)?;
-    let mut rest = &bytes[..];
-    let listing = take_listing(&mut rest, bounds).ok_or(ListingError::Damaged)?;
-    if rest.is_empty() { Ok(listing) } else { Err(ListingError::Damaged) }
+    let reader = decoder(compressed, &limits(bounds))?;
+    let mut stored = Window::new(reader);
+    let listing = take_listing(&mut stored, bounds).ok_or(ListingError::Damaged)?;
+    if stored.is_at_end() { Ok(listing) } else { Err(ListingError::Damaged) }
 }
 
-fn take_listing(bytes: &mut &[u8], limits: &ListingLimits) -> Option<Listing> {
-    let owners = take_owners(bytes)?;
-    let count = varint::take_u32(bytes)?;
+fn take_listing(stored: &mut Window<impl io::Read>, limits: &ListingLimits) -> Option<Listing> {
+    let owners = take_owners(stored)?;
+    let count = stored.take(MOST, varint::take_u32)?;
     // The root is nobody's entry.
     if count.checked_sub(1)? > limits.entries {
         return None;
@@ -84,30 +88,33 @@ fn take_listing(bytes: &mut &[u8], limits: &ListingLimits) -> Option<Listing> {
     // Entries of a directory follow those of all directories before it; the root is nobody's.
     let mut first = 1_u32;
     while listing.nodes.len() < count as usize {
-        let children = take_node(bytes, &mut listing, first)?;
+        let children = stored.take(MOST, |bytes| take_node(bytes, &mut listing, first))?;
         first = first.checked_add(children).filter(|next| *next <= count)?;
         // All nodes before this one's entries are there already, or it stands behind itself.
         if first as usize <= listing.nodes.len() && listing.nodes.len() < count as usize {
             return None;
         }
     }
-    let passwd = take_content(bytes)?;
-    let group = take_content(bytes)?;
+    let passwd = stored.take(MOST_CONTENT, take_content)?;
+    let group = stored.take(MOST_CONTENT, take_content)?;
     listing.users = Users { passwd, group };
     (first == count && is_sorted(&listing)).then_some(listing)
 }
 
-fn take_owners(bytes: &mut &[u8]) -> Option<Vec<Owner>> {
-    let count = varint::take(bytes)?;
-    // Each takes three bytes at least.
-    if count == 0 || count > Kind::MAX_OWNERS || count > bytes.len() as u64 / 3 {
+fn take_owners(stored: &mut Window<impl io::Read>) -> Option<Vec<Owner>> {
+    let count = stored.take(MOST, varint::take)?;
+    if count == 0 || count > Kind::MAX_OWNERS {
         return None;
     }
-    let mut owner = || {
-        let mode = varint::take_u32(bytes).filter(|mode| *mode <= 0o7777)?;
-        Some(Owner { mode, uid: varint::take_u32(bytes)?, gid: varint::take_u32(bytes)? })
-    };
-    (0..count).map(|_| owner()).collect()
+    // Nothing is reserved for what is only claimed to be there.
+    let mut owners = Vec::new();
+    for _ in 0..count {
+        owners.push(stored.take(MOST, |bytes| {
+            let mode = varint::take_u32(bytes).filter(|mode| *mode <= 0o7777)?;
+            Some(Owner { mode, uid: varint::take_u32(bytes)?, gid: varint::take_u32(bytes)? })
+        })?);
+    }
+    Some(owners)
 }
 
 /// Takes one node; returns the number of its entries.

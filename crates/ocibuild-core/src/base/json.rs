@@ -15,6 +15,19 @@ pub(crate) fn duplicate_key(bytes: &[u8]) -> Option<String> {
     found
 }
 
+/// Says what is wrong with JSON that some readers take for something else than others: a key twice
+/// in one object, or more nesting than can be looked through.
+pub(super) fn doubt(bytes: &[u8]) -> Option<&'static str> {
+    let mut found = None;
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let search = Search { found: &mut found, path: String::new() }.deserialize(&mut deserializer);
+    match (found, search) {
+        (Some(_), _) => Some("a key stands twice in one object"),
+        (None, Err(_)) => Some("it is nested too deeply"),
+        (None, Ok(())) => None,
+    }
+}
+
 struct Search<'a> {
     found: &'a mut Option<String>,
     path: String,
@@ -86,7 +99,7 @@ impl<'de> Visitor<'de> for Search<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::duplicate_key;
+    use super::{doubt, duplicate_key};
 
     #[test]
     fn a_key_twice_is_found_wherever_it_is() {
@@ -98,5 +111,13 @@ mod tests {
         assert_eq!(duplicate_key(br#"{"a":{"x":-1},"b":{"x":1}}"#), None);
         assert_eq!(duplicate_key(b"{"), None);
         assert_eq!(duplicate_key(&b"[".repeat(100_000)), None);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_through_is_doubtful() {
+        assert_eq!(doubt(br#"{"a":[{"b":1}]}"#), None);
+        assert_eq!(doubt(br#"{"a":1,"a":2}"#), Some("a key stands twice in one object"));
+        let deep = format!("{{\"x\":{}{},\"a\":1,\"a\":2}}", "[".repeat(500), "]".repeat(500));
+        assert_eq!(doubt(deep.as_bytes()), Some("it is nested too deeply"));
     }
 }

@@ -153,6 +153,21 @@ impl Listing {
         tree::resolve(self, path, false, &mut 0)
     }
 
+    /// Finds the first link in the names of a path, the last of them only if asked for, and where
+    /// it points.
+    pub(crate) fn first_link(&self, path: &[u8], last: bool) -> Option<(Vec<u8>, &[u8])> {
+        let names: Vec<&[u8]> = tree::names(path).collect();
+        let mut node = self.root();
+        for at in 0..names.len() {
+            node = self.child(node, names[at])?;
+            if let Step::Link(target) = self.step(node) {
+                let counts = last || at + 1 < names.len();
+                return counts.then(|| (tree::join(&names[..=at]), target));
+            }
+        }
+        None
+    }
+
     /// Digests all directories (path, mode, owner) and links (path, target) at and below a path,
     /// which is taken as it is: what a layer put there depends on. Files don't count. All paths
     /// with nothing there have one digest.

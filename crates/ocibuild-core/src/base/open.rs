@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::base::{Base, BaseError, MAX_LAYERS, duplicate_key};
+use crate::base::json::doubt;
+use crate::base::{Base, BaseError, MAX_LAYERS};
 use crate::blob::{Source, read_whole};
 use crate::digest::Digest;
 use crate::oci::{
@@ -183,8 +184,7 @@ fn check_form(digest: Digest, bytes: &[u8], media_type: &MediaType) -> Result<()
         (true, true) => fault("it is a manifest and an index at once"),
         (true, false) if media_type.is_index() => fault("it is no index, but a manifest"),
         (false, true) if media_type.is_manifest() => fault("it is no manifest, but an index"),
-        _ if duplicate_key(bytes).is_some() => fault("a key stands twice in one object"),
-        _ => Ok(()),
+        _ => doubt(bytes).map_or(Ok(()), fault),
     }
 }
 
@@ -248,8 +248,8 @@ fn check_config(
     if config.rootfs.kind != "layers" {
         return fault("its root file system is not of the type `layers`");
     }
-    if duplicate_key(bytes).is_some() {
-        return fault("a key stands twice in one object");
+    if let Some(reason) = doubt(bytes) {
+        return fault(reason);
     }
     let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
     if layers != diff_ids {

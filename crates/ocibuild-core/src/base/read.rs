@@ -251,8 +251,10 @@ pub(super) fn put(
 
 /// Returns an entry's owner and group.
 pub(crate) fn owner(entry: &Entry) -> Result<(u32, u32), ListingError> {
-    let fault = |_| ListingError::Path { path: entry.path.clone(), reason: "its owner is over 32 bits" };
-    Ok((u32::try_from(entry.uid).map_err(fault)?, u32::try_from(entry.gid).map_err(fault)?))
+    let number = |number: u64| u32::try_from(number).ok().filter(|number| *number != u32::MAX);
+    let owner = number(entry.uid).zip(number(entry.gid));
+    let reason = "its owner is a number that no user can have";
+    owner.ok_or_else(|| ListingError::Path { path: entry.path.clone(), reason })
 }
 
 /// An entry of a type that isn't for file systems.

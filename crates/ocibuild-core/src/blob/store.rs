@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::blob::{BlobError, Content, FileContent, Sink, Source, lacking, pour};
+use crate::blob::{BlobError, BlobFiles, Content, Sink, Source, lacking, pour};
 use crate::digest::{Digest, HashingWriter};
 use crate::event::Transfer;
 use crate::oci::Descriptor;
@@ -36,7 +36,7 @@ impl Store {
     /// Returns the file that holds a blob, or would.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs").join(digest.algorithm()).join(digest.hex())
+        self.files().path(digest)
     }
 
     /// Starts a blob whose digest isn't known yet.
@@ -74,13 +74,8 @@ impl Store {
         temporary.persist(&path).map_err(|error| fault(error.error))
     }
 
-    fn has(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
-        let path = self.path(&descriptor.digest);
-        match fs::metadata(&path) {
-            Ok(metadata) => Ok(metadata.len() == descriptor.size),
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(file_fault("read", &path, source)),
-        }
+    fn files(&self) -> BlobFiles<'_> {
+        BlobFiles(&self.root)
     }
 }
 
@@ -106,14 +101,11 @@ impl Source for Store {
     }
 
     fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
-        self.has(descriptor)
+        self.files().has(descriptor)
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
-        if self.has(descriptor)? {
-            return Ok(Box::new(FileContent::new(self.path(&descriptor.digest), descriptor.clone())));
-        }
-        Err(BlobError::Missing { digest: descriptor.digest, place: Source::place(self) })
+        self.files().fetch(descriptor, self)
     }
 }
 
@@ -123,11 +115,11 @@ impl Sink for Store {
     }
 
     fn missing(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
-        lacking(descriptors, |descriptor| self.has(descriptor))
+        lacking(descriptors, |descriptor| self.files().has(descriptor))
     }
 
     fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError> {
-        if self.has(descriptor)? {
+        if self.files().has(descriptor)? {
             return Ok(Transfer::Present);
         }
         let BlobWriter { writer, path, .. } = self.writer()?;

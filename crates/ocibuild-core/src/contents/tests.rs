@@ -183,7 +183,6 @@ fn the_merged_view_tells_where_everything_comes_from() {
         ("f d now-a-file", vec!["2 d file 10"], vec!["1 d/x 5 < 2 d", "1 d/h 0 < 2 d"]),
         ("f a/b/below 1", vec!["- a/b directory", "2 a/b/below file 1"], vec!["1 a/b 3 < 2 a/b/below"]),
         ("f n 1\nf n 22\nh m n", vec!["2 m file 2 = n", "2 n file 2"], vec!["2 n 1 < 2 n"]),
-        ("h a/b a/b", vec!["2 a/b file 3 = a/b"], vec!["1 a/b 0 < 2 a/b"]),
     ] {
         let merged = read(&[LOWER, upper]).unwrap().merged().unwrap();
         let shown = show(&merged);

@@ -90,7 +90,7 @@ pub fn children(media_type: &MediaType, bytes: &[u8]) -> Result<Vec<Descriptor>,
     Ok(children)
 }
 
-fn is_document(media_type: &MediaType) -> bool {
+pub(super) fn is_document(media_type: &MediaType) -> bool {
     media_type.is_manifest() || media_type.is_index()
 }
 
@@ -101,7 +101,7 @@ fn is_nondistributable(media_type: &MediaType) -> bool {
         || text.starts_with("application/vnd.docker.image.rootfs.foreign.")
 }
 
-fn corrupt(digest: Digest, error: GraphError) -> BlobError {
+pub(super) fn corrupt(digest: Digest, error: GraphError) -> BlobError {
     BlobError::Corrupt { digest, source: io::Error::new(io::ErrorKind::InvalidData, error) }
 }
 

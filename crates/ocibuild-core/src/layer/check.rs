@@ -46,6 +46,7 @@ fn depends_on_base(fault: &LayerError) -> bool {
     matches!(
         fault,
         LayerError::NotDirectory { .. }
+            | LayerError::BaseSymlink { .. }
             | LayerError::OverDirectory { .. }
             | LayerError::NothingToRemove { .. }
             | LayerError::Unremovable { .. }

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
-use crate::base::{ListedKind, Listing};
 use crate::files::{
     DEFAULT_MTIME, Entry, EntryKind, FileError, FileKind, FileSource, Found, Metadata, WalkOptions, display,
     resolve, walk,
 };
-use crate::layer::draft::{Claim, Draft, Sources, is_obstacle};
+use crate::layer::draft::{Claim, Draft, Sources};
 use crate::layer::ignored::Filter;
 use crate::layer::keep::{Kept, speaks_of_directories};
-use crate::layer::{LayerError, Nearby, links, merge, owners, removal};
+use crate::layer::{LayerError, Nearby, links, merge, owners, places, removal};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
 
 /// A layer's entries, ready to be written, and what was noticed on the way.
@@ -99,12 +98,12 @@ impl<'a> Copier<'_, 'a> {
         if self.copy.into {
             return Ok(below(&self.destination()?, name));
         }
-        Ok(self.sources().listing.resolve_parents(&self.copy.to)?)
+        places::named(self.copy, self.sources().listing, &self.copy.to)
     }
 
     /// The directory that the copy goes to.
     fn destination(&self) -> Result<Vec<u8>, LayerError> {
-        directory(self.sources().listing, &self.copy.to)
+        places::directory(self.copy, self.sources().listing, &self.copy.to)
     }
 
     fn from(&mut self, from: &From, filter: &Filter<'_>) -> Result<(), LayerError> {
@@ -175,7 +174,7 @@ impl<'a> Copier<'_, 'a> {
         let this = &*self;
         let kept = found.par_iter().map(|found| this.kept(&below(start, &found.path), &found.metadata));
         let kept = kept.collect::<Result<Vec<Kept>, LayerError>>()?;
-        let mapped = has_links(self.sources().listing, to);
+        let mapped = places::has_links(self.sources().listing, to);
         for (found, kept) in found.into_iter().zip(kept) {
             let path = below(to, &found.path);
             let path = if mapped { self.map(&path, found.metadata.kind)? } else { path };
@@ -246,12 +245,13 @@ impl<'a> Copier<'_, 'a> {
         self.all(from, &start, &to, found)
     }
 
-    /// Follows the base's links on the way to a path; into a directory also the last.
+    /// Where a path below the destination goes, past the base's links; into a directory also past
+    /// the last.
     fn map(&self, path: &[u8], kind: FileKind) -> Result<Vec<u8>, LayerError> {
         let listing = self.sources().listing;
         match kind {
-            FileKind::Directory => directory(listing, path),
-            _ => Ok(listing.resolve_parents(path)?),
+            FileKind::Directory => places::directory(self.copy, listing, path),
+            _ => places::named(self.copy, listing, path),
         }
     }
 
@@ -348,23 +348,6 @@ impl<'a> Copier<'_, 'a> {
 
 fn file(source: FileSource, size: u64) -> EntryKind {
     EntryKind::File { source, size }
-}
-
-/// Tells whether paths below a destination may go through a link of the base.
-fn has_links(listing: &Listing, to: &[u8]) -> bool {
-    !listing.is_empty()
-        && listing.entries(to).any(|(_, listed)| matches!(listed.kind, ListedKind::Symlink { .. }))
-}
-
-/// Follows the base's links to a directory. One that isn't there is made; a file behind a link
-/// would be lost by that.
-fn directory(listing: &Listing, path: &[u8]) -> Result<Vec<u8>, LayerError> {
-    let resolved = listing.resolve(path)?;
-    if resolved != path && is_obstacle(listing, &resolved) {
-        let (path, obstacle) = (display(path), display(&resolved));
-        return Err(LayerError::NotDirectory { path, obstacle, span: None });
-    }
-    Ok(resolved)
 }
 
 /// Tells whether nothing is at a path: also where a file stands for a directory on the way.

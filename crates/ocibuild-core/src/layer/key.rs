@@ -13,6 +13,7 @@ use crate::key::{Key, KeyWriter};
 use crate::layer::{LayerError, ignored, owners, removal};
 use crate::oci::{CodecId, Platform};
 use crate::plan::{From, PlannedCopy, PlannedLayer, PlannedPath, What};
+use crate::spec::OnBaseSymlink;
 
 /// Pins everything that affects a digest and isn't named by a key's other fields: metadata rules,
 /// the order of entries, where blocks are cut, the form of headers. Frozen with the first release;
@@ -160,20 +161,24 @@ fn write_from(key: &mut KeyWriter, from: &From) {
 /// place outside that a link below leads to. Files below are left out: without a look at
 /// what is copied nothing tells whether one is in the way.
 fn write_mapping(key: &mut KeyWriter, copy: &PlannedCopy, listing: &Listing) -> Result<(), LayerError> {
+    match copy.on_base_symlink {
+        OnBaseSymlink::Follow => {}
+        what => {
+            key.field("on-base-symlink", what.to_string());
+        }
+    }
+    if copy.on_base_symlink == OnBaseSymlink::Replace {
+        // No link leads anywhere then.
+        write_place(key, &copy.to, listing);
+        return Ok(());
+    }
     let by_name = listing.resolve_parents(&copy.to)?;
     key.field("parents resolved", &by_name);
     write_parents(key, &by_name, listing);
     let mut places = vec![listing.resolve(&copy.to)?];
     let mut next = 0;
     while let Some(place) = places.get(next).cloned() {
-        key.field("resolved", &place);
-        write_parents(key, &place, listing);
-        let kind = listing.get(&place).map(|listed| match listed.kind {
-            ListedKind::Directory => "directory",
-            _ => "no directory",
-        });
-        key.optional("kind", kind);
-        key.digest("below", &listing.fingerprint(&place));
+        write_place(key, &place, listing);
         add_linked(&mut places, &place, listing);
         next += 1;
     }
@@ -181,11 +186,23 @@ fn write_mapping(key: &mut KeyWriter, copy: &PlannedCopy, listing: &Listing) -> 
     Ok(())
 }
 
+fn write_place(key: &mut KeyWriter, place: &[u8], listing: &Listing) {
+    key.field("resolved", place);
+    write_parents(key, place, listing);
+    let kind = listing.get(place).map(|listed| match listed.kind {
+        ListedKind::Directory => "directory",
+        _ => "no directory",
+    });
+    key.optional("kind", kind);
+    key.digest("below", &listing.fingerprint(place));
+}
+
 fn write_parents(key: &mut KeyWriter, path: &[u8], listing: &Listing) {
     let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
     for end in ends {
         let parent = listing.get(&path[..end]).map(|listed| match listed.kind {
             ListedKind::Directory => format!("{:o} {}:{}", listed.mode, listed.uid, listed.gid),
+            ListedKind::Symlink { .. } => "link".to_owned(),
             _ => "no directory".to_owned(),
         });
         key.optional("parent", parent);

@@ -4,8 +4,8 @@
 use rayon::slice::ParallelSliceMut as _;
 
 use crate::files::{DEFAULT_MTIME, Entry, EntryKind, FileSource, FileTree, display};
-use crate::layer::LayerError;
-use crate::layer::draft::{Claim, Draft, Sources, check_name, is_obstacle};
+use crate::layer::draft::{Claim, Draft, Sources, check_name};
+use crate::layer::{LayerError, places};
 use crate::plan::{PlannedCopy, PlannedLayer};
 
 /// Sorts, makes one of what two copies agree on, and adds the parents that are missing.
@@ -19,8 +19,7 @@ pub(super) fn merge(
     drafts.par_sort_by(|one, other| {
         Entry::compare_paths(&one.entry.path, &other.entry.path).then(other.claim.cmp(&one.claim))
     });
-    let resolved = |copy: &PlannedCopy| sources.listing.resolve(&copy.to).unwrap_or_else(|_| copy.to.clone());
-    let destinations = layer.copies.iter().map(resolved).collect();
+    let destinations = layer.copies.iter().map(|copy| places::destination(copy, sources.listing)).collect();
     let entries = Vec::with_capacity(drafts.len());
     let mut merger = Merger { layer, owners, sources, destinations, entries, last: None };
     for draft in drafts {
@@ -87,7 +86,7 @@ impl Merger<'_> {
     fn parent(&self, path: &[u8], draft: &Draft) -> Result<Entry, LayerError> {
         let copy = self.copy(draft.copy);
         let listing = self.sources.listing;
-        if is_obstacle(listing, path) {
+        if places::is_in_the_way(copy, listing, path) {
             let (path, obstacle) = (display(&draft.entry.path), display(path));
             return Err(LayerError::NotDirectory { path, obstacle, span: copy.span });
         }

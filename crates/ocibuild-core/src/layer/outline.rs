@@ -58,6 +58,16 @@ impl Outline {
     }
 }
 
+impl Outline {
+    /// Returns a path that is a directory in one of two layers, and something else in the other.
+    #[must_use]
+    pub fn differs_in_kind(&self, other: &Self) -> Option<&[u8]> {
+        let directories = self.directories.keys().filter(|path| other.files.contains(*path));
+        let files = self.files.iter().filter(|path| other.directories.contains_key(*path));
+        directories.chain(files).map(Vec::as_slice).min()
+    }
+}
+
 /// Tells from the plan alone whether two layers, the lower one first, may disagree: whether one
 /// says something about directories that lie on the way of the other, or takes away what lies
 /// there.
@@ -67,7 +77,16 @@ pub fn may_disagree(one: &PlannedLayer, other: &PlannedLayer) -> bool {
         .remove
         .iter()
         .any(|removal| one.copies.iter().any(|copy| overlap(&copy.to, &removal.pattern.literal_prefix())));
-    takes_away || may_disagree_on_directories(one, other)
+    takes_away || link_is_in_the_way(one, other) || may_disagree_on_directories(one, other)
+}
+
+/// Tells whether one makes a link where the other needs a directory.
+fn link_is_in_the_way(one: &PlannedLayer, other: &PlannedLayer) -> bool {
+    let pairs = |one: &PlannedLayer, other: &PlannedLayer| {
+        let mut links = one.copies.iter().filter(|copy| matches!(copy.what, What::Symlink(_)));
+        links.any(|link| other.copies.iter().any(|copy| overlap(&link.to, &copy.to)))
+    };
+    pairs(one, other) || pairs(other, one)
 }
 
 fn may_disagree_on_directories(one: &PlannedLayer, other: &PlannedLayer) -> bool {
@@ -98,6 +117,7 @@ fn same_rule(one: &PlannedCopy, other: &PlannedCopy) -> bool {
         && !keeps
         && (one.mode, one.dir_mode, &one.owner, one.preserve, one.into)
             == (other.mode, other.dir_mode, &other.owner, other.preserve, other.into)
+        && one.on_base_symlink == other.on_base_symlink
 }
 
 fn overlap(one: &[u8], other: &[u8]) -> bool {

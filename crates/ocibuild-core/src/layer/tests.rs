@@ -16,6 +16,7 @@ use crate::spec::{ImageSpec, LayerSpec, Pyc, Spec};
 
 mod ignored;
 mod owners;
+mod places;
 mod removal;
 
 struct Nothing;

@@ -1,7 +1,7 @@
 //! The files of a layout: what a directory is, and how files get into it.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::files::PART_PREFIX;
 use crate::layout::LayoutError;
-use crate::oci::{ImageLayout, from_json, to_json};
+use crate::oci::{ImageLayout, MAX_MANIFEST_SIZE, from_json, to_json};
 
 /// Begins the names of all temporary files; they lie where what they become will lie.
 const TEMPORARY: &str = ".ocibuild-";
@@ -58,6 +58,21 @@ pub(super) fn state(directory: &Path) -> Result<State, Fault> {
     }
 }
 
+/// Reads a file of a layout, which may be anybody's: a regular one, of at most `limit` bytes.
+pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let fault = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
+    // Not opened before that is known: a pipe would keep us for ever.
+    if !fs::metadata(path)?.is_file() {
+        return Err(fault("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > limit {
+        true => Err(fault(&format!("it is over the limit of {limit} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
 enum Look {
     Is(State),
     /// It holds these, and there was no marker.
@@ -69,7 +84,7 @@ const OWN: [&str; 3] = [ImageLayout::FILE, ImageLayout::INDEX, ImageLayout::BLOB
 
 fn look(directory: &Path) -> Result<Look, Fault> {
     let marker = directory.join(ImageLayout::FILE);
-    match fs::read(&marker) {
+    match read_bounded(&marker, MAX_MANIFEST_SIZE) {
         Ok(bytes) => check_marker(&bytes).map(|()| Look::Is(State::Layout)).map_err(Fault::Layout),
         Err(error) if error.kind() == io::ErrorKind::NotFound => without_marker(directory),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
@@ -79,7 +94,7 @@ fn look(directory: &Path) -> Result<Look, Fault> {
     }
 }
 
-fn check_marker(bytes: &[u8]) -> Result<(), LayoutError> {
+pub(crate) fn check_marker(bytes: &[u8]) -> Result<(), LayoutError> {
     let damaged = |source| LayoutError::Damaged { file: ImageLayout::FILE, source };
     let marker: ImageLayout = from_json(bytes).map_err(damaged)?;
     match marker.image_layout_version {

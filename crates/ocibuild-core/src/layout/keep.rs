@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::blob::BlobError;
 use crate::digest::Digest;
 use crate::layout::{Layout, directory};
-use crate::oci::ImageLayout;
+use crate::oci::IndexFile;
 
 impl Layout {
     /// Makes the directory a layout at once, with an index, and stays at work in it until this value
@@ -21,7 +21,7 @@ impl Layout {
             let _lock = session.lock_index().map_err(|fault| self.fault(fault))?;
             match self.read_index()? {
                 Some(_) => Ok(()),
-                None => self.replace_index(&super::IndexFile::default()),
+                None => self.replace_index(&IndexFile::default()),
             }
         })?
     }
@@ -52,18 +52,22 @@ impl Layout {
     /// # Errors
     /// [`BlobError`] if the index can't be read or replaced.
     pub fn untag(&self, name: &str) -> Result<bool, BlobError> {
-        if !self.directory.join(ImageLayout::INDEX).exists() {
-            return Ok(false);
-        }
-        self.write(|session| {
-            let _lock = session.lock_index().map_err(|fault| self.fault(fault))?;
-            let mut index = self.read_index()?.unwrap_or_default();
-            let was_there = index.remove(name);
-            if was_there {
-                self.replace_index(&index)?;
-            }
-            Ok(was_there)
-        })?
+        let mut was_there = false;
+        self.change_index(|index| {
+            was_there = index.remove(name);
+            was_there
+        })?;
+        Ok(was_there)
+    }
+
+    /// Takes what stands in the index without a name out of it, as [`Listing::list`] put it there.
+    ///
+    /// [`Listing::list`]: crate::copy::Listing::list
+    ///
+    /// # Errors
+    /// [`BlobError`] if the index can't be read or replaced.
+    pub fn unlist(&self, digest: &Digest) -> Result<(), BlobError> {
+        self.change_index(|index| index.remove_unnamed(digest))
     }
 }
 
@@ -71,6 +75,7 @@ impl Layout {
 mod tests {
     use super::*;
     use crate::blob::{BytesContent, Sink as _, Source as _, Target as _};
+    use crate::copy::Listing as _;
     use crate::oci::{Descriptor, MediaType};
 
     #[test]
@@ -102,5 +107,18 @@ mod tests {
         assert!(!layout.untag("a").unwrap());
         assert_eq!(layout.names().unwrap(), ["b"]);
         assert!(layout.exists(&one).unwrap());
+    }
+
+    #[test]
+    fn what_has_no_name_is_taken_out_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open_or_create(directory.path()).unwrap();
+        let one = Descriptor::of(MediaType::MANIFEST, b"{}");
+        layout.push(&one, &BytesContent::new(*b"{}")).unwrap();
+        layout.list(&one).unwrap();
+        layout.tag(&one, "a").unwrap();
+        assert_eq!(layout.descriptors().unwrap().len(), 2);
+        layout.unlist(&one.digest).unwrap();
+        assert_eq!((layout.descriptors().unwrap().len(), layout.names().unwrap().len()), (1, 1));
     }
 }

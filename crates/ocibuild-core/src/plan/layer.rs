@@ -8,8 +8,8 @@ use crate::pattern::{Pattern, Selection};
 use crate::plan::expand::Expander;
 use crate::reference::Reference;
 use crate::spec::{
-    self, Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, Owner, Policy, Preserve, Pyc,
-    Span, Template,
+    self, Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, OnBaseSymlink, Owner, Policy,
+    Preserve, Pyc, Span, Template,
 };
 
 /// What an image's own layers stand on.
@@ -150,23 +150,19 @@ pub struct PlannedCopy {
     pub preserve: Preserve,
     /// What becomes of compiled Python files.
     pub pyc: Pyc,
+    /// What becomes of links of the base on the way to the destination.
+    pub on_base_symlink: OnBaseSymlink,
     /// Where the spec says so.
     pub span: Option<Span>,
 }
 
 impl PartialEq for PlannedCopy {
     fn eq(&self, other: &Self) -> bool {
-        (&self.what, &self.to, self.into, self.mode, self.dir_mode, &self.owner, self.preserve, self.pyc)
-            == (
-                &other.what,
-                &other.to,
-                other.into,
-                other.mode,
-                other.dir_mode,
-                &other.owner,
-                other.preserve,
-                other.pyc,
-            )
+        let Self { what, to, into, mode, dir_mode, owner, preserve, pyc, on_base_symlink, span: _ } = self;
+        (what, to, into, mode, dir_mode)
+            == (&other.what, &other.to, &other.into, &other.mode, &other.dir_mode)
+            && (owner, preserve) == (&other.owner, &other.preserve)
+            && (pyc, on_base_symlink) == (&other.pyc, &other.on_base_symlink)
     }
 }
 
@@ -321,6 +317,7 @@ fn copy(rule: &CopyRule, layer: &Policy, expander: &mut Expander<'_>) -> Option<
         owner: rule.owner.as_ref().map(|owner| owner.value.clone()),
         preserve: policy.preserve.map(|preserve| preserve.value).unwrap_or_default(),
         pyc: policy.pyc.map(|pyc| pyc.value).unwrap_or_default(),
+        on_base_symlink: rule.on_base_symlink.map(|what| what.value).unwrap_or_default(),
         span: rule.span,
     })
 }

@@ -85,6 +85,12 @@ pub enum RegistryError {
         /// Its size in bytes.
         size: u64,
     },
+    /// Others keep writing the list of what refers to a manifest.
+    #[error("the tag `{tag}` is written by others at the same time, over and over")]
+    Contended {
+        /// The tag.
+        tag: String,
+    },
     /// A name can be neither a tag nor a digest.
     #[error("`{name}` is not a tag")]
     Name {

@@ -7,6 +7,7 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 
+use crate::copy::referral;
 use crate::digest::Digest;
 use crate::event::Transfer;
 use crate::oci::{Descriptor, MAX_MANIFEST_SIZE, MediaType};
@@ -16,6 +17,7 @@ use crate::registry::auth::{Access, Asking};
 use crate::registry::client::{Call, Client, location};
 use crate::registry::error::tidy;
 use crate::registry::feed::Feed;
+use crate::registry::referrers::SUBJECT;
 use crate::registry::transport::{Answer, Payload};
 use crate::registry::url::Url;
 
@@ -60,6 +62,15 @@ impl Remote {
         })?;
         let answer = self.client.send(&Call::new(&asking, Method::GET, url)).await?;
         if answer.status.is_success() { Ok(()) } else { Err(answer.into_error().await) }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Returns the address that the registry is reached at.
+    pub(super) async fn home(&self) -> Result<Url, RegistryError> {
+        self.client.home(&self.repository).await
     }
 
     /// HEAD of a blob or manifest.
@@ -114,7 +125,7 @@ impl Remote {
         Ok(Some(bytes))
     }
 
-    async fn get_manifest(
+    pub(super) async fn get_manifest(
         &self,
         name: &str,
         descriptor: Option<&Descriptor>,
@@ -197,7 +208,7 @@ impl Remote {
                 None => return Ok(false),
             },
         };
-        self.put_manifest(descriptor, name, bytes).await.map(|()| true)
+        self.put_manifest(descriptor, name, bytes).await.map(|_| true)
     }
 
     /// Makes sure that a blob or manifest is there.
@@ -312,16 +323,20 @@ impl Remote {
         if self.exists(descriptor, Access::Push).await? {
             return Ok(Transfer::Present);
         }
-        self.put_manifest(descriptor, &descriptor.digest.to_string(), bytes).await?;
+        let notes = self.put_manifest(descriptor, &descriptor.digest.to_string(), bytes.clone()).await?;
+        if let Some((subject, entry)) = referral(&descriptor.media_type, &bytes).filter(|_| !notes) {
+            self.keep_listed(&subject, &entry).await?;
+        }
         Ok(Transfer::Sent)
     }
 
-    async fn put_manifest(
+    /// Tells whether the registry notes what the manifest refers to.
+    pub(super) async fn put_manifest(
         &self,
         descriptor: &Descriptor,
         name: &str,
         bytes: Bytes,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<bool, RegistryError> {
         let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Push, &home);
         let url = self.address(&home, "manifests", name)?;
@@ -329,14 +344,16 @@ impl Remote {
         let call = Call::new(&asking, Method::PUT, url)
             .header(header::CONTENT_TYPE, media_type)
             .payload(Payload::Bytes(bytes));
-        confirm(self.client.send(&call).await?, &descriptor.digest).await
+        let answer = self.client.send(&call).await?;
+        let notes = answer.header(SUBJECT).is_some();
+        confirm(answer, &descriptor.digest).await.map(|()| notes)
     }
 
-    fn asking<'a>(&'a self, access: Access, home: &'a Url) -> Asking<'a> {
+    pub(super) fn asking<'a>(&'a self, access: Access, home: &'a Url) -> Asking<'a> {
         Asking::new(&self.repository, access, home)
     }
 
-    fn address(&self, home: &Url, kind: &str, name: &str) -> Result<Url, RegistryError> {
+    pub(super) fn address(&self, home: &Url, kind: &str, name: &str) -> Result<Url, RegistryError> {
         home.join(&format!("/v2/{}/{kind}/{name}", self.repository.path()))
             .map_err(|reason| RegistryError::Host { registry: self.repository.registry().to_owned(), reason })
     }
@@ -396,7 +413,7 @@ fn is(bytes: &[u8], digest: &Digest) -> bool {
     std::io::copy(&mut reader, &mut std::io::sink()).is_ok()
 }
 
-fn media_type(answer: &Answer) -> Option<MediaType> {
+pub(super) fn media_type(answer: &Answer) -> Option<MediaType> {
     let text = answer.header(header::CONTENT_TYPE)?.split(';').next()?.trim();
     Some(MediaType::new(text)).filter(|_| !text.is_empty())
 }

@@ -133,7 +133,19 @@ impl RemoteRepository {
         format!("the repository `{}`", self.remote.repository())
     }
 
-    fn judge<T>(&self, result: Result<T, RegistryError>, descriptor: &Descriptor) -> Result<T, BlobError> {
+    pub(super) fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    pub(super) fn judge<T>(
+        &self,
+        result: Result<T, RegistryError>,
+        descriptor: &Descriptor,
+    ) -> Result<T, BlobError> {
         result.map_err(|error| error.of_place(self.name(), Some(descriptor.digest)))
     }
 
@@ -215,7 +227,11 @@ impl RemoteRepository {
         async move { remote.tag(&descriptor, &name).await }
     }
 
-    fn tagged(&self, result: Result<bool, RegistryError>, descriptor: &Descriptor) -> Result<(), BlobError> {
+    pub(super) fn tagged(
+        &self,
+        result: Result<bool, RegistryError>,
+        descriptor: &Descriptor,
+    ) -> Result<(), BlobError> {
         if self.judge(result, descriptor)? { Ok(()) } else { Err(self.missing_here(descriptor)) }
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::{
-    Base, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode, Owner,
-    Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Template, VERSION, ValueError, Vars,
-    set_pair, validate,
+    Base, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode,
+    OnBaseSymlink, Owner, Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Template, VERSION,
+    ValueError, Vars, set_pair, validate,
 };
 use crate::oci::{Compression, Platform};
 use crate::reference::Reference;
@@ -373,6 +373,13 @@ impl LayerSpec {
         self
     }
 
+    /// Sets what becomes of symbolic links of the base on the way to where the last copy goes.
+    #[must_use]
+    pub fn on_base_symlink(mut self, what: OnBaseSymlink) -> Self {
+        self.last("on_base_symlink", |rule| rule.on_base_symlink = Some(what.into()));
+        self
+    }
+
     /// Sets what of the host's metadata is kept: of the last copy's files, or before any copy of
     /// all the layer's.
     #[must_use]
@@ -464,7 +471,16 @@ impl LayerSpec {
     fn rule(mut self, what: CopyKind, to: String) -> Self {
         let to = literal(to);
         let policy = Policy::default();
-        let rule = CopyRule { what, to, mode: None, dir_mode: None, owner: None, policy, span: None };
+        let rule = CopyRule {
+            what,
+            to,
+            mode: None,
+            dir_mode: None,
+            owner: None,
+            on_base_symlink: None,
+            policy,
+            span: None,
+        };
         self.layer.copies.push(rule);
         self
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Located, Mode, Owner, Policy, Span, Template};
+use super::{Located, Mode, OnBaseSymlink, Owner, Policy, Span, Template};
 use crate::oci::Compression;
 
 /// A layer: a named set of files with destinations.
@@ -43,6 +43,8 @@ pub struct CopyRule {
     pub dir_mode: Option<Located<Mode>>,
     /// The owner of all of it.
     pub owner: Option<Located<Owner>>,
+    /// What becomes of links of the base on the way to it; they are followed by default.
+    pub on_base_symlink: Option<Located<OnBaseSymlink>>,
     /// How files of the host are taken over; empty for all other kinds.
     pub policy: Policy,
     /// Where the whole rule was written.
@@ -57,6 +59,7 @@ impl PartialEq for CopyRule {
             && self.mode == other.mode
             && self.dir_mode == other.dir_mode
             && self.owner == other.owner
+            && self.on_base_symlink == other.on_base_symlink
             && self.policy == other.policy
     }
 }

@@ -96,6 +96,45 @@ impl FromStr for Pyc {
     }
 }
 
+/// What becomes of a symbolic link of the base on the way to a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnBaseSymlink {
+    /// It is followed, inside the image's root: the base stays as it is.
+    #[default]
+    Follow,
+    /// It is an error.
+    Error,
+    /// A directory takes its place.
+    Replace,
+}
+
+impl fmt::Display for OnBaseSymlink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Follow => "follow",
+            Self::Error => "error",
+            Self::Replace => "replace",
+        })
+    }
+}
+
+impl FromStr for OnBaseSymlink {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "follow" => Ok(Self::Follow),
+            "error" => Ok(Self::Error),
+            "replace" => Ok(Self::Replace),
+            _ => Err(ValueError::new(format!(
+                "`{}` is nothing to do with a base's links",
+                text.escape_debug()
+            ))
+            .hint("write \"follow\", \"error\" or \"replace\"")),
+        }
+    }
+}
+
 /// The file whose rules say what is left out of what lies below a copy's `from`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IgnoreFile {

@@ -10,7 +10,7 @@ mod pax;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 
 use header::{BLOCK, Format, Header, until_nul};
 use pax::Pax;
@@ -160,7 +160,8 @@ pub struct Reader<R> {
     remaining: u64,
     padding: u64,
     sparse: bool,
-    global: Pax,
+    /// Whether there was a PAX header yet.
+    pax_seen: bool,
     ended: bool,
 }
 
@@ -172,6 +173,12 @@ struct Extensions {
     link: Option<Vec<u8>>,
 }
 
+impl Extensions {
+    fn is_empty(&self) -> bool {
+        self.pax.is_none() && self.path.is_none() && self.link.is_none()
+    }
+}
+
 impl<R: Read> Reader<R> {
     /// Starts at the first byte of a tar.
     pub fn new(inner: R) -> Self {
@@ -181,7 +188,7 @@ impl<R: Read> Reader<R> {
             remaining: 0,
             padding: 0,
             sparse: false,
-            global: Pax::default(),
+            pax_seen: false,
             ended: false,
         }
     }
@@ -196,17 +203,27 @@ impl<R: Read> Reader<R> {
         while let Some(block) = self.next_header()? {
             let header = Header::new(&block, self.offset - BLOCK as u64)?;
             match header.type_flag() {
-                b'x' => set_once(&mut extensions.pax, Pax::parse(&self.extension(&header)?)?)?,
-                b'g' => self.set_global(&header)?,
+                b'x' => {
+                    self.pax_seen = true;
+                    set_once(&mut extensions.pax, Pax::parse(&self.extension(&header)?)?)?;
+                }
+                b'g' => self.pass_global(&header, &extensions)?,
                 b'L' => set_once(&mut extensions.path, self.long_name(&header)?)?,
                 b'K' => set_once(&mut extensions.link, self.long_name(&header)?)?,
                 _ => return self.entry(&header, extensions).map(Some),
             }
         }
-        if extensions.pax.is_some() || extensions.path.is_some() || extensions.link.is_some() {
+        if !extensions.is_empty() {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         Ok(None)
+    }
+
+    /// Returns how many bytes were read so far: after [`Reader::next_entry`], where the entry's
+    /// content begins.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// Reads the current entry's content. What isn't read is skipped by the next call.
@@ -224,23 +241,44 @@ impl<R: Read> Reader<R> {
         Ok(self.inner.into_inner())
     }
 
+    /// Passes over the current entry's content without reading it. Whether all of it is there is for
+    /// the caller to know.
+    ///
+    /// # Errors
+    /// [`ReadError::Read`] if the inner reader can't be moved.
+    pub fn seek_over(&mut self) -> Result<(), ReadError>
+    where
+        R: Seek,
+    {
+        let ahead = self.remaining.saturating_add(self.padding);
+        let step = i64::try_from(ahead).map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        self.inner.seek_relative(step)?;
+        self.offset = self.offset.saturating_add(ahead);
+        (self.remaining, self.padding) = (0, 0);
+        Ok(())
+    }
+
     fn entry(&mut self, header: &Header<'_>, extensions: Extensions) -> Result<Entry, ReadError> {
         let pax = extensions.pax.unwrap_or_default();
+        let doubt = doubt(header, &pax);
         let path = either(extensions.path, pax.path)?.unwrap_or_else(|| header.path());
         let link = either(extensions.link, pax.link)?.unwrap_or_else(|| header.link());
-        let global = &self.global;
+        let is_named_file = matches!(header.type_flag(), b'0' | b'7' | b'S') && path.ends_with(b"/");
+        let by_name = is_named_file.then_some("it is a file by its type, and a directory by its name");
+        if let Some(reason) = doubt.or(by_name) {
+            return Err(ReadError::Ambiguous { path, reason });
+        }
         let mut entry = Entry {
             kind: kind(header, &path, link)?,
             path: pax.sparse_path.unwrap_or(path),
             mode: u32::try_from(header.mode()?).map_err(|_| ReadError::Number { field: "mode" })?,
-            uid: pax.uid.or(global.uid).map_or_else(|| header.uid(), Ok)?,
-            gid: pax.gid.or(global.gid).map_or_else(|| header.gid(), Ok)?,
-            mtime: pax.mtime.or(global.mtime).map_or_else(|| header.mtime(), Ok)?,
+            uid: pax.uid.map_or_else(|| header.uid(), Ok)?,
+            gid: pax.gid.map_or_else(|| header.gid(), Ok)?,
+            mtime: pax.mtime.map_or_else(|| header.mtime(), Ok)?,
             size: pax.size.map_or_else(|| header.size(), Ok)?,
-            xattrs: global.xattrs.clone(),
+            xattrs: pax.xattrs,
             sparse: pax.sparse,
         };
-        entry.xattrs.extend(pax.xattrs);
         check_lengths(&entry)?;
         self.start_content(&mut entry)?;
         if let Some(size) = pax.sparse_size {
@@ -256,7 +294,12 @@ impl<R: Read> Reader<R> {
     fn start_content(&mut self, entry: &mut Entry) -> Result<(), ReadError> {
         match entry.kind {
             EntryKind::Regular | EntryKind::Other(_) => {}
-            // Some writers note the size of the linked file, which no reader takes for content.
+            EntryKind::Hardlink { .. } if entry.size != 0 && self.pax_seen => {
+                let reason = "it is a hard link with a size, behind which some readers see content";
+                return Err(ReadError::Ambiguous { path: std::mem::take(&mut entry.path), reason });
+            }
+            // Some writers of older dialects note the size of the linked file, which no reader takes
+            // for content there.
             EntryKind::Hardlink { .. } => entry.size = 0,
             _ if entry.size != 0 => {
                 let reason = "it should have no content, but has a size";
@@ -288,13 +331,17 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    fn set_global(&mut self, header: &Header<'_>) -> Result<(), ReadError> {
-        let global = Pax::parse(&self.extension(header)?)?;
-        if global.identifies() {
-            let reason = "a global header gives every entry one path or size";
-            return Err(ReadError::Ambiguous { path: header.path(), reason });
+    /// Passes over a global header, which may hold remarks alone: what it says of all entries counts
+    /// for GNU tar and Python, but not for Go, which unpacks images, nor for libarchive.
+    fn pass_global(&mut self, header: &Header<'_>, extensions: &Extensions) -> Result<(), ReadError> {
+        let ambiguous = |reason| Err(ReadError::Ambiguous { path: header.path(), reason });
+        self.pax_seen = true;
+        if !extensions.is_empty() {
+            return ambiguous("a global header stands between an entry and what belongs to it");
         }
-        self.global = global;
+        if Pax::parse(&self.extension(header)?)?.speaks_of_entries() {
+            return ambiguous("a global header says something of every entry");
+        }
         Ok(())
     }
 
@@ -419,6 +466,16 @@ fn set_once<T>(place: &mut Option<T>, value: T) -> Result<(), ReadError> {
             Err(ReadError::Ambiguous { path: Vec::new(), reason })
         }
     }
+}
+
+/// Says why readers disagree on an entry, if its header and records make them.
+fn doubt(header: &Header<'_>, pax: &Pax) -> Option<&'static str> {
+    if header.is_buggy_gnu() {
+        return Some("its GNU header has a prefix for some readers");
+    }
+    let is_file = matches!(header.type_flag(), 0 | b'0');
+    let is_doubtful = pax.is_sparse_by_halves() || (pax.sparse && !is_file);
+    is_doubtful.then_some("only some readers take it for a sparse file")
 }
 
 /// Takes what GNU's or PAX's way of a long name says; both only if they agree.

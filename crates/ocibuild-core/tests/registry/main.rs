@@ -5,10 +5,12 @@
 mod auth;
 mod debian;
 mod double;
+mod pairs;
 mod proxy;
 mod pull;
 mod real;
 mod recorder;
+mod referrers;
 mod ways;
 mod whole;
 

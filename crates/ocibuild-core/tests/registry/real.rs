@@ -23,7 +23,7 @@ fn environment(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
-fn open() -> Option<Debian> {
+pub(crate) fn open() -> Option<Debian> {
     match environment("OCIBUILD_TEST_REGISTRY") {
         Some(host) => Some(Debian::named(host)),
         None => Debian::start(|_| String::new()),

@@ -37,6 +37,7 @@ const COPIES: Part = Part {
         "ignore-file",
         "include",
         "mode",
+        "on-base-symlink",
         "owner",
         "preserve",
         "pyc",
@@ -120,8 +121,8 @@ impl<'t> Defaults<'t> {
         let mut kinds = layer::KINDS.into_iter().filter(|kind| copy.contains_key(*kind));
         let keys: &[&str] = match (kinds.next(), kinds.next()) {
             (Some("from"), None) => COPIES.keys,
-            (Some("content"), None) => &["mode", "owner"],
-            (Some("symlink" | "directory"), None) => &["owner"],
+            (Some("content"), None) => &["mode", "on-base-symlink", "owner"],
+            (Some("symlink" | "directory"), None) => &["on-base-symlink", "owner"],
             // What it is, is a fault that will be told.
             _ => &[],
         };

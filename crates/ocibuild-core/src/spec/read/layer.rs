@@ -7,17 +7,11 @@ use crate::spec::{
 };
 use toml::de::DeValue;
 
-const LATER: [(&str, &str); 4] = [
-    ("split", "leave it out"),
-    ("trust", "leave it out"),
-    ("on-base-symlink", "leave it out: links of the base are followed"),
-    ("max-size", "leave it out"),
-];
+const LATER: [(&str, &str); 3] =
+    [("split", "leave it out"), ("trust", "leave it out"), ("max-size", "leave it out")];
 
-const LATER_IN_COPY: [(&str, &str); 2] = [
-    ("step", "run the command before the build, and copy what it makes with `from`"),
-    ("on-base-symlink", "leave it out: links of the base are followed"),
-];
+const LATER_IN_COPY: [(&str, &str); 1] =
+    [("step", "run the command before the build, and copy what it makes with `from`")];
 
 /// How files are taken over; only `from` has any.
 const POLICY: [&str; 3] = ["preserve", "pyc", "ignore-file"];
@@ -80,6 +74,7 @@ fn rule(fields: &mut Fields<'_>, context: &mut Context<'_>) -> CopyRule {
         mode: fields.parsed("mode", context, str::parse),
         dir_mode: fields.parsed("dir-mode", context, str::parse),
         owner: fields.parsed("owner", context, str::parse),
+        on_base_symlink: fields.parsed("on-base-symlink", context, str::parse),
         policy: policy(fields, context),
         span: fields.span,
     };

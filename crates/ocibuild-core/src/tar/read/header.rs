@@ -93,6 +93,13 @@ impl<'a> Header<'a> {
         Ok((number(&self.0[329..337], "devmajor")?, number(&self.0[337..345], "devminor")?))
     }
 
+    /// Tells whether it is one of the headers that Go once wrote by mistake, and reads in a way of
+    /// its own since: GNU's by its magic, but with a prefix where GNU has times.
+    pub(super) fn is_buggy_gnu(&self) -> bool {
+        let time = |field: &[u8]| signed_number(field, "atime").is_ok();
+        self.format() == Format::Gnu && !(time(&self.0[345..357]) && time(&self.0[357..369]))
+    }
+
     /// Returns the real size of an old GNU sparse file, and whether blocks of its map follow.
     pub(super) fn gnu_sparse(&self) -> Result<(u64, bool), ReadError> {
         Ok((number(&self.0[483..495], "realsize")?, self.0[482] != 0))

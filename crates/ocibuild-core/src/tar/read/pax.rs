@@ -9,8 +9,8 @@ use crate::tar::read::ReadError;
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
-/// What one extended header says. An empty value takes an earlier one back.
-#[derive(Debug, Clone, Default)]
+/// What one extended header says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Pax {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link: Option<Vec<u8>>,
@@ -23,6 +23,9 @@ pub(super) struct Pax {
     pub(super) sparse: bool,
     pub(super) sparse_path: Option<Vec<u8>>,
     pub(super) sparse_size: Option<u64>,
+    /// Which of GNU's ways it is: the map of the older ones, and the version of the newer one.
+    sparse_map: bool,
+    sparse_version: (Option<u64>, Option<u64>),
 }
 
 impl Pax {
@@ -38,10 +41,20 @@ impl Pax {
         Ok(pax)
     }
 
-    /// Tells whether the records say which entry it is or how long: that may not be said of all
-    /// entries at once.
-    pub(super) fn identifies(&self) -> bool {
-        self.path.is_some() || self.link.is_some() || self.size.is_some() || self.sparse
+    /// Tells whether the records say anything that an entry has.
+    pub(super) fn speaks_of_entries(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Tells whether it is a sparse file by records that some readers pass over: those that don't
+    /// belong to a version that is known.
+    pub(super) fn is_sparse_by_halves(&self) -> bool {
+        let known = match self.sparse_version {
+            (Some(1), Some(0)) => true,
+            (None | Some(0), None | Some(0 | 1)) => self.sparse_map,
+            _ => false,
+        };
+        self.sparse && !(known && self.sparse_size.is_some())
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
@@ -52,6 +65,9 @@ impl Pax {
             self.sparse = true;
         }
         match key {
+            b"GNU.sparse.map" | b"GNU.sparse.numblocks" => self.sparse_map = true,
+            b"GNU.sparse.major" => self.sparse_version.0 = number(value, "GNU.sparse.major")?,
+            b"GNU.sparse.minor" => self.sparse_version.1 = number(value, "GNU.sparse.minor")?,
             b"path" => self.path = text(value, "path")?,
             b"linkpath" => self.link = text(value, "linkpath")?,
             b"size" => self.size = number(value, "size")?,
@@ -102,28 +118,23 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Paths hold no NUL: readers in C would see another one than readers in Go.
+/// Paths hold no NUL: readers in C would see another one than readers in Go. Nor are they empty:
+/// for some readers that takes the path back to the header's, for others it is the path.
 fn text(value: &[u8], field: &'static str) -> Result<Option<Vec<u8>>, ReadError> {
     match value {
-        [] => Ok(None),
+        [] => Err(ReadError::Record),
         _ if value.contains(&0) => Err(ReadError::NulInPath { field }),
         _ => Ok(Some(value.to_vec())),
     }
 }
 
 fn number(value: &[u8], field: &'static str) -> Result<Option<u64>, ReadError> {
-    if value.is_empty() {
-        return Ok(None);
-    }
     let value = decimal(value).filter(|value| i64::try_from(*value).is_ok());
     value.map(Some).ok_or(ReadError::Number { field })
 }
 
 /// Reads seconds since the epoch, rounding a fraction down.
 fn seconds(value: &[u8]) -> Result<Option<i64>, ReadError> {
-    if value.is_empty() {
-        return Ok(None);
-    }
     let fault = ReadError::Number { field: "mtime" };
     let (negative, digits) = match value.strip_prefix(b"-") {
         Some(digits) => (true, digits),

@@ -52,9 +52,9 @@ remove = ["/usr/share/doc", "/var/lib/apt/*"]
 comment = "by {var.tag}"
 copy = [
   { from = "src/**/*.[ch]", to = "/src/", include = ["*.c", "[a-z]?\\*"], owner = "app:1" },
-  { from = "{var.triple}/app", to = "/bin/{os}", dir-mode = "700", allow-foreign = true, pyc = "drop" },
+  { from = "{var.triple}/app", to = "/bin/{os}", dir-mode = "700", on-base-symlink = "error", allow-foreign = true, pyc = "drop" },
   { content = "{{}} {arch}", to = "/x", mode = "0444", owner = "root" },
-  { symlink = "../x", to = "/y" },
+  { symlink = "../x", to = "/y", on-base-symlink = "replace" },
   { directory = "/d/", mode = "1777" },
 ]
 [layers.other]
@@ -306,6 +306,7 @@ const KEYS: &[&str] = &[
     "mode",
     "dir-mode",
     "owner",
+    "on-base-symlink",
     "include",
     "exclude",
     "allow-empty",

@@ -1,4 +1,5 @@
-//! `index.json`, of which others' parts are kept to the byte.
+//! An index that several tools write into, of which others' parts are kept to the byte: a layout's
+//! `index.json`, and the list of referrers behind a registry's fallback tag.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +7,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::digest::Digest;
 use crate::oci::{Descriptor, JsonError, MAX_MANIFEST_SIZE, MediaType, annotation, from_json, to_json};
 
-/// A layout's index: entries and other fields as they were read.
+/// An index: entries and other fields as they were read.
 #[derive(Debug)]
-pub(super) struct IndexFile {
+pub(crate) struct IndexFile {
     fields: BTreeMap<String, Box<RawValue>>,
     manifests: Vec<Box<RawValue>>,
 }
@@ -31,7 +33,7 @@ struct Named {
 }
 
 impl IndexFile {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         let mut fields: BTreeMap<String, Box<RawValue>> = from_json(bytes)?;
         let manifests: Option<Vec<Box<RawValue>>> = match fields.remove("manifests") {
             Some(raw) => serde_json::from_str(raw.get()).map_err(JsonError::Form)?,
@@ -41,18 +43,42 @@ impl IndexFile {
     }
 
     /// Returns the entries that this library can follow.
-    pub(super) fn descriptors(&self) -> Vec<Descriptor> {
+    pub(crate) fn descriptors(&self) -> Vec<Descriptor> {
         self.manifests.iter().filter_map(|entry| read(entry)).collect()
     }
 
     /// Returns the entries of this name.
-    pub(super) fn named(&self, name: &str) -> Vec<Descriptor> {
+    pub(crate) fn named(&self, name: &str) -> Vec<Descriptor> {
         self.manifests.iter().filter(|entry| has_name(entry, name)).filter_map(|entry| read(entry)).collect()
+    }
+
+    /// Returns what a user may mean by a name: the entries of this name, or else those of this full
+    /// name.
+    pub(crate) fn called(&self, name: &str) -> Vec<Descriptor> {
+        match self.named(name) {
+            found if !found.is_empty() => found,
+            _ => {
+                let has = |entry: &Descriptor| {
+                    entry.annotations.get(annotation::CONTAINERD_NAME).is_some_and(|full| full == name)
+                };
+                self.descriptors().into_iter().filter(has).collect()
+            }
+        }
+    }
+
+    /// Adds an entry that has no name, unless what it describes is there; tells whether anything
+    /// changed.
+    pub(crate) fn add(&mut self, entry: &Descriptor) -> bool {
+        let is_new = self.descriptors().iter().all(|known| known.digest != entry.digest);
+        if is_new {
+            self.manifests.push(raw(entry));
+        }
+        is_new
     }
 
     /// Puts an entry in the place of all of its name, at the first one's position, or last; tells
     /// whether anything changed.
-    pub(super) fn put(&mut self, name: &str, entry: &Descriptor) -> bool {
+    pub(crate) fn put(&mut self, name: &str, entry: &Descriptor) -> bool {
         let new = raw(entry);
         let before: Vec<usize> =
             (0..self.manifests.len()).filter(|&at| has_name(&self.manifests[at], name)).collect();
@@ -68,9 +94,20 @@ impl IndexFile {
     }
 
     /// Drops all entries of this name; tells whether there were any.
-    pub(super) fn remove(&mut self, name: &str) -> bool {
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
         let before = self.manifests.len();
         self.manifests.retain(|entry| !has_name(entry, name));
+        self.manifests.len() != before
+    }
+
+    /// Drops all entries of this digest that have no name; tells whether there were any.
+    pub(crate) fn remove_unnamed(&mut self, digest: &Digest) -> bool {
+        let before = self.manifests.len();
+        self.manifests.retain(|entry| {
+            !read::<Descriptor>(entry).is_some_and(|entry| {
+                entry.digest == *digest && !entry.annotations.contains_key(annotation::REF_NAME)
+            })
+        });
         self.manifests.len() != before
     }
 
@@ -78,7 +115,7 @@ impl IndexFile {
     ///
     /// # Errors
     /// [`JsonError::TooLarge`] if nobody could read it again.
-    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, JsonError> {
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, JsonError> {
         let manifests = serde_json::value::to_raw_value(&self.manifests).map_err(JsonError::Form)?;
         let mut fields: BTreeMap<&str, &RawValue> =
             self.fields.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
@@ -149,6 +186,26 @@ mod tests {
         assert!(index.put("b", &entry("b", b"new")));
         assert_eq!(index.descriptors(), [entry("a", b"a"), entry("b", b"new"), entry("c", b"c")]);
         assert_eq!(index.named("b"), [entry("b", b"new")]);
+    }
+
+    #[test]
+    fn what_is_there_by_any_name_is_not_added() {
+        let mut index = IndexFile::default();
+        index.put("a", &entry("a", b"one"));
+        assert!(!index.add(&Descriptor::of(MediaType::MANIFEST, b"one")));
+        assert!(index.add(&Descriptor::of(MediaType::MANIFEST, b"two")));
+        assert_eq!(index.descriptors().len(), 2);
+    }
+
+    #[test]
+    fn a_full_name_counts_where_no_short_one_does() {
+        let mut index = IndexFile::default();
+        let full = |entry: Descriptor| entry.with_annotation(annotation::CONTAINERD_NAME, "r.io/a:1");
+        index.put("1", &full(entry("1", b"one")));
+        assert_eq!(index.called("1"), index.called("r.io/a:1"));
+        index.put("r.io/a:1", &entry("r.io/a:1", b"two"));
+        assert_eq!(index.called("r.io/a:1"), [entry("r.io/a:1", b"two")]);
+        assert!(index.called("2").is_empty());
     }
 
     #[test]

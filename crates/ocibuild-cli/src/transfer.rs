@@ -1,0 +1,403 @@
+//! Copying images from place to place, and telling of it.
+
+use std::cell::OnceCell;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use ocibuild_core::archive::{ArchiveImage, ArchiveWriter};
+use ocibuild_core::base::Base;
+use ocibuild_core::blob::{BlobError, Memory, Target as _};
+use ocibuild_core::copy::{self, CopyOptions, CopyReport, Listing, Tally};
+use ocibuild_core::layout::Layout;
+use ocibuild_core::oci::Platform;
+use ocibuild_core::registry::{Registry, RemoteRepository};
+use ocibuild_core::{Cancel, Descriptor, Reference};
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Origin};
+use crate::image_place::{FoundImage, ImageName, Place};
+use crate::options::Options;
+use crate::progress::Reporter;
+use crate::progress::json::seconds;
+use crate::signals::Stop;
+use crate::{file, image_files, parse, registry, text};
+
+/// The version of the metadata: a field may be added within it, none changed or taken away.
+const METADATA_VERSION: u64 = 1;
+
+/// What of an image is copied.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PartArgs {
+    /// Copy only the image for this platform, without the index around it
+    #[arg(long, value_name = "OS/ARCH", value_parser = parse::platform, conflicts_with = "all")]
+    platform: Option<Platform>,
+
+    /// Copy an index with the images for all its platforms, as is done without `--platform`
+    #[arg(long)]
+    all: bool,
+
+    /// Copy what refers to the image, too: signatures, attestations and the like, and what refers
+    /// to those
+    #[arg(long)]
+    referrers: bool,
+}
+
+/// What is told of a copy, and where.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ResultArgs {
+    /// Write what was copied to this file, as JSON; docs/metadata.md has the fields
+    #[arg(long, value_name = "FILE", value_parser = parse::result_file())]
+    metadata_file: Option<PathBuf>,
+}
+
+/// A copy that is under way.
+pub(crate) struct Transfer<'a> {
+    options: &'a Options,
+    reporter: &'a Reporter,
+    started: Instant,
+    cancel: Cancel,
+    total: CopyReport,
+    named: Vec<String>,
+    registry: OnceCell<Registry>,
+    _stop: Stop,
+}
+
+/// Where an image goes.
+pub(crate) enum Destination {
+    /// Into a layout, under a name or none.
+    Layout { layout: Layout, name: Option<String> },
+    /// Into an archive.
+    Archive { writer: ArchiveWriter<'static>, name: String, references: Vec<Reference> },
+    /// Into a repository, under any number of tags.
+    Registry { repository: RemoteRepository, references: Vec<Reference> },
+}
+
+impl Destination {
+    /// The place that blobs go to.
+    pub(crate) fn sink(&self) -> &dyn Listing {
+        match self {
+            Self::Layout { layout, .. } => layout,
+            Self::Archive { writer, .. } => writer,
+            Self::Registry { repository, .. } => repository,
+        }
+    }
+
+    /// Gives the image its names there; last of all.
+    fn name(self, root: &Descriptor) -> Result<(), BlobError> {
+        match self {
+            Self::Layout { layout, name: Some(name) } => layout.tag(root, &name),
+            Self::Layout { layout, name: None } => layout.list(root),
+            Self::Archive { writer, name, references } => {
+                let image = ArchiveImage::new(root.clone(), name);
+                writer.finish(&[references.into_iter().fold(image, ArchiveImage::reference)])
+            }
+            Self::Registry { repository, references } => {
+                references.iter().filter_map(Reference::tag).try_for_each(|tag| repository.tag(root, tag))
+            }
+        }
+    }
+}
+
+impl<'a> Transfer<'a> {
+    /// Begins to watch for signals. `named` are the registries of all images that the run is about.
+    ///
+    /// # Errors
+    /// [`Failure`] if they can't be caught, or the file of results can't be written.
+    pub(crate) fn begin(
+        options: &'a Options,
+        reporter: &'a Reporter,
+        results: Option<&ResultArgs>,
+        named: Vec<String>,
+    ) -> Result<Self, Failure> {
+        let stop = Stop::on_signals()?;
+        if let Some(path) = results.and_then(|results| results.metadata_file.as_deref()) {
+            file::check(path).map_err(|source| metadata_failure(path, source, false))?;
+        }
+        Ok(Self {
+            options,
+            reporter,
+            started: Instant::now(),
+            cancel: stop.cancel(),
+            total: CopyReport::default(),
+            named,
+            registry: OnceCell::new(),
+            _stop: stop,
+        })
+    }
+
+    /// Finds an image.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is none by that name.
+    pub(crate) fn find(&self, image: &str) -> Result<FoundImage, Failure> {
+        ImageName { image, options: self.options, named: &self.named }.find_unless(&self.cancel)
+    }
+
+    /// Opens a repository.
+    ///
+    /// # Errors
+    /// [`Failure`] if credentials can't be had.
+    pub(crate) fn repository(&self, reference: &Reference) -> Result<RemoteRepository, Failure> {
+        let registry = match self.registry.get() {
+            Some(registry) => registry,
+            None => {
+                let registry = registry::open(self.options, &self.named, &self.cancel)?;
+                self.registry.get_or_init(|| registry)
+            }
+        };
+        Ok(registry.repository(reference.repository()))
+    }
+
+    /// Opens where an image goes to. Without a name of its own there, it keeps that of `source`.
+    ///
+    /// # Errors
+    /// [`Failure`] if it can't be used.
+    pub(crate) fn destination(&self, place: Place, source: Option<&Place>) -> Result<Destination, Failure> {
+        let files = |error| Failure::place(error, Origin::Files);
+        let kept = source.and_then(Place::tag).map(str::to_owned);
+        match place {
+            Place::Layout { directory, name } => {
+                let layout = Layout::open_or_create(directory).map_err(files)?;
+                Ok(Destination::Layout { layout, name: name.or_else(|| kept.and_then(short)) })
+            }
+            Place::Archive { file, name, .. } => {
+                if let Some(path) = &file
+                    && source.and_then(Place::path).is_some_and(|from| is_same(from, path))
+                {
+                    let message = format!("`{}` would be read and replaced at once", path.display());
+                    return Err(Failure::usage(message).with_hint("name another file"));
+                }
+                let references = archive_references(name.as_deref(), source);
+                let name = name.or(kept).unwrap_or_else(|| "latest".to_owned());
+                let writer = match file {
+                    Some(path) => ArchiveWriter::to_file(path).map_err(files)?,
+                    None if io::stdout().is_terminal() => {
+                        let failure = Failure::usage("an archive would fill the terminal");
+                        return Err(
+                            failure.with_hint("redirect standard output, or name a file: `oci-archive:FILE`")
+                        );
+                    }
+                    None => ArchiveWriter::to_stream("standard output", io::stdout()),
+                };
+                Ok(Destination::Archive { writer, name, references })
+            }
+            Place::Registry(reference) => {
+                let repository = self.repository(&reference)?;
+                Ok(Destination::Registry { repository, references: vec![reference] })
+            }
+        }
+    }
+
+    /// The manifest or index that is to be copied.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is none for the platform.
+    pub(crate) fn root(&self, found: &FoundImage, part: &PartArgs) -> Result<Descriptor, Failure> {
+        let Some(platform) = &part.platform else { return Ok(found.root.clone()) };
+        let base = Base::open(found.source.as_ref(), &found.root, Some(platform));
+        base.map(|base| base.descriptor).map_err(|error| image_files::failure(error, found))
+    }
+
+    /// Copies an image, and what refers to it where that is asked for.
+    ///
+    /// # Errors
+    /// [`Failure`]; no name was changed then.
+    pub(crate) fn copy(
+        &mut self,
+        found: &FoundImage,
+        root: &Descriptor,
+        sink: &dyn Listing,
+        part: &PartArgs,
+    ) -> Result<(), Failure> {
+        let options = self.copy_options();
+        let roots = std::slice::from_ref(root);
+        let source = found.source.as_ref();
+        let report = match part.referrers {
+            true => copy::copy_referred(roots, source, sink, &options),
+            false => copy::copy(roots, source, sink, &options),
+        };
+        self.count(&report.map_err(|error| Failure::place(error, found.origin))?);
+        Ok(())
+    }
+
+    /// Copies parts of an index without naming them.
+    ///
+    /// # Errors
+    /// [`Failure`]; no name was changed then.
+    pub(crate) fn copy_parts(
+        &mut self,
+        parts: &[Descriptor],
+        found: &FoundImage,
+        sink: &dyn Listing,
+    ) -> Result<(), Failure> {
+        let report = copy::copy(parts, found.source.as_ref(), sink, &self.copy_options());
+        self.count(&report.map_err(|error| Failure::place(error, found.origin))?);
+        Ok(())
+    }
+
+    /// Sends the index whose parts are there by now.
+    ///
+    /// # Errors
+    /// [`Failure`]; no name was changed then.
+    pub(crate) fn copy_index(
+        &mut self,
+        index: &Descriptor,
+        bytes: Vec<u8>,
+        sink: &dyn Listing,
+    ) -> Result<(), Failure> {
+        let memory = Memory::new();
+        memory.insert(index.media_type.clone(), bytes);
+        let report = copy::copy(std::slice::from_ref(index), &memory, sink, &self.copy_options());
+        let mut report = report.map_err(|error| Failure::place(error, Origin::Files))?;
+        if report.sent.blobs > 0 {
+            // Its parts were counted when they were copied.
+            report.present = Tally::default();
+        }
+        self.count(&report);
+        Ok(())
+    }
+
+    fn copy_options(&self) -> CopyOptions<'a> {
+        CopyOptions::new().observer(self.reporter).cancel(self.cancel.clone())
+    }
+
+    fn count(&mut self, report: &CopyReport) {
+        let add = |total: &mut Tally, more: Tally| {
+            total.blobs += more.blobs;
+            total.bytes += more.bytes;
+        };
+        add(&mut self.total.sent, report.sent);
+        add(&mut self.total.present, report.present);
+        add(&mut self.total.mounted, report.mounted);
+        add(&mut self.total.foreign, report.foreign);
+    }
+
+    /// Names the image, and tells what came of it.
+    ///
+    /// # Errors
+    /// [`Failure`]; names that weren't changed yet mean what they meant before.
+    pub(crate) fn finish(
+        self,
+        root: &Descriptor,
+        destinations: Vec<Destination>,
+        results: &ResultArgs,
+    ) -> Result<(), Failure> {
+        self.cancel.check().map_err(|_| Failure::Interrupted)?;
+        let mut references = Vec::new();
+        let mut stdout_is_taken = false;
+        for destination in destinations {
+            let origin = match &destination {
+                Destination::Registry { references: all, .. } => {
+                    references.extend(all.iter().cloned());
+                    Origin::Registry
+                }
+                Destination::Archive { writer, .. } => {
+                    stdout_is_taken |= ocibuild_core::blob::Sink::place(writer) == "standard output";
+                    Origin::Files
+                }
+                Destination::Layout { .. } => Origin::Files,
+            };
+            destination.name(root).map_err(|error| Failure::place(error, origin))?;
+        }
+        self.tell(root, &references, stdout_is_taken, results.metadata_file.as_deref())
+    }
+
+    fn tell(
+        self,
+        root: &Descriptor,
+        references: &[Reference],
+        stdout_is_taken: bool,
+        metadata: Option<&Path>,
+    ) -> Result<(), Failure> {
+        let line = match references.first() {
+            Some(reference) => reference.at(root.digest).to_string(),
+            None => root.digest.to_string(),
+        };
+        let summary = self.to_json(&line);
+        if let Some(path) = metadata {
+            let mut value = summary.clone();
+            value["version"] = json!(METADATA_VERSION);
+            value["ocibuild"] = json!(env!("CARGO_PKG_VERSION"));
+            value["descriptor"] = json!(root);
+            value["refs"] = json!(references.iter().map(ToString::to_string).collect::<Vec<_>>());
+            file::write(path, format!("{value:#}\n").as_bytes())
+                .map_err(|source| metadata_failure(path, source, true))?;
+        }
+        self.reporter.clear();
+        self.reporter.summary(&self.to_text(), &summary);
+        match stdout_is_taken {
+            false => text::print(&format!("{line}\n")),
+            // Lines of text would be no JSON, and the summary has it.
+            true if self.reporter.is_for_programs() => Ok(()),
+            true => {
+                // Nobody is there to be told if that fails.
+                let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+                Ok(())
+            }
+        }
+    }
+
+    fn to_json(&self, line: &str) -> Value {
+        let tally = |tally: &Tally| json!({ "number": tally.blobs, "bytes": tally.bytes });
+        json!({
+            "images": [line],
+            "seconds": seconds(self.started.elapsed()),
+            "sent": tally(&self.total.sent),
+            "present": tally(&self.total.present),
+            "mounted": tally(&self.total.mounted),
+            "foreign": tally(&self.total.foreign),
+        })
+    }
+
+    /// One line: what was sent, what needn't be, and the time.
+    fn to_text(&self) -> String {
+        let CopyReport { sent, present, mounted, foreign, .. } = &self.total;
+        let blobs = |tally: &Tally| text::count(usize::try_from(tally.blobs).unwrap_or(usize::MAX), "blob");
+        let mut line = format!("{} ({}) copied", blobs(sent), text::bytes(sent.bytes));
+        for (tally, what) in
+            [(mounted, "mounted"), (present, "there already"), (foreign, "left where their licence has them")]
+        {
+            if tally.blobs > 0 {
+                line.push_str(&format!(", {} {what}", blobs(tally)));
+            }
+        }
+        format!("{line}; {}", text::time(self.started.elapsed()))
+    }
+}
+
+/// A full name's tag: names in a layout have no slashes by the specification.
+fn short(name: String) -> Option<String> {
+    match name.parse::<Reference>() {
+        _ if name.starts_with('@') => None,
+        Ok(reference) if name.contains('/') || name.contains(':') => {
+            reference.or_latest().tag().map(str::to_owned)
+        }
+        _ => Some(name),
+    }
+}
+
+/// The full names that loaders give the image: its name, where that is one, else the source's.
+fn archive_references(name: Option<&str>, source: Option<&Place>) -> Vec<Reference> {
+    let full = |name: &str| {
+        let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+        name.parse::<Reference>().ok().filter(|reference| has_tag && reference.digest().is_none())
+    };
+    let own = match (name, source) {
+        (Some(name), _) => full(name),
+        (None, Some(Place::Registry(reference))) => {
+            reference.tag().and_then(|tag| full(&format!("{}:{tag}", reference.repository())))
+        }
+        (None, source) => source.and_then(Place::tag).and_then(full),
+    };
+    own.into_iter().collect()
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    file::normalised(one) == file::normalised(other)
+}
+
+fn metadata_failure(path: &Path, source: io::Error, is_built: bool) -> Failure {
+    Failure::Result { what: "--metadata-file", path: path.to_owned(), source, is_built }
+}
