@@ -149,7 +149,7 @@ fn a_kill_in_the_midst_of_pushes_leaves_whole_images_and_a_registry_that_starts(
         bench.write(&format!("much{number}"), bytes);
     }
     let (pushed, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    for round in 0..4_u64 {
+    for round in 0..3_u64 {
         let mut served = Served::start(&bench, &["my.oci"]);
         let is_dead = AtomicBool::new(false);
         thread::scope(|scope| {
