@@ -6,7 +6,6 @@ mod manifests;
 mod uploads;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -52,25 +51,25 @@ pub(crate) struct Call {
 
 /// Why there is no answer, or none but a refusal.
 pub(crate) enum Trouble {
-    Refused(Reply),
+    Refused(Box<Reply>),
     Broken,
 }
 
 impl<E: Into<Refusal>> From<E> for Trouble {
     fn from(error: E) -> Self {
-        Self::Refused(Reply::from(error.into()))
+        Reply::from(error.into()).into()
+    }
+}
+
+impl From<Reply> for Trouble {
+    fn from(reply: Reply) -> Self {
+        Self::Refused(Box::new(reply))
     }
 }
 
 impl From<Broken> for Trouble {
     fn from(_: Broken) -> Self {
         Self::Broken
-    }
-}
-
-impl From<Infallible> for Refusal {
-    fn from(never: Infallible) -> Self {
-        match never {}
     }
 }
 
@@ -125,7 +124,7 @@ impl Handler {
             sleep(delay).await;
         }
         let reply = match self.made_up(call, plan) {
-            Some(reply) => Err(Trouble::Refused(reply)),
+            Some(reply) => Err(reply.into()),
             None => self.work(call, plan).await,
         };
         let reply = match reply {
@@ -135,7 +134,7 @@ impl Handler {
                 if call.asked.header("expect").is_none() {
                     call.body.drain().await?;
                 }
-                reply
+                *reply
             }
         };
         let reply = self.spoiled(reply, call, plan);
@@ -177,7 +176,7 @@ impl Handler {
         let route = Route::of(path);
         let host = call.asked.header("host").map_or_else(|| self.address.to_string(), str::to_owned);
         if let Some(refused) = self.gate.check(&call.asked, route.as_ref(), &host) {
-            return Err(Trouble::Refused(refused));
+            return Err(refused.into());
         }
         let Some(route) = route else {
             let refusal = Refusal::new(Code::Unsupported, "there is nothing at this path of a registry");

@@ -27,7 +27,8 @@ pub struct ServeOptions {
     pub upload_lifetime: Duration,
     /// What clients are asked to send at least in a chunk, in bytes.
     pub chunk_min_length: Option<u64>,
-    /// How many connections are served at once; more wait.
+    /// How many connections are served at once, each with a thread and a handful of file descriptors.
+    /// Where there are more, all end after the request under way, so that everybody's turn comes.
     pub max_connections: u32,
     /// How long requests under way have to end once the server is stopped.
     pub grace: Duration,
@@ -50,7 +51,7 @@ impl Default for ServeOptions {
             idle_timeout: Duration::from_secs(60),
             upload_lifetime: Duration::from_secs(24 * 60 * 60),
             chunk_min_length: None,
-            max_connections: 512,
+            max_connections: 128,
             grace: Duration::from_secs(1),
             listener: None,
             recorder: None,

@@ -181,10 +181,14 @@ impl Accepting {
     async fn run(self, listener: std::net::TcpListener) {
         let Ok(listener) = TcpListener::from_std(listener) else { return };
         let places = Arc::new(Semaphore::new(self.handler.options.max_connections as usize));
+        let (crowded, _) = watch::channel(0_u64);
         loop {
             let next = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (place, listener.accept().await)
+                let accepted = listener.accept().await;
+                if places.available_permits() == 0 {
+                    crowded.send_modify(|times| *times += 1);
+                }
+                (Arc::clone(&places).acquire_owned().await, accepted)
             };
             let Some((Ok(place), accepted)) = before(next, is_stopped(self.stopped.clone())).await else {
                 return;
@@ -197,6 +201,7 @@ impl Accepting {
             let connection = Connection {
                 handler: Arc::clone(&self.handler),
                 stopped: self.stopped.clone(),
+                crowded: crowded.subscribe(),
                 alive: self.alive.clone(),
             };
             // What can't be had a thread for is closed.
@@ -216,6 +221,7 @@ async fn is_stopped(mut stopped: watch::Receiver<bool>) {
 struct Connection {
     handler: Arc<Handler>,
     stopped: watch::Receiver<bool>,
+    crowded: watch::Receiver<u64>,
     alive: Sender<()>,
 }
 
@@ -237,9 +243,17 @@ impl Connection {
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(STALL);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), service));
+        let mut crowded = self.crowded.clone();
+        let is_enough = async {
+            let is_crowded = async { crowded.changed().await.unwrap_or_default() };
+            let _ = before(is_stopped(self.stopped.clone()), is_crowded).await;
+        };
         // How a connection ends is nobody's business but the client's, who knows.
+        if before(connection.as_mut(), is_enough).await.is_some() {
+            return;
+        }
+        connection.as_mut().graceful_shutdown();
         if before(connection.as_mut(), is_stopped(self.stopped.clone())).await.is_none() {
-            connection.as_mut().graceful_shutdown();
             let _ = before(connection.as_mut(), sleep(options.grace)).await;
         }
     }

@@ -93,6 +93,17 @@ impl Uploads {
         Ok(upload)
     }
 
+    /// Ends an upload when the value is dropped, with whatever request it belongs to.
+    pub(crate) fn ending<'a>(&'a self, upload: &'a Upload) -> impl Drop + 'a {
+        struct Ending<'a>(&'a Uploads, &'a Upload);
+        impl Drop for Ending<'_> {
+            fn drop(&mut self) {
+                self.0.end(self.1);
+            }
+        }
+        Ending(self, upload)
+    }
+
     /// Finds an upload of a repository.
     pub(crate) fn find(&self, repository: &str, id: &str) -> io::Result<Option<Arc<Upload>>> {
         if id.len() != ID_LENGTH || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -204,10 +215,16 @@ impl Claim {
         Ok(())
     }
 
-    /// Gives the digest of all that came, once it is on the disk, and the file it is in.
-    pub(crate) fn finish(&self) -> Result<(Digest, PathBuf), Stopped> {
-        let state = self.state()?;
+    /// Gives the file of all that came, synced, if it has this digest; otherwise the digest it has.
+    /// From then on nobody adds to the file.
+    pub(crate) fn finish(&self, digest: &Digest) -> Result<Result<PathBuf, Digest>, Stopped> {
+        let mut state = self.state()?;
+        let found = state.hasher.clone().finish().0;
+        if found != *digest {
+            return Ok(Err(found));
+        }
         state.file.sync_data().map_err(Stopped::File)?;
-        Ok((state.hasher.clone().finish().0, self.upload.directory.join(DATA)))
+        state.is_over = true;
+        Ok(Ok(self.upload.directory.join(DATA)))
     }
 }

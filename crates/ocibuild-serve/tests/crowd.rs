@@ -14,6 +14,7 @@ use ocibuild_core::oci::{Descriptor, ImageConfig, Manifest, MediaType, RootFs, t
 use ocibuild_core::reference::Reference;
 use ocibuild_core::registry::{Registry, RegistryOptions, RemoteRepository};
 use ocibuild_core::{DiffId, Digest};
+use ocibuild_serve::ServeOptions;
 use support::{Bench, noise};
 
 const PUSHERS: usize = 32;
@@ -64,6 +65,24 @@ fn push(bench: &Bench, number: usize) {
     for tag in [format!("v{number}"), "latest".to_owned()] {
         repository.tag(&manifest_descriptor, &tag).unwrap();
     }
+}
+
+#[test]
+fn connections_that_do_nothing_make_room_for_others() {
+    let mut options = ServeOptions::default();
+    options.max_connections = 2;
+    let bench = Bench::with(options);
+    let mut lazy = [bench.connect(), bench.connect()];
+    for connection in &mut lazy {
+        connection.send("GET", "/v2/", &[], b"").unwrap();
+        assert_eq!(connection.reply("GET").unwrap().status, 200);
+    }
+    for _ in 0..5 {
+        let mut connection = bench.connect();
+        connection.send("GET", "/v2/", &[], b"").unwrap();
+        assert_eq!(connection.reply("GET").unwrap().status, 200);
+    }
+    assert!(lazy[0].is_closed() && lazy[1].is_closed());
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl Handler {
                 let message = format!("the blob has {size} bytes");
                 let refusal = Refusal::new(Code::SizeInvalid, message);
                 let reply = Reply::from(refusal.status(StatusCode::RANGE_NOT_SATISFIABLE));
-                Err(Trouble::Refused(reply.header("Content-Range", format!("bytes */{size}"))))
+                Err(reply.header("Content-Range", format!("bytes */{size}")).into())
             }
         }
     }

@@ -18,11 +18,10 @@ impl Handler {
         if let Some(digest) = call.query.get("digest") {
             let digest = sent_digest(digest)?;
             let claim = self.uploads.begin(name)?.claim();
-            let done = self.take(&claim, None, call).await;
-            let done = done.and_then(|()| self.complete(name, &claim, &digest));
-            // Nobody knows of this upload, so nobody goes on with it.
-            self.uploads.end(&claim.upload);
-            return done;
+            // Nobody else knows of this upload, so nobody goes on with it.
+            let _ending = self.uploads.ending(&claim.upload);
+            self.take(&claim, None, call).await?;
+            return self.complete(name, &claim, &digest);
         }
         if let Some(digest) = call.query.get("mount")
             && let Some(digest) = digest.parse().ok()
@@ -83,7 +82,12 @@ impl Handler {
         let expected = self.expected(&claim, call)?;
         self.take(&claim, expected, call).await?;
         let done = self.complete(name, &claim, &digest);
-        if matches!(done, Ok(_) | Err(Trouble::Refused(Reply { status: StatusCode::BAD_REQUEST, .. }))) {
+        let is_over = match &done {
+            Ok(_) => true,
+            Err(Trouble::Refused(reply)) => reply.status == StatusCode::BAD_REQUEST,
+            Err(Trouble::Broken) => false,
+        };
+        if is_over {
             self.uploads.end(&upload);
         }
         done
@@ -118,7 +122,7 @@ impl Handler {
         let told = self.standing(StatusCode::RANGE_NOT_SATISFIABLE, &claim.upload);
         let mut reply = Reply::from(refusal.status(StatusCode::RANGE_NOT_SATISFIABLE));
         reply.headers.extend(told.headers);
-        Trouble::Refused(reply)
+        reply.into()
     }
 
     /// Takes a body, and keeps what came of it if the connection breaks.
@@ -153,12 +157,11 @@ impl Handler {
     }
 
     fn complete(&self, name: &str, claim: &Claim, digest: &Digest) -> Result<Reply, Trouble> {
-        let (found, file) = claim.finish().map_err(stopped)?;
-        if found != *digest {
+        let file = claim.finish(digest).map_err(stopped)?.map_err(|found| {
             let detail = serde_json::json!({ "digest": digest, "found": found });
             let message = "provided digest did not match uploaded content";
-            return Err(Refusal::with_details(Code::DigestInvalid, message, [detail]).into());
-        }
+            Refusal::with_details(Code::DigestInvalid, message, [detail])
+        })?;
         self.storage.adopt(&file, digest)?;
         self.storage.link_blob(name, digest)?;
         Ok(created(name, digest))
