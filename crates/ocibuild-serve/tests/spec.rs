@@ -35,6 +35,12 @@ fn end_1_says_that_it_is_a_registry() {
     is(&bench.ask("POST", "/v2/"), 405, &["UNSUPPORTED"]);
     is(&bench.ask("GET", "/v2/A/tags/list"), 400, &["NAME_INVALID"]);
     is(&bench.ask("GET", "/v2/../../etc/blobs/passwd"), 400, &["NAME_INVALID"]);
+    for path in
+        ["/v2/%2e%2e/%2e%2e/manifests/1", "/v2//a/tags/list", "/v2/a%00b/tags/list", "/v2/a%0ab/tags/list"]
+    {
+        is(&bench.ask("GET", path), 400, &["NAME_INVALID"]);
+        is(&bench.ask("PUT", path), 400, &["NAME_INVALID"]);
+    }
 }
 
 #[test]
