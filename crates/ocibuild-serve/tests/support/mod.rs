@@ -133,13 +133,14 @@ impl Bench {
     }
 }
 
-pub(crate) struct Connection(BufReader<TcpStream>);
+/// With what writing failed by: a reset is told once, to whoever writes or reads first.
+pub(crate) struct Connection(BufReader<TcpStream>, Option<io::Error>);
 
 impl Connection {
     pub(crate) fn new(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self(BufReader::new(stream))
+        Self(BufReader::new(stream), None)
     }
 
     pub(crate) fn send(
@@ -160,7 +161,7 @@ impl Connection {
         }
         self.write(format!("{head}\r\n").as_bytes())?;
         // A server that answers early may not take all of it.
-        let _ = self.write(body);
+        self.1 = self.write(body).err();
         Ok(())
     }
 
@@ -171,7 +172,7 @@ impl Connection {
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         match self.0.read_line(&mut line)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            0 => Err(self.1.take().unwrap_or(io::ErrorKind::UnexpectedEof.into())),
             _ => Ok(line.trim_end().to_owned()),
         }
     }
