@@ -6,7 +6,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 use crate::commands::{
     build, cache, check, completions, copy, diff, index, inspect, lock, login, logout, ls, man, pull, push,
-    save, schema, serve, tag, validate, version,
+    rebase, save, schema, serve, tag, validate, version,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -53,6 +53,7 @@ enum Command {
     Build(Box<build::BuildArgs>),
     Check(check::CheckArgs),
     Lock(lock::LockArgs),
+    Rebase(rebase::RebaseArgs),
     Inspect(inspect::InspectArgs),
     Ls(ls::LsArgs),
     Diff(diff::DiffArgs),
@@ -117,6 +118,7 @@ impl Cli {
             Command::Build(args) => build::run(*args, options, reporter),
             Command::Check(args) => check::run(args, options, reporter),
             Command::Lock(args) => lock::run(&args, options, reporter),
+            Command::Rebase(args) => rebase::run(args, options, reporter),
             Command::Inspect(args) => inspect::run(&args, options, reporter),
             Command::Ls(args) => ls::run(&args, options),
             Command::Diff(args) => diff::run(&args, options),

@@ -15,6 +15,7 @@ pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod rebase;
 pub(crate) mod save;
 pub(crate) mod schema;
 pub(crate) mod serve;

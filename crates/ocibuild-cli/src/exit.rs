@@ -3,7 +3,7 @@
 /// All went well.
 pub(crate) const SUCCESS: u8 = 0;
 /// Something that no other code stands for; from `validate`, that the image breaks a rule; from `diff`,
-/// that the images differ.
+/// that the images differ; from `rebase`, that the new base has something otherwise.
 pub(crate) const FAILURE: u8 = 1;
 /// The command line or the spec is faulty.
 pub(crate) const USAGE: u8 = 2;
@@ -23,7 +23,8 @@ pub(crate) const HELP: &str = "\
 Exit codes:
     0  done
     1  something else went wrong; from `validate`: the image breaks a rule;
-       from `diff`: the images differ
+       from `diff`: the images differ; from `rebase`: the new base has something
+       otherwise
     2  the command line or the spec is faulty
     3  a file can't be read or written, or isn't what it should be
     4  the registry can't be reached, or refuses

@@ -11,6 +11,7 @@ use ocibuild_core::cache::CacheError;
 use ocibuild_core::files::FileError;
 use ocibuild_core::lock::LockError;
 use ocibuild_core::plan::PlanError;
+use ocibuild_core::rebase::RebaseError;
 use ocibuild_core::registry::CredentialsError;
 use ocibuild_core::spec::{Sources, SpecError};
 use ocibuild_serve::ServeError;
@@ -35,6 +36,19 @@ pub(crate) struct BuildFailure {
     pub(crate) file: Option<Sources>,
     /// The context of its paths.
     pub(crate) root: PathBuf,
+    /// The cache directory.
+    pub(crate) cache: PathBuf,
+}
+
+/// An image that can't be moved to another base, with what is needed to say why.
+#[derive(Debug)]
+pub(crate) struct RebaseFailure {
+    /// Why not.
+    pub(crate) error: RebaseError,
+    /// Who is to blame for the blobs of the image, and of the new base.
+    pub(crate) origins: [Origin; 2],
+    /// Whether the image is for several platforms.
+    pub(crate) several: bool,
     /// The cache directory.
     pub(crate) cache: PathBuf,
 }
@@ -70,6 +84,8 @@ pub(crate) enum Failure {
     Root(FileError),
     /// The images can't be built.
     Build(Box<BuildFailure>),
+    /// An image can't be moved.
+    Rebase(Box<RebaseFailure>),
     /// Images can't be read or written.
     Place { error: BlobError, origin: Origin, cache: Option<PathBuf> },
     /// An image isn't one that can be looked into.
@@ -132,6 +148,7 @@ impl Failure {
     pub(crate) fn settled(self) -> Self {
         match self {
             Self::Build(failure) if is_cancelled(&failure.error) => Self::Interrupted,
+            Self::Rebase(failure) if matches!(failure.error, RebaseError::Cancelled(_)) => Self::Interrupted,
             Self::Place { error: BlobError::Cancelled(_), .. } => Self::Interrupted,
             other => other,
         }

@@ -253,7 +253,7 @@ pub(crate) fn age(text: &str) -> Result<Duration, String> {
 
 /// Parses a size in bytes: `500MB`, `1.5GiB`, `1000`. Letters may be of either case.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 14] = [
+    const UNITS: [(&str, u64); 13] = [
         ("kib", 1 << 10),
         ("mib", 1 << 20),
         ("gib", 1 << 30),
@@ -267,8 +267,16 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         ("g", 1_000_000_000),
         ("t", 1_000_000_000_000),
         ("b", 1),
-        ("", 1),
     ];
+    // Nothing is nothing in any unit; of any other number nobody means bytes.
+    if is_number(text) && text.bytes().any(|digit| digit != b'0') {
+        return Err(format!(
+            "`{text}` has no unit\n  hint: write `{text}MB` or `{text}GB`; `{text}B` are bytes"
+        ));
+    }
+    if text == "0" {
+        return Ok(0);
+    }
     let lower = text.to_ascii_lowercase();
     let parsed = UNITS.into_iter().find_map(|(unit, scale)| Some((lower.strip_suffix(unit)?, scale)));
     let size = parsed.and_then(|(number, scale)| scaled(number.trim_end(), scale));
@@ -463,22 +471,36 @@ mod tests {
     fn sizes_are_decimal_or_binary() {
         let cases = [
             ("0", 0),
-            ("1000", 1000),
+            ("1000B", 1000),
             ("12b", 12),
             ("1k", 1000),
             ("500MB", 500_000_000),
             ("1.5GiB", 3 << 29),
             ("0.1 gb", 100_000_000),
-            ("18446744073709551615", u64::MAX),
+            ("18446744073709551615B", u64::MAX),
         ];
         for (text, bytes) in cases {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in
-            ["", "GB", "-1", "+1", "1.", ".5GB", "1e9", "1 000", "1XB", "18446744073709551616", "99999999TB"]
-        {
+        for text in [
+            "",
+            "GB",
+            "-1",
+            "+1",
+            "1.",
+            ".5GB",
+            "1e9",
+            "1 000",
+            "1XB",
+            "00",
+            "1.5",
+            "18446744073709551616B",
+            "99999999TB",
+        ] {
             assert!(size(text).unwrap_err().contains("hint: write a number"), "{text}");
         }
+        let error = size("10").unwrap_err();
+        assert_eq!(error, "`10` has no unit\n  hint: write `10MB` or `10GB`; `10B` are bytes");
     }
 
     #[test]

@@ -340,7 +340,7 @@ impl<'a> Transfer<'a> {
     }
 
     fn to_json(&self, line: &str) -> Value {
-        let tally = |tally: &Tally| json!({ "number": tally.blobs, "bytes": tally.bytes });
+        let tally = |tally: &Tally| json!({ "count": tally.blobs, "bytes": tally.bytes });
         json!({
             "images": [line],
             "seconds": seconds(self.started.elapsed()),

@@ -2,6 +2,7 @@
 
 mod blob;
 mod build;
+mod rebase;
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -127,6 +128,7 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         Failure::Threads(error) => Verdict::of_error(exit::FAILURE, error).hint(Some(build::FEWER_THREADS)),
         Failure::Root(error) => Verdict::of_error(exit::FILES, error).hint(root_hint(error)),
         Failure::Build(failure) => build::judge(failure),
+        Failure::Rebase(failure) => rebase::judge(failure),
         Failure::Place { error, origin, cache } => blob::judge(error, *origin, cache.as_deref()),
         Failure::Image { error, origin } => blob::image(error, *origin),
         Failure::Different => Verdict::new(exit::FAILURE, ""),

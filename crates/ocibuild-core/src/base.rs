@@ -29,6 +29,7 @@ use crate::tar::ReadError;
 pub use builder::ListingBuilder;
 pub(crate) use json::duplicate_key;
 pub use listing::{DirectoryMeta, Entries, Listed, ListedKind, Listing, listing_key};
+pub(crate) use open::{is_image, read_index};
 pub(crate) use read::{
     HashingReader, Whiteout, clean, is_content_fault, layer_fault, no_place, owner, read_layer, whiteout,
 };

@@ -8,6 +8,7 @@ mod bases;
 mod built;
 mod check;
 mod pool;
+mod start;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -28,8 +29,9 @@ use crate::oci::MediaType;
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
 
-pub use bases::{Bases, OpenBase};
+pub use bases::{Bases, OpenBase, Shelf, list_base};
 use bases::{Found, Foundations};
+pub(crate) use built::BaseLayers;
 pub use built::{Built, BuiltImage, FinishedLayer};
 pub use check::check;
 pub use pool::Pool;
@@ -190,6 +192,12 @@ impl<'a> Context<'a> {
         let latest = latest(self);
         let Self { tree, skip, store, budget, observer, cancel, .. } = self;
         Workshop { tree, skip, store, budget, observer, cancel, latest }
+    }
+
+    /// What listings of bases need of it.
+    fn shelf(self) -> Shelf<'a> {
+        let Self { store, records, observer, cancel, .. } = self;
+        Shelf { store, records, observer, cancel }
     }
 }
 
@@ -368,9 +376,10 @@ pub fn build(
         check_outlines(plan, image, &layers, &mut outlines, context.store)?;
         images.push(put_together(plan, image, &foundations, &layers, &memory, context.created)?);
     }
+    let warnings = start::warnings(plan, &foundations, &layers, context.store);
     let sources = foundations.into_sources();
     let (memory, store) = (Arc::new(memory), context.store.clone());
-    Ok(Built { images, layers, memory, store, bases: sources, hold: None })
+    Ok(Built { images, layers, warnings, memory, store, bases: sources, hold: None })
 }
 
 fn make(
@@ -417,7 +426,9 @@ fn make(
 /// and this one nothing.
 fn keep(record: &Record, keys: &[Key], context: Context<'_>) {
     let Some(records) = context.records else { return };
-    let all = std::iter::once(record.clone()).chain(keys.iter().map(|key| record.under(*key)));
+    // No lockfile went into the key of the content.
+    let of_content = Record { materials: Vec::new(), ..record.clone() };
+    let all = std::iter::once(of_content).chain(keys.iter().map(|key| record.under(*key)));
     for record in all {
         if let Err(fault) = records.put(&record) {
             let warning = Warning::new(format!("the layer is not cached: {fault}"));

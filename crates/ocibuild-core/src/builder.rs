@@ -7,6 +7,7 @@
 mod bases;
 #[cfg(feature = "registry")]
 mod pull;
+mod rebase;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

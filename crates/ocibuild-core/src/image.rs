@@ -4,7 +4,8 @@ mod assemble;
 mod gather;
 mod validate;
 
-pub use assemble::{Assembled, Created, OwnLayer, assemble, assemble_index};
+pub use assemble::{Assembled, Created, Overlay, OwnLayer, assemble, assemble_index, assemble_over};
+pub(crate) use assemble::{CREATED_BY, complete_history};
 pub use gather::{GatherError, Gathering};
 pub use validate::{
     Depth, ValidateError, ValidateOptions, Violation, check_config, check_index, check_manifest, validate,

@@ -38,7 +38,7 @@ pub use budget::Budget;
 pub use check::check;
 pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys};
 pub use near::Nearby;
-pub use outline::{DirectoryOwner, Outline, WrittenDirectory, may_disagree, outline};
+pub use outline::{DirectoryOwner, Outline, WrittenDirectory, leads_to, may_disagree, outline};
 
 /// A layer can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -185,7 +185,7 @@ pub enum LayerError {
         name: String,
         /// The names that it has, in order.
         known: Vec<String>,
-        /// Where the spec has the copy.
+        /// Where the spec says it.
         span: Option<Span>,
     },
     /// An extended attribute whose name no archive can hold: readers end a name at its first `=`,
@@ -215,12 +215,12 @@ pub enum LayerError {
         /// Where the spec has the copy that takes it.
         span: Option<Span>,
     },
-    /// A program for another machine than the image's.
+    /// A program for another machine or system than the image's.
     #[error("`/{path}` is a program for {machine}, and the image is for {platform}")]
     Foreign {
         /// The path in the image.
         path: String,
-        /// The machine it is for.
+        /// What it is for.
         machine: String,
         /// The platform of the image.
         platform: String,

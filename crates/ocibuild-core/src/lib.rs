@@ -27,6 +27,7 @@ pub mod lock;
 pub mod oci;
 pub mod pattern;
 pub mod plan;
+pub mod rebase;
 pub mod reference;
 #[cfg(feature = "registry")]
 pub mod registry;

@@ -143,10 +143,34 @@ pub struct PlannedVariant {
     pub builtin: oci::Config,
     /// What of the base's config it takes over.
     pub inherit: Inherit,
+    /// Where the spec says how it is started.
+    pub places: ConfigPlaces,
     /// Who takes responsibility for it.
     pub author: Option<String>,
     /// Its annotations.
     pub annotations: PlannedAnnotations,
+}
+
+/// Where a spec has the fields of a config that say how a container is started.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct ConfigPlaces {
+    /// The entrypoint.
+    pub entrypoint: Option<Span>,
+    /// The command, or its arguments.
+    pub cmd: Option<Span>,
+    /// The user.
+    pub user: Option<Span>,
+}
+
+impl ConfigPlaces {
+    fn of(config: &spec::Config) -> Self {
+        Self {
+            entrypoint: config.entrypoint.as_ref().and_then(|words| words.span),
+            cmd: config.cmd.as_ref().and_then(|words| words.span),
+            user: config.user.as_ref().and_then(|user| user.span),
+        }
+    }
 }
 
 /// Annotations, by what carries them; see [`spec::Annotations`].
@@ -324,6 +348,7 @@ impl<'s> Planner<'s> {
             config,
             builtin,
             inherit: image.inherit.clone(),
+            places: ConfigPlaces::of(&image.config),
             author: image.author.as_ref().map(|author| author.value.clone()),
             platform,
             foundation,

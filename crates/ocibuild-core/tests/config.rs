@@ -16,7 +16,7 @@ use ocibuild_core::oci::{
     Compression, ImageConfig, Index, MAX_MANIFEST_SIZE, Manifest, MediaType, from_json,
 };
 use ocibuild_core::plan::{BuiltinBase, PlanError};
-use ocibuild_core::spec::{Sources, Spec};
+use ocibuild_core::spec::{Fault, Sources, Spec};
 use ocibuild_core::{Builder, Descriptor, Event, ImageSpec, LayerSpec, Platform};
 use serde_json::{Value, json};
 
@@ -335,4 +335,109 @@ fn what_is_doubtful_is_warned_of() {
         (8, "the specification reserves `org.opencontainers.image.…` and has no `titel`"),
     ];
     assert_eq!(told, expected);
+}
+
+/// What is told of how containers of an image start.
+#[track_caller]
+fn told(root: &Path, image: &str, layers: &str) -> Vec<String> {
+    let text = format!("version = 1\n{layers}\n[images.i]\n{image}\n");
+    let built = build_spec(root, &text);
+    let sources = Sources::of("spec", &text);
+    let place = |fault: &Fault| fault.span.map(|span| sources.position(span).line);
+    assert!(built.warnings.iter().all(|fault| place(fault).is_some() && fault.hint.is_some()));
+    built.warnings.iter().map(|fault| fault.message.clone()).collect()
+}
+
+const NOTHING: [String; 0] = [];
+
+#[test]
+fn a_program_that_is_nowhere_is_told_and_no_other() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |path: &str| root.path().join(path);
+    std::fs::create_dir_all(path("dist/bin")).unwrap();
+    std::fs::write(path("dist/bin/server"), "x").unwrap();
+    std::os::unix::fs::symlink("bin", path("dist/current")).unwrap();
+    let lacks = |program: &str| [format!("containers are to start `{program}`, which isn't in the image")];
+    let one = "[layers.l]\ncopy = [{ from = \"dist/bin/server\", to = \"/app/server\" }]";
+    let all = "[layers.l]\ncopy = [{ from = \"dist\", to = \"/app/\" }]";
+    let locked = &all.replace("copy", "manifests = [\"lock\"]\ncopy");
+    std::fs::write(path("lock"), "").unwrap();
+    let linked =
+        "[layers.l]\ncopy = [{ from = \"dist\", to = \"/opt/x\" }, { symlink = \"/opt/x\", to = \"/srv\" }]";
+    let cases = [
+        (one, "entrypoint = [\"/app/server\"]", None),
+        (one, "entrypoint = [\"/app/servr\"]", Some("/app/servr")),
+        (one, "entrypoint = [\"server\"]", None),
+        (one, "cmd = [\"/bin/sh\"]", Some("/bin/sh")),
+        (one, "entrypoint = [\"/app/server\"]\ncmd = [\"/nope\"]", None),
+        (one, "entrypoint = [\"/app/../app/servr\"]", None),
+        (one, "entrypoint = [\"/data/run\"]\nvolumes = [\"/data\"]", None),
+        (all, "entrypoint = [\"/app/bin/server\"]", None),
+        (all, "entrypoint = [\"//app/./bin/server\"]", None),
+        (all, "entrypoint = [\"/app/current/server\"]", None),
+        (all, "entrypoint = [\"/app/dist/bin/server\"]", Some("/app/dist/bin/server")),
+        (locked, "entrypoint = [\"/app/dist/bin/server\"]", Some("/app/dist/bin/server")),
+        // Reused.
+        (locked, "entrypoint = [\"/app/dist/bin/server\"]", Some("/app/dist/bin/server")),
+        (linked, "entrypoint = [\"/srv/bin/server\"]", None),
+        (linked, "entrypoint = [\"/opt/bin/server\"]", Some("/opt/bin/server")),
+        // Windows has other paths.
+        (one, "platforms = [\"windows/amd64\"]\nentrypoint = [\"/nope\"]", None),
+    ];
+    for (layers, image, program) in cases {
+        let found = told(root.path(), &format!("layers = [\"l\"]\n{image}"), layers);
+        assert_eq!(found, program.map(lacks).into_iter().flatten().collect::<Vec<_>>(), "{image}");
+    }
+    let two = "layers = [\"{arch}\"]".replace("{arch}", "l");
+    let two = format!("{two}\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\nentrypoint = [\"/app/amd64\"]");
+    let found = told(root.path(), &two, "[layers.l]\ncopy = [{ content = \"\", to = \"/app/{arch}\" }]");
+    assert_eq!(found, [format!("{} (linux/arm64)", lacks("/app/amd64")[0])]);
+}
+
+#[test]
+fn a_program_of_the_base_is_found_behind_its_links() {
+    let root = tempfile::tempdir().unwrap();
+    let base = "version = 1\n[layers.l]\ncopy = [{ content = \"\", to = \"/usr/bin/sh\" }, { symlink = \"usr/bin\", to = \"/bin\" }]\n\
+        [images.base]\nlayers = [\"l\"]\nentrypoint = [\"/gone\"]\n";
+    let built = build_spec(root.path(), base);
+    assert_eq!(built.warnings.len(), 1);
+    let layout = Layout::open_or_create(root.path().join("base")).unwrap();
+    built.write_layout(&built.images, &layout, &Default::default()).unwrap();
+    let layer = "[layers.l]\ncopy = [{ content = \"\", to = \"/bin/own\" }]";
+    let image = |rest: &str| format!("base = {{ layout = \"base\" }}\nlayers = [\"l\"]\n{rest}");
+    // What is inherited is the base's matter, and what is beside it are arguments.
+    for rest in [
+        "",
+        "cmd = [\"/nope\"]",
+        "entrypoint = [\"/bin/sh\"]",
+        "entrypoint = [\"/bin/own\"]",
+        "entrypoint = [\"/usr/bin/own\"]",
+    ] {
+        assert_eq!(told(root.path(), &image(rest), layer), NOTHING, "{rest}");
+    }
+    assert_eq!(told(root.path(), &image("entrypoint = [\"/bin/bash\"]"), layer).len(), 1);
+    assert_eq!(told(root.path(), &image("inherit = false\ncmd = [\"/nope\"]"), layer).len(), 1);
+}
+
+#[test]
+fn a_user_that_the_image_does_not_know_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let passwd = "root:x:0:0::/:/bin/sh\\napp:x:7:7::/:/bin/sh\\n";
+    let layer = "[layers.l]\ncopy = [{ content = \"\", to = \"/x\" }]";
+    let with = format!("[layers.l]\ncopy = [{{ content = \"{passwd}\", to = \"/etc/passwd\" }}]");
+    let image = |user: &str| format!("layers = [\"l\"]\nuser = \"{user}\"");
+    let lacks = |what: &str| format!("containers are to run with the {what}, which the image doesn't have");
+    assert_eq!(told(root.path(), &image("app"), layer), [lacks("user `app`")]);
+    assert_eq!(told(root.path(), &image("7:app"), layer), [lacks("group `app`")]);
+    for user in ["7", "7:7"] {
+        assert_eq!(told(root.path(), &image(user), layer), NOTHING, "{user}");
+    }
+    assert_eq!(told(root.path(), &image("nobody"), &with), NOTHING, "what a layer writes isn't looked into");
+    let built = build_spec(root.path(), &format!("version = 1\n{with}\n[images.i]\nlayers = [\"l\"]\n"));
+    let layout = Layout::open_or_create(root.path().join("base")).unwrap();
+    built.write_layout(&built.images, &layout, &Default::default()).unwrap();
+    let on = |user: &str| format!("base = {{ layout = \"base\" }}\n{}", image(user));
+    assert_eq!(told(root.path(), &on("app"), layer), NOTHING);
+    assert_eq!(told(root.path(), &on("ap"), layer), [lacks("user `ap`")]);
+    assert_eq!(told(root.path(), &on("app:app"), layer), [lacks("group `app`")]);
 }

@@ -4,10 +4,11 @@ mod ls;
 mod prune;
 mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use ocibuild_core::cache::{CacheError, Extent};
+use ocibuild_core::event::Warning;
 
 use crate::failure::Failure;
 use crate::options::Options;
@@ -65,7 +66,7 @@ pub(crate) fn run(args: &CacheArgs, options: &Options, reporter: &Reporter) -> R
     let directory = options.cache_directory()?;
     match &args.command {
         Command::Path(PathArgs {}) => path(&directory),
-        Command::Ls(args) => ls::run(args, &directory),
+        Command::Ls(args) => ls::run(args, &directory, reporter),
         Command::Prune(args) => prune::run(args, &directory, reporter),
         Command::Verify(args) => verify::run(args, &directory, options, reporter),
     }
@@ -86,6 +87,32 @@ fn failure(error: CacheError, directory: &Path) -> Failure {
         CacheError::Cancelled(_) => Failure::Interrupted,
         error => Failure::Cache { error, directory: directory.to_owned() },
     }
+}
+
+/// The characters of a key, or of a digest, that are enough to tell it from others.
+pub(crate) const SHORT: usize = 12;
+
+/// As many paths as a warning names.
+const MAX_PATHS: usize = 5;
+
+/// Tells of what lies in the cache and is none of it.
+fn warn_of_strays(strays: &[PathBuf], reporter: &Reporter) {
+    if strays.is_empty() {
+        return;
+    }
+    let names = strays.iter().take(MAX_PATHS);
+    let names: Vec<String> =
+        names.map(|path| format!("`{}`", path.display().to_string().escape_debug())).collect();
+    let more = match strays.len().saturating_sub(MAX_PATHS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!("passed over, as none of the cache's own: {}{more}", names.join(", "));
+    reporter.warn(&Warning::new(message).hint("they stay where they are: remove what isn't needed"));
+}
+
+fn strays_to_json(strays: &[PathBuf]) -> serde_json::Value {
+    strays.iter().map(|path| path.display().to_string()).collect()
 }
 
 fn extent_to_json(extent: Extent) -> serde_json::Value {

@@ -114,7 +114,19 @@ struct Comparison {
 /// # Errors
 /// [`Failure::Different`] if the images differ; others if one can't be read.
 pub(crate) fn run(args: &DiffArgs, options: &Options) -> Result<(), Failure> {
-    let comparison = Comparison::new(args, options)?;
+    let places = [Place::of_source(&args.before)?, Place::of_source(&args.after)?];
+    let named = registries(&places);
+    let find = |image| ImageName { image, options, named: &named }.find();
+    let (before, after) = (find(&args.before)?, find(&args.after)?);
+    // What has one digest is the same for all its platforms: none has to be named.
+    let is_one = before.root.digest == after.root.digest && before.root.media_type.is_index();
+    if is_one && args.platform.platform.is_none() {
+        return text::stream(|stdout| match args.format {
+            Format::Text => page::write_same(&before, &after, stdout),
+            Format::Json => json::write_same(&before, &after, stdout),
+        });
+    }
+    let comparison = Comparison::new(args, before, after, options)?;
     let summary = files::summary(&comparison);
     match args.format {
         Format::Text => text::stream(|stdout| page::write(&comparison, &summary, stdout))?,
@@ -124,15 +136,17 @@ pub(crate) fn run(args: &DiffArgs, options: &Options) -> Result<(), Failure> {
 }
 
 impl Comparison {
-    fn new(args: &DiffArgs, options: &Options) -> Result<Self, Failure> {
-        let places = [Place::of_source(&args.before)?, Place::of_source(&args.after)?];
-        let named = registries(&places);
-        let open = |image| {
-            let found = ImageName { image, options, named: &named }.find()?;
+    fn new(
+        args: &DiffArgs,
+        before: FoundImage,
+        after: FoundImage,
+        options: &Options,
+    ) -> Result<Self, Failure> {
+        let open = |found: FoundImage| {
             let base = args.platform.open(&found)?;
             Ok(Side { found, base })
         };
-        let (before, after) = (open(&args.before)?, open(&args.after)?);
+        let (before, after) = (open(before)?, open(after)?);
         Ok(Self {
             files: read(&before, &after, options)?,
             layers: layers::pair(&before.base, &after.base),

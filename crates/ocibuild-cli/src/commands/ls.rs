@@ -91,7 +91,7 @@ Examples:
   ocibuild ls app.oci --layer 2
   ocibuild ls app.oci --shadowed --sort size
   ocibuild ls --platform linux/arm64 registry.example.com/team/app:1 /usr/bin/
-  ocibuild ls --format json app.oci | jq -r '.items[] | select(.size > 1000000) | .path'";
+  ocibuild ls --format json app.oci | jq -r '.entries[] | select(.size > 1000000) | .path'";
 
 /// Lists.
 ///

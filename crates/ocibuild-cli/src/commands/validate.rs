@@ -1,10 +1,12 @@
 //! `ocibuild validate`.
 
 use clap::{Args, ValueEnum};
-use ocibuild_core::image::{self, ValidateError, ValidateOptions};
+use ocibuild_core::image::{self, ValidateError, ValidateOptions, Violation};
+use serde_json::{Value, json};
 
+use crate::commands::inspect::Format;
 use crate::failure::Failure;
-use crate::image_place::ImageArgs;
+use crate::image_place::{FoundImage, ImageArgs};
 use crate::options::Options;
 use crate::text;
 
@@ -21,7 +23,14 @@ pub(crate) struct ValidateArgs {
     /// How closely it is looked at
     #[arg(long, value_enum, default_value = "layers", value_name = "DEPTH")]
     depth: Depth,
+
+    /// The form in which it is told
+    #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
+    format: Format,
 }
+
+/// The document's form. Fields may be added within a version.
+const VERSION: u32 = 1;
 
 /// How closely an image is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,6 +45,7 @@ const EXAMPLES: &str = "\
 Examples:
   ocibuild validate app.oci
   ocibuild validate --depth manifests registry.example.com/team/app:1
+  ocibuild validate --format json app.oci | jq -r '.violations[].message'
 
 Exit codes: 0 valid; 1 a rule is broken; others as in `ocibuild --help`.";
 
@@ -55,9 +65,32 @@ pub(crate) fn run(args: &ValidateArgs, options: &Options) -> Result<(), Failure>
             ValidateError::Blob(error) => Failure::place(error, found.origin),
             other => Failure::usage(other.to_string()),
         })?;
+    text::print(&match args.format {
+        Format::Json => format!("{:#}\n", to_json(&found, &violations)),
+        Format::Text if violations.is_empty() => format!("{} is valid\n", found.root.digest),
+        Format::Text => violations.iter().map(|violation| format!("{violation}\n")).collect(),
+    })?;
     if violations.is_empty() {
-        return text::print(&format!("{} is valid\n", found.root.digest));
+        return Ok(());
     }
-    text::print(&violations.iter().map(|violation| format!("{violation}\n")).collect::<String>())?;
     Err(Failure::Invalid { violations: violations.len() })
+}
+
+fn to_json(found: &FoundImage, violations: &[Violation]) -> Value {
+    let violation = |violation: &Violation| {
+        let section = Some(violation.section).filter(|section| !section.is_empty());
+        json!({
+            "place": violation.place,
+            "message": violation.message,
+            "section": section,
+            "url": violation.url(),
+        })
+    };
+    json!({
+        "version": VERSION,
+        "name": found.name,
+        "descriptor": found.root,
+        "valid": violations.is_empty(),
+        "violations": violations.iter().map(violation).collect::<Vec<_>>(),
+    })
 }

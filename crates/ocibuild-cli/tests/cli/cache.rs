@@ -80,9 +80,10 @@ fn what_is_there_is_listed() {
     assert_eq!(records.len(), 2);
     for record in records {
         assert_eq!((&record["kind"], &record["complete"]), (&"layer".into(), &true.into()));
-        assert_eq!(record["materials"][0]["name"], "hello");
         assert_eq!(record["layers"].as_array().unwrap().len(), 1);
     }
+    let by: Vec<&Value> = records.iter().map(|record| &record["materials"][0]["name"]).collect();
+    assert!(by.contains(&&"hello".into()) && by.contains(&&Value::Null), "{by:?}");
     assert_eq!(
         (&value["totals"]["blobs"]["count"], &value["totals"]["unnamed_blobs"]["count"]),
         (&2.into(), &0.into())
@@ -91,9 +92,22 @@ fn what_is_there_is_listed() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
     let headings: Vec<&str> = lines[0].split_whitespace().collect();
-    assert_eq!(headings, ["USED", "KEY", "LAYERS", "FILES", "SIZE", "TAR", "BY"]);
-    let short = &records[0]["key"].as_str().unwrap()[..12];
-    assert!(lines[1].contains(short) && lines[1].ends_with("  hello"), "{text}");
+    assert_eq!(headings, ["USED", "KEY", "OF", "FILES", "SIZE", "TAR", "BY"]);
+    let layer = &records[0]["layers"][0]["descriptor"]["digest"].as_str().unwrap()["sha256:".len()..][..12];
+    for (line, record) in lines[1..].iter().zip(records) {
+        let by = if record["materials"][0].is_null() { "content" } else { "hello" };
+        let short = &record["key"].as_str().unwrap()[..12];
+        assert!(
+            line.contains(&format!(" {short}  {layer} ")) && line.ends_with(&format!("  {by}")),
+            "{text}"
+        );
+    }
+    let shown = bench.ok(&["inspect", "app.oci"]).text();
+    for (record, by) in records.iter().zip(by) {
+        let found =
+            format!("by {} ({})", by.as_str().unwrap_or("content"), &record["key"].as_str().unwrap()[..12]);
+        assert!(shown.contains(&found), "no `{found}` in\n{shown}");
+    }
     assert!(lines[3].starts_with("2 records, 2 blobs, "), "{text}");
     fs::remove_file(&files(&cache(&bench).join("blobs"))[0]).unwrap();
     assert!(bench.ok(&["cache", "ls"]).text().contains("hello (incomplete)\n"));
@@ -144,12 +158,34 @@ fn what_is_no_cache_is_refused_and_not_touched() {
 }
 
 #[test]
+fn a_stray_file_is_told_and_passed_over() {
+    let bench = locked();
+    bench.digest(&[]);
+    let stray = cache(&bench).join("records/.DS_Store");
+    fs::write(&stray, "x").unwrap();
+    for words in [&["ls"][..], &["verify", "--remove"], &["prune", "--all"]] {
+        let words = [&["cache"], words].concat();
+        let told = bench.ok(&words).errors();
+        let path = stray.display();
+        assert!(
+            told.contains(&format!("passed over, as none of the cache's own: `{path}`\n  hint: ")),
+            "{told}"
+        );
+        let value = bench.ok(&[&words[..], &["--format", "json"]].concat()).json();
+        assert_eq!(value["strays"], serde_json::json!([stray]));
+    }
+    assert!(stray.exists() && files(&cache(&bench).join("blobs")).is_empty());
+}
+
+#[test]
 fn flags_that_make_no_sense_are_refused() {
     let bench = Bench::new();
     bench.run(&["cache"]).expect_code(2);
     bench.run(&["cache", "prune", "--all", "--max-size", "1GB"]).expect_code(2);
     let said = bench.run(&["cache", "prune", "--max-size", "big"]).expect_code(2).errors();
     assert!(said.contains("`big` is no size") && said.contains("500MB"), "{said}");
+    let said = bench.run(&["cache", "prune", "--max-size", "10"]).expect_code(2).errors();
+    assert!(said.contains("`10` has no unit") && said.contains("`10GB`"), "{said}");
     let said = bench.run(&["cache", "prune", "--max-age", "7"]).expect_code(2).errors();
     assert!(said.contains("`7` is no duration") && said.contains("`7d`"), "{said}");
 }

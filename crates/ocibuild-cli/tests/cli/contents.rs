@@ -171,7 +171,7 @@ fn ls_tells_programs_everything() {
     let layer = bench.ok(&["ls", "--format", "json", "--layer", "2", "images:app", "/app"]).json();
     assert_eq!((&layer["view"], &layer["layer"]), (&"layer".into(), &2.into()));
     let kinds: Vec<&str> =
-        layer["items"].as_array().unwrap().iter().map(|item| item["kind"].as_str().unwrap()).collect();
+        layer["entries"].as_array().unwrap().iter().map(|item| item["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["file", "whiteout"]);
 }
 

@@ -209,7 +209,7 @@ fn what_can_t_be_left_out_taken_away_or_owned_says_what_can() {
             2,
             &["`/etc` is removed and written by one layer", "`DIRECTORY/*` empties"],
         ),
-        (copied("owner = \"node\""), 3, &[":5:9: ", "no user `node`", "`nobody`, `nonroot`, `root`"]),
+        (copied("owner = \"node\""), 3, &[":5:54: ", "no user `node`", "`nobody`, `nonroot`, `root`"]),
         (scratch, 3, &["no user `root`", "no names at all", "65532:65532"]),
         (
             copied("ignore-file = \"gone\""),

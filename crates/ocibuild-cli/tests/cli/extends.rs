@@ -67,3 +67,15 @@ fn a_circle_and_a_file_that_is_not_there() {
     let said = bench.said(&bench.run(&["build"]).expect_code(2));
     assert_data_eq!(said, file!["snapshots/extended-circle.txt"].raw());
 }
+
+#[test]
+fn an_unknown_owner_is_told_where_it_is_written_if_that_is_among_defaults() {
+    let bench = Bench::new();
+    bench.tree.write("team/team.toml", format!("{TEAM}\n[defaults.copies]\nowner = \"ghost\"\n"));
+    bench.write("ocibuild.toml", OWN);
+    for command in ["build", "check"] {
+        let said = bench.run(&[command]).expect_code(3).errors();
+        let place = "../team/team.toml:15:9: layer `app`: the base has no user `ghost`\n  15 | owner = \"ghost\"\n     |         ^^^^^^^\n";
+        assert!(said.contains(place), "{said}");
+    }
+}

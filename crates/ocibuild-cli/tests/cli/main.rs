@@ -8,6 +8,7 @@ mod check;
 mod contents;
 mod credentials;
 mod destinations;
+mod documents;
 mod errors;
 mod extends;
 mod help;
@@ -20,6 +21,7 @@ mod output;
 mod picture;
 mod places;
 mod progress;
+mod rebase;
 #[path = "../../../ocibuild-core/tests/registry/recorder.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod recorder;

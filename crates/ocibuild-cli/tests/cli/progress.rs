@@ -1,11 +1,13 @@
 //! `--progress json`: JSON lines, and nothing else.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use ocibuild_core::event::{LayerOutcome, Transfer, Warning};
 use ocibuild_core::{Digest, Event};
-use ocibuild_testkit::{Output, run_any};
+use ocibuild_testkit::{Output, require, run, run_any, tool};
 use serde_json::Value;
 
 use crate::bench::{Bench, SPEC};
@@ -113,7 +115,7 @@ fn a_build_is_told_in_lines() {
         (summary["event"].as_str(), summary["images"][0].as_str()),
         (Some("summary"), Some(output.text().as_str()))
     );
-    assert_eq!(summary["layers"]["number"], 1);
+    assert_eq!(summary["layers"]["count"], 1);
     let finished = lines.iter().find(|line| line["event"] == "layer-finished").unwrap();
     assert_eq!((finished["layer"].as_str(), finished["cache"].as_str()), (Some("app"), Some("built")));
 }
@@ -155,4 +157,63 @@ fn an_archive_on_standard_output_leaves_only_json_on_standard_error() {
     let output = bench.ok(&words);
     let all = lines(&output);
     assert!(all.last().unwrap()["images"][0].as_str().unwrap().starts_with("docker.io/library/app@sha256:"));
+}
+
+/// What a terminal of so many columns is sent while two layers are built, in pieces between jumps of
+/// the cursor, without colours.
+fn shown(bench: &Bench, script: &Path, columns: u16) -> Vec<String> {
+    let words = "build --no-cache --output type=oci,dest=out";
+    let line = format!("stty cols {columns} rows 24; exec {} {words}", env!("CARGO_BIN_EXE_ocibuild"));
+    let mut command = Command::new(script);
+    command.args(["-qec", &line, "/dev/null"]).current_dir(bench.path(""));
+    command.env("OCIBUILD_CACHE_DIR", bench.tree.join("cache")).env("TERM", "xterm").env_remove("NO_COLOR");
+    let text = String::from_utf8(run(&mut command).stdout).unwrap();
+    let mut pieces = vec![String::new()];
+    let mut rest = text.chars().peekable();
+    while let Some(letter) = rest.next() {
+        let end = match letter {
+            '\u{1b}' if rest.next_if_eq(&'[').is_some() => rest.find(|letter| letter.is_ascii_alphabetic()),
+            '\r' | '\n' => Some(letter),
+            letter => {
+                pieces.last_mut().unwrap().push(letter);
+                continue;
+            }
+        };
+        if end != Some('m') {
+            pieces.push(String::new());
+        }
+    }
+    pieces
+}
+
+#[test]
+fn bars_fit_into_terminals_of_any_width() {
+    let script = require!(tool("script"));
+    let (long, short) = ("a-layer-with-a-name-that-is-longer-than-a-narrow-terminal", "short");
+    let layer = |name| format!("[layers.{name}]\ncopy = [{{ from = \"big\", to = \"/{name}\" }}]\n");
+    let image = format!("[images.app]\nlayers = [\"{long}\", \"{short}\"]\n");
+    let bench = Bench::with_spec(&format!("version = 1\n{}{}{image}", layer(long), layer(short)));
+    bench.write("big", vec![b'x'; 24 << 20]);
+    for columns in [40, 80, 200] {
+        let pieces = shown(&bench, &script, columns);
+        // A piece may hold several lines, filled up with blanks to the width.
+        let bars = pieces.iter().filter(|piece| piece.starts_with("layer ") && piece.contains("/25.17 MB"));
+        let mut count = 0;
+        for row in bars.flat_map(|bars| {
+            let letters: Vec<char> = bars.chars().collect();
+            letters.chunks(columns.into()).map(|row| row.iter().collect::<String>()).collect::<Vec<_>>()
+        }) {
+            let row = row.trim_end();
+            assert!(
+                row.starts_with("layer a-layer-w") || row.starts_with("layer short "),
+                "{columns}: `{row}`"
+            );
+            assert!(row.contains("looking for files") || row.contains("/25.17 MB"), "{columns}: `{row}`");
+            let glyphs = row.chars().filter(|letter| "█░".contains(*letter)).count();
+            let least = if columns < 80 || row.contains("looking") { 0 } else { 10 };
+            assert!(glyphs >= least, "{columns}: `{row}`");
+            count += 1;
+        }
+        assert!(count > 2, "{columns}: {pieces:?}");
+    }
 }

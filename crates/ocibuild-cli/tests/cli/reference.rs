@@ -26,7 +26,7 @@ const TAIL: &str = r#"
 
 ## Defaults
 
-`[defaults.layers]`, `[defaults.copies]` and `[defaults.images]` hold what each layer, copy and image says unless it says otherwise: as if it stood there, merged as above. A copy gets those that its kind can have: `owner` and `on-base-symlink` all of them, `mode` files and `content`, the rest `from`; `dir-mode` is also the mode of what `directory` makes. A default of a copy therefore counts before what its layer says. What tells one part from another (`copy`, `to`, `layers`, `tags` and the like) can't have a default.
+`[defaults.layers]`, `[defaults.copies]` and `[defaults.images]` hold what each layer, copy and image says unless it says otherwise: as if it stood there, merged as above. A copy gets those that its kind can have: `owner` and `on-base-symlink` all of them, `mode` files and `content`, the rest `from`; `dir-mode` is also the mode of what `directory` makes. A default of a copy therefore counts before what its layer says; but `owner`, `mode` and `dir-mode` give way to what a copy or its layer keeps (`preserve`). What tells one part from another (`copy`, `to`, `layers`, `tags` and the like) can't have a default.
 
 ## In an editor
 

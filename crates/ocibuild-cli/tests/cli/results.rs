@@ -90,7 +90,7 @@ fn metadata_is_what_the_image_is() {
         }
         // `app` and the file, or the file alone.
         assert_eq!((layers[1]["entries"].as_u64(), layers[1]["cache"].as_str()), (Some(2), Some("built")));
-        assert!(layers[1]["uncompressed_size"].as_u64() >= Some(1024), "{layers:?}");
+        assert!(layers[1]["tar_size"].as_u64() >= Some(1024), "{layers:?}");
         assert!(layers[1]["seconds"].as_f64() > Some(0.0) && layers[0].get("seconds").is_none());
     }
     assert_eq!((&metadata["uploaded"], &metadata["pushed"]), (&Value::Null, &json!([])));
@@ -102,7 +102,7 @@ fn metadata_tells_what_was_reused() {
     let bench = on_platforms();
     let first = bench.metadata(&[]);
     let again = bench.metadata(&[]);
-    assert_eq!((&first["reused"]["number"], &again["reused"]), (&json!(0), &again["layers"]));
+    assert_eq!((&first["reused"]["count"], &again["reused"]), (&json!(0), &again["layers"]));
     let layer = &again["images"][0]["platforms"][1]["layers"][2];
     assert_eq!((layer["name"].as_str(), layer["cache"].as_str()), (Some("stage"), Some("local")));
     assert_eq!(first["images"][0]["digest"], again["images"][0]["digest"]);
@@ -123,13 +123,13 @@ fn metadata_tells_what_was_sent() {
     let bench = Bench::with_spec(SPEC);
     let tag = format!("{address}/cli-metadata:{}", std::process::id());
     let metadata = bench.metadata(&["--push", "-t", &tag]);
-    let number = |metadata: &Value, name: &str| metadata[name]["number"].as_u64().unwrap();
+    let number = |metadata: &Value, name: &str| metadata[name]["count"].as_u64().unwrap();
     // Layer, config and manifest; another run may have left some there.
     assert_eq!(number(&metadata, "uploaded") + number(&metadata, "skipped"), 3, "{metadata}");
     assert_eq!((&metadata["pushed"], &metadata["outputs"]), (&json!([tag]), &json!([])));
     let again = bench.metadata(&["--push", "-t", &tag]);
-    assert_eq!(again["uploaded"], json!({ "number": 0, "bytes": 0 }));
-    assert_eq!(again["skipped"], json!({ "number": 3, "bytes": again["bytes"] }));
+    assert_eq!(again["uploaded"], json!({ "count": 0, "bytes": 0 }));
+    assert_eq!(again["skipped"], json!({ "count": 3, "bytes": again["bytes"] }));
 }
 
 #[test]

@@ -190,3 +190,63 @@ fn images_share_layers_that_are_built_once() {
     };
     assert_eq!(layers("app.oci"), layers("other.oci"));
 }
+
+#[test]
+fn what_containers_would_stumble_over_is_told_with_its_line() {
+    let spec = SPEC.replace("entrypoint = [\"/app/hello\"]", "entrypoint = [\"/app/hallo\"]\nuser = \"app\"");
+    let bench = Bench::with_spec(&format!("{spec}env = {{ PATH = \"$PATH:/x\" }}\n"));
+    let expected = "\
+warning: ocibuild.toml:10:16: `$PATH` in the variable `PATH` stays as it is: images expand no variables
+  10 | env = { PATH = \"$PATH:/x\" }
+     |                ^^^^^^^^^^
+  hint: write all of it, such as \"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/x\"";
+    let checked = bench.ok(&["check"]).errors();
+    assert_eq!(checked, expected);
+    let built = bench.ok(&["build"]).errors();
+    assert!(built.starts_with(expected), "{built}");
+    let started = "\
+warning: ocibuild.toml:8:14: containers are to start `/app/hallo`, which isn't in the image
+  8 | entrypoint = [\"/app/hallo\"]
+    |              ^^^^^^^^^^^^^^
+  hint: mend the path, or copy the program there
+warning: ocibuild.toml:9:8: containers are to run with the user `app`, which the image doesn't have
+  9 | user = \"app\"
+    |        ^^^^^
+  hint: it has no names at all: give numbers, such as `65532:65532`\n";
+    assert!(built.contains(started), "{built}");
+    // Reused or not.
+    let built = bench.ok(&["build"]).errors();
+    assert!(built.contains(started), "{built}");
+}
+
+#[test]
+fn flags_are_warned_of_as_well() {
+    let bench = Bench::new();
+    let flags = ["build", "--copy", "hello:/app/hello", "--base", "static@1", "--user", "nonroot"];
+    let built =
+        bench.ok(&[&flags[..], &["--env", "DIR=${HOME}/x", "--entrypoint", "/hello"]].concat()).errors();
+    for line in [
+        "warning: `${HOME}` in the variable `DIR` stays as it is: images expand no variables",
+        "  hint: write what `HOME` is in its place; `ocibuild inspect` shows what a base has",
+        "warning: containers are to start `/hello`, which isn't in the image",
+    ] {
+        assert!(built.lines().any(|told| told == line), "no `{line}` in\n{built}");
+    }
+    assert!(!built.contains("nonroot"), "{built}");
+    let built = bench.ok(&[&flags[..], &["--entrypoint", "/app/hello"]].concat()).errors();
+    assert!(!built.contains("warning"), "{built}");
+}
+
+#[test]
+fn a_program_in_a_form_that_the_system_does_not_run_is_refused() {
+    let bench = Bench::with_spec(SPEC);
+    let built = bench.run(&["build", "--platform", "windows/amd64"]).expect_code(3).errors();
+    assert!(
+        built.contains(
+            "`/app/hello` is a program for Linux (ELF) on amd64, and the image is for windows/amd64"
+        ),
+        "{built}"
+    );
+    bench.write("ocibuild.toml", SPEC.replace("/app/hello\" }", "/app/hello\", allow-foreign = true }"));
+    bench.ok(&["build", "--platform", "windows/amd64"]);
+}

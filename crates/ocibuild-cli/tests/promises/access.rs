@@ -12,7 +12,7 @@ use ocibuild_testkit::{
 use crate::debian::Debian;
 
 /// `htpasswd -Bbn tester hidden`
-const HTPASSWD: &str = "tester:$2b$04$hFmLdG0KYmAalm1dGV2Qee05N0ksjG44vMwTTN7H5nP6S0oEdRqkq\n";
+pub(crate) const HTPASSWD: &str = "tester:$2b$04$hFmLdG0KYmAalm1dGV2Qee05N0ksjG44vMwTTN7H5nP6S0oEdRqkq\n";
 
 fn bench() -> TempTree {
     TempTree::new().directory("home").file_with_mode("work/hello", hello_program("hello\n"), 0o755)
@@ -32,7 +32,7 @@ fn build(tree: &TempTree, tag: &str, flags: &[&str]) -> Output {
 }
 
 /// Makes an authority, a server's certificate for this machine, and a client's.
-fn make_certificates(openssl: &Path, directory: &Path) {
+pub(crate) fn make_certificates(openssl: &Path, directory: &Path) {
     let make = |name: &str, rest: &str| {
         let words = format!(
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem{rest}"

@@ -71,7 +71,7 @@ fn ls_tells_what_umoci_unpacks() {
     let bundle = umoci.unpack(&layout, "app");
     let expected: BTreeMap<PathBuf, Told> =
         entries(&bundle.rootfs()).iter().map(|(path, entry)| (path.clone(), unpacked(entry))).collect();
-    let listed = listed(list["items"].as_array().unwrap());
+    let listed = listed(list["entries"].as_array().unwrap());
     assert!(expected.len() > 12, "{expected:#?}");
     assert_eq!(listed, expected);
 }

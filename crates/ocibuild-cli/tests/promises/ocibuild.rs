@@ -34,6 +34,11 @@ impl Ocibuild {
         Self { program: PathBuf::from(env!("CARGO_BIN_EXE_ocibuild")), home, directory }
     }
 
+    /// The home of who calls it.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// The directory that the cache is in.
     pub(crate) fn cache(&self) -> PathBuf {
         self.home.path().join(".cache/ocibuild")

@@ -1,12 +1,14 @@
 //! A real base in a real registry: its bytes stay there, a lock holds it, and what was built on it
 //! runs.
 
+use crate::access::{HTPASSWD, make_certificates};
 use crate::ocibuild::{Ocibuild, amd64, digest, text};
 use crate::real_application::debian;
 use ocibuild_testkit::{Missing, Skopeo, TempTree, Umoci, docker, entries, require, run, run_any, tool};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,12 +23,32 @@ struct Registry {
 
 impl Registry {
     fn start() -> Result<Self, Missing> {
+        Self::start_with(|_| (String::new(), String::new()))
+    }
+
+    /// Starts one that wants a password, by https.
+    fn start_guarded(certificates: &Path) -> Result<Self, Missing> {
+        make_certificates(&tool("openssl")?, certificates);
+        Self::start_with(|directory| {
+            let file = directory.join("htpasswd");
+            fs::write(&file, HTPASSWD).unwrap();
+            let path = certificates.display();
+            (
+                format!(", tls: {{ certificate: \"{path}/server.pem\", key: \"{path}/server.key\" }}"),
+                format!("auth: {{ htpasswd: {{ realm: test, path: \"{}\" }} }}\n", file.display()),
+            )
+        })
+    }
+
+    /// Starts one with more in the configuration: what is said of http, and all else.
+    fn start_with(more: impl FnOnce(&Path) -> (String, String)) -> Result<Self, Missing> {
         let program = tool("docker-registry")?;
         let directory = TempDir::new().unwrap();
         let host = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let (http, more) = more(directory.path());
         let config = format!(
             "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: false }} }}\n\
-             storage: {{ filesystem: {{ rootdirectory: \"{}\" }} }}\nhttp: {{ addr: \"{host}\" }}\n",
+             storage: {{ filesystem: {{ rootdirectory: \"{}\" }} }}\nhttp: {{ addr: \"{host}\"{http} }}\n{more}",
             directory.path().join("data").display()
         );
         fs::write(directory.path().join("config.yml"), config).unwrap();
@@ -47,10 +69,13 @@ impl Registry {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
-    /// Counts the requests by this method in whose address all of these stand.
+    /// Counts the requests by this method in whose address all of these stand, but for those that
+    /// a password is asked for.
     fn count(&self, method: &str, parts: &[&str]) -> usize {
         let is_one = |line: &&str| {
-            line.contains(&format!("\"{method} /v2/")) && parts.iter().all(|part| line.contains(part))
+            line.contains(&format!("\"{method} /v2/"))
+                && !line.contains("\" 401 ")
+                && parts.iter().all(|part| line.contains(part))
         };
         self.log().lines().filter(is_one).count()
     }
@@ -93,19 +118,41 @@ struct Setting {
     tree: TempTree,
     ocibuild: Ocibuild,
     skopeo: Skopeo,
+    /// How skopeo gets into the registry.
+    access: Vec<String>,
     /// The digests of the base's layers.
     layers: Vec<String>,
 }
 
 impl Setting {
     fn new() -> Result<Self, Missing> {
+        Self::over(Registry::start()?, Ocibuild::new(), &["--dest-tls-verify=false"])
+    }
+
+    /// A registry that wants a password, by https with a certificate of an authority that only this
+    /// setting knows.
+    fn guarded(certificates: &Path) -> Result<Self, Missing> {
+        let registry = Registry::start_guarded(certificates)?;
+        let ocibuild = Ocibuild::new();
+        let known = ocibuild.home().join(".config/containers/certs.d").join(&registry.host);
+        fs::create_dir_all(&known).unwrap();
+        fs::copy(certificates.join("authority.pem"), known.join("ca.crt")).unwrap();
+        fs::create_dir_all(ocibuild.home().join(".docker")).unwrap();
+        let login = json!({ "auths": { &registry.host: { "username": "tester", "password": "hidden" } } });
+        fs::write(ocibuild.home().join(".docker/config.json"), login.to_string()).unwrap();
+        let access = ["--dest-creds", "tester:hidden", "--dest-cert-dir", text(&known)];
+        Self::over(registry, ocibuild, &access)
+    }
+
+    fn over(registry: Registry, ocibuild: Ocibuild, access: &[&str]) -> Result<Self, Missing> {
         amd64()?;
-        let (registry, umoci, skopeo) = (Registry::start()?, Umoci::new()?, Skopeo::new()?);
+        let (umoci, skopeo) = (Umoci::new()?, Skopeo::new()?);
         let tree =
             TempTree::new().file("main.py", MAIN).file("ocibuild.toml", SPEC.replace("HOST", &registry.host));
         debian(&umoci, &tool("mmdebstrap")?, tree.path());
-        let ocibuild = Ocibuild::new().within(tree.path());
-        let mut setting = Self { registry, tree, ocibuild, skopeo, layers: Vec::new() };
+        let ocibuild = ocibuild.within(tree.path());
+        let access = access.iter().map(|word| (*word).to_owned()).collect();
+        let mut setting = Self { registry, tree, ocibuild, skopeo, access, layers: Vec::new() };
         setting.publish(&setting.tree.join("base"), "debian");
         let base = setting.ocibuild.inspect(&format!("{}/debian/base:1", setting.registry.host));
         setting.layers = digests(&base);
@@ -114,9 +161,9 @@ impl Setting {
     }
 
     /// Gives the base's tag to an image of a layout.
-    fn publish(&self, layout: &std::path::Path, name: &str) {
+    fn publish(&self, layout: &Path, name: &str) {
         let mut command = self.skopeo.command();
-        command.args(["copy", "--quiet", "--dest-tls-verify=false"]);
+        command.args(["copy", "--quiet"]).args(&self.access);
         command.arg(format!("oci:{}:{name}", layout.display()));
         run(command.arg(format!("docker://{}/debian/base:1", self.registry.host)));
     }
@@ -167,11 +214,26 @@ fn locked(lock: &str) -> &str {
 fn bytes_of_a_base_stay_in_its_registry() {
     let docker = require!(docker());
     let setting = require!(Setting::new());
-    let other = require!(Registry::start());
-    let Setting { registry, ocibuild, layers, .. } = &setting;
+    let line = bytes_stay(&setting, &require!(Registry::start()));
+    docker.pull(&line);
+    assert_eq!(docker.run(&line, &[]).text(), "hello 33");
+    docker.remove(&line);
+}
+
+#[test]
+fn bytes_of_a_base_stay_in_a_registry_with_a_password_and_an_authority_of_its_own() {
+    let certificates = TempTree::new();
+    let setting = require!(Setting::guarded(certificates.path()));
+    bytes_stay(&setting, &require!(Registry::start()));
+}
+
+/// Builds and pushes, and counts what is sent and read; gives the name of what was pushed.
+#[track_caller]
+fn bytes_stay(setting: &Setting, other: &Registry) -> String {
+    let Setting { registry, ocibuild, layers, .. } = setting;
     assert_eq!(setting.lock(&[]).0, Some(0));
     let (line, metadata) = setting.build(&["--push"]);
-    assert_eq!(metadata["mounted"]["number"], layers.len(), "{metadata}");
+    assert_eq!(metadata["mounted"]["count"], layers.len(), "{metadata}");
     let size: u64 = metadata["mounted"]["bytes"].as_u64().unwrap();
     assert!(size > 10 << 20, "a real root file system: {size}");
     assert!(metadata["uploaded"]["bytes"].as_u64().unwrap() < 1 << 20, "{metadata}");
@@ -183,8 +245,6 @@ fn bytes_of_a_base_stay_in_its_registry() {
         assert_eq!(registry.count("GET", &["debian/base/blobs", plain]), 1);
     }
     run(ocibuild.command().args(["validate", &line]));
-    docker.pull(&line);
-    assert_eq!(docker.run(&line, &[]).text(), "hello 33");
 
     // What is in the base is known by a record, which is small.
     let records = ocibuild.cache().join("records");
@@ -201,7 +261,7 @@ fn bytes_of_a_base_stay_in_its_registry() {
     let elsewhere = format!("{}/team/app:1", other.host);
     let (there, metadata) = setting.build(&["--push", "-t", &elsewhere]);
     assert_eq!(digest(&there), digest(&line));
-    assert_eq!(metadata["mounted"]["number"], 0);
+    assert_eq!(metadata["mounted"]["count"], 0);
     for layer in layers {
         assert_eq!(other.count("PUT", &["team/app", &layer.replace(':', "%3A")]), 1, "{}", other.log());
         assert_eq!(registry.count("GET", &["debian/base/blobs", layer]), 2);
@@ -217,7 +277,7 @@ fn bytes_of_a_base_stay_in_its_registry() {
     let flags = ["--base", &pinned, "--locked", "--copy", "main.py:/lib/app/main.py", "--push", "-t"];
     let fourth = format!("{}/team/fourth:1", registry.host);
     let (fourth, metadata) = setting.build(&[&flags[..], &[&fourth]].concat());
-    assert_eq!(metadata["mounted"]["number"], layers.len());
+    assert_eq!(metadata["mounted"]["count"], layers.len());
     run(ocibuild.command().args(["validate", &fourth]));
 
     // With nothing but the records, nothing of the base's layers is read.
@@ -229,7 +289,7 @@ fn bytes_of_a_base_stay_in_its_registry() {
         assert_eq!(registry.count("GET", &["debian/base/blobs", layer]), 2);
         assert_eq!(registry.count("PUT", &["team/third", &layer.replace(':', "%3A")]), 0);
     }
-    docker.remove(&line);
+    line
 }
 
 #[test]
@@ -293,4 +353,62 @@ fn a_lock_says_what_a_tag_means() {
     let (code, errors) = fails(&[]);
     let number = first.lines().position(|line| line.starts_with("size")).unwrap() + 1;
     assert!(code == Some(2) && errors.contains(&format!("ocibuild.lock:{number}:")), "{errors}");
+}
+
+#[test]
+fn a_moved_image_runs_on_its_new_base() {
+    let docker = require!(docker());
+    let setting = require!(Setting::new());
+    let Setting { registry, tree, ocibuild, layers, .. } = &setting;
+    let name = |path: &str| format!("{}/{path}", registry.host);
+    let (old, new, app, moved) =
+        (name("debian/base:1"), name("debian/base:2"), name("team/app:1"), name("team/moved:1"));
+    setting.build(&["--push"]);
+    // The base of tomorrow, and one whose `/lib` is no link.
+    let push = |base: &str, files: &str, tag: &str| {
+        let flags = ["build", "--base", base, "--copy", files, "--env", "UPDATED=1", "-t", tag, "--push"];
+        run(ocibuild.command().args(flags));
+    };
+    tree.write("updated", "1\n");
+    push(&old, "updated:/etc/updated", &new);
+    push("scratch", "updated:/lib/updated", &name("debian/base:3"));
+
+    let to = |onto: &str| -> Vec<String> {
+        ["rebase", &app, "--onto", onto, "-t", &moved, "--push"].map(str::to_owned).to_vec()
+    };
+    let line = run(ocibuild.command().args(to(&new))).text();
+    for layer in layers {
+        let escaped = layer.replace(':', "%3A");
+        assert_eq!(registry.count("POST", &["team/moved", "mount=", &escaped]), 1, "{}", registry.log());
+        assert_eq!(registry.count("PUT", &["team/moved", &escaped]), 0);
+    }
+    // The image's own layer, and what the base has more.
+    assert_eq!(registry.count("POST", &["team/moved", "mount="]), layers.len() + 2);
+    run(ocibuild.command().args(["validate", &line]));
+    tree.write(
+        "ocibuild.toml",
+        SPEC.replace("HOST", &registry.host).replace("debian/base:1", "debian/base:2"),
+    );
+    let built = setting.build(&["--push", "-t", &name("team/built:1")]).0;
+    assert_eq!(digest(&line), digest(&built));
+    docker.pull(&line);
+    assert_eq!(docker.run(&line, &[]).text(), "hello 33");
+    docker.remove(&line);
+
+    let refused = run_any(ocibuild.command().args(to(&name("debian/base:3"))));
+    let errors = refused.errors();
+    assert_eq!(refused.code, Some(1), "{errors}");
+    for (link, is) in [("/lib", "a directory"), ("/bin", "nothing")] {
+        let told = format!("`{link}`: led to `/usr{link}` in the old base, is {is} in the new one");
+        assert!(errors.contains(&told), "{errors}");
+    }
+    assert_eq!(ocibuild.inspect(&moved)["descriptor"]["digest"], digest(&line), "the tag didn't move");
+
+    registry.forget("debian/base");
+    let (third, empty) = (name("team/third:1"), tree.join("empty"));
+    let words = ["rebase", &app, "--onto", &moved, "-t", &third, "--push", "--cache-dir", text(&empty)];
+    let gone = run_any(ocibuild.command().args(words));
+    let errors = gone.errors();
+    assert!(gone.code == Some(4) && errors.contains("debian/base@sha256:"), "{errors}");
+    assert!(errors.contains("--from BASE"), "{errors}");
 }

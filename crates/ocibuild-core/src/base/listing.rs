@@ -102,7 +102,7 @@ pub enum ListedKind<'a> {
 }
 
 /// Mode and owner of a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirectoryMeta {
     /// Permission bits, with setuid, setgid and sticky.
     pub mode: u32,

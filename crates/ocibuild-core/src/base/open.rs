@@ -50,6 +50,13 @@ pub(super) fn sole(source: &dyn Source, root: &Descriptor) -> Result<Base, BaseE
     }
 }
 
+/// Reads an index, with the checks that keep it from being taken for something else.
+pub(crate) fn read_index(source: &dyn Source, root: &Descriptor) -> Result<Index, BaseError> {
+    let mut search = Search { source, wanted: None, available: Vec::new(), reads: 0 };
+    let bytes = search.read(root)?;
+    parse(root.digest, &bytes)
+}
+
 /// A search for the first image of a platform.
 struct Search<'a> {
     source: &'a dyn Source,
@@ -126,7 +133,7 @@ impl Search<'_> {
 }
 
 /// Tells images from what else lies in indexes: attestations, signatures, and what isn't known.
-fn is_image(descriptor: &Descriptor) -> bool {
+pub(crate) fn is_image(descriptor: &Descriptor) -> bool {
     let unknown = |platform: &Platform| platform.os == "unknown" || platform.architecture == "unknown";
     let media_type = &descriptor.media_type;
     (media_type.is_manifest() || media_type.is_index())

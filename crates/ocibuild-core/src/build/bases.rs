@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::base::{Base, BaseError, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
-use crate::blob::{BlobError, BytesContent, Sink as _, Source, read_whole};
+use crate::blob::{BlobError, BytesContent, Sink as _, Source, Store, read_whole};
 use crate::build::built::BaseLayers;
 use crate::build::{BuildError, Context};
-use crate::cache::{BuiltLayer, Record};
-use crate::event::{Event, Observer, Warning};
+use crate::cache::{BuiltLayer, Record, RecordStore};
+use crate::event::{Cancel, Event, Observer, Warning};
 use crate::oci::{Descriptor, MediaType};
 use crate::plan::{BaseName, Foundation, Plan, PlannedLayer, PlannedVariant, What};
 use crate::spec::{Inherit, Span};
@@ -171,18 +171,43 @@ impl Foundations {
         let source = opened.source.as_ref();
         let base = Base::open(source, &opened.root, Some(platform))
             .map_err(|fault| base_fault(name, *span, fault))?;
-        let listing = match known_listing(&base, context)? {
-            Some(listing) => listing,
-            None => {
-                let listing = Listing::read(source, &base, &ListingLimits::default(), context.cancel)
-                    .map_err(|fault| base_fault(name, *span, fault))?;
-                keep_listing(&base, &listing, context);
-                listing
-            }
-        };
+        let listing = list_base(&base, source, context.shelf(), |fault| base_fault(name, *span, fault))?;
         self.found.push(Found { foundation: foundation.clone(), base, listing, source: opened.source });
         Ok(())
     }
+}
+
+/// Where listings of bases are kept, and who hears of it.
+#[derive(Clone, Copy)]
+pub struct Shelf<'a> {
+    /// Where blobs are kept.
+    pub store: &'a Store,
+    /// Where records are kept; without, every listing is made anew.
+    pub records: Option<&'a dyn RecordStore>,
+    /// Who is told.
+    pub observer: &'a dyn Observer,
+    /// Stops the reading of layers.
+    pub cancel: &'a Cancel,
+}
+
+/// Finds out what a base holds: from a record where there is one, else from its layers, and then
+/// it is recorded.
+///
+/// # Errors
+/// [`BuildError`] if the layers can't be read, which `fault` makes of what is wrong with them; or if
+/// the cache fails.
+pub fn list_base(
+    base: &Base,
+    source: &dyn Source,
+    shelf: Shelf<'_>,
+    fault: impl FnOnce(BaseError) -> BuildError,
+) -> Result<Listing, BuildError> {
+    if let Some(listing) = known_listing(base, shelf)? {
+        return Ok(listing);
+    }
+    let listing = Listing::read(source, base, &ListingLimits::default(), shelf.cancel).map_err(fault)?;
+    keep_listing(base, &listing, shelf);
+    Ok(listing)
 }
 
 fn base_fault(base: &BaseName, span: Option<Span>, fault: BaseError) -> BuildError {
@@ -220,8 +245,8 @@ fn list_builtin(layer: &PlannedLayer) -> Result<Listing, crate::base::ListingErr
 
 /// A listing is kept as a layer's inventory is, under a key of the base's contents; but inside of
 /// the record, so that whoever has the records needs nothing else of a base's layers.
-fn known_listing(base: &Base, context: Context<'_>) -> Result<Option<Listing>, BuildError> {
-    let Some(records) = context.records else { return Ok(None) };
+fn known_listing(base: &Base, shelf: Shelf<'_>) -> Result<Option<Listing>, BuildError> {
+    let Some(records) = shelf.records else { return Ok(None) };
     let key = listing_key(&base.diff_ids);
     let Some(record) = records.get(&key)? else { return Ok(None) };
     if let Some(bytes) = record.inventory.embedded() {
@@ -229,27 +254,27 @@ fn known_listing(base: &Base, context: Context<'_>) -> Result<Option<Listing>, B
         return Ok(Listing::from_bytes(&bytes).ok());
     }
     // Damaged or gone, it is made again; what is damaged would be taken for it if it stayed.
-    match read_whole(context.store, &record.inventory, MAX_LISTING) {
+    match read_whole(shelf.store, &record.inventory, MAX_LISTING) {
         Ok(bytes) => {
             records.used(&key);
             Ok(Listing::from_bytes(&bytes).ok())
         }
         Err(_) => {
-            context.store.remove(&record.inventory.digest)?;
+            shelf.store.remove(&record.inventory.digest)?;
             Ok(None)
         }
     }
 }
 
-fn keep_listing(base: &Base, listing: &Listing, context: Context<'_>) {
-    let Some(records) = context.records else { return };
+fn keep_listing(base: &Base, listing: &Listing, shelf: Shelf<'_>) {
+    let Some(records) = shelf.records else { return };
     let bytes = listing.to_bytes();
     let mut inventory = Descriptor::of(MediaType::LISTING, &bytes);
     let kept = if bytes.len() <= MAX_EMBEDDED {
         inventory = inventory.embed(&bytes);
         Ok(())
     } else {
-        let pushed = context.store.push(&inventory, &BytesContent::new(bytes));
+        let pushed = shelf.store.push(&inventory, &BytesContent::new(bytes));
         pushed.map(drop).map_err(|fault| fault.to_string())
     };
     let layers = base.layers.iter().zip(&base.diff_ids);
@@ -266,6 +291,6 @@ fn keep_listing(base: &Base, listing: &Listing, context: Context<'_>) {
     let kept = kept.and_then(|()| records.put(&record).map_err(|fault| fault.to_string()));
     if let Err(fault) = kept {
         let warning = Warning::new(format!("the base's listing is not cached: {fault}"));
-        context.observer.event(&Event::Warning(warning.hint("check the cache directory")));
+        shelf.observer.event(&Event::Warning(warning.hint("check the cache directory")));
     }
 }

@@ -11,6 +11,7 @@ use crate::event::LayerOutcome;
 use crate::oci::Descriptor;
 use crate::plan::PlannedImage;
 use crate::reference::Reference;
+use crate::spec::Fault;
 
 /// A layer whose blobs are there.
 #[derive(Debug, Clone)]
@@ -52,6 +53,9 @@ pub struct Built {
     pub images: Vec<BuiltImage>,
     /// Every layer of theirs, each once.
     pub layers: Vec<FinishedLayer>,
+    /// What will keep containers from starting, as far as that shows: a program that isn't in the
+    /// image, a user that it doesn't know. Nothing is told that isn't sure.
+    pub warnings: Vec<Fault>,
     pub(super) memory: Arc<Memory>,
     pub(super) store: Store,
     pub(super) bases: Vec<BaseLayers>,
@@ -60,13 +64,13 @@ pub struct Built {
 
 /// The layers of a base, and nothing else of the place they are in: that is not to be asked for
 /// what it can't have.
-pub(super) struct BaseLayers {
+pub(crate) struct BaseLayers {
     layers: BTreeSet<Digest>,
     source: Arc<dyn Source>,
 }
 
 impl BaseLayers {
-    pub(super) fn new(layers: BTreeSet<Digest>, source: Arc<dyn Source>) -> Self {
+    pub(crate) fn new(layers: BTreeSet<Digest>, source: Arc<dyn Source>) -> Self {
         Self { layers, source }
     }
 }
@@ -89,6 +93,18 @@ impl Source for BaseLayers {
 }
 
 impl Built {
+    /// Stands for an image whose layers are all somewhere else.
+    pub(crate) fn elsewhere(
+        image: BuiltImage,
+        memory: Memory,
+        layers: Vec<BaseLayers>,
+        store: Store,
+    ) -> Self {
+        let (images, memory) = (vec![image], Arc::new(memory));
+        let (layers, bases) = (Vec::new(), layers);
+        Self { images, layers, memory, store, bases, hold: None, warnings: Vec::new() }
+    }
+
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.
     #[must_use]
     pub fn source(&self) -> Union<'_> {

@@ -26,6 +26,12 @@ impl Pool {
         Self { threads: pool.current_num_threads(), started: OnceLock::from(pool) }
     }
 
+    /// Returns the number of its threads; 0 means as many as there are processors.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// Runs `work` in the pool.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::cache::survey::{known_file, recognise};
@@ -36,7 +36,7 @@ pub struct PruneOptions {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pruned {
     /// The records that are gone, or would be.
@@ -49,6 +49,8 @@ pub struct Pruned {
     pub left: Extent,
     /// Whether something was spared because there are builds: see [`GRACE`].
     pub is_spared: bool,
+    /// What lies in the cache and is none of it: it stays.
+    pub strays: Vec<PathBuf>,
 }
 
 /// Removes from a cache what options say, blobs that no record names, records that can't be
@@ -82,6 +84,7 @@ pub fn prune(
         pruned.left = left(&all, &pruned);
     }
     drop(hold);
+    pruned.strays = survey.strays;
     Ok(pruned)
 }
 
@@ -177,6 +180,7 @@ impl<'a> Choice<'a> {
             temporary: Extent::of(self.temporary.iter().copied()),
             left: Extent::default(),
             is_spared: self.is_spared,
+            strays: Vec::new(),
         };
         pruned.left = left(&[survey.record_files(), survey.all_blobs()], &pruned);
         pruned

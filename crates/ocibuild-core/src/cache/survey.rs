@@ -30,6 +30,8 @@ pub struct Survey {
     pub blobs: BTreeMap<Digest, KnownBlob>,
     /// Files that were being written: by a run that is under way, or one that was killed.
     pub temporary: Vec<KnownFile>,
+    /// What lies among all that and is none of it. It is passed over, and never removed.
+    pub strays: Vec<PathBuf>,
 }
 
 /// A record that a cache holds.
@@ -111,13 +113,14 @@ impl Survey {
             }
             Ok(true)
         })?;
-        for directory in entries(&root.join("blobs"))? {
+        for directory in directories(&root.join("blobs"))? {
             cancel.check()?;
             survey.add_blobs(&directory)?;
         }
-        for path in entries(&root.join("tmp"))? {
+        for path in entries(&root.join("tmp"))?.into_iter().filter(|path| is_temporary(path)) {
             survey.temporary.extend(known_file(path)?);
         }
+        survey.strays = strays(root)?;
         survey.join(records);
         Ok(survey)
     }
@@ -149,8 +152,7 @@ impl Survey {
     fn add_blobs(&mut self, directory: &Path) -> Result<(), CacheError> {
         let algorithm = file_name(directory).unwrap_or_default();
         for path in entries(directory)? {
-            let digest = file_name(&path).and_then(|hex| format!("{algorithm}:{hex}").parse().ok());
-            let Some(digest) = digest else { continue };
+            let Some(digest) = digest_of(algorithm, &path) else { continue };
             if let Some(file) = known_file(path)? {
                 self.blobs.insert(digest, KnownBlob { file, is_named: false });
             }
@@ -196,6 +198,8 @@ fn own_layers(record: &Record) -> impl Iterator<Item = Digest> {
 pub struct Naming {
     /// The record's key.
     pub key: Key,
+    /// The names of the lockfiles that went into it; none if it is that of the content.
+    pub materials: Vec<String>,
     /// The length of the layer's tar bytes, where the record has this layer alone.
     pub tar_size: Option<u64>,
 }
@@ -219,7 +223,8 @@ pub fn find_layers(
                 continue;
             };
             let tar_size = (record.layers.len() == 1).then_some(record.tar_size);
-            let naming = Naming { key: record.key, tar_size };
+            let materials = record.materials.iter().map(|material| material.name.clone()).collect();
+            let naming = Naming { key: record.key, materials, tar_size };
             found.entry(layer.descriptor.digest).or_default().push(naming);
         }
         left = left.saturating_sub(1);
@@ -238,17 +243,70 @@ pub(super) fn recognise(root: &Path) -> Result<(), CacheError> {
     for path in entries(root)? {
         let known = file_name(&path).filter(|name| ENTRIES.contains(name));
         let should_be_directory = matches!(known, Some("blobs" | "records" | "tmp"));
-        // A link would lead to somebody else's files.
-        let is_directory = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-        if known.is_none() || should_be_directory != is_directory {
+        if known.is_none() || should_be_directory != is_directory(&path) {
             return Err(foreign(&path));
         }
     }
-    // Another version's records may name blobs that this one takes for unnamed.
-    match entries(&root.join("records"))?.iter().find(|path| file_name(path) != Some("v1")) {
+    let records = root.join("records");
+    let is_ours = is_directory(&records.join("v1"));
+    // Another version's records may name blobs that this one takes for unnamed. A file is no
+    // version's; but where nothing says that the directory is a cache's, it may be somebody else's.
+    let is_foreign = |path: &&PathBuf| match file_name(path) {
+        Some("v1") => !is_ours,
+        _ => !is_ours || is_directory(path),
+    };
+    match entries(&records)?.iter().find(is_foreign) {
         Some(path) => Err(foreign(path)),
         None => Ok(()),
     }
+}
+
+/// What lies in the directories of a cache and is none of what it puts there.
+fn strays(root: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    let mut strays = Vec::new();
+    let mut look = |directory: &Path, is_own: &dyn Fn(&Path) -> bool| {
+        strays.extend(entries(directory)?.into_iter().filter(|path| !is_own(path)));
+        Ok::<_, CacheError>(())
+    };
+    let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+    let records = root.join("records");
+    look(&records, &|path| file_name(path) == Some("v1"))?;
+    look(&records.join("v1"), &is_directory)?;
+    for directory in directories(&records.join("v1"))? {
+        look(&directory, &|path| key_of(path).is_some() && is_file(path))?;
+    }
+    look(&root.join("blobs"), &is_directory)?;
+    for directory in directories(&root.join("blobs"))? {
+        let algorithm = file_name(&directory).unwrap_or_default();
+        look(&directory, &|path| digest_of(algorithm, path).is_some() && is_file(path))?;
+    }
+    look(&root.join("tmp"), &|path| is_temporary(path) && is_file(path))?;
+    // What is gone by now was nobody's.
+    strays.retain(|path| path.symlink_metadata().is_ok());
+    Ok(strays)
+}
+
+fn key_of(path: &Path) -> Option<Key> {
+    file_name(path)?.strip_suffix(".json")?.parse().ok()
+}
+
+fn digest_of(algorithm: &str, path: &Path) -> Option<Digest> {
+    format!("{algorithm}:{}", file_name(path)?).parse().ok()
+}
+
+/// Tells whether a file goes by the name of one that is being written.
+fn is_temporary(path: &Path) -> bool {
+    file_name(path).is_some_and(|name| name.starts_with(".tmp"))
+}
+
+/// Tells whether there is a directory; a link to one is none, as it leads to somebody else's files.
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// The directories in a directory.
+fn directories(path: &Path) -> Result<impl Iterator<Item = PathBuf>, CacheError> {
+    Ok(entries(path)?.into_iter().filter(|path| is_directory(path)))
 }
 
 /// Shows each record with its file; `None` for what isn't one. Goes on as long as it is told to.
@@ -256,10 +314,9 @@ fn walk_records(
     root: &Path,
     each: &mut dyn FnMut(KnownFile, Option<Record>) -> Result<bool, CacheError>,
 ) -> Result<(), CacheError> {
-    for directory in entries(&root.join("records").join("v1"))? {
+    for directory in directories(&root.join("records").join("v1"))? {
         for path in entries(&directory)? {
-            let key = file_name(&path).and_then(|name| name.strip_suffix(".json")?.parse::<Key>().ok());
-            let Some((key, file)) = key.zip(known_file(path)?) else { continue };
+            let Some((key, file)) = key_of(&path).zip(known_file(path)?) else { continue };
             let bytes = match local::read(&file.path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -203,11 +203,13 @@ fn what_is_used_between_looking_and_removing_stays_with_its_blobs() {
 
 #[test]
 fn what_is_no_cache_is_not_touched() {
-    let names: [&[&str]; 5] = [
+    let names: [&[&str]; 7] = [
         &["blobs/sha256/x", "oci-layout", "index.json"],
         &["src/main.rs"],
         &["records/v2/ab/x.json"],
         &["records"],
+        &["records/notes.csv", "tmp/draft"],
+        &["records/v1/ab/x.json", "records/v1.bak/x"],
         &["tmp/x", ".git/config"],
     ];
     for files in names {
@@ -227,6 +229,41 @@ fn what_is_no_cache_is_not_touched() {
     let elsewhere = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(elsewhere.path(), made.root().join("blobs")).unwrap();
     assert!(matches!(Survey::take(made.root(), &Cancel::new()), Err(CacheError::Foreign { .. })));
+}
+
+#[test]
+fn what_lies_in_a_cache_and_is_none_of_it_is_passed_over() {
+    let made = Made::new();
+    let record = made.record("a", "one", DAY);
+    let strays = [
+        "blobs/note",
+        "blobs/sha256/note",
+        "records/.DS_Store",
+        "records/v1/00/note.json",
+        "records/v1/note",
+        "tmp/note",
+    ];
+    for stray in strays {
+        let path = made.root().join(stray);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+        set_age(&path, 9 * DAY);
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join(format!("{}.json", record.key.hex())), "").unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), made.root().join("records/v1/zz")).unwrap();
+    let mut all: Vec<PathBuf> = strays.iter().map(|stray| made.root().join(stray)).collect();
+    all.push(made.root().join("records/v1/zz"));
+    all.sort();
+    let survey = made.survey();
+    let mut found = survey.strays.clone();
+    found.sort();
+    assert_eq!(found, all);
+    assert_eq!((survey.records.len(), survey.broken.len(), survey.temporary.len()), (1, 0, 0));
+    assert!(damages(&survey).is_empty());
+    let pruned = made.prune(PruneOptions { all: true, ..Default::default() });
+    assert_eq!((pruned.records.count, pruned.blobs.count, pruned.strays.len()), (1, 2, all.len()));
+    assert!(all.iter().all(|path| path.symlink_metadata().is_ok()));
 }
 
 fn damages(survey: &Survey) -> Vec<Damage> {

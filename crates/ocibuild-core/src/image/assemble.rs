@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use crate::base::{Base, MAX_LAYERS};
 use crate::cache::BuiltLayer;
 use crate::image::ImageError;
@@ -73,6 +75,32 @@ pub struct Assembled {
     pub platform: Platform,
 }
 
+/// What an image has over its base, beside what the plan says of its config.
+#[derive(Debug, Clone, Default)]
+pub struct Overlay {
+    /// Its own layers, the lowest first.
+    pub layers: Vec<BuiltLayer>,
+    /// How these came to be.
+    pub history: Vec<History>,
+    /// Fields that this library doesn't know, beside those of the base that it takes over.
+    pub other: BTreeMap<String, Value>,
+}
+
+impl Overlay {
+    fn of(layers: &[OwnLayer<'_>], created: Created) -> Self {
+        let entry = |layer: &OwnLayer<'_>| {
+            let entry = History::of_layer(created.to_string(), format!("{CREATED_BY}{}", layer.name));
+            History { comment: layer.comment.map(str::to_owned), ..entry }
+        };
+        let history = layers.iter().map(entry).collect();
+        let layers = layers.iter().map(|layer| layer.built.clone()).collect();
+        Self { layers, history, other: BTreeMap::new() }
+    }
+}
+
+/// What the history says of layers of ours, with the layer's name behind it.
+pub(crate) const CREATED_BY: &str = "ocibuild layer ";
+
 /// Puts an image together.
 ///
 /// A base's history, layers and platform are inherited, and of its config what the image takes over;
@@ -86,15 +114,31 @@ pub fn assemble(
     layers: &[OwnLayer<'_>],
     created: Created,
 ) -> Result<Assembled, ImageError> {
+    assemble_over(variant, base, Overlay::of(layers, created), created)
+}
+
+/// Puts an image together whose layers were made elsewhere; else as [`assemble`]. Of the variant's
+/// layers, which are places in a plan, none is looked at.
+///
+/// # Errors
+/// As for [`assemble`].
+pub fn assemble_over(
+    variant: &PlannedVariant,
+    base: Option<&Base>,
+    own: Overlay,
+    created: Created,
+) -> Result<Assembled, ImageError> {
+    let layers = &own.layers;
     let below = base.map_or(0, |base| base.layers.len());
     if below + layers.len() > MAX_LAYERS {
         return Err(ImageError::TooManyLayers { base: below, own: layers.len() });
     }
-    let config = to_json(&config(variant, base, layers, created));
     let inherited = base.map(|base| base.layers.clone()).unwrap_or_default();
-    let own = layers.iter().map(|layer| layer.built.descriptor.clone());
+    let layers = layers.iter().map(|layer| layer.descriptor.clone());
+    let layers = inherited.into_iter().chain(layers).collect();
+    let config = to_json(&config(variant, base, own, created));
     let config_descriptor = Descriptor::of(MediaType::CONFIG, &config);
-    let mut manifest = Manifest::new(config_descriptor, inherited.into_iter().chain(own).collect());
+    let mut manifest = Manifest::new(config_descriptor, layers);
     manifest.annotations = annotations(variant, base, created);
     let manifest = to_json(&manifest);
     let platform = base.map_or_else(|| variant.platform.clone(), |base| base.platform.clone());
@@ -103,12 +147,7 @@ pub fn assemble(
     Ok(Assembled { config, manifest, descriptor, platform })
 }
 
-fn config(
-    variant: &PlannedVariant,
-    base: Option<&Base>,
-    layers: &[OwnLayer<'_>],
-    created: Created,
-) -> ImageConfig {
+fn config(variant: &PlannedVariant, base: Option<&Base>, own: Overlay, created: Created) -> ImageConfig {
     let platform = &variant.platform;
     let mut config = match base {
         Some(base) => base.config.clone(),
@@ -135,17 +174,15 @@ fn config(
     let below = inherited_config(below, &variant.inherit);
     config.config =
         Some(merge_configs(below, variant.config.clone())).filter(|own| *own != oci::Config::default());
-    for layer in layers {
-        config.rootfs.diff_ids.push(layer.built.diff_id);
-        let entry = History::of_layer(created.to_string(), format!("ocibuild layer {}", layer.name));
-        config.history.push(History { comment: layer.comment.map(str::to_owned), ..entry });
-    }
+    config.other.extend(own.other);
+    config.rootfs.diff_ids.extend(own.layers.iter().map(|layer| layer.diff_id));
+    config.history.extend(own.history);
     config
 }
 
 /// A base may tell the history of fewer layers than it has; what comes after would then be taken
 /// for that of others.
-fn complete_history(history: &mut Vec<History>, layers: usize) {
+pub(crate) fn complete_history(history: &mut Vec<History>, layers: usize) {
     let told = history.iter().filter(|entry| !entry.empty_layer).count();
     for _ in told..layers {
         history.push(History { comment: Some("layer of the base".to_owned()), ..History::default() });

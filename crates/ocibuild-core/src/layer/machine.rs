@@ -39,10 +39,28 @@ pub(super) fn of(first: &[u8]) -> Option<&'static str> {
     found.map(|(.., name)| *name)
 }
 
-/// Tells whether a platform's machine runs programs for another: itself, and its own 32-bit kin.
+/// The systems that don't run ELF files, by Go's names. Of one that isn't known it isn't said: an
+/// image for it is rare enough, and its writer knows better.
+const WITHOUT_ELF: [&str; 7] = ["windows", "darwin", "ios", "plan9", "aix", "js", "wasip1"];
+
+/// Tells whether a platform runs ELF programs for a machine: its own, and that of its 32-bit kin,
+/// if its system knows ELF at all.
+///
+/// Programs of other forms are nobody's. A Windows program in an image for Linux is none of it at
+/// fault: .NET's libraries have that form everywhere.
 pub(super) fn runs(platform: &Platform, machine: &str) -> bool {
     let own = platform.architecture.as_str();
-    own == machine || matches!((own, machine), ("amd64", "386") | ("arm64", "arm"))
+    let is_kin = own == machine || matches!((own, machine), ("amd64", "386") | ("arm64", "arm"));
+    is_kin && knows_elf(platform)
+}
+
+/// Says what a program is for that a platform doesn't run.
+pub(super) fn describe(platform: &Platform, machine: &str) -> String {
+    if knows_elf(platform) { machine.to_owned() } else { format!("Linux (ELF) on {machine}") }
+}
+
+fn knows_elf(platform: &Platform) -> bool {
+    !WITHOUT_ELF.contains(&platform.os.as_str())
 }
 
 #[cfg(test)]
@@ -71,5 +89,17 @@ mod tests {
         assert!(runs(&Platform::linux_amd64(), "amd64"));
         assert!(!runs(&Platform::linux_amd64(), "arm64"));
         assert!(!runs(&Platform::linux_arm64(), "amd64"));
+    }
+
+    #[test]
+    fn a_system_without_elf_runs_none() {
+        for os in ["windows", "darwin"] {
+            let platform: Platform = format!("{os}/amd64").parse().unwrap();
+            assert!(!runs(&platform, "amd64"), "{os}");
+            assert_eq!(describe(&platform, "amd64"), "Linux (ELF) on amd64");
+        }
+        let platform: Platform = "freebsd/amd64".parse().unwrap();
+        assert!(runs(&platform, "amd64"));
+        assert_eq!(describe(&platform, "arm64"), "arm64");
     }
 }

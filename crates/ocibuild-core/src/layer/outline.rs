@@ -186,3 +186,40 @@ impl Outline {
 fn is_below(path: &[u8], directory: &[u8]) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
 }
+
+/// Tells from a layer's inventory whether one of these paths leads to something in it: whether it has
+/// the path, or anything but a directory above it. Paths are relative to the image's root.
+///
+/// # Errors
+/// [`BlobError`] if the inventory isn't there; [`BlobError::Corrupt`] if it isn't one.
+pub fn leads_to(record: &Record, source: &dyn Source, paths: &BTreeSet<Vec<u8>>) -> Result<bool, BlobError> {
+    let bytes = read_whole(source, &record.inventory, record.inventory.size)?;
+    let fault = |source| BlobError::Corrupt { digest: record.inventory.digest, source };
+    look_for(&bytes, paths).map_err(fault)
+}
+
+fn look_for(inventory: &[u8], paths: &BTreeSet<Vec<u8>>) -> io::Result<bool> {
+    let ends = |path: &[u8]| {
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        slashes.chain([path.len()]).collect::<Vec<_>>()
+    };
+    let all = paths.iter().flat_map(|path| ends(path).into_iter().map(|end| path[..end].to_vec()));
+    // Lines begin with their path; only those that are looked for are read.
+    let begin = |path: Vec<u8>| {
+        let text = serde_json::to_string(std::str::from_utf8(&path).ok()?).ok()?;
+        Some((format!("{{\"path\":{text},"), paths.contains(&path)))
+    };
+    let begins: Vec<(String, bool)> = all.filter_map(begin).collect();
+    let mut lines = BufReader::new(zstd::stream::Decoder::new(inventory)?);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        let found = begins.iter().find(|(begin, _)| line.starts_with(begin.as_bytes()));
+        if let Some((_, is_whole)) = found
+            && (*is_whole || serde_json::from_slice::<Line>(&line)?.kind != "directory")
+        {
+            return Ok(true);
+        }
+        line.clear();
+    }
+    Ok(false)
+}

@@ -17,7 +17,7 @@ pub(super) fn owner(copy: &PlannedCopy, listing: &Listing) -> Result<Option<(u32
         kind,
         name: name.to_string(),
         known: listing.account_names(kind == "group"),
-        span: copy.span,
+        span: copy.owner_span.or(copy.span),
     };
     let Owner { user, group } = owner;
     let (uid, own) = match user {

@@ -307,7 +307,7 @@ impl<'a> Pipeline<'a> {
         match self.layer.platforms.iter().find(|platform| !machine::runs(platform, machine)) {
             Some(platform) => Err(LayerError::Foreign {
                 path: display(&entry.path),
-                machine: machine.to_owned(),
+                machine: machine::describe(platform, machine),
                 platform: platform.to_string(),
                 span: None,
             }),

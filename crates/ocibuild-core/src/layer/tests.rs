@@ -462,6 +462,14 @@ fn built_within(
     layer: LayerSpec,
     latest: Option<i64>,
 ) -> Result<(Record, Vec<String>), LayerError> {
+    build_planned(tree, &planned(layer), latest)
+}
+
+fn build_planned(
+    tree: &dyn FileTree,
+    layer: &PlannedLayer,
+    latest: Option<i64>,
+) -> Result<(Record, Vec<String>), LayerError> {
     let directory = tempfile::tempdir().unwrap();
     let (store, budget, cancel) = (Store::new(directory.path()), Budget::default(), Cancel::new());
     let warnings = Mutex::new(Vec::new());
@@ -480,7 +488,7 @@ fn built_within(
         cancel: &cancel,
         latest,
     };
-    let record = build(&planned(layer), &Listing::empty(), Vec::new(), workshop)?;
+    let record = build(layer, &Listing::empty(), Vec::new(), workshop)?;
     let warnings = warnings.lock().unwrap().clone();
     Ok((record, warnings))
 }
@@ -555,6 +563,29 @@ fn programs_for_another_machine_are_refused_unless_they_are_let_through() {
     assert!(record.machines.is_empty());
     let error = built(&tree, layer().copy("arm", "/a").allow_foreign().copy("arm", "/b")).unwrap_err();
     assert!(matches!(error, LayerError::Foreign { .. }));
+}
+
+#[test]
+fn programs_are_refused_by_systems_that_do_not_run_their_form() {
+    let tree = MemoryTree::new().program("ours", program(0x3e)).file("setup.exe", b"MZ\x90\0".to_vec());
+    let on =
+        |platform: &str, layer| PlannedLayer { platforms: vec![platform.parse().unwrap()], ..planned(layer) };
+    let error = build_planned(&tree, &on("windows/amd64", layer().copy("ours", "/")), None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`/ours` is a program for Linux (ELF) on amd64, and the image is for windows/amd64"
+    );
+    for (platform, layer) in [
+        ("windows/amd64", layer().copy("ours", "/").allow_foreign()),
+        ("freebsd/amd64", layer().copy("ours", "/")),
+        // .NET's libraries have the form of Windows' programs everywhere.
+        ("linux/amd64", layer().copy("setup.exe", "/")),
+        ("windows/amd64", layer().copy("setup.exe", "/")),
+    ] {
+        build_planned(&tree, &on(platform, layer), None).unwrap();
+    }
+    let (record, _) = built(&tree, layer().copy("ours", "/")).unwrap();
+    assert!(!suits(&record, &on("windows/amd64", layer().copy("ours", "/"))));
 }
 
 #[test]

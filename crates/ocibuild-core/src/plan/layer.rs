@@ -146,6 +146,8 @@ pub struct PlannedCopy {
     pub dir_mode: Option<u32>,
     /// The owner; names are those of what the layer is written over.
     pub owner: Option<Owner>,
+    /// Where the spec says the owner, which may be among its defaults, in another file.
+    pub owner_span: Option<Span>,
     /// What of the host's metadata is kept.
     pub preserve: Preserve,
     /// What becomes of compiled Python files.
@@ -158,7 +160,19 @@ pub struct PlannedCopy {
 
 impl PartialEq for PlannedCopy {
     fn eq(&self, other: &Self) -> bool {
-        let Self { what, to, into, mode, dir_mode, owner, preserve, pyc, on_base_symlink, span: _ } = self;
+        let Self {
+            what,
+            to,
+            into,
+            mode,
+            dir_mode,
+            owner,
+            preserve,
+            pyc,
+            on_base_symlink,
+            span: _,
+            owner_span: _,
+        } = self;
         (what, to, into, mode, dir_mode)
             == (&other.what, &other.to, &other.into, &other.mode, &other.dir_mode)
             && (owner, preserve) == (&other.owner, &other.preserve)
@@ -315,6 +329,7 @@ fn copy(rule: &CopyRule, layer: &Policy, expander: &mut Expander<'_>) -> Option<
         mode: rule.mode.as_ref().map(|mode| mode.bits()),
         dir_mode: rule.dir_mode.as_ref().map(|mode| mode.bits()),
         owner: rule.owner.as_ref().map(|owner| owner.value.clone()),
+        owner_span: rule.owner.as_ref().and_then(|owner| owner.span),
         preserve: policy.preserve.map(|preserve| preserve.value).unwrap_or_default(),
         pyc: policy.pyc.map(|pyc| pyc.value).unwrap_or_default(),
         on_base_symlink: rule.on_base_symlink.map(|what| what.value).unwrap_or_default(),

@@ -4,6 +4,7 @@
 mod defaults;
 mod fields;
 mod image;
+mod keep;
 mod layer;
 mod merge;
 pub(super) mod syntax;
@@ -67,6 +68,7 @@ fn read(
     log: &mut Log,
 ) -> Result<Spec, SpecError> {
     let defaults = Defaults::take(table, log);
+    defaults::copies_in(table, |copy| keep::contradictions(copy, log));
     if let Some(defaults) = &defaults {
         defaults.apply(table);
     }

@@ -7,6 +7,8 @@ use super::suggest::closest;
 use super::{CopyRule, Fault, IgnoreFile, Layer, Located, Policy, Spec, Template, ValueError, check};
 
 mod copy;
+pub(super) use copy::{KEPT_AND_SET, kept_and_set};
+mod env;
 mod image;
 
 /// Validates a spec. Strings with names in braces wait until they are expanded.

@@ -9,6 +9,7 @@ mod pairs;
 mod proxy;
 mod pull;
 mod real;
+mod rebase;
 mod recorder;
 mod referrers;
 mod ways;

@@ -8,9 +8,10 @@ use std::time::Instant;
 use ocibuild_core::blob::{BlobError, Store};
 use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::copy::CopyOptions;
+use ocibuild_core::event::Warning;
 use ocibuild_core::layer::LayerError;
 use ocibuild_core::plan::Plan;
-use ocibuild_core::spec::{Located, Template, set_pair};
+use ocibuild_core::spec::{Fault, Located, Template, set_pair};
 use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error, Registry};
 
 use crate::commands::build::BuildArgs;
@@ -136,17 +137,25 @@ impl<'a> Job<'a> {
         let file = self.source.file.as_ref();
         let plan =
             self.builder(cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
-        for fault in &plan.warnings {
-            self.reporter.warn_text(&match file {
-                Some(file) => fault.render(file),
-                None => fault.message.clone(),
-            });
-        }
+        self.warn(&plan.warnings);
         self.destinations.check_names(&plan)?;
         let spec = file.map(|file| Path::new(file.name()));
         self.results.check(&plan, &self.destinations, spec)?;
         self.destinations.check_places(&plan)?;
         Ok(plan)
+    }
+
+    /// Tells warnings of the spec, each with its line; those of flags have none.
+    fn warn(&self, warnings: &[Fault]) {
+        for fault in warnings {
+            match &self.source.file {
+                Some(file) => self.reporter.warn_text(&fault.render(file)),
+                None => {
+                    let warning = Warning::new(&fault.message);
+                    self.reporter.warn(&fault.hint.iter().fold(warning, Warning::hint));
+                }
+            }
+        }
     }
 
     fn attempt(&self, plan: &Plan, cancel: &Cancel) -> Result<Outcome, Failure> {
@@ -178,6 +187,7 @@ impl<'a> Job<'a> {
     }
 
     fn outcome(&self, built: &Built, plan: &Plan, traffic: Option<Traffic>) -> Result<Outcome, Failure> {
+        self.warn(&built.warnings);
         let mut outcome =
             Outcome::new(built, plan, self.started).map_err(|error| self.place(error, Origin::Cache))?;
         outcome.traffic = traffic;

@@ -99,7 +99,7 @@ impl Outcome {
 
     /// The same for programs.
     fn to_json(&self) -> Value {
-        let tally = |tally: &Tally| json!({ "number": tally.blobs, "bytes": tally.bytes });
+        let tally = |tally: &Tally| json!({ "count": tally.blobs, "bytes": tally.bytes });
         json!({
             "images": self.images.iter().map(|image| &image.reference).collect::<Vec<_>>(),
             "bytes": self.size,

@@ -52,7 +52,7 @@ struct LayerReport {
 #[derive(Debug, Clone, Serialize)]
 struct Made {
     entries: u64,
-    uncompressed_size: u64,
+    tar_size: u64,
     cache: LayerOutcome,
     seconds: f64,
 }
@@ -125,7 +125,7 @@ fn made(layer: &FinishedLayer) -> impl Iterator<Item = (&str, Option<Made>)> {
     let is_one = record.layers.len() == 1;
     let made = is_one.then(|| Made {
         entries: record.entries,
-        uncompressed_size: record.tar_size,
+        tar_size: record.tar_size,
         cache: *outcome,
         seconds: seconds(*elapsed),
     });

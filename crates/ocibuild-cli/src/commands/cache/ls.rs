@@ -9,17 +9,21 @@ use ocibuild_core::Cancel;
 use ocibuild_core::cache::{KnownRecord, Survey};
 use serde_json::{Value, json};
 
-use crate::commands::cache::{VERSION, count, extent_to_json, failure};
+use crate::commands::cache::{
+    SHORT, VERSION, count, extent_to_json, failure, strays_to_json, warn_of_strays,
+};
 use crate::commands::inspect::Format;
 use crate::failure::Failure;
+use crate::progress::Reporter;
 use crate::{names, text};
 
 /// List what the cache holds
 ///
 /// A line for each record, the last used first: how long ago it answered or was written; the beginning
-/// of its key; the number of layers, and of the files and directories in them; the size of its blobs,
-/// and of the layers' tar bytes; and its lockfiles, `content` if it has none, or `base` for the listing
-/// of a base. A record whose blobs aren't all there is marked: the next build makes them anew.
+/// of its key; that of the digest of the layer it is of, so that several keys of one layer are seen as
+/// that, or the number of layers of a base; the number of files and directories in it; the size of its
+/// blobs, and of the layer's tar bytes; and what it is found by: lockfiles, its `content`, or `base` for
+/// the listing of a base. A record whose blobs aren't all there is marked: the next build makes them anew.
 ///
 /// The last line has the sums, and how much of it no record names.
 #[derive(Debug, Args)]
@@ -35,13 +39,11 @@ Examples:
   ocibuild cache ls
   ocibuild cache ls --format json | jq -r '.records[] | select(.complete | not) | .key'";
 
-/// The characters of a key that are enough to tell it from others.
-const SHORT: usize = 12;
+const HEADINGS: [&str; 7] = ["USED", "KEY", "OF", "FILES", "SIZE", "TAR", "BY"];
 
-const HEADINGS: [&str; 7] = ["USED", "KEY", "LAYERS", "FILES", "SIZE", "TAR", "BY"];
-
-pub(super) fn run(args: &LsArgs, directory: &Path) -> Result<(), Failure> {
+pub(super) fn run(args: &LsArgs, directory: &Path, reporter: &Reporter) -> Result<(), Failure> {
     let survey = Survey::take(directory, &Cancel::new()).map_err(|error| failure(error, directory))?;
+    warn_of_strays(&survey.strays, reporter);
     text::print(&match args.format {
         Format::Text => to_text(&survey, SystemTime::now()),
         Format::Json => format!("{:#}\n", to_json(&survey)),
@@ -75,9 +77,10 @@ fn to_text(survey: &Survey, now: SystemTime) -> String {
 
 fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
     let KnownRecord { record, last_used, is_whole, .. } = known;
-    let (layers, tar) = match record.is_listing() {
-        true => ("-".to_owned(), "-".to_owned()),
-        false => (record.layers.len().to_string(), text::bytes(record.tar_size)),
+    let (of, tar) = match (record.is_listing(), &record.layers[..]) {
+        (true, layers) => (text::count(layers.len(), "layer"), "-".to_owned()),
+        (false, [layer]) => (layer.descriptor.digest.hex()[..SHORT].to_owned(), text::bytes(record.tar_size)),
+        (false, layers) => (text::count(layers.len(), "layer"), text::bytes(record.tar_size)),
     };
     let mut what = record.materials.iter().map(|material| names::escape(material.name.as_bytes()));
     let mut what = match what.next() {
@@ -91,7 +94,7 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
     [
         text::age(now.duration_since(*last_used).unwrap_or_default()),
         record.key.hex()[..SHORT].to_owned(),
-        layers,
+        of,
         record.entries.to_string(),
         text::bytes(stored(known)),
         tar,
@@ -138,6 +141,7 @@ fn to_json(survey: &Survey) -> Value {
             "unnamed_blobs": extent_to_json(survey.unnamed_blobs()),
             "temporary_files": extent_to_json(temporary),
         },
+        "strays": strays_to_json(&survey.strays),
     })
 }
 

@@ -8,7 +8,7 @@ use ocibuild_core::cache::{self, PruneOptions, Pruned};
 use ocibuild_core::event::Warning;
 use serde_json::json;
 
-use crate::commands::cache::{VERSION, count, extent_to_json, failure};
+use crate::commands::cache::{VERSION, count, extent_to_json, failure, strays_to_json, warn_of_strays};
 use crate::commands::inspect::Format;
 use crate::failure::Failure;
 use crate::progress::Reporter;
@@ -63,6 +63,7 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
         let warning = Warning::new("a build is running: what was used in the last hour is kept");
         reporter.warn(&warning.hint("prune again when none is"));
     }
+    warn_of_strays(&pruned.strays, reporter);
     text::print(&match format {
         Format::Text => to_text(&pruned, dry_run),
         Format::Json => {
@@ -76,6 +77,7 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
                 "bytes": bytes(&pruned),
                 "left": { "bytes": pruned.left.bytes },
                 "spared": pruned.is_spared,
+                "strays": strays_to_json(&pruned.strays),
             });
             format!("{value:#}\n")
         }

@@ -7,7 +7,7 @@ use ocibuild_core::build::Pool;
 use ocibuild_core::cache::{self, Damage, Extent, Survey};
 use serde_json::{Value, json};
 
-use crate::commands::cache::{VERSION, count, extent_to_json, failure};
+use crate::commands::cache::{VERSION, count, extent_to_json, failure, strays_to_json, warn_of_strays};
 use crate::commands::inspect::Format;
 use crate::failure::Failure;
 use crate::options::Options;
@@ -60,6 +60,7 @@ pub(super) fn run(
         .map_err(|error| Failure::Threads(error.into()))?
         .map_err(fault)?;
     reporter.end(BAR);
+    warn_of_strays(&survey.strays, reporter);
     let removed = match args.remove {
         true => cache::drop_damaged(&survey, &damages).map_err(fault)?,
         false => Extent::default(),
@@ -105,6 +106,7 @@ fn to_json(survey: &Survey, damages: &[Damage], removed: Extent) -> Value {
         "blobs": extent_to_json(survey.all_blobs()),
         "damages": damages.iter().map(damage_to_json).collect::<Vec<_>>(),
         "removed": extent_to_json(removed),
+        "strays": strays_to_json(&survey.strays),
     })
 }
 

@@ -11,6 +11,7 @@ use crate::commands::diff::config::Change;
 use crate::commands::diff::files::Summary;
 use crate::commands::diff::layers::Pair;
 use crate::commands::diff::{Comparison, Side};
+use crate::image_place::FoundImage;
 use crate::names::{ItemJson, PathJson};
 
 /// The document's form. Fields may be added within a version.
@@ -41,6 +42,23 @@ pub(super) fn write(comparison: &Comparison, summary: &Summary, out: &mut dyn Wr
         config: comparison.config.iter().map(field).collect(),
         files: Files(comparison),
     };
+    serde_json::to_writer(&mut *out, &document)?;
+    out.write_all(b"\n")
+}
+
+/// Writes that two indexes are one and the same.
+pub(super) fn write_same(before: &FoundImage, after: &FoundImage, out: &mut dyn Write) -> io::Result<()> {
+    let side = |found: &FoundImage| json!({ "name": found.name, "descriptor": found.root, "platform": null });
+    let document = json!({
+        "version": VERSION,
+        "same": true,
+        "summary": Summary::default(),
+        "before": side(before),
+        "after": side(after),
+        "layers": [],
+        "config": [],
+        "files": [],
+    });
     serde_json::to_writer(&mut *out, &document)?;
     out.write_all(b"\n")
 }

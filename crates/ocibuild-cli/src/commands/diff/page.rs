@@ -10,7 +10,11 @@ use crate::commands::diff::Comparison;
 use crate::commands::diff::config::Change;
 use crate::commands::diff::files::Summary;
 use crate::commands::diff::layers::Pair;
+use crate::image_place::FoundImage;
 use crate::{names, text};
+
+/// What is said of an image and itself.
+const ONE_IMAGE: &str = "it is one and the same image";
 
 /// Writes all of it, and a line that sums it up.
 pub(super) fn write(comparison: &Comparison, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
@@ -33,6 +37,15 @@ pub(super) fn write(comparison: &Comparison, summary: &Summary, out: &mut dyn Wr
         differences.try_for_each(|difference| write_file(&difference, out))?;
     }
     writeln!(out, "\n{}", sum_up(comparison, summary))
+}
+
+/// Writes that two indexes are one and the same.
+pub(super) fn write_same(before: &FoundImage, after: &FoundImage, out: &mut dyn Write) -> io::Result<()> {
+    for (sign, found) in [('-', before), ('+', after)] {
+        let name = names::escape(found.name.as_bytes());
+        writeln!(out, "{sign}{sign}{sign} {name}  {}", found.root.digest)?;
+    }
+    writeln!(out, "\n{ONE_IMAGE}")
 }
 
 fn write_layer(pair: Pair, before: &Base, after: &Base, out: &mut dyn Write) -> io::Result<()> {
@@ -161,7 +174,7 @@ fn xattrs(before: &Item<'_>, after: &Item<'_>) -> Vec<String> {
 fn sum_up(comparison: &Comparison, summary: &Summary) -> String {
     let Comparison { before, after, .. } = comparison;
     if before.base.descriptor.digest == after.base.descriptor.digest {
-        return "it is one and the same image".to_owned();
+        return ONE_IMAGE.to_owned();
     }
     if summary.is_same() {
         return "no difference in files, config and layers".to_owned();

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use ocibuild_core::Descriptor;
+use ocibuild_core::cache::Naming;
 use ocibuild_core::oci::{Config, Healthcheck};
 
+use crate::commands::cache::SHORT;
 use crate::commands::inspect::image::{Image, Inspection};
 use crate::text;
 
@@ -135,12 +138,31 @@ fn show_layers(page: &mut Page, image: &Image, inspection: &Inspection) {
         if let Some(diff_id) = config.and_then(|config| config.rootfs.diff_ids.get(index)) {
             page.field("", format!("{:>8}  {diff_id}", "diff_id"));
         }
-        for key in inspection.keys(layer) {
-            page.field("", format!("{:>8}  {key}", "key"));
+        if let Some(records) = records(inspection, layer) {
+            page.field("", format!("{:>8}  {records}", "cached"));
         }
         let by = image.history(index).and_then(|history| history.created_by.as_ref());
         if let Some(by) = by.filter(|by| !by.is_empty()) {
             page.field("", format!("{:>8}  {by}", "by"));
         }
     }
+}
+
+/// What the cache finds a layer by, each with the beginnings of the keys that `cache ls` has.
+fn records(inspection: &Inspection, layer: &Descriptor) -> Option<String> {
+    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let keys: Vec<(String, String)> = inspection.known.get(&layer.digest)?.iter().map(by).collect();
+    for (by, key) in &keys {
+        groups.entry(by.clone()).or_default().push(key);
+    }
+    let groups = groups.into_iter().map(|(by, keys)| format!("by {by} ({})", keys.join(", ")));
+    Some(groups.collect::<Vec<_>>().join(", "))
+}
+
+fn by(naming: &Naming) -> (String, String) {
+    let by = match &naming.materials[..] {
+        [] => "content".to_owned(),
+        names => names.join(" and "),
+    };
+    (by, naming.key.hex()[..SHORT].to_owned())
 }

@@ -27,7 +27,7 @@ struct Document<'a> {
     view: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     layer: Option<usize>,
-    items: Items<'a>,
+    entries: Entries<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shadowed: Option<Shadowed<'a>>,
 }
@@ -46,7 +46,7 @@ pub(super) fn print(name: &str, base: &Base, view: &View) -> Result<(), Failure>
         layers: layers(contents),
         view: if layer.is_some() { "layer" } else { "merged" },
         layer,
-        items: Items(view),
+        entries: Entries(view),
         shadowed,
     };
     text::stream(|stdout| {
@@ -61,15 +61,15 @@ fn layers(contents: &Contents) -> Vec<Value> {
             "descriptor": layer.descriptor,
             "diff_id": layer.diff_id,
             "tar_size": layer.tar_size,
-            "items": layer.len(),
+            "entries": layer.len(),
         })
     };
     contents.layers.iter().map(layer).collect()
 }
 
-struct Items<'a>(&'a View);
+struct Entries<'a>(&'a View);
 
-impl Serialize for Items<'_> {
+impl Serialize for Entries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(view) = self;
         match &view.source {

@@ -61,5 +61,5 @@ fn an_unknown_owner_has_its_place_in_the_spec() {
     let (tree, listing, cancel) = (sources(), base_with_users(), Cancel::new());
     let sources = draft::Sources { tree: &tree, listing: &listing, skip: &[], latest: None, cancel: &cancel };
     let span = gather::gather(&layer, sources).err().unwrap().span().unwrap();
-    assert!(text[span.start..span.end].contains("ghost"), "{:?}", &text[span.start..span.end]);
+    assert_eq!(&text[span.start..span.end], "\"ghost\"");
 }

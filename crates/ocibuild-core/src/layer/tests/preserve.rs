@@ -114,12 +114,12 @@ fn each_kind_of_metadata_is_kept_alone() {
 }
 
 #[test]
-fn what_the_copy_says_prevails_over_what_it_keeps() {
+fn what_the_copy_says_prevails_over_what_the_layer_keeps() {
     check(
         layer()
+            .preserve(keep("mode owner"))
             .copy("src", "/a")
             .exclude("link")
-            .preserve(keep("mode owner"))
             .mode(0o600)
             .dir_mode(0o700)
             .owner(1, 1),

@@ -7,7 +7,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::fields::{Context, Key, Value, in_order, mismatch, unknown_key};
 use super::merge::over;
-use super::{START, image, layer};
+use super::{START, image, keep, layer};
 use crate::spec::log::Log;
 use crate::spec::{Fault, Located, Span, Spec, VERSION, Vars, validate};
 
@@ -103,11 +103,16 @@ impl<'t> Defaults<'t> {
     pub(super) fn apply(&self, root: &mut DeTable<'t>) {
         for layer in tables_in(root.get_mut("layers")) {
             let own = std::mem::take(layer);
+            let said: DeTable<'_> = own
+                .get_key_value("preserve")
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .into_iter()
+                .collect();
             *layer = over(self.layers.clone(), own);
             let Some(DeValue::Array(copies)) = layer.get_mut("copy").map(Spanned::get_mut) else { continue };
             for copy in copies.iter_mut().filter_map(|copy| as_table(copy.get_mut())) {
                 let own = std::mem::take(copy);
-                *copy = over(self.for_copy(&own), own);
+                *copy = over(self.for_copy(&own, &said), own);
             }
         }
         for image in tables_in(root.get_mut("images")) {
@@ -116,8 +121,8 @@ impl<'t> Defaults<'t> {
         }
     }
 
-    /// The defaults that a copy of this kind can have.
-    fn for_copy(&self, copy: &DeTable<'t>) -> DeTable<'t> {
+    /// The defaults that a copy of this kind can have, in a layer that says this of its own.
+    fn for_copy(&self, copy: &DeTable<'t>, layer: &DeTable<'t>) -> DeTable<'t> {
         let mut kinds = layer::KINDS.into_iter().filter(|kind| copy.contains_key(*kind));
         let keys: &[&str] = match (kinds.next(), kinds.next()) {
             (Some("from"), None) => COPIES.keys,
@@ -134,12 +139,16 @@ impl<'t> Defaults<'t> {
         if let (true, Some(mode)) = (copy.contains_key("directory"), self.copies.get("dir-mode")) {
             fitting.insert(Spanned::new(mode.span(), DeString::Borrowed("mode")), mode.clone());
         }
+        if copy.contains_key("from") {
+            keep::give_way(&mut fitting, layer, copy);
+        }
         fitting
     }
 
     /// Reads the defaults by themselves, as those of a layer, a copy and an image that have
     /// nothing else, so that what is wrong with them is told even if nothing uses them.
     pub(super) fn check(self, vars: &BTreeSet<String>, log: &mut Log) {
+        keep::contradictions(&self.copies, log);
         let mut probe = log.beside();
         let context = &mut Context { log: &mut probe, vars };
         let named = |name: &str| Located::from(name.to_owned());
@@ -197,6 +206,14 @@ fn checked<'t>(part: &Part, value: Option<Value<'t>>, log: &mut Log) -> DeTable<
         });
     }
     table
+}
+
+/// Shows all copies of a spec.
+pub(super) fn copies_in<'t>(root: &mut DeTable<'t>, mut each: impl FnMut(&DeTable<'t>)) {
+    for layer in tables_in(root.get_mut("layers")) {
+        let Some(DeValue::Array(copies)) = layer.get("copy").map(Spanned::get_ref) else { continue };
+        copies.iter().filter_map(|copy| copy.get_ref().as_table()).for_each(&mut each);
+    }
 }
 
 fn tables_in<'a, 't>(value: Option<&'a mut Value<'t>>) -> impl Iterator<Item = &'a mut DeTable<'t>> {

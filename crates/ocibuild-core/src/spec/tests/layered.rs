@@ -323,3 +323,46 @@ fn defaults_are_extended_like_all_else() {
     let expected = "version = 1\n[layers.l]\ncopy = [{ from = 'a', to = '/a', mode = '0600', owner = '2:2' }]\n[images.a]\nlayers = ['l']\n";
     means(&[("own", own), ("base", base)], expected);
 }
+
+/// A copy with this of its own in a layer with that, below these defaults of copies; and what it
+/// means.
+#[track_caller]
+fn gives_way(defaults: &str, layer: &str, copy: &str, meant: &str) {
+    let rest = "[images.a]\nlayers = ['l']\n";
+    let spec = |layer: &str, copy: &str| {
+        let layer = format!("[layers.l]\n{layer}\n");
+        format!("version = 1\n{layer}copy = [{{ from = 'a', to = '/a', {copy} }}]\n{rest}")
+    };
+    let text = format!("{}[defaults.copies]\n{defaults}\n", spec(layer, copy));
+    means(&[("own", &text)], &spec(layer, meant));
+}
+
+#[test]
+fn defaults_give_way_to_what_a_copy_keeps() {
+    let set = "owner = '1:2'\nmode = '0640'\ndir-mode = '0750'";
+    let (owner, modes) = ("owner = '1:2'", "mode = '0640', dir-mode = '0750'");
+    gives_way(set, "", "preserve = ['owner']", &format!("preserve = ['owner'], {modes}"));
+    gives_way(set, "", "preserve = ['mode']", &format!("preserve = ['mode'], {owner}"));
+    gives_way(set, "", "preserve = ['mtime']", &format!("preserve = ['mtime'], {owner}, {modes}"));
+    gives_way(set, "preserve = ['owner']", "", modes);
+    gives_way(set, "preserve = ['owner']", "preserve = []", &format!("preserve = [], {owner}, {modes}"));
+}
+
+#[test]
+fn what_a_copy_sets_counts_before_a_default_of_what_is_kept() {
+    let text = "version = 1\n[defaults.copies]\npreserve = ['owner', 'mode']\n[layers.l]\n\
+        copy = [{ from = 'a', to = '/a', owner = '3:4', mode = '0600' }]\n[images.a]\nlayers = ['l']\n";
+    let rule = read(&[("own", text)]).unwrap().layers.remove(0).copies.remove(0);
+    assert!(rule.owner.is_some() && rule.mode.is_some() && rule.policy.preserve.is_some());
+}
+
+#[test]
+fn defaults_that_set_what_they_keep_are_told_once() {
+    let text = "version = 1\n[defaults.copies]\nowner = '1:2'\npreserve = ['owner']\n[layers.l]\n\
+        copy = [{ from = 'a', to = '/a' }]\n[images.a]\nlayers = ['l']\n";
+    told(
+        &[("own", text)],
+        "own:3:9: `owner` sets what `preserve` is to keep\n  3 | owner = '1:2'\n    |         ^^^^^\n  \
+         hint: leave out one of them: `owner`, or \"owner\" in `preserve`\n",
+    );
+}

@@ -4,11 +4,16 @@ use super::literal;
 use crate::pattern::Pattern;
 use crate::spec::log::Log;
 use crate::spec::{
-    Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, Mode, Owner, Policy, ValueError, check,
+    Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, Mode, Owner, Policy, Span, ValueError,
+    check,
 };
 
 pub(super) fn copy(rule: &CopyRule, log: &mut Log) {
     literal(&rule.to, check::destination, log);
+    // Of a file it was found before defaults were put below the copy.
+    if rule.span.is_none() {
+        contradictions(rule, log);
+    }
     if let Some(owner) = rule.owner.as_ref().filter(|owner| has_highest(owner)) {
         let message = format!("`{}` is not an owner: the highest number stands for none", owner.value);
         log.report(Fault::new(message, owner.span));
@@ -27,6 +32,23 @@ pub(super) fn copy(rule: &CopyRule, log: &mut Log) {
             no_mode(rule.dir_mode, "a symlink has no mode", log);
         }
         CopyKind::Directory => no_mode(rule.dir_mode, "a directory's mode is its `mode`", log),
+    }
+}
+
+/// What a copy can set, and can keep as its source has it.
+pub(in crate::spec) const KEPT_AND_SET: [&str; 2] = ["owner", "mode"];
+
+/// The fault of a copy that does both.
+pub(in crate::spec) fn kept_and_set(word: &str, span: Option<Span>) -> Fault {
+    Fault::new(format!("`{word}` sets what `preserve` is to keep"), span)
+        .hint(format!("leave out one of them: `{word}`, or \"{word}\" in `preserve`"))
+}
+
+fn contradictions(rule: &CopyRule, log: &mut Log) {
+    let Some(kept) = &rule.policy.preserve else { return };
+    let set = [(rule.owner.is_some() && kept.owner), (rule.mode.is_some() && kept.mode)];
+    for (word, _) in KEPT_AND_SET.into_iter().zip(set).filter(|(_, both)| *both) {
+        log.report(kept_and_set(word, None));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{literal, unique, unique_templates};
+use super::{env, literal, unique, unique_templates};
 use crate::oci::{Platform, annotation};
 use crate::spec::log::Log;
 use crate::spec::suggest::closest;
@@ -127,6 +127,7 @@ fn config(config: &Config, log: &mut Log) {
         literal(value, check::c_string, log);
     }
     unique(config.env.iter().map(|(name, _)| name), "variable", "is set", log);
+    env::references(&config.env).for_each(|warning| log.warn(warning));
     unique(config.labels.iter().map(|(key, _)| key), "label", "is set", log);
     if let Some(user) = &config.user {
         log.accept(check::user(user), user.span);

@@ -33,7 +33,7 @@ include = ["**/*"]
 exclude = ["**/*.map"]
 allow-empty = true
 allow-foreign = true
-preserve = ["mode", "hardlinks"]
+preserve = ["mtime", "hardlinks"]
 pyc = "keep"
 ignore-file = false
 [defaults.images]
