@@ -6,7 +6,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 use crate::commands::{
     build, cache, check, completions, copy, diff, index, inspect, lock, login, logout, ls, man, pull, push,
-    rebase, save, schema, tag, validate, version,
+    rebase, save, schema, serve, tag, validate, version,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -65,6 +65,7 @@ enum Command {
     Tag(tag::TagArgs),
     Index(index::IndexArgs),
     Cache(cache::CacheArgs),
+    Serve(serve::ServeArgs),
     Login(login::LoginArgs),
     Logout(logout::LogoutArgs),
     Schema(schema::SchemaArgs),
@@ -129,6 +130,7 @@ impl Cli {
             Command::Tag(args) => tag::run(&args, options, reporter),
             Command::Index(args) => index::run(&args, options, reporter),
             Command::Cache(args) => cache::run(&args, options, reporter),
+            Command::Serve(args) => serve::run(&args, options, reporter),
             Command::Login(args) => login::run(args, options, reporter),
             Command::Logout(args) => logout::run(&args, reporter),
             Command::Schema(args) => schema::run(&args),

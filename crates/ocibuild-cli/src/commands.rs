@@ -18,6 +18,7 @@ pub(crate) mod push;
 pub(crate) mod rebase;
 pub(crate) mod save;
 pub(crate) mod schema;
+pub(crate) mod serve;
 pub(crate) mod tag;
 pub(crate) mod validate;
 pub(crate) mod version;

@@ -14,6 +14,7 @@ use ocibuild_core::plan::PlanError;
 use ocibuild_core::rebase::RebaseError;
 use ocibuild_core::registry::CredentialsError;
 use ocibuild_core::spec::{Sources, SpecError};
+use ocibuild_serve::ServeError;
 
 /// Who is to blame for a blob that isn't as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,8 @@ pub(crate) enum Failure {
     Terminal(io::Error),
     /// Signals can't be caught.
     Signals(io::Error),
+    /// A layout can't be served.
+    Serve(ServeError),
     /// The user, or the system, wanted it to end.
     Interrupted,
 }

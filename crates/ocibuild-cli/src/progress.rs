@@ -89,6 +89,18 @@ impl Reporter {
         }
     }
 
+    /// Tells of something that goes on: `text` to people, an event with the fields of `value` to
+    /// programs.
+    pub(crate) fn tell(&self, text: &str, event: &str, value: &impl Serialize) {
+        if self.quiet {
+            return;
+        }
+        match self.view {
+            View::Json => self.line(&json::named(event, value)),
+            _ => self.line(text),
+        }
+    }
+
     /// Tells what ended the run.
     pub(crate) fn fail(&self, verdict: &Verdict) {
         self.clear();

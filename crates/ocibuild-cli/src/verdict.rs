@@ -12,9 +12,10 @@ use ocibuild_core::cache::CacheError;
 use ocibuild_core::files::FileError;
 use ocibuild_core::lock::LockError;
 use ocibuild_core::spec::{Fault, Sources, SpecError};
+use ocibuild_serve::ServeError;
 
 use crate::exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, Origin};
 use crate::progress::json;
 use crate::style::Palette;
 
@@ -143,6 +144,7 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             let verdict = Verdict::new(exit::FILES, message).hint(Some(hint));
             Verdict { causes: vec![source.to_string()], ..verdict }
         }
+        Failure::Serve(error) => serve(error),
         Failure::Invalid { violations: 1 } => Verdict::new(exit::FAILURE, "the image breaks a rule"),
         Failure::Invalid { violations } => {
             Verdict::new(exit::FAILURE, format!("the image breaks {violations} rules"))
@@ -162,6 +164,24 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         }
         Failure::Interrupted => Verdict::new(exit::INTERRUPTED, "interrupted; nothing was left half-written"),
     }
+}
+
+fn serve(error: &ServeError) -> Verdict {
+    let (code, hint) = match error {
+        ServeError::Layout(error) => return blob::judge(error, Origin::Files, None),
+        ServeError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            (exit::FAILURE, Some("another program listens there: choose another port, or 0 for any free one"))
+        }
+        ServeError::Listen { .. } => {
+            (exit::FAILURE, Some("name an address of this machine, such as `--listen 127.0.0.1:5000`"))
+        }
+        ServeError::Busy(_) => (exit::FILES, Some("use the server there is, or stop it first")),
+        ServeError::File { .. } => {
+            (exit::FILES, Some("check that it may be written to, or use `--read-only`"))
+        }
+        _ => (exit::FAILURE, None),
+    };
+    Verdict::of_error(code, error).hint(hint)
 }
 
 /// Judges a cache that can't be looked at or tidied up.

@@ -14,6 +14,7 @@
 //! cleans layouts up.
 
 mod directory;
+mod keep;
 mod session;
 
 use std::collections::BTreeSet;
@@ -284,7 +285,7 @@ impl Sink for Layout {
         part.as_file().sync_data().map_err(fault)?;
         fs::create_dir_all(path.parent().expect("a blob's path has a parent")).map_err(fault)?;
         // Noted before it is there, so that no blob is ever there unnoted.
-        self.write(|session| session.pending.push(descriptor.digest))?;
+        self.write(|session| session.note(descriptor.digest))?;
         part.persist(&path).map_err(|error| fault(error.error))?;
         Ok(Transfer::Sent)
     }

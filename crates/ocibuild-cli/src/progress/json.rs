@@ -21,8 +21,13 @@ pub(crate) fn warning(message: &str, hint: Option<&str>) -> String {
 
 /// Writes the line of the summary.
 pub(crate) fn summary(summary: &impl Serialize) -> String {
-    let mut value = json!(summary);
-    value["event"] = json!("summary");
+    named("summary", summary)
+}
+
+/// Writes the line of an event of the command line's own.
+pub(crate) fn named(event: &str, fields: &impl Serialize) -> String {
+    let mut value = json!(fields);
+    value["event"] = json!(event);
     line(value)
 }
 

@@ -28,4 +28,5 @@ mod recorder;
 mod reference;
 mod registries;
 mod results;
+mod serve;
 mod specs;

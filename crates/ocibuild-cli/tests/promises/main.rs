@@ -22,3 +22,4 @@ mod pulled_bases;
 mod real_application;
 mod runs_everywhere;
 mod same_digest;
+mod serve;

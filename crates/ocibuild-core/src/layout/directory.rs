@@ -204,11 +204,11 @@ pub(super) fn sync_blobs(directory: &Path) -> io::Result<()> {
 
 /// Makes sure that the names in a directory are on the disk.
 #[cfg(unix)]
-fn sync(directory: &Path) -> io::Result<()> {
+pub(super) fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync(_: &Path) -> io::Result<()> {
+pub(super) fn sync(_: &Path) -> io::Result<()> {
     Ok(())
 }

@@ -28,6 +28,8 @@ pub(super) struct Session {
     before: Option<State>,
     /// Locked, shared, as long as this lives; `None` where directories can't be locked.
     blobs: Option<File>,
+    /// What is written stays, whether or not something names it.
+    pub(super) keeps: bool,
 }
 
 impl Session {
@@ -53,7 +55,14 @@ impl Session {
         let path = directory.join(ImageLayout::BLOBS);
         fs::create_dir_all(path.join("sha256")).map_err(Fault::file("create", &path))?;
         let blobs = File::open(&path).ok().filter(|blobs| join(blobs, directory).is_ok());
-        Ok(Self { marker, pending: Vec::new(), before, blobs })
+        Ok(Self { marker, pending: Vec::new(), before, blobs, keeps: false })
+    }
+
+    /// Notes a blob before it is there, unless all stay anyway.
+    pub(super) fn note(&mut self, digest: Digest) {
+        if !self.keeps {
+            self.pending.push(digest);
+        }
     }
 
     /// Waits until nobody else changes the index; they wait while what is returned lives.
@@ -65,7 +74,7 @@ impl Session {
     /// Takes away what was written and never named, unless somebody else may have come to use it.
     /// Whatever is in the way of that is left as it is: it does no harm.
     pub(super) fn end(self, layout: &Layout) {
-        if self.pending.is_empty() && self.before.is_none() {
+        if self.keeps || (self.pending.is_empty() && self.before.is_none()) {
             return;
         }
         let alone = |blobs: &File| matches!(blobs.try_lock(), Ok(()));

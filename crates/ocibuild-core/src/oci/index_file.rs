@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::digest::Digest;
 use crate::oci::{Descriptor, JsonError, MAX_MANIFEST_SIZE, MediaType, annotation, from_json, to_json};
 
 /// An index: entries and other fields as they were read.
@@ -90,6 +91,24 @@ impl IndexFile {
         let position = before.first().copied().unwrap_or(self.manifests.len());
         self.manifests.insert(position, new);
         true
+    }
+
+    /// Drops all entries of this name; tells whether there were any.
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
+        let before = self.manifests.len();
+        self.manifests.retain(|entry| !has_name(entry, name));
+        self.manifests.len() != before
+    }
+
+    /// Drops all entries of this digest that have no name; tells whether there were any.
+    pub(crate) fn remove_unnamed(&mut self, digest: &Digest) -> bool {
+        let before = self.manifests.len();
+        self.manifests.retain(|entry| {
+            !read::<Descriptor>(entry).is_some_and(|entry| {
+                entry.digest == *digest && !entry.annotations.contains_key(annotation::REF_NAME)
+            })
+        });
+        self.manifests.len() != before
     }
 
     /// Writes the index: fields in order, no white space of ours.
