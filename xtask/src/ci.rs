@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: all that has to hold before a change is taken.
 
 use crate::counts::Counts;
+use crate::fuzz::Search;
 use crate::interrupt::Interrupt;
 use crate::programs::{cargo, run, succeeds};
 use crate::{Result, fixtures, fuzz, test};
@@ -38,7 +39,7 @@ pub(crate) fn main(root: &Path) -> Result<ExitCode> {
     // After the tests, whose set-up installs the assemblers.
     report.part("fixtures", || Ok(fixtures::remake(root, true)?));
     report.part("fuzzing", || {
-        fuzz::targets(root, &[], FUZZ_SECONDS, &interrupt)?;
+        fuzz::targets(root, &[], Search::Same(FUZZ_SECONDS), &interrupt)?;
         // Only now there is the compiler that the fuzzer is built with.
         let arguments = ["clippy", "--manifest-path", "fuzz/Cargo.toml", "--all-targets"];
         run(cargo(root).args(arguments).args(["--target-dir", "target/fuzz", "--", "-Dwarnings"]))

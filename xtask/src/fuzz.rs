@@ -27,10 +27,20 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
 /// Bounds for each input: seconds, MiB of memory, bytes.
 const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=16384"];
 
+/// How long to search, and from where.
+#[derive(Clone, Copy)]
+pub(crate) enum Search {
+    /// Goes on from the inputs kept by earlier runs, for some seconds a target.
+    On(u64),
+    /// Starts from the seeds and the same random number each time, so that a run is like the one
+    /// before as far as it goes.
+    Same(u64),
+}
+
 /// Runs the targets that are named, or all, for some seconds each.
 pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let (names, seconds) = arguments_of(arguments)?;
-    targets(root, &names, seconds, &Interrupt::listen()?)?;
+    targets(root, &names, Search::On(seconds), &Interrupt::listen()?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -50,7 +60,7 @@ fn arguments_of(arguments: &[String]) -> Result<(Vec<String>, u64)> {
 }
 
 /// Builds and runs targets one after the other; one with a finding doesn't stop the others.
-pub(crate) fn targets(root: &Path, names: &[String], seconds: u64, interrupt: &Interrupt) -> Result<()> {
+pub(crate) fn targets(root: &Path, names: &[String], search: Search, interrupt: &Interrupt) -> Result<()> {
     let known = known(root)?;
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!("there is no target `{unknown}`, only {}", known.join(", ")).into());
@@ -65,7 +75,7 @@ pub(crate) fn targets(root: &Path, names: &[String], seconds: u64, interrupt: &I
     let programs = work.join(host).join("release");
     let mut found = Vec::new();
     for name in known.iter().filter(|name| names.is_empty() || names.contains(name)) {
-        match target(root, &work, &programs, name, seconds, interrupt) {
+        match target(root, &work, &programs, name, search, interrupt) {
             Ok(line) => println!("{line}"),
             Err(error) => {
                 interrupt.check()?;
@@ -101,10 +111,17 @@ fn target(
     work: &Path,
     programs: &Path,
     name: &str,
-    seconds: u64,
+    search: Search,
     interrupt: &Interrupt,
 ) -> Result<String> {
-    let [corpus, findings] = ["corpus", "findings"].map(|kind| work.join(kind).join(name));
+    let (corpus, seed, seconds) = match search {
+        Search::On(seconds) => (work.join("corpus").join(name), 0, seconds),
+        Search::Same(seconds) => (work.join("fresh").join(name), 1, seconds),
+    };
+    let findings = work.join("findings").join(name);
+    if matches!(search, Search::Same(_)) && corpus.exists() {
+        fs::remove_dir_all(&corpus)?;
+    }
     fs::create_dir_all(&corpus)?;
     fs::create_dir_all(&findings)?;
     let log = work.join(format!("{name}.log"));
@@ -112,7 +129,8 @@ fn target(
     let mut command = Command::new(&program);
     command.arg(&corpus).arg(root.join("fuzz/seeds").join(name)).args(LIMITS);
     command.arg(format!("-artifact_prefix={}/", findings.display()));
-    command.arg(format!("-max_total_time={seconds}")).arg("-print_final_stats=1");
+    command.args([format!("-max_total_time={seconds}"), format!("-seed={seed}")]);
+    command.arg("-print_final_stats=1");
     let dictionary = root.join("fuzz/dictionaries").join(format!("{name}.dict"));
     if dictionary.exists() {
         command.arg(format!("-dict={}", dictionary.display()));
@@ -158,14 +176,26 @@ fn advice(program: &Path, log: &Path, text: &str) -> String {
     let log = log.display();
     match artifact.map(|(_, path)| PathBuf::from(path.trim())) {
         Some(path) => {
+            let bytes = fs::read(&path).map(|bytes| hex(&bytes)).unwrap_or_default();
             let path = path.display();
             format!(
                 "FOUND {path}\n  what happened: {log}\n  again:         {program} {path}\n  \
-                 smaller:       {program} -minimize_crash=1 -max_total_time=60 {path}"
+                 smaller:       {program} -minimize_crash=1 -max_total_time=60 {path}\n  \
+                 for `xxd -r -p`:{bytes}"
             )
         }
         None => format!("it ended without a finding; see {log}"),
     }
+}
+
+/// The bytes of a finding, for where a log is all that is left of it.
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for line in bytes.chunks(48) {
+        text += "\n    ";
+        line.iter().for_each(|byte| text += &format!("{byte:02x}"));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -179,10 +209,9 @@ mod tests {
         let expected = "x: nothing found in 77 executions; 12 edges, 3 inputs kept";
         assert_eq!(summary("x", log).unwrap(), expected);
         assert!(summary("x", "Done 77 runs\n").is_err());
-        let log = "==1== ERROR\nartifact_prefix='a/'; Test unit written to a/crash-1\nBase64: aA==\n";
-        assert!(
-            advice(Path::new("p"), Path::new("l"), log)
-                .contains("p -minimize_crash=1 -max_total_time=60 a/crash-1")
-        );
+        let log = "==1== ERROR\nartifact_prefix='a/'; Test unit written to /dev/null\nBase64: aA==\n";
+        let advice = advice(Path::new("p"), Path::new("l"), log);
+        assert!(advice.contains("p -minimize_crash=1 -max_total_time=60 /dev/null\n"), "{advice}");
+        assert_eq!(hex(&[7; 49]), format!("\n    {}\n    07", "07".repeat(48)));
     }
 }

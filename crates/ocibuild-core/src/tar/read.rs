@@ -259,13 +259,12 @@ impl<R: Read> Reader<R> {
     }
 
     fn entry(&mut self, header: &Header<'_>, extensions: Extensions) -> Result<Entry, ReadError> {
-        let pax = extensions.pax.unwrap_or_default();
-        let doubt = doubt(header, &pax);
-        let path = either(extensions.path, pax.path)?.unwrap_or_else(|| header.path());
-        let link = either(extensions.link, pax.link)?.unwrap_or_else(|| header.link());
+        let mut pax = extensions.pax.unwrap_or_default();
+        let path = either(extensions.path, pax.path.take())?.unwrap_or_else(|| header.path());
+        let link = either(extensions.link, pax.link.take())?.unwrap_or_else(|| header.link());
         let is_named_file = matches!(header.type_flag(), b'0' | b'7' | b'S') && path.ends_with(b"/");
         let by_name = is_named_file.then_some("it is a file by its type, and a directory by its name");
-        if let Some(reason) = doubt.or(by_name) {
+        if let Some(reason) = doubt(header, &pax, &path).or(by_name) {
             return Err(ReadError::Ambiguous { path, reason });
         }
         let mut entry = Entry {
@@ -469,11 +468,11 @@ fn set_once<T>(place: &mut Option<T>, value: T) -> Result<(), ReadError> {
 }
 
 /// Says why readers disagree on an entry, if its header and records make them.
-fn doubt(header: &Header<'_>, pax: &Pax) -> Option<&'static str> {
+fn doubt(header: &Header<'_>, pax: &Pax, path: &[u8]) -> Option<&'static str> {
     if header.is_buggy_gnu() {
         return Some("its GNU header has a prefix for some readers");
     }
-    let is_file = matches!(header.type_flag(), 0 | b'0');
+    let is_file = matches!(header.type_flag(), 0 | b'0') && !path.ends_with(b"/");
     let is_doubtful = pax.is_sparse_by_halves() || (pax.sparse && !is_file);
     is_doubtful.then_some("only some readers take it for a sparse file")
 }

@@ -193,6 +193,13 @@ fn what_readers_disagree_on_is_refused() {
                 entry(b"l", b'2', b""),
             ],
         ),
+        (
+            "a sparse directory, which is one by its name alone",
+            vec![
+                pax(&[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", b"9")]),
+                entry(b"d/", 0, b""),
+            ],
+        ),
         ("a prefix in a GNU header", vec![buggy_gnu()]),
         ("a directory with content by pax", vec![pax(&[("size", b"512")]), entry(b"d/", b'5', b"")]),
     ] {
