@@ -84,6 +84,35 @@ pub enum Event {
         /// How it came there.
         transfer: Transfer,
     },
+    /// A registry, a token server or a storage behind them was asked something: the head of its
+    /// answer is there, or there is none.
+    Request {
+        /// The request's method.
+        method: String,
+        /// Its address, without its query.
+        url: String,
+        /// The answer's status; absent if there was no answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Time from when it was sent.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
+        elapsed: Duration,
+    },
+    /// A request is going to be made again.
+    Retry {
+        /// The request's method.
+        method: String,
+        /// Its address, without its query.
+        url: String,
+        /// The blob or manifest that it is about, where it is about one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        digest: Option<Digest>,
+        /// Why, as a lowercase phrase: `503 Service Unavailable`, `the connection was reset`.
+        reason: String,
+        /// How long it waits before.
+        #[serde(rename = "wait", serialize_with = "seconds")]
+        wait: Duration,
+    },
     /// Something the user should know of, though nothing failed.
     Warning(Warning),
 }

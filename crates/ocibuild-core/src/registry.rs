@@ -18,8 +18,12 @@ mod download;
 mod error;
 mod feed;
 mod helper;
+mod manifests;
+mod memory;
 mod mirror;
+mod mount;
 mod proxy;
+mod push;
 mod referrers;
 mod remote;
 mod repository;
@@ -34,7 +38,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::Cancel;
+use crate::event::{Cancel, Observer};
 use crate::reference::Repository;
 
 pub use certificates::{Certificates, ClientCertificate, HostCertificates};
@@ -42,6 +46,7 @@ pub use credentials::{Credential, Credentials, CredentialsError, ScopedCredentia
 pub use docker_config::DockerConfig;
 pub use error::{Refusal, RegistryError, ServerMessage, TlsError};
 pub use helper::{HelperError, Helpers};
+pub use memory::Memory;
 pub use mirror::Mirror;
 pub use proxy::{Proxies, Proxy, ProxyError};
 pub use repository::RemoteRepository;
@@ -56,6 +61,11 @@ pub struct RegistryOptions {
     pub credentials: Arc<dyn Credentials>,
     /// Stops all requests when it is set.
     pub cancel: Cancel,
+    /// Hears of every request, of those that are made again, and of what registries warn of; called
+    /// on the thread that requests run on.
+    pub observer: Arc<dyn Observer>,
+    /// Keeps what was found out about registries for later runs; by default nothing is kept.
+    pub memory: Arc<dyn Memory>,
     /// Registries whose certificates aren't verified, and which are reached by http if they don't
     /// speak TLS; those on a loopback address are reached by http anyway, unless there are
     /// certificates for them.
@@ -89,6 +99,8 @@ impl Default for RegistryOptions {
         Self {
             credentials: Arc::new(()),
             cancel: Cancel::new(),
+            observer: Arc::new(()),
+            memory: Arc::new(()),
             insecure: Vec::new(),
             secure: Vec::new(),
             ca: Vec::new(),

@@ -1,45 +1,30 @@
 //! The verbs of the distribution specification, for one repository; run on the requests' thread.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 
-use crate::copy::referral;
 use crate::digest::Digest;
-use crate::event::Transfer;
 use crate::oci::{Descriptor, MAX_MANIFEST_SIZE, MediaType};
 use crate::reference::Repository;
 use crate::registry::RegistryError;
 use crate::registry::auth::{Access, Asking};
-use crate::registry::client::{Call, Client, location};
+use crate::registry::client::{Call, Client};
 use crate::registry::error::tidy;
-use crate::registry::feed::Feed;
-use crate::registry::referrers::SUBJECT;
-use crate::registry::transport::{Answer, Payload};
+use crate::registry::transport::Answer;
 use crate::registry::url::Url;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
-/// How many bytes of pushed manifests are kept for the tags to come.
-const MAX_KEPT: usize = 8 << 20;
-
 /// A repository, as jobs carry it.
 #[derive(Clone)]
 pub(super) struct Remote {
     client: Arc<Client>,
     repository: Repository,
-    kept: Arc<Mutex<BTreeMap<Digest, Bytes>>>,
-}
-
-/// What came of asking for a mount.
-enum Mount {
-    Done,
-    /// The registry would rather be sent the bytes, to this address.
-    Begun(Url),
-    Refused,
+    /// Manifests that were pushed, for the tags to come.
+    pub(super) kept: Arc<Mutex<BTreeMap<Digest, Bytes>>>,
 }
 
 impl Remote {
@@ -197,158 +182,6 @@ impl Remote {
         }
     }
 
-    /// Gives a tag to a manifest that is there.
-    pub(super) async fn tag(&self, descriptor: &Descriptor, name: &str) -> Result<bool, RegistryError> {
-        check_name(name)?;
-        let kept = self.kept().get(&descriptor.digest).cloned();
-        let bytes = match kept {
-            Some(bytes) => bytes,
-            None => match self.manifest(descriptor, Access::Push).await? {
-                Some(bytes) => bytes,
-                None => return Ok(false),
-            },
-        };
-        self.put_manifest(descriptor, name, bytes).await.map(|_| true)
-    }
-
-    /// Makes sure that a blob or manifest is there.
-    pub(super) async fn push(
-        &self,
-        descriptor: &Descriptor,
-        feed: &Arc<Feed>,
-        origin: Option<&Repository>,
-    ) -> Result<Transfer, RegistryError> {
-        if kind(descriptor) == "manifests" {
-            return self.push_manifest(descriptor, feed).await;
-        }
-        if self.exists(descriptor, Access::Push).await? {
-            return Ok(Transfer::Present);
-        }
-        let mut place = match origin {
-            Some(origin) => match self.mount(&descriptor.digest, origin).await? {
-                Mount::Done => return Ok(Transfer::Mounted),
-                Mount::Begun(place) => Some(place),
-                Mount::Refused => None,
-            },
-            None => None,
-        };
-        let mut attempt = 1;
-        loop {
-            let error = match self.upload(descriptor, feed, place.take()).await {
-                Ok(()) => return Ok(Transfer::Sent),
-                Err(error) if attempt < self.client.attempts() && may_pass(&error) => error,
-                Err(error) => return Err(error),
-            };
-            self.client.pause(attempt, None).await?;
-            attempt += 1;
-            // The answer may be all that was lost.
-            if self.exists(descriptor, Access::Push).await.map_err(|_| error)? {
-                return Ok(Transfer::Sent);
-            }
-        }
-    }
-
-    /// Returns the repository among these that this one can mount blobs from: another one of the
-    /// same registry.
-    pub(super) fn neighbour<'r>(&self, origins: &'r [Repository]) -> Option<&'r Repository> {
-        let is_near = |other: &&Repository| {
-            other.registry() == self.repository.registry() && other.path() != self.repository.path()
-        };
-        origins.iter().find(is_near)
-    }
-
-    /// Has the registry take a blob over from another of its repositories
-    /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#mounting-a-blob-from-another-repository)).
-    /// Whatever it answers but that it did: there is another way, so that is no error.
-    async fn mount(&self, digest: &Digest, from: &Repository) -> Result<Mount, RegistryError> {
-        let home = self.client.home(&self.repository).await?;
-        let asking = self.asking(Access::Push, &home).reading(std::slice::from_ref(from));
-        let url = self.address(&home, "blobs/uploads", "")?;
-        let url = url.with_query("mount", &digest.to_string()).with_query("from", from.path());
-        let answer = match self.client.send_once(&Call::new(&asking, Method::POST, url)).await {
-            Ok(answer) => answer,
-            Err(error @ RegistryError::Cancelled(_)) => return Err(error),
-            Err(_) => return Ok(Mount::Refused),
-        };
-        match answer.status {
-            StatusCode::CREATED => Ok(confirm(answer, digest).await.map_or(Mount::Refused, |()| Mount::Done)),
-            StatusCode::ACCEPTED => Ok(location(&answer).map_or(Mount::Refused, Mount::Begun)),
-            _ => Ok(Mount::Refused),
-        }
-    }
-
-    /// POST for a place, unless there is one; PUT of all bytes
-    /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#post-then-put)).
-    async fn upload(
-        &self,
-        descriptor: &Descriptor,
-        feed: &Arc<Feed>,
-        place: Option<Url>,
-    ) -> Result<(), RegistryError> {
-        let home = self.client.home(&self.repository).await?;
-        let asking = self.asking(Access::Push, &home);
-        let place = match place {
-            Some(place) => place,
-            None => self.begin(&asking, &home).await?,
-        };
-        let url = place.with_query("digest", &descriptor.digest.to_string());
-        // There is nothing to send of an empty blob, but something to verify.
-        let payload = match descriptor.size {
-            0 => Payload::Bytes(feed.whole().await?),
-            _ => Payload::Feed(Arc::clone(feed)),
-        };
-        let call = Call::new(&asking, Method::PUT, url).header(header::CONTENT_TYPE, OCTETS).payload(payload);
-        let answer = self.client.send_once(&call).await?;
-        confirm(answer, &descriptor.digest).await
-    }
-
-    /// Asks for a place to upload to.
-    async fn begin(&self, asking: &Asking<'_>, home: &Url) -> Result<Url, RegistryError> {
-        let url = self.address(home, "blobs/uploads", "")?;
-        let answer = self.client.send(&Call::new(asking, Method::POST, url)).await?;
-        if answer.status != StatusCode::ACCEPTED {
-            return Err(not(answer, "an upload's place").await);
-        }
-        location(&answer)
-    }
-
-    async fn push_manifest(
-        &self,
-        descriptor: &Descriptor,
-        feed: &Arc<Feed>,
-    ) -> Result<Transfer, RegistryError> {
-        check_size(descriptor)?;
-        let bytes = feed.whole().await?;
-        self.keep(descriptor.digest, &bytes);
-        if self.exists(descriptor, Access::Push).await? {
-            return Ok(Transfer::Present);
-        }
-        let notes = self.put_manifest(descriptor, &descriptor.digest.to_string(), bytes.clone()).await?;
-        if let Some((subject, entry)) = referral(&descriptor.media_type, &bytes).filter(|_| !notes) {
-            self.keep_listed(&subject, &entry).await?;
-        }
-        Ok(Transfer::Sent)
-    }
-
-    /// Tells whether the registry notes what the manifest refers to.
-    pub(super) async fn put_manifest(
-        &self,
-        descriptor: &Descriptor,
-        name: &str,
-        bytes: Bytes,
-    ) -> Result<bool, RegistryError> {
-        let home = self.client.home(&self.repository).await?;
-        let asking = self.asking(Access::Push, &home);
-        let url = self.address(&home, "manifests", name)?;
-        let media_type = value(descriptor.media_type.as_str())?;
-        let call = Call::new(&asking, Method::PUT, url)
-            .header(header::CONTENT_TYPE, media_type)
-            .payload(Payload::Bytes(bytes));
-        let answer = self.client.send(&call).await?;
-        let notes = answer.header(SUBJECT).is_some();
-        confirm(answer, &descriptor.digest).await.map(|()| notes)
-    }
-
     pub(super) fn asking<'a>(&'a self, access: Access, home: &'a Url) -> Asking<'a> {
         Asking::new(&self.repository, access, home)
     }
@@ -357,21 +190,9 @@ impl Remote {
         home.join(&format!("/v2/{}/{kind}/{name}", self.repository.path()))
             .map_err(|reason| RegistryError::Host { registry: self.repository.registry().to_owned(), reason })
     }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Bytes>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keep(&self, digest: Digest, bytes: &Bytes) {
-        let mut kept = self.kept();
-        if kept.values().map(Bytes::len).sum::<usize>() + bytes.len() > MAX_KEPT {
-            kept.clear();
-        }
-        kept.insert(digest, bytes.clone());
-    }
 }
 
-fn kind(descriptor: &Descriptor) -> &'static str {
+pub(super) fn kind(descriptor: &Descriptor) -> &'static str {
     let media_type = &descriptor.media_type;
     if media_type.is_manifest() || media_type.is_index() { "manifests" } else { "blobs" }
 }
@@ -387,13 +208,13 @@ fn accept<'a>(call: Call<'a>, descriptor: Option<&Descriptor>) -> Result<Call<'a
     Ok(call.header(header::ACCEPT, value(&text)?))
 }
 
-fn value(text: &str) -> Result<HeaderValue, RegistryError> {
+pub(super) fn value(text: &str) -> Result<HeaderValue, RegistryError> {
     HeaderValue::from_str(text).map_err(|_| RegistryError::Name { name: text.to_owned() })
 }
 
 /// A tag, or a digest
 /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests)).
-fn check_name(name: &str) -> Result<(), RegistryError> {
+pub(super) fn check_name(name: &str) -> Result<(), RegistryError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let is_tag =
         !name.is_empty() && name.len() <= 128 && !name.starts_with(['.', '-']) && name.chars().all(fits);
@@ -403,7 +224,7 @@ fn check_name(name: &str) -> Result<(), RegistryError> {
     Err(RegistryError::Name { name: name.chars().take(200).collect() })
 }
 
-fn check_size(descriptor: &Descriptor) -> Result<(), RegistryError> {
+pub(super) fn check_size(descriptor: &Descriptor) -> Result<(), RegistryError> {
     let Descriptor { digest, size, .. } = *descriptor;
     if size > MAX_MANIFEST_SIZE { Err(RegistryError::TooLarge { digest, size }) } else { Ok(()) }
 }
@@ -431,7 +252,7 @@ fn begins_at(answer: &Answer, offset: u64) -> bool {
     range.and_then(|range| range.split('-').next()?.trim().parse().ok()) == Some(offset)
 }
 
-async fn confirm(answer: Answer, digest: &Digest) -> Result<(), RegistryError> {
+pub(super) async fn confirm(answer: Answer, digest: &Digest) -> Result<(), RegistryError> {
     if !matches!(answer.status, StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT) {
         return Err(not(answer, "a confirmation").await);
     }
@@ -448,15 +269,9 @@ async fn confirm(answer: Answer, digest: &Digest) -> Result<(), RegistryError> {
     }
 }
 
-async fn not(answer: Answer, what: &str) -> RegistryError {
+pub(super) async fn not(answer: Answer, what: &str) -> RegistryError {
     if answer.status.is_client_error() || answer.status.is_server_error() {
         return answer.into_error().await;
     }
     answer.odd(format!("{} instead of {what}", answer.status.as_u16()))
-}
-
-/// An upload can be begun again also if the registry has forgotten it.
-fn may_pass(error: &RegistryError) -> bool {
-    error.is_transient()
-        || matches!(error, RegistryError::Status { status: 404, method, .. } if method == "PUT")
 }
