@@ -41,7 +41,7 @@ impl Remote {
             },
             None => None,
         };
-        let mut patience = self.client().patience(self.repository().registry()).about(descriptor.digest);
+        let mut patience = self.client().patience().about(descriptor.digest);
         loop {
             let error = match self.upload(descriptor, feed, place.take()).await {
                 Ok(()) => return Ok(Transfer::Sent),
