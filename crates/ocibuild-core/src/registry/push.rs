@@ -24,7 +24,7 @@ impl Remote {
         feed: &Arc<Feed>,
         mut place: Option<Url>,
     ) -> Result<(), RegistryError> {
-        let mut attempt = 1;
+        let mut patience = self.client().patience(self.repository().registry()).about(descriptor.digest);
         loop {
             let error = match self.upload(descriptor, feed, place.take()).await {
                 Ok(()) => {
@@ -35,13 +35,12 @@ impl Remote {
                     self.known().body_refused(descriptor.size);
                     return Err(error);
                 }
-                Err(error) if attempt < self.client().attempts() && may_pass(&error) => error,
+                Err(error) if may_pass(&error) => error,
                 Err(error) => return Err(error),
             };
-            self.client().pause(attempt, None).await?;
-            attempt += 1;
+            self.client().bear(&mut patience, error).await?;
             // The answer may be all that was lost.
-            if self.exists(descriptor, Access::Push).await.map_err(|_| error)? {
+            if self.exists(descriptor, Access::Push).await? {
                 return Ok(());
             }
         }

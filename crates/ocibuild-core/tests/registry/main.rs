@@ -16,6 +16,7 @@ mod referrers;
 mod resume;
 mod served;
 mod tags;
+mod transport;
 mod ways;
 mod whole;
 
@@ -39,6 +40,7 @@ impl Credentials for Login {
 fn options() -> RegistryOptions {
     let mut options = RegistryOptions::default();
     options.idle_timeout = Duration::from_secs(10);
+    options.first_pause = Duration::from_millis(2);
     options
 }
 
