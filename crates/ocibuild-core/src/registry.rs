@@ -18,6 +18,7 @@ mod download;
 mod error;
 mod feed;
 mod helper;
+mod learned;
 mod manifests;
 mod memory;
 mod mirror;
@@ -31,6 +32,7 @@ mod runtime;
 mod tls;
 mod token;
 mod transport;
+mod upload;
 mod url;
 mod watch;
 

@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 use crate::reference::{DEFAULT_REGISTRY, Repository};
 use crate::registry::auth::{Asking, Auth, Grant, refused};
 use crate::registry::error::is_transient;
+use crate::registry::learned::Learned;
 use crate::registry::transport::{Answer, Payload, Request, Transport};
 use crate::registry::url::{Url, is_loopback};
 use crate::registry::{RegistryError, RegistryOptions, ServerMessage, TlsError};
@@ -64,6 +65,8 @@ pub(super) struct Client {
     is_secure: Mutex<BTreeMap<String, Arc<OnceCell<bool>>>>,
     attempts: u32,
     pauses: AtomicU32,
+    /// Which bodies registries take.
+    pub(super) learned: Learned,
 }
 
 impl Client {
@@ -76,6 +79,7 @@ impl Client {
             is_secure: Mutex::default(),
             attempts: options.attempts.max(1),
             pauses: AtomicU32::new(0),
+            learned: Learned::default(),
         }
     }
 

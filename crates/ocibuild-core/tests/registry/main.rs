@@ -5,6 +5,7 @@
 mod auth;
 mod debian;
 mod double;
+mod lies;
 mod pairs;
 mod proxy;
 mod pull;
@@ -12,6 +13,7 @@ mod real;
 mod rebase;
 mod recorder;
 mod referrers;
+mod upload;
 mod ways;
 mod whole;
 
