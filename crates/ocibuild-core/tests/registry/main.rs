@@ -13,6 +13,7 @@ mod real;
 mod rebase;
 mod recorder;
 mod referrers;
+mod transport;
 mod upload;
 mod ways;
 mod whole;
@@ -37,6 +38,7 @@ impl Credentials for Login {
 fn options() -> RegistryOptions {
     let mut options = RegistryOptions::default();
     options.idle_timeout = Duration::from_secs(10);
+    options.first_pause = Duration::from_millis(2);
     options
 }
 
