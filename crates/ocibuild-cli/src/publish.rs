@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use ocibuild_core::blob::{BlobError, Source as _, Store, Target as _};
+use ocibuild_core::blob::{BlobError, Source as _, Store};
 use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::copy::{self, CopyOptions, CopyReport, Tally};
 use ocibuild_core::event::{LayerOutcome, Transfer};
@@ -189,9 +189,9 @@ impl<'a> Publisher<'a> {
             whole += *all;
         }
         for (place, brought) in self.places.iter().zip(&brought) {
-            for (root, tag) in &brought.left {
-                self.cancel.check()?;
-                place.repository.tag(root, tag)?;
+            for (root, tags) in &brought.left {
+                let options = self.options(&self.cancel);
+                total += place.repository.tag_all(root, tags, &built.source(), &options)?;
             }
         }
         let mut skipped = whole;
@@ -210,7 +210,7 @@ impl<'a> Publisher<'a> {
             let tags: Vec<&str> = own.map(|(_, tag)| tag.as_str()).collect();
             let root = root(index);
             let untagged = place.repository.untagged(&root, &tags, &source)?;
-            left.extend(untagged.into_iter().map(|tag| (root.clone(), tag)));
+            left.push((root, untagged));
         }
         let roots: Vec<Descriptor> = place.images.iter().map(root).collect();
         let report = copy::copy(&roots, &source, &place.repository, &self.options(cancel))?;
@@ -236,8 +236,8 @@ struct Brought {
     report: CopyReport,
     /// Everything that belongs there.
     all: Tally,
-    /// The tags to move, and what they shall mean.
-    left: Vec<(Descriptor, String)>,
+    /// Images, and the tags that are to be moved to them.
+    left: Vec<(Descriptor, Vec<String>)>,
 }
 
 fn place<'p>(places: &'p mut Vec<Place>, registry: &Registry, repository: &Repository) -> &'p mut Place {

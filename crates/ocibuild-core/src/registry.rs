@@ -39,6 +39,7 @@ mod tally;
 mod tls;
 mod token;
 mod transport;
+mod upload;
 mod url;
 mod warning;
 mod watch;

@@ -197,6 +197,20 @@ impl Client {
         }
     }
 
+    /// Sends a request that is no more than a courtesy: also when the run is cancelled, without
+    /// another try, and for so long at most.
+    pub(super) async fn farewell(&self, call: &Call<'_>, within: Duration) {
+        let sending = async {
+            let grant = self.auth.slot(call.asking).lock().await.grant().clone();
+            let is_home = call.url.origin() == call.asking.home.origin();
+            let Call { method, url, headers, payload, .. } = call;
+            let authorization = grant.header.filter(|_| is_home);
+            self.transport.send_anyway(&Request { method, url, headers, authorization, payload }).await
+        };
+        // Whoever isn't told finds out by itself.
+        drop(tokio::time::timeout(within, sending).await);
+    }
+
     /// Sends a request; a fresh token, where one is wanted, doesn't count as another try.
     pub(super) async fn send_once(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
         let mut result = self.send_with_grant(call).await;
