@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
+use tokio::runtime::Handle;
 
 use crate::oci::Descriptor;
 use crate::registry::RegistryError;
@@ -74,6 +75,10 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(place: Url) -> Self {
         Self { place, offset: 0, least: 0 }
+    }
+
+    async fn end(self, remote: &Remote, asking: &Asking<'_>) {
+        remote.client().farewell(&Call::new(asking, Method::DELETE, self.place), FAREWELL).await;
     }
 }
 
@@ -135,8 +140,10 @@ impl<'a> Upload<'a> {
     /// Brings the blob there.
     pub(super) async fn run(mut self) -> Result<(), RegistryError> {
         let result = self.steps().await;
-        if result.is_err() {
-            self.abandon().await;
+        match result {
+            // It ended with the blob.
+            Ok(()) => self.session = None,
+            Err(_) => self.abandon().await,
         }
         result
     }
@@ -244,6 +251,7 @@ impl<'a> Upload<'a> {
         let error = not(answer, "a confirmation").await;
         Err(match status {
             404 | 410 => Trouble::Gone(error),
+            400..=499 if error.code() == Some("BLOB_UPLOAD_UNKNOWN") => Trouble::Gone(error),
             409 | 416 => Trouble::OutOfStep(error),
             413 => Trouble::TooLarge(length, error),
             _ if may_pass(status) => Trouble::Unsure(error, self.is_spent(call)),
@@ -353,9 +361,9 @@ impl<'a> Upload<'a> {
 
     /// Ends the session, if there is one; whatever comes of that, it isn't used any more.
     async fn abandon(&mut self) {
-        let Some(session) = self.session.take() else { return };
-        let call = Call::new(self.asking, Method::DELETE, session.place);
-        self.client().farewell(&call, FAREWELL).await;
+        if let Some(session) = self.session.take() {
+            session.end(self.remote, self.asking).await;
+        }
     }
 
     fn client(&self) -> &'a Client {
@@ -368,6 +376,16 @@ impl<'a> Upload<'a> {
 
     fn learn(&self, lesson: impl FnOnce(&mut Bodies)) {
         self.client().learned.learn(self.remote.repository().registry(), lesson);
+    }
+}
+
+/// What is dropped under way is given up like anything else, only that nobody waits for it.
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        if let (Some(session), Ok(runtime)) = (self.session.take(), Handle::try_current()) {
+            let (remote, home) = (self.remote.clone(), self.asking.home.clone());
+            runtime.spawn(async move { session.end(&remote, &remote.asking(Access::Push, &home)).await });
+        }
     }
 }
 
