@@ -16,12 +16,13 @@ use crate::reference::{DEFAULT_REGISTRY, Repository};
 use crate::registry::auth::{Asking, Auth, refused};
 use crate::registry::error::may_pass;
 use crate::registry::grant::Grant;
-use crate::registry::learned::Learned;
+use crate::registry::knowledge::Knowledge;
 use crate::registry::redirect::{MAX_REDIRECTS, is_redirect, too_many};
 use crate::registry::retry::{Patience, luck};
 use crate::registry::tally::Counts;
 use crate::registry::transport::{Answer, Payload, Request, Transport};
 use crate::registry::url::{Url, is_loopback};
+use crate::registry::watch::Watch;
 use crate::registry::{Mirror, RegistryError, RegistryOptions, ServerMessage, TlsError};
 
 pub(super) use crate::registry::redirect::location;
@@ -70,8 +71,7 @@ pub(super) struct Client {
     mirrors: Vec<Mirror>,
     attempts: u32,
     first_pause: Duration,
-    /// Which bodies registries take.
-    pub(super) learned: Learned,
+    knowledge: Knowledge,
 }
 
 impl Client {
@@ -85,7 +85,7 @@ impl Client {
             mirrors: options.mirrors,
             attempts: options.attempts.max(1),
             first_pause: options.first_pause,
-            learned: Learned::default(),
+            knowledge: Knowledge::new(options.memory),
         }
     }
 
@@ -130,6 +130,15 @@ impl Client {
             Err(RegistryError::Tls(TlsError::NoProvider)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// What is known of registries.
+    pub(super) fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+
+    pub(super) fn watch(&self) -> &Watch {
+        self.transport.watch()
     }
 
     /// What was done so far.

@@ -110,6 +110,23 @@ pub enum RegistryError {
         /// The tag.
         tag: String,
     },
+    /// A tag means something else, and the registry doesn't let it be changed.
+    #[error("the tag `{tag}` may not be changed: it is `{now}` and stays that")]
+    Immutable {
+        /// The tag.
+        tag: String,
+        /// What it means.
+        now: Digest,
+        /// What the registry answered.
+        #[source]
+        source: Box<RegistryError>,
+    },
+    /// A blob was being read, and then it wasn't there any more.
+    #[error("`{digest}` went away while it was being read")]
+    Gone {
+        /// The blob.
+        digest: Digest,
+    },
     /// A name can be neither a tag nor a digest.
     #[error("`{name}` is not a tag")]
     Name {

@@ -30,6 +30,9 @@ impl RegistryError {
             Self::TimedOut { .. } | Self::Broken { .. } => {
                 Some("try again; what is there already is not sent again")
             }
+            Self::Immutable { .. } => {
+                Some("push under another tag, or allow this one to be moved in the registry's settings")
+            }
             Self::Tls(error) => error.remedy(),
             Self::Credentials(error) => error.remedy(),
             _ => None,

@@ -5,6 +5,7 @@
 mod auth;
 mod debian;
 mod double;
+mod knowledge;
 mod lies;
 mod pairs;
 mod proxy;
@@ -13,6 +14,9 @@ mod real;
 mod rebase;
 mod recorder;
 mod referrers;
+mod resume;
+mod served;
+mod tags;
 mod transport;
 mod upload;
 mod ways;
