@@ -106,7 +106,7 @@ impl Remote {
         match answer.status {
             StatusCode::OK => self.known().note(&self.repository, descriptor, Mark::Held),
             StatusCode::NOT_FOUND => {
-                self.known().forget(&self.repository, descriptor);
+                self.known().contradict(&self.repository, descriptor);
                 return Ok(false);
             }
             _ => return Err(answer.into_error().await),
@@ -168,7 +168,7 @@ impl Remote {
         let asking = self.asking(access, &home);
         let url = self.address(&home, "manifests", name)?;
         let call = accept(Call::new(&asking, Method::GET, url), descriptor)?;
-        let mut patience = self.client.patience(self.repository.registry());
+        let mut patience = self.client.patience();
         loop {
             let mut answer = self.client.send(&call).await?;
             match answer.status {
