@@ -1,6 +1,5 @@
 //! Copying images from place to place, and telling of it.
 
-use std::cell::OnceCell;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,17 +11,18 @@ use ocibuild_core::blob::{BlobError, Memory, Target as _};
 use ocibuild_core::copy::{self, CopyOptions, CopyReport, Listing, Tally};
 use ocibuild_core::layout::Layout;
 use ocibuild_core::oci::Platform;
-use ocibuild_core::registry::{Registry, RemoteRepository};
+use ocibuild_core::registry::RemoteRepository;
 use ocibuild_core::{Cancel, Descriptor, Reference};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Origin};
-use crate::image_place::{FoundImage, ImageName, Place};
+use crate::image_place::{self, FoundImage, Place};
 use crate::options::Options;
 use crate::progress::Reporter;
 use crate::progress::json::seconds;
+use crate::registry::Registries;
 use crate::signals::Stop;
-use crate::{file, image_files, parse, registry, text};
+use crate::{file, image_files, parse, text};
 
 /// The version of the metadata: a field may be added within it, none changed or taken away.
 const METADATA_VERSION: u64 = 1;
@@ -54,13 +54,11 @@ pub(crate) struct ResultArgs {
 
 /// A copy that is under way.
 pub(crate) struct Transfer<'a> {
-    options: &'a Options,
     reporter: &'a Reporter,
     started: Instant,
     cancel: Cancel,
     total: CopyReport,
-    named: Vec<String>,
-    registry: OnceCell<Registry>,
+    registries: Registries<'a>,
     _stop: Stop,
 }
 
@@ -116,13 +114,11 @@ impl<'a> Transfer<'a> {
             file::check(path).map_err(|source| metadata_failure(path, source, false))?;
         }
         Ok(Self {
-            options,
             reporter,
             started: Instant::now(),
             cancel: stop.cancel(),
             total: CopyReport::default(),
-            named,
-            registry: OnceCell::new(),
+            registries: Registries::new(options, reporter, named, stop.cancel()),
             _stop: stop,
         })
     }
@@ -132,7 +128,7 @@ impl<'a> Transfer<'a> {
     /// # Errors
     /// [`Failure`] if there is none by that name.
     pub(crate) fn find(&self, image: &str) -> Result<FoundImage, Failure> {
-        ImageName { image, options: self.options, named: &self.named }.find_unless(&self.cancel)
+        image_place::find(image, &self.registries)
     }
 
     /// Opens a repository.
@@ -140,14 +136,7 @@ impl<'a> Transfer<'a> {
     /// # Errors
     /// [`Failure`] if credentials can't be had.
     pub(crate) fn repository(&self, reference: &Reference) -> Result<RemoteRepository, Failure> {
-        let registry = match self.registry.get() {
-            Some(registry) => registry,
-            None => {
-                let registry = registry::open(self.options, &self.named, &self.cancel)?;
-                self.registry.get_or_init(|| registry)
-            }
-        };
-        Ok(registry.repository(reference.repository()))
+        Ok(self.registries.client()?.repository(reference.repository()))
     }
 
     /// Opens where an image goes to. Without a name of its own there, it keeps that of `source`.

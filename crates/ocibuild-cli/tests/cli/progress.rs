@@ -33,6 +33,19 @@ fn samples() -> Vec<Event> {
         Event::PushStarted { place: place.clone(), digest, size },
         Event::PushProgress { digest, bytes },
         Event::PushFinished { place, digest, size, transfer: Transfer::Mounted },
+        Event::Request {
+            method: "HEAD".to_owned(),
+            url: "http://r.io/v2/".to_owned(),
+            status: None,
+            elapsed: Duration::from_millis(5),
+        },
+        Event::Retry {
+            method: "PUT".to_owned(),
+            url: "http://r.io/v2/".to_owned(),
+            digest: None,
+            reason: "503 Service Unavailable".to_owned(),
+            wait: Duration::from_millis(1500),
+        },
         Event::Warning(Warning::new("mind the gap").hint("step over it")),
     ]
 }
