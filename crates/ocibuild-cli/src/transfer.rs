@@ -22,6 +22,7 @@ use crate::progress::Reporter;
 use crate::progress::json::seconds;
 use crate::registry::Registries;
 use crate::signals::Stop;
+use crate::usage::Usage;
 use crate::{file, image_files, parse, text};
 
 /// The version of the metadata: a field may be added within it, none changed or taken away.
@@ -253,10 +254,6 @@ impl<'a> Transfer<'a> {
     }
 
     fn count(&mut self, report: &CopyReport) {
-        let add = |total: &mut Tally, more: Tally| {
-            total.blobs += more.blobs;
-            total.bytes += more.bytes;
-        };
         add(&mut self.total.sent, report.sent);
         add(&mut self.total.present, report.present);
         add(&mut self.total.mounted, report.mounted);
@@ -274,6 +271,8 @@ impl<'a> Transfer<'a> {
         results: &ResultArgs,
     ) -> Result<(), Failure> {
         self.cancel.check().map_err(|_| Failure::Interrupted)?;
+        let is_pushed =
+            destinations.iter().all(|destination| matches!(destination, Destination::Registry { .. }));
         let mut references = Vec::new();
         let mut stdout_is_taken = false;
         for destination in destinations {
@@ -290,7 +289,8 @@ impl<'a> Transfer<'a> {
             };
             destination.name(root).map_err(|error| Failure::place(error, origin))?;
         }
-        self.tell(root, &references, stdout_is_taken, results.metadata_file.as_deref())
+        let usage = self.usage(is_pushed);
+        self.tell(root, &references, stdout_is_taken, usage, results.metadata_file.as_deref())
     }
 
     fn tell(
@@ -298,13 +298,15 @@ impl<'a> Transfer<'a> {
         root: &Descriptor,
         references: &[Reference],
         stdout_is_taken: bool,
+        usage: Option<Usage>,
         metadata: Option<&Path>,
     ) -> Result<(), Failure> {
         let line = match references.first() {
             Some(reference) => reference.at(root.digest).to_string(),
             None => root.digest.to_string(),
         };
-        let summary = self.to_json(&line);
+        let mut summary = self.to_json(&line);
+        summary["registry"] = json!(usage.map(Usage::to_json));
         if let Some(path) = metadata {
             let mut value = summary.clone();
             value["version"] = json!(METADATA_VERSION);
@@ -315,7 +317,8 @@ impl<'a> Transfer<'a> {
                 .map_err(|source| metadata_failure(path, source, true))?;
         }
         self.reporter.clear();
-        self.reporter.summary(&self.to_text(), &summary);
+        let trouble = usage.as_ref().map(Usage::trouble).unwrap_or_default();
+        self.reporter.summary(&format!("{}{trouble}", self.to_text()), &summary);
         match stdout_is_taken {
             false => text::print(&format!("{line}\n")),
             // Lines of text would be no JSON, and the summary has it.
@@ -326,6 +329,16 @@ impl<'a> Transfer<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// What registries were asked, if any were; and what they were spared where they are what was
+    /// copied to.
+    fn usage(&self, is_pushed: bool) -> Option<Usage> {
+        let usage = Usage::of(self.registries.used()?);
+        let CopyReport { present, mounted, .. } = self.total;
+        let mut skipped = present;
+        add(&mut skipped, mounted);
+        Some(if is_pushed { usage.spare(skipped, mounted) } else { usage })
     }
 
     fn to_json(&self, line: &str) -> Value {
@@ -354,6 +367,12 @@ impl<'a> Transfer<'a> {
         }
         format!("{line}; {}", text::time(self.started.elapsed()))
     }
+}
+
+/// Adds one number of blobs to another.
+pub(crate) fn add(total: &mut Tally, more: Tally) {
+    total.blobs += more.blobs;
+    total.bytes += more.bytes;
 }
 
 /// A full name's tag: names in a layout have no slashes by the specification.

@@ -22,6 +22,8 @@ use crate::progress::Reporter;
 use crate::progress::json::seconds;
 use crate::registry::Registries;
 use crate::signals::Stop;
+use crate::transfer::add;
+use crate::usage::Usage;
 use crate::{environment, text};
 
 /// Move an image to another base without rebuilding it
@@ -97,7 +99,12 @@ pub(crate) fn run(args: RebaseArgs, options: &Options, reporter: &Reporter) -> R
     destinations.write(&built, &copying).map_err(files)?;
     let sent = if args.push { Some(push(&built, registries.client()?, &copying)?) } else { None };
     let outputs = args.output.iter().filter_map(|output| Some(output.path()?.display().to_string()));
-    let told = Told { started, sent, outputs: outputs.collect(), onto: &job.onto.name };
+    let usage = registries.used().map(Usage::of);
+    let usage = usage.map(|usage| match &sent {
+        Some(sent) => usage.spare(sent.skipped, sent.mounted),
+        None => usage,
+    });
+    let told = Told { started, sent, usage, outputs: outputs.collect(), onto: &job.onto.name };
     told.tell(&built, destinations.uses_stdout(), reporter)
 }
 
@@ -160,6 +167,8 @@ fn own_name(image: &FoundImage) -> String {
 struct Sent {
     uploaded: Tally,
     mounted: Tally,
+    /// What didn't have to be sent, with what was mounted.
+    skipped: Tally,
 }
 
 fn push(built: &Built, registry: &Registry, copying: &CopyOptions<'_>) -> Result<Sent, Failure> {
@@ -168,10 +177,10 @@ fn push(built: &Built, registry: &Registry, copying: &CopyOptions<'_>) -> Result
     for tag in &image.tags {
         let report = built.push_image(image, registry, tag, copying);
         let report = report.map_err(|error: BlobError| Failure::place(error, Origin::Registry))?;
-        for (total, more) in [(&mut sent.uploaded, report.sent), (&mut sent.mounted, report.mounted)] {
-            total.blobs += more.blobs;
-            total.bytes += more.bytes;
-        }
+        add(&mut sent.uploaded, report.sent);
+        add(&mut sent.mounted, report.mounted);
+        add(&mut sent.skipped, report.present);
+        add(&mut sent.skipped, report.mounted);
     }
     Ok(sent)
 }
@@ -180,6 +189,7 @@ fn push(built: &Built, registry: &Registry, copying: &CopyOptions<'_>) -> Result
 struct Told<'a> {
     started: Instant,
     sent: Option<Sent>,
+    usage: Option<Usage>,
     outputs: Vec<String>,
     onto: &'a str,
 }
@@ -197,6 +207,7 @@ impl Told<'_> {
             "seconds": seconds(self.started.elapsed()),
             "uploaded": self.sent.as_ref().map(|sent| tally(&sent.uploaded)),
             "mounted": self.sent.as_ref().map(|sent| tally(&sent.mounted)),
+            "registry": self.usage.map(Usage::to_json),
             "outputs": self.outputs,
         });
         reporter.clear();
@@ -216,13 +227,14 @@ impl Told<'_> {
     /// One line: where to, what was sent, and the time.
     fn summary(&self) -> String {
         let mut line = format!("moved onto {}", self.onto);
-        if let Some(Sent { uploaded, mounted }) = &self.sent {
+        if let Some(Sent { uploaded, mounted, .. }) = &self.sent {
             let (uploaded, mounted) = (text::bytes(uploaded.bytes), text::bytes(mounted.bytes));
             line.push_str(&format!(", {uploaded} uploaded and {mounted} mounted"));
         }
         if !self.outputs.is_empty() {
             line.push_str(&format!(", in {}", self.outputs.join(", ")));
         }
-        format!("{line}; {}", text::time(self.started.elapsed()))
+        let trouble = self.usage.as_ref().map(Usage::trouble).unwrap_or_default();
+        format!("{line}; {}{trouble}", text::time(self.started.elapsed()))
     }
 }

@@ -52,7 +52,11 @@ pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
 
 /// Tells what is waited for: `retry 2, waiting 5 s: 429 Too Many Requests`.
 pub(super) fn waiting(retry: u32, wait: Duration, reason: &str) -> String {
-    format!("retry {retry}, waiting {}: {reason}", text::pause(wait))
+    let wait = match wait.is_zero() {
+        true => String::new(),
+        false => format!(", waiting {}", text::pause(wait)),
+    };
+    format!("retry {retry}{wait}: {reason}")
 }
 
 /// Writing to a disk is told by the summary alone.
@@ -94,8 +98,10 @@ mod tests {
         };
         assert_eq!(retry(300, 0), None);
         let told = |wait: &str| {
-            Some(format!("PUT http://h/v2/a/manifests/1: retry 3, waiting {wait}: 503 Service Unavailable"))
+            Some(format!("PUT http://h/v2/a/manifests/1: retry 3{wait}: 503 Service Unavailable"))
         };
-        assert_eq!((retry(300, 1), retry(5000, 0)), (told("300 ms"), told("5 s")));
+        assert_eq!(retry(300, 1), told(", waiting 300 ms"));
+        assert_eq!(retry(5000, 0), told(", waiting 5 s"));
+        assert_eq!(retry(0, 1), told(""));
     }
 }

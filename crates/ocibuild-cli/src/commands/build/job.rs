@@ -26,6 +26,7 @@ use crate::publish::{Publisher, Traffic};
 use crate::signals::Stop;
 use crate::source::Source;
 use crate::static_base::Builtins;
+use crate::usage::Usage;
 use crate::{environment, host, registry};
 
 /// A build with nothing left to find out.
@@ -169,12 +170,12 @@ impl<'a> Job<'a> {
             let builder = registry.into_iter().cloned().fold(builder, Builder::registry);
             builder.build_plan(plan).map_err(|error| self.build_failure(error))
         };
-        let Some(registry) = registry.filter(|_| self.push) else {
+        let Some(pushed_to) = registry.filter(|_| self.push) else {
             let built = build(&|_| {})?;
             self.write(&built, cancel)?;
-            return self.outcome(&built, plan, None);
+            return self.outcome(&built, plan, registry, None);
         };
-        let publisher = Publisher::new(plan, registry, self.reporter, cancel)?;
+        let publisher = Publisher::new(plan, pushed_to, self.reporter, cancel)?;
         let store = Store::new(&self.cache);
         let built = publisher.alongside(&store, build);
         if let Some(fault) = publisher.fault() {
@@ -183,13 +184,24 @@ impl<'a> Job<'a> {
         let built = built?;
         self.write(&built, cancel)?;
         let traffic = publisher.finish(&built).map_err(|error| self.place(error, Origin::Registry))?;
-        self.outcome(&built, plan, Some(traffic))
+        self.outcome(&built, plan, registry, Some(traffic))
     }
 
-    fn outcome(&self, built: &Built, plan: &Plan, traffic: Option<Traffic>) -> Result<Outcome, Failure> {
+    fn outcome(
+        &self,
+        built: &Built,
+        plan: &Plan,
+        registry: Option<&Registry>,
+        traffic: Option<Traffic>,
+    ) -> Result<Outcome, Failure> {
         self.warn(&built.warnings);
         let mut outcome =
             Outcome::new(built, plan, self.started).map_err(|error| self.place(error, Origin::Cache))?;
+        let usage = registry.map(Usage::of);
+        outcome.usage = match traffic {
+            Some(traffic) => usage.map(|usage| usage.spare(traffic.skipped, traffic.mounted)),
+            None => usage,
+        };
         outcome.traffic = traffic;
         outcome.outputs = self.destinations.names(plan);
         Ok(outcome)
