@@ -41,17 +41,16 @@ impl Remote {
             },
             None => None,
         };
-        let mut attempt = 1;
+        let mut patience = self.client().patience(self.repository().registry()).about(descriptor.digest);
         loop {
             let error = match self.upload(descriptor, feed, place.take()).await {
                 Ok(()) => return Ok(Transfer::Sent),
-                Err(error) if attempt < self.client().attempts() && may_pass(&error) => error,
+                Err(error) if may_pass(&error) => error,
                 Err(error) => return Err(error),
             };
-            self.client().pause(attempt, None).await?;
-            attempt += 1;
+            self.client().bear(&mut patience, error).await?;
             // The answer may be all that was lost.
-            if self.exists(descriptor, Access::Push).await.map_err(|_| error)? {
+            if self.exists(descriptor, Access::Push).await? {
                 return Ok(Transfer::Sent);
             }
         }

@@ -12,6 +12,7 @@ mod real;
 mod rebase;
 mod recorder;
 mod referrers;
+mod transport;
 mod ways;
 mod whole;
 
@@ -35,6 +36,7 @@ impl Credentials for Login {
 fn options() -> RegistryOptions {
     let mut options = RegistryOptions::default();
     options.idle_timeout = Duration::from_secs(10);
+    options.first_pause = Duration::from_millis(2);
     options
 }
 
