@@ -37,7 +37,7 @@ pub(crate) fn time(time: Duration) -> String {
 pub(crate) fn pause(length: Duration) -> String {
     match length.as_secs() {
         2..60 => format!("{:.0} s", length.as_secs_f64()),
-        _ => time(length),
+        _ => time(length).replace(".0 s", " s"),
     }
 }
 
@@ -103,6 +103,7 @@ mod tests {
         assert_eq!(time(Duration::from_millis(3_440)), "3.4 s");
         assert_eq!(time(Duration::from_secs(125)), "2 min 5 s");
         assert_eq!(pause(Duration::from_millis(1_240)), "1.2 s");
+        assert_eq!(pause(Duration::from_secs(1)), "1 s");
         assert_eq!(pause(Duration::from_millis(5_240)), "5 s");
         let ages = [(0, "0 s"), (119, "1 min"), (86_399, "23 h"), (8 * 86_400, "8 d")];
         ages.iter().for_each(|(seconds, text)| assert_eq!(age(Duration::from_secs(*seconds)), *text));

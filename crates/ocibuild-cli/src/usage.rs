@@ -5,7 +5,6 @@ use ocibuild_core::registry::{Counts, Registry};
 use serde_json::{Value, json};
 
 use crate::progress::json::seconds;
-use crate::text;
 
 /// What a run asked of registries.
 #[derive(Debug, Clone, Copy)]
@@ -31,14 +30,10 @@ impl Usage {
 
     /// What is worth a word at the end of a summary: nothing, where all went well at once.
     pub(crate) fn trouble(&self) -> String {
-        let Counts { retries, waited, .. } = self.counts;
-        if retries == 0 {
-            return String::new();
-        }
-        let noun = if retries == 1 { "retry" } else { "retries" };
-        match waited.is_zero() {
-            true => format!("; {retries} {noun}"),
-            false => format!("; {retries} {noun}, {} waited", text::pause(waited)),
+        match self.counts.retries {
+            0 => String::new(),
+            1 => "; 1 retry".to_owned(),
+            retries => format!("; {retries} retries"),
         }
     }
 

@@ -186,7 +186,12 @@ impl Bars {
         let mut all = self.running();
         let Some(running) = all.get_mut(key) else { return false };
         running.retries = retry;
-        running.again = Some(Again { retry, reason: reason.to_owned(), until: Instant::now() + wait });
+        let again = Again { retry, reason: reason.to_owned(), until: Instant::now() + wait };
+        // What asks a host to wait longer holds for all that is asked of it.
+        running.again = Some(match running.again.take() {
+            Some(before) if before.until > again.until => Again { retry, ..before },
+            _ => again,
+        });
         running.fit(columns());
         running.bar.enable_steady_tick(TICK);
         true
@@ -275,6 +280,38 @@ mod tests {
         assert_eq!(shortened("層 app", 6), "層 app");
         assert_eq!(shortened("層層層", 5), "層層…");
         assert_eq!(shortened("abc", 0), "…");
+    }
+
+    #[test]
+    fn what_goes_to_two_places_has_one_bar_and_what_is_sent_again_stays_within_it() {
+        let (bars, digest, size) = (Bars::default(), ocibuild_core::Digest::of(b""), SMALLEST);
+        let (place, key) = (String::from("there"), digest.to_string());
+        let state = || {
+            let all = bars.running();
+            all.get(&key).map(|running| (running.bar.position(), running.bar.length(), running.retries))
+        };
+        let started = Event::PushStarted { place: place.clone(), digest, size };
+        let transfer = ocibuild_core::event::Transfer::Sent;
+        let finished = Event::PushFinished { place, digest, size, transfer };
+        bars.event(&started, 0);
+        bars.event(&started, 0);
+        assert_eq!(state(), Some((0, Some(2 * size), 0)));
+        for _ in 0..5 {
+            bars.event(&Event::PushProgress { digest, bytes: size / 2 }, 0);
+        }
+        assert_eq!(state(), Some((2 * size, Some(2 * size), 0)));
+        bars.event(&finished, 0);
+        let again = |digest| Event::Retry {
+            method: String::from("PUT"),
+            url: String::from("http://r.io/"),
+            digest,
+            reason: String::from("503 Service Unavailable"),
+            wait: Duration::ZERO,
+        };
+        assert!(bars.event(&again(Some(digest)), 3) && !bars.event(&again(None), 1));
+        assert_eq!(state().map(|(_, _, retries)| retries), Some(3));
+        bars.event(&finished, 0);
+        assert!(state().is_none() && !bars.event(&again(Some(digest)), 1));
     }
 
     #[test]
