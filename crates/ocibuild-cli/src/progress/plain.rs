@@ -43,8 +43,9 @@ pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
             // The address comes last, as nobody knows how long it is.
             Some(format!("{method:<6} {status:<3} {:>7}  {}", text::time(*elapsed), shown(url)))
         }
-        Event::Retry { wait, reason, .. } if verbose || *wait >= LONG => {
-            Some(format!("{}: {}", subject(event), waiting(retry, *wait, reason)))
+        Event::Retry { method, url, digest, reason, wait } if verbose || *wait >= LONG => {
+            let subject = subject(method, url, digest.as_ref());
+            Some(format!("{subject}: {}", waiting(retry, *wait, reason)))
         }
         _ => None,
     }

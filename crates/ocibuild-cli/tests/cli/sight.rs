@@ -52,12 +52,13 @@ impl Double {
     /// The lines of requests, of which there has to be one for each that came.
     #[track_caller]
     fn requests(&self, said: &str) -> Vec<String> {
-        let asked: Vec<String> = self.recorder.exchanges().iter().map(|asked| asked.method.clone()).collect();
         let is_request = |line: &&str| ["GET", "HEAD", "POST", "PUT", "PATCH"].contains(&&*word(line, 0));
         let lines: Vec<String> = said.lines().filter(is_request).map(str::to_owned).collect();
         let mut told: Vec<String> = lines.iter().map(|line| word(line, 0)).collect();
-        let mut asked = asked.clone();
-        (told.sort(), asked.sort());
+        let mut asked: Vec<String> =
+            self.recorder.exchanges().into_iter().map(|asked| asked.method).collect();
+        told.sort();
+        asked.sort();
         assert_eq!(told, asked, "{said}");
         lines
     }
@@ -278,4 +279,47 @@ fn an_uploads_bar_tells_why_it_waits_and_stays_within_its_length() {
     }
     assert!(count > 0, "{all}");
     assert!(all.contains("; 2 retries"), "{all}");
+}
+
+#[test]
+fn who_is_refused_is_told_to_log_in_or_that_the_credentials_are_not_enough() {
+    let denied = r#"{"errors":[{"code":"DENIED","message":"requested access is denied"}]}"#;
+    let denied = || Fault::Answer(Answer::new(403).body(denied));
+    let double = Double::with(Script::new().on(When::any(), denied()), None);
+    let said = double.bench.run(&["pull", &double.image()]).expect_code(5).errors();
+    let login = format!("ocibuild login {}", double.server.address());
+    let told = format!("403 DENIED: requested access is denied\n  hint: log in: `{login}`");
+    assert!(said.contains(&told), "{said}");
+    // The first request is refused for the want of credentials.
+    let basic = Access::Basic { username: USER.to_owned(), password: PASSWORD.to_owned() };
+    let double = Double::with(Script::new().on(When::any().skip(1), denied()), Some(basic));
+    let said = double.push(&[]).expect_code(5).errors();
+    assert!(said.contains("config.json") && said.contains("  hint: use credentials for this "), "{said}");
+}
+
+#[test]
+fn what_is_no_registry_is_told() {
+    let double = Double::with(Script::new().on(When::any(), Fault::status(200)), None);
+    let said = double.bench.run(&["pull", &double.image()]).expect_code(4).errors();
+    assert!(said.contains("  hint: registries don't answer like this: "), "{said}");
+}
+
+#[test]
+fn a_registry_that_is_busy_for_longer_than_anybody_waits_says_for_how_long() {
+    let double = Double::with(Script::new().on(When::any(), Fault::retry_after(429, 3600)), None);
+    let said = double.push(&[]).expect_code(4).errors();
+    assert!(
+        said.contains("was answered 429, and wants to be left alone for 3600 seconds\n  hint: wait "),
+        "{said}"
+    );
+    assert!(!said.contains("retry "), "{said}");
+}
+
+#[test]
+fn a_host_that_is_not_there_is_given_up_on_soon_and_its_error_says_how_often_it_was_tried() {
+    let bench = Bench::with_spec(SPEC);
+    let said = bench.run(&["pull", "-v", "127.0.0.1:1/app:1"]).expect_code(4).errors();
+    let retries: Vec<&str> = said.lines().filter(|line| line.contains(": retry ")).collect();
+    assert_eq!(retries.len(), 3, "{said}");
+    assert!(said.contains(", tried 4 times over "), "{said}");
 }
