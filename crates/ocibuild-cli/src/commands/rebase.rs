@@ -22,7 +22,6 @@ use crate::progress::Reporter;
 use crate::progress::json::seconds;
 use crate::registry::Registries;
 use crate::signals::Stop;
-use crate::transfer::add;
 use crate::usage::Usage;
 use crate::{environment, text};
 
@@ -163,7 +162,6 @@ fn own_name(image: &FoundImage) -> String {
 }
 
 /// What went to registries.
-#[derive(Default)]
 struct Sent {
     uploaded: Tally,
     mounted: Tally,
@@ -173,16 +171,11 @@ struct Sent {
 
 fn push(built: &Built, registry: &Registry, copying: &CopyOptions<'_>) -> Result<Sent, Failure> {
     let [image] = &built.images[..] else { unreachable!("one image is moved") };
-    let mut sent = Sent::default();
-    for tag in &image.tags {
-        let report = built.push_image(image, registry, tag, copying);
-        let report = report.map_err(|error: BlobError| Failure::place(error, Origin::Registry))?;
-        add(&mut sent.uploaded, report.sent);
-        add(&mut sent.mounted, report.mounted);
-        add(&mut sent.skipped, report.present);
-        add(&mut sent.skipped, report.mounted);
-    }
-    Ok(sent)
+    let report = built.push_image_as(image, registry, &image.tags, copying);
+    let report = report.map_err(|error: BlobError| Failure::place(error, Origin::Registry))?;
+    let mut skipped = report.present;
+    skipped += report.mounted;
+    Ok(Sent { uploaded: report.sent, mounted: report.mounted, skipped })
 }
 
 /// What is told in the end.

@@ -101,7 +101,8 @@ impl Running {
         let position = self.bar.position().saturating_add(bytes);
         let end = self.bar.length().filter(|_| self.is_sized).unwrap_or(u64::MAX);
         self.bar.set_position(position.min(end));
-        if self.again.take().is_some() {
+        // What was read before it broke may be told after that.
+        if self.again.take_if(|again| again.until <= Instant::now()).is_some() {
             self.bar.disable_steady_tick();
             self.fit(columns());
         }

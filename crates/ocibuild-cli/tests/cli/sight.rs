@@ -253,6 +253,7 @@ fn an_uploads_bar_tells_why_it_waits_and_stays_within_its_length() {
     let faults = Script::new()
         .on(When::asked("PUT", "uploads").times(1), Fault::retry_after(429, 2))
         .on(When::asked("PUT", "uploads").skip(1).times(1), Fault::ResetRequest(1 << 20))
+        .on(When::asked("PATCH", "uploads"), Fault::Slow(3 << 20))
         .on(When::asked("PUT", "uploads").skip(2), Fault::Slow(6 << 20));
     let double = Double::with(faults, None);
     let noise = (0..4_u64 << 20).map(|n| (n.wrapping_mul(n).wrapping_mul(0x9E37_79B9) >> 13) as u8);

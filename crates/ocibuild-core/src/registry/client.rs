@@ -16,11 +16,13 @@ use crate::reference::{DEFAULT_REGISTRY, Repository};
 use crate::registry::auth::{Asking, Auth, refused};
 use crate::registry::error::may_pass;
 use crate::registry::grant::Grant;
+use crate::registry::knowledge::Knowledge;
 use crate::registry::redirect::{MAX_REDIRECTS, is_redirect, too_many};
 use crate::registry::retry::{Patience, luck};
 use crate::registry::tally::Counts;
 use crate::registry::transport::{Answer, Payload, Request, Transport};
 use crate::registry::url::{Url, is_loopback};
+use crate::registry::watch::Watch;
 use crate::registry::{Mirror, RegistryError, RegistryOptions, ServerMessage, TlsError};
 
 pub(super) use crate::registry::redirect::location;
@@ -69,6 +71,7 @@ pub(super) struct Client {
     mirrors: Vec<Mirror>,
     attempts: u32,
     first_pause: Duration,
+    knowledge: Knowledge,
 }
 
 impl Client {
@@ -82,6 +85,7 @@ impl Client {
             mirrors: options.mirrors,
             attempts: options.attempts.max(1),
             first_pause: options.first_pause,
+            knowledge: Knowledge::new(options.memory),
         }
     }
 
@@ -126,6 +130,15 @@ impl Client {
             Err(RegistryError::Tls(TlsError::NoProvider)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// What is known of registries.
+    pub(super) fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+
+    pub(super) fn watch(&self) -> &Watch {
+        self.transport.watch()
     }
 
     /// What was done so far.
@@ -182,6 +195,20 @@ impl Client {
             };
             self.again(&mut patience, error).await?;
         }
+    }
+
+    /// Sends a request that is no more than a courtesy: also when the run is cancelled, without
+    /// another try, and for so long at most.
+    pub(super) async fn farewell(&self, call: &Call<'_>, within: Duration) {
+        let sending = async {
+            let grant = self.auth.slot(call.asking).lock().await.grant().clone();
+            let is_home = call.url.origin() == call.asking.home.origin();
+            let Call { method, url, headers, payload, .. } = call;
+            let authorization = grant.header.filter(|_| is_home);
+            self.transport.send_anyway(&Request { method, url, headers, authorization, payload }).await
+        };
+        // Whoever isn't told finds out by itself.
+        drop(tokio::time::timeout(within, sending).await);
     }
 
     /// Sends a request; a fresh token, where one is wanted, doesn't count as another try.

@@ -26,8 +26,12 @@ impl RegistryError {
             Self::Status { status, message, .. } => {
                 code_remedy(message).or_else(|| message_remedy(message)).or_else(|| status_remedy(*status))
             }
+            Self::BodyLimit { .. } => status_remedy(413),
             Self::TimedOut { .. } | Self::Broken { .. } => {
                 Some("try again; what is there already is not sent again")
+            }
+            Self::Immutable { .. } => {
+                Some("push under another tag, or allow this one to be moved in the registry's settings")
             }
             Self::Tls(error) => error.remedy(),
             Self::Credentials(error) => error.remedy(),

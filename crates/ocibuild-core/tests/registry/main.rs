@@ -5,6 +5,8 @@
 mod auth;
 mod debian;
 mod double;
+mod knowledge;
+mod lies;
 mod pairs;
 mod proxy;
 mod pull;
@@ -12,7 +14,11 @@ mod real;
 mod rebase;
 mod recorder;
 mod referrers;
+mod resume;
+mod served;
+mod tags;
 mod transport;
+mod upload;
 mod ways;
 mod whole;
 
