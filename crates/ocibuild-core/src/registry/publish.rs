@@ -41,6 +41,19 @@ impl RemoteRepository {
         Ok(left)
     }
 
+    /// Finds out what the image has that a tag or digest stands for now, so that what another shares
+    /// with it isn't asked for or sent. Of an index these are only its manifests: they are returned, to
+    /// be asked for in turn where that is worth a question each. Asks one question.
+    ///
+    /// # Errors
+    /// [`BlobError`] if the registry can't be asked; that it has no such thing, or doesn't tell, is
+    /// none.
+    pub fn recall(&self, name: &str) -> Result<Vec<Descriptor>, BlobError> {
+        let (remote, name) = (self.remote().clone(), name.to_owned());
+        let result = self.runtime().wait(async move { remote.recall(&name).await }, || ());
+        result.map_err(|error| error.of_place(Source::place(self), None))
+    }
+
     /// Gives tags to an image or index that is there. Where the registry turns out not to have what it
     /// said it had, that is brought first; tells what that came to.
     ///
