@@ -7,8 +7,13 @@
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod bench;
 mod cases;
+mod counts;
+#[path = "../../../ocibuild-core/tests/registry/debian.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod debian;
 mod double;
 mod front;
 mod image;
 mod origins;
 mod random;
+mod resume;

@@ -1,0 +1,147 @@
+//! What was sent or received before a connection broke isn't sent or received again.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use ocibuild_core::blob::{BytesContent, Sink as _, Target as _};
+use ocibuild_core::copy::{CopyOptions, copy};
+use ocibuild_core::event::Transfer;
+use ocibuild_core::layout::Layout;
+use ocibuild_serve::faults::Asked;
+use ocibuild_serve::{Exchange, Fault, Script, When};
+
+use crate::bench::Bench;
+use crate::cases::{ends, large};
+use crate::debian::Debian;
+use crate::double::{Double, has, options, repository};
+use crate::front::{Front, Rules, Seen};
+use crate::image::{Image, layer};
+
+const MIB: u64 = 1 << 20;
+/// The most that may be sent twice: a chunk.
+const CHUNK: u64 = 4 * MIB;
+
+/// Pushes a layer of 8 MiB, and gives how many bytes came.
+fn uploaded(script: Script, chunk: Option<u64>) -> u64 {
+    let image = Image::new(&[layer(8 << 20, 1)], "resumed");
+    let double = Double::with(script, |options| options.chunk_min_length = chunk);
+    let to = repository(&double.name("team/app"), options());
+    let (descriptor, bytes) = image.blobs[0].clone();
+    assert_eq!(to.push(&descriptor, &BytesContent::new(bytes)).unwrap(), Transfer::Sent);
+    let uploaded = double.uploaded();
+    copy(&[image.root.clone()], &image.memory(), &to, &CopyOptions::new()).unwrap();
+    to.tag(&image.root, "1").unwrap();
+    let double = double.well_again();
+    has(&repository(&double.name("team/app"), options()), "1", &image).unwrap();
+    uploaded
+}
+
+#[test]
+fn after_a_reset_at_most_a_chunk_is_sent_again() {
+    let bytes = |script: Script, skip: usize, times: usize, fault: Fault| {
+        let when = |method: &str| When::asked(method, "/blobs/uploads/").skip(skip).times(times);
+        script.on(when("PUT"), fault.clone()).on(when("PATCH"), fault)
+    };
+    let all = 8 * MIB;
+    println!("| reset after | bytes sent again |\n|---|---|");
+    for at in [0, 1, 65_537, MIB, 3 * MIB + 11, 5 * MIB, all - 1, all] {
+        for (name, chunk) in [("", None), (", in chunks", Some(MIB))] {
+            let broken = bytes(Script::new(), 0, 1, Fault::ResetRequest(at));
+            let again = uploaded(broken, chunk) - all;
+            println!("| {at} bytes{name} | {again} |");
+            assert!(again <= CHUNK, "after {at} bytes{name}, {again} are sent again");
+        }
+    }
+    let often = uploaded(bytes(Script::new(), 0, 7, Fault::ResetRequest(MIB)), None) - all;
+    println!("| a MiB, seven times | {often} |");
+    assert!(often <= 7 * CHUNK / 4, "{often} are sent again");
+}
+
+#[test]
+fn a_pull_goes_on_where_it_broke() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = large();
+    let halves: BTreeMap<String, u64> =
+        image.data().map(|blob| (blob.digest.to_string(), blob.size / 2)).collect();
+    let broken = Mutex::new(halves.clone());
+    let double = Double::with(
+        move |asked: &Asked| {
+            let digest = asked.path().rsplit('/').next().unwrap_or_default();
+            let half = (asked.method() == "GET").then(|| broken.lock().unwrap().remove(digest)).flatten();
+            half.map(Fault::ResetResponse).into_iter().collect()
+        },
+        |_| (),
+    );
+    let to = repository(&double.name("team/app"), options());
+    copy(&[image.root.clone()], &image.memory(), &to, &CopyOptions::new()).unwrap();
+    to.tag(&image.root, "1").unwrap();
+    double.recorder.clear();
+
+    let (bench, target) = (Bench::new(), directory.path().join("pulled.oci"));
+    let mut command = bench.command(&["pull", &double.name("team/app:1"), target.to_str().unwrap()]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    ends(command.spawn().unwrap()).unwrap();
+    let layout = Layout::open(&target).unwrap();
+    let root = layout.sole().unwrap();
+    assert_eq!(root.digest, image.root.digest);
+    let found = ocibuild_core::image::validate(&layout, &root, &Default::default()).unwrap();
+    assert_eq!(found, []);
+
+    let exchanges = double.recorder.exchanges();
+    for (digest, half) in &halves {
+        let is_it = |exchange: &&Exchange| exchange.method == "GET" && exchange.path.ends_with(digest);
+        let asked: Vec<_> = exchanges.iter().filter(is_it).collect();
+        let [first, second] = asked[..] else { panic!("{digest} was asked for {} times", asked.len()) };
+        let sent = first.sent + second.sent;
+        println!("{digest}: {} bytes, then {:?}: {}", first.sent, second.range, second.sent);
+        assert_eq!((first.range.as_deref(), second.status), (None, Some(206)));
+        assert!(sent <= 2 * half + 1 + 256 * 1024, "{digest}: {sent} bytes were sent of {}", 2 * half);
+    }
+}
+
+/// Breaks each upload once, in its midst.
+#[derive(Default)]
+struct Cutting(Mutex<Vec<String>>);
+
+impl Rules for Cutting {
+    fn cut(&self, seen: &Seen) -> Option<usize> {
+        let upload = seen.path.split('?').next().unwrap_or_default();
+        let length: usize = seen.header("content-length")?.parse().ok()?;
+        if !seen.path.contains("/blobs/uploads/") || length < 1 << 20 {
+            return None;
+        }
+        let mut cut = self.0.lock().unwrap();
+        // An upload that is begun anew because of that is let through.
+        if cut.len() >= 4 || cut.iter().any(|other| other == upload) {
+            return None;
+        }
+        cut.push(upload.to_owned());
+        Some(length / 2)
+    }
+}
+
+#[test]
+fn uploads_to_a_real_registry_break_and_are_whole_in_the_end() {
+    let Some(debian) = Debian::start(|_| String::new()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (image, source) = (large(), directory.path().join("large.oci"));
+    image.put(&Layout::open_or_create(&source).unwrap(), "1");
+    let front = Front::bind(None);
+    let cutting = Arc::new(Cutting::default());
+    front.run(debian.host.parse().unwrap(), cutting.clone());
+    let bench = Bench::new();
+    let name = format!("{}/cut/app:1", front.address(0));
+    let mut command = bench.command(&["push", source.to_str().unwrap(), &name]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    ends(command.spawn().unwrap()).unwrap();
+    assert_eq!(cutting.0.lock().unwrap().len(), 4);
+    has(&repository(&format!("{}/cut/app", debian.host), options()), "1", &image).unwrap();
+    let is_upload = |seen: &&Seen| seen.path.contains("/blobs/uploads/");
+    let sent: u64 = front.seen().iter().filter(is_upload).map(|seen| seen.body.len() as u64).sum();
+    println!(
+        "docker-registry: four uploads of 8 MiB broken at half: {} bytes sent again",
+        sent - image.size()
+    );
+    assert!(sent <= image.size() * 3 / 2 + MIB, "{sent} bytes were sent of {}", image.size());
+}
