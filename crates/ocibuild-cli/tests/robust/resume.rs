@@ -30,7 +30,7 @@ fn uploaded(script: Script, chunk: Option<u64>) -> u64 {
     let (descriptor, bytes) = image.blobs[0].clone();
     assert_eq!(to.push(&descriptor, &BytesContent::new(bytes)).unwrap(), Transfer::Sent);
     let uploaded = double.uploaded();
-    copy(&[image.root.clone()], &image.memory(), &to, &CopyOptions::new()).unwrap();
+    copy(std::slice::from_ref(&image.root), &image.memory(), &to, &CopyOptions::new()).unwrap();
     to.tag(&image.root, "1").unwrap();
     let double = double.well_again();
     has(&repository(&double.name("team/app"), options()), "1", &image).unwrap();
@@ -74,7 +74,7 @@ fn a_pull_goes_on_where_it_broke() {
         |_| (),
     );
     let to = repository(&double.name("team/app"), options());
-    copy(&[image.root.clone()], &image.memory(), &to, &CopyOptions::new()).unwrap();
+    copy(std::slice::from_ref(&image.root), &image.memory(), &to, &CopyOptions::new()).unwrap();
     to.tag(&image.root, "1").unwrap();
     double.recorder.clear();
 
