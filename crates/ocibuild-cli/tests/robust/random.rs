@@ -163,17 +163,19 @@ struct Episode {
     bench: Bench,
     registry: Registry,
     /// What tags name, as far as it is known.
-    tags: BTreeMap<(&'static str, &'static str), Image>,
+    tags: BTreeMap<Target, Image>,
     outcome: Outcome,
 }
 
 /// A push to be made.
 struct Push {
     image: Image,
-    repository: &'static str,
-    tags: Vec<&'static str>,
+    /// Repositories and tags, in the order in which they are moved.
+    targets: Vec<Target>,
     by_program: bool,
 }
+
+type Target = (&'static str, &'static str);
 
 impl Episode {
     fn new(seed: u64) -> Self {
@@ -210,11 +212,9 @@ impl Episode {
     }
 
     fn run(mut self) -> Result<Outcome, String> {
-        let first = Push { tags: vec!["a"], by_program: false, ..self.draw(0) };
+        let first = self.draw(0);
         self.push(&first).map_err(|error| format!("without faults: {error}"))?;
-        for tag in &first.tags {
-            self.tags.insert((first.repository, tag), first.image.clone());
-        }
+        self.tags.extend(first.targets.iter().map(|target| (*target, first.image.clone())));
         for number in 1..=PUSHES_OF_AN_EPISODE {
             if self.random.is_one_in(2) {
                 self.registry = client();
@@ -241,10 +241,10 @@ impl Episode {
         met: &[(String, Fault)],
         fault: &str,
     ) -> String {
-        let Push { repository, tags, by_program, .. } = push;
+        let Push { targets, by_program, .. } = push;
         let met: String = met.iter().map(|(line, fault)| format!("\n    {line}: {fault:?}")).collect();
         format!(
-            "push {number} to {repository} {tags:?} (by the program: {by_program}) gave {result:?}, but {fault}; it met{met}"
+            "push {number} to {targets:?} (by the program: {by_program}) gave {result:?}, but {fault}; it met{met}"
         )
     }
 
@@ -261,29 +261,35 @@ impl Episode {
             true => Image::index(&layers, &mark),
             false => Image::new(&layers, &mark),
         };
-        let tags = match random.below(4) {
-            0 => TAGS.to_vec(),
-            other => vec![TAGS[usize::from(other == 1)]],
-        };
-        let by_program = random.is_one_in(8);
-        Push { image, repository: random.pick(&REPOSITORIES), tags, by_program }
+        let mut targets: Vec<Target> =
+            REPOSITORIES.iter().flat_map(|name| TAGS.map(|tag| (*name, tag))).collect();
+        let count = random.pick(&[1, 1, 1, 2, 3]);
+        while targets.len() > count {
+            targets.remove(random.below(targets.len() as u64) as usize);
+        }
+        Push { image, targets, by_program: random.is_one_in(8) }
     }
 
     fn push(&self, push: &Push) -> Result<(), String> {
         if push.by_program {
             return self.push_by_program(push);
         }
-        let to = repository(&self.registry, &self.double.name(push.repository));
         let told = |error| chain(&error);
-        let roots = std::slice::from_ref(&push.image.root);
-        copy(roots, &push.image.memory(), &to, &CopyOptions::new()).map_err(told)?;
-        push.tags.iter().try_for_each(|tag| to.tag(&push.image.root, tag)).map_err(told)
+        let to = |name: &str| repository(&self.registry, &self.double.name(name));
+        let places: BTreeSet<_> = push.targets.iter().map(|(name, _)| name).collect();
+        let places: BTreeMap<_, _> = places.into_iter().map(|name| (name, to(name))).collect();
+        for place in places.values() {
+            let roots = std::slice::from_ref(&push.image.root);
+            copy(roots, &push.image.memory(), place, &CopyOptions::new()).map_err(told)?;
+        }
+        let mut targets = push.targets.iter();
+        targets.try_for_each(|(name, tag)| places[name].tag(&push.image.root, tag)).map_err(told)
     }
 
     fn push_by_program(&self, push: &Push) -> Result<(), String> {
         let layout = tempfile::tempdir().unwrap();
         push.image.put(&Layout::open_or_create(layout.path()).unwrap(), "it");
-        let names = push.tags.iter().map(|tag| self.double.name(&format!("{}:{tag}", push.repository)));
+        let names = push.targets.iter().map(|(name, tag)| self.double.name(&format!("{name}:{tag}")));
         let mut command = self.bench.command(&["push", layout.path().to_str().unwrap()]);
         command.args(names).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         ends(command.spawn().unwrap()).map(drop)
@@ -308,8 +314,7 @@ impl Episode {
         self.outcome.good += u64::from(is_good);
         self.outcome.good_with_faults += u64::from(is_good && !met.is_empty());
         self.outcome.failed += u64::from(!is_good);
-        for tag in &push.tags {
-            let key = (push.repository, *tag);
+        for key in push.targets.iter().copied() {
             let new = self.names(key, Some(&push.image));
             if new.is_err() && !is_good {
                 // Or what was there before, or still nothing.
@@ -318,7 +323,7 @@ impl Episode {
             }
             new?;
             if !is_good {
-                may_have_moved(push, tag, met)?;
+                may_have_moved(push, key, met)?;
                 self.outcome.moved += 1;
             }
             self.tags.insert(key, push.image.clone());
@@ -352,14 +357,15 @@ impl Episode {
 }
 
 /// A push that failed may have moved a tag if it never got to know, or if it failed at the next.
-fn may_have_moved(push: &Push, tag: &str, met: &[(String, Fault)]) -> Result<(), String> {
-    let is_last = push.tags.last() == Some(&tag);
-    let put = format!("PUT /v2/{}/manifests/{tag}", push.repository);
+fn may_have_moved(push: &Push, target: Target, met: &[(String, Fault)]) -> Result<(), String> {
+    let is_last = push.targets.last() == Some(&target);
+    let (name, tag) = target;
+    let put = format!("PUT /v2/{name}/manifests/{tag}");
     let is_unheard = |fault: &Fault| matches!(fault, Fault::LoseReply | Fault::ResetResponse(_));
     let was_lost = met.iter().any(|(line, fault)| *line == put && is_unheard(fault));
     match was_lost || !is_last {
         true => Ok(()),
-        false => Err(format!("`{tag}` names the new image, though no reply was lost")),
+        false => Err(format!("{name}:{tag} names the new image, though no reply was lost")),
     }
 }
 
