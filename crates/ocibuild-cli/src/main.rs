@@ -24,6 +24,7 @@ mod progress;
 mod prompt;
 mod publish;
 mod registry;
+mod side_by_side;
 mod signals;
 mod source;
 mod static_base;

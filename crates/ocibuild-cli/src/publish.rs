@@ -2,13 +2,13 @@
 //! the tags.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use ocibuild_core::blob::{BlobError, Source as _, Store, Target as _};
 use ocibuild_core::build::FinishedLayer;
-use ocibuild_core::copy::{self, CopyOptions, Tally};
+use ocibuild_core::copy::{self, CopyOptions, CopyReport, Tally};
 use ocibuild_core::event::{LayerOutcome, Transfer};
 use ocibuild_core::plan::Plan;
 use ocibuild_core::reference::Repository;
@@ -17,6 +17,7 @@ use ocibuild_core::{Built, Cancel, Descriptor, Observer};
 
 use crate::failure::Failure;
 use crate::graph;
+use crate::side_by_side::{by_registry, lock};
 
 /// How many layers are sent at a time while others are being built.
 const WORKERS: usize = 4;
@@ -26,7 +27,8 @@ pub(crate) struct Publisher<'a> {
     places: Vec<Place>,
     observer: &'a dyn Observer,
     cancel: Cancel,
-    sent: Mutex<Tally>,
+    /// What went while layers were being built.
+    early: Mutex<CopyReport>,
     fault: Mutex<Option<BlobError>>,
 }
 
@@ -50,8 +52,8 @@ pub(crate) struct Traffic {
     pub(crate) mounted: Tally,
 }
 
-/// A blob for a place.
-type Errand = (usize, Descriptor);
+/// A blob for places of one registry, in order: the second may mount it from the first.
+type Errand = (Vec<usize>, Descriptor);
 
 impl<'a> Publisher<'a> {
     /// Plans where images go: each repository gets a blob once, under however many tags.
@@ -78,8 +80,8 @@ impl<'a> Publisher<'a> {
                 place.tags.extend(tag.tag().map(|tag| (index, tag.to_owned())));
             }
         }
-        let (sent, fault) = (Mutex::default(), Mutex::default());
-        Ok(Self { places, observer, cancel: cancel.clone(), sent, fault })
+        let (early, fault) = (Mutex::default(), Mutex::default());
+        Ok(Self { places, observer, cancel: cancel.clone(), early, fault })
     }
 
     /// Runs a build, and sends each layer that it makes as soon as it is in the store.
@@ -119,19 +121,30 @@ impl<'a> Publisher<'a> {
         if layer.outcome == LayerOutcome::Reused {
             return Vec::new();
         }
-        let places = self.places.iter().enumerate().filter(|(_, place)| place.layers.contains(&layer.index));
+        let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
+        for (at, place) in self.places.iter().enumerate() {
+            if !place.layers.contains(&layer.index) {
+                continue;
+            }
+            match groups.iter_mut().find(|(registry, _)| *registry == place.registry()) {
+                Some((_, group)) => group.push(at),
+                None => groups.push((place.registry(), vec![at])),
+            }
+        }
         let blobs = || layer.record.layers.iter().map(|built| built.descriptor.clone());
-        places.flat_map(|(index, _)| blobs().map(move |blob| (index, blob))).collect()
+        groups.into_iter().flat_map(|(_, group)| blobs().map(move |blob| (group.clone(), blob))).collect()
     }
 
     fn work(&self, receiver: &Mutex<Receiver<Errand>>, store: &Store) {
         loop {
             // Bound, so that the lock is free before the errand begins.
             let errand = lock(receiver).recv();
-            let Ok((place, blob)) = errand else { return };
-            if let Err(fault) = self.send(&self.places[place].repository, &blob, store) {
-                self.fail(fault);
-                return;
+            let Ok((places, blob)) = errand else { return };
+            for place in places {
+                if let Err(fault) = self.send(&self.places[place].repository, &blob, store) {
+                    self.fail(fault);
+                    return;
+                }
             }
         }
     }
@@ -139,8 +152,13 @@ impl<'a> Publisher<'a> {
     fn send(&self, repository: &RemoteRepository, blob: &Descriptor, store: &Store) -> Result<(), BlobError> {
         self.cancel.check()?;
         let content = store.fetch(blob)?;
-        if copy::push(blob, content.as_ref(), repository, &self.options())? == Transfer::Sent {
-            lock(&self.sent).add(blob.size);
+        let transfer = copy::push(blob, content.as_ref(), repository, &self.options(&self.cancel))?;
+        let mut early = lock(&self.early);
+        match transfer {
+            Transfer::Sent => early.sent.add(blob.size),
+            Transfer::Mounted => early.mounted.add(blob.size),
+            // It is found to be there once more.
+            _ => {}
         }
         Ok(())
     }
@@ -156,42 +174,70 @@ impl<'a> Publisher<'a> {
         lock(&self.fault).take().filter(|fault| !matches!(fault, BlobError::Cancelled(_)))
     }
 
-    /// Sends whatever is missing still, children before parents, and then moves all tags. Tells what
-    /// all of that came to.
+    /// Sends whatever is missing still, children before parents, and then moves the tags that don't
+    /// mean the images yet: all of them last. Tells what all of that came to.
     ///
     /// # Errors
     /// [`BlobError`]; tags that weren't moved yet then mean what they meant before.
     pub(crate) fn finish(&self, built: &Built) -> Result<Traffic, BlobError> {
-        let (mut skipped, mut mounted) = (Tally::default(), Tally::default());
-        for place in &self.places {
-            let roots: Vec<Descriptor> =
-                place.images.iter().map(|index| built.images[*index].root.clone()).collect();
-            let report = copy::copy(&roots, &built.source(), &place.repository, &self.options())?;
-            let mut sent = lock(&self.sent);
-            sent.blobs += report.sent.blobs;
-            sent.bytes += report.sent.bytes;
-            drop(sent);
-            mounted.blobs += report.mounted.blobs;
-            mounted.bytes += report.mounted.bytes;
-            let whole = graph::measure(&built.source(), &roots)?;
-            skipped.blobs += whole.blobs;
-            skipped.bytes += whole.bytes;
+        let registry = |place: &&Place| place.registry().to_owned();
+        let bring = |place: &Place, cancel: &Cancel| self.bring(place, built, cancel);
+        let brought = by_registry(&self.places, registry, &self.cancel, bring)?;
+        let (mut total, mut whole) = (*lock(&self.early), Tally::default());
+        for Brought { report, all, .. } in &brought {
+            total += *report;
+            whole += *all;
         }
-        let uploaded = *lock(&self.sent);
-        skipped.blobs = skipped.blobs.saturating_sub(uploaded.blobs);
-        skipped.bytes = skipped.bytes.saturating_sub(uploaded.bytes);
-        for place in &self.places {
-            for (index, tag) in &place.tags {
+        for (place, brought) in self.places.iter().zip(&brought) {
+            for (root, tag) in &brought.left {
                 self.cancel.check()?;
-                place.repository.tag(&built.images[*index].root, tag)?;
+                place.repository.tag(root, tag)?;
             }
         }
-        Ok(Traffic { uploaded, skipped, mounted })
+        let mut skipped = whole;
+        skipped.blobs = skipped.blobs.saturating_sub(total.sent.blobs);
+        skipped.bytes = skipped.bytes.saturating_sub(total.sent.bytes);
+        Ok(Traffic { uploaded: total.sent, skipped, mounted: total.mounted })
     }
 
-    fn options(&self) -> CopyOptions<'a> {
-        CopyOptions::new().observer(self.observer).cancel(self.cancel.clone())
+    /// Brings a place all that belongs there, but for its tags.
+    fn bring(&self, place: &Place, built: &Built, cancel: &Cancel) -> Result<Brought, BlobError> {
+        let source = built.source();
+        let root = |index: &usize| built.images[*index].root.clone();
+        let mut left = Vec::new();
+        for index in &place.images {
+            let own = place.tags.iter().filter(|(other, _)| other == index);
+            let tags: Vec<&str> = own.map(|(_, tag)| tag.as_str()).collect();
+            let root = root(index);
+            let untagged = place.repository.untagged(&root, &tags, &source)?;
+            left.extend(untagged.into_iter().map(|tag| (root.clone(), tag)));
+        }
+        let roots: Vec<Descriptor> = place.images.iter().map(root).collect();
+        let report = copy::copy(&roots, &source, &place.repository, &self.options(cancel))?;
+        if self.places.len() > 1 {
+            place.repository.assume(&roots, &source);
+        }
+        Ok(Brought { report, all: graph::measure(&source, &roots)?, left })
     }
+
+    fn options(&self, cancel: &Cancel) -> CopyOptions<'a> {
+        CopyOptions::new().observer(self.observer).cancel(cancel.clone())
+    }
+}
+
+impl Place {
+    fn registry(&self) -> &str {
+        self.repository.repository().registry()
+    }
+}
+
+/// What came of bringing a place what belongs there.
+struct Brought {
+    report: CopyReport,
+    /// Everything that belongs there.
+    all: Tally,
+    /// The tags to move, and what they shall mean.
+    left: Vec<(Descriptor, String)>,
 }
 
 fn place<'p>(places: &'p mut Vec<Place>, registry: &Registry, repository: &Repository) -> &'p mut Place {
@@ -206,8 +252,4 @@ fn place<'p>(places: &'p mut Vec<Place>, registry: &Registry, repository: &Repos
         places.len() - 1
     });
     &mut places[index]
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

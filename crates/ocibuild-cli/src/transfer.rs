@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 use ocibuild_core::archive::{ArchiveImage, ArchiveWriter};
 use ocibuild_core::base::Base;
-use ocibuild_core::blob::{BlobError, Memory, Target as _};
+use ocibuild_core::blob::{BlobError, Source, Target as _};
 use ocibuild_core::copy::{self, CopyOptions, CopyReport, Listing, Tally};
 use ocibuild_core::layout::Layout;
 use ocibuild_core::oci::Platform;
@@ -21,6 +21,7 @@ use crate::image_place::{FoundImage, ImageName, Place};
 use crate::options::Options;
 use crate::progress::Reporter;
 use crate::progress::json::seconds;
+use crate::side_by_side::by_registry;
 use crate::signals::Stop;
 use crate::{file, image_files, parse, registry, text};
 
@@ -71,7 +72,16 @@ pub(crate) enum Destination {
     /// Into an archive.
     Archive { writer: ArchiveWriter<'static>, name: String, references: Vec<Reference> },
     /// Into a repository, under any number of tags.
-    Registry { repository: RemoteRepository, references: Vec<Reference> },
+    Registry(Box<Repository>),
+}
+
+/// A repository that an image goes to.
+pub(crate) struct Repository {
+    remote: RemoteRepository,
+    /// What the image is called there.
+    references: Vec<Reference>,
+    /// The tags that don't mean it yet.
+    left: Vec<String>,
 }
 
 impl Destination {
@@ -80,8 +90,34 @@ impl Destination {
         match self {
             Self::Layout { layout, .. } => layout,
             Self::Archive { writer, .. } => writer,
-            Self::Registry { repository, .. } => repository,
+            Self::Registry(repository) => &repository.remote,
         }
+    }
+
+    fn registry(&self) -> &str {
+        match self {
+            Self::Registry(repository) => repository.remote.repository().registry(),
+            _ => "",
+        }
+    }
+
+    /// A repository, and the tags that an image is given there.
+    fn of(remote: RemoteRepository, references: Vec<Reference>) -> Self {
+        let left = references.iter().filter_map(Reference::tag).map(str::to_owned).collect();
+        Self::Registry(Box::new(Repository { remote, references, left }))
+    }
+
+    /// Asks which names mean the image already: with one that does it is there. Tells whether it is
+    /// sure to be.
+    ///
+    /// # Errors
+    /// [`BlobError`] if that can't be asked.
+    pub(crate) fn ask(&mut self, root: &Descriptor, source: &dyn Source) -> Result<bool, BlobError> {
+        let Self::Registry(repository) = self else { return Ok(false) };
+        let left = repository.remote.untagged(root, &repository.left, source)?;
+        let is_there = left.len() < repository.left.len();
+        repository.left = left;
+        Ok(is_there)
     }
 
     /// Gives the image its names there; last of all.
@@ -93,8 +129,8 @@ impl Destination {
                 let image = ArchiveImage::new(root.clone(), name);
                 writer.finish(&[references.into_iter().fold(image, ArchiveImage::reference)])
             }
-            Self::Registry { repository, references } => {
-                references.iter().filter_map(Reference::tag).try_for_each(|tag| repository.tag(root, tag))
+            Self::Registry(repository) => {
+                repository.left.iter().try_for_each(|tag| repository.remote.tag(root, tag))
             }
         }
     }
@@ -185,7 +221,7 @@ impl<'a> Transfer<'a> {
             }
             Place::Registry(reference) => {
                 let repository = self.repository(&reference)?;
-                Ok(Destination::Registry { repository, references: vec![reference] })
+                Ok(Destination::of(repository, vec![reference]))
             }
         }
     }
@@ -200,7 +236,23 @@ impl<'a> Transfer<'a> {
         base.map(|base| base.descriptor).map_err(|error| image_files::failure(error, found))
     }
 
-    /// Copies an image, and what refers to it where that is asked for.
+    /// Opens the repositories that references name, each once.
+    ///
+    /// # Errors
+    /// [`Failure`] if credentials can't be had.
+    pub(crate) fn repositories(&self, references: &[Reference]) -> Result<Vec<Destination>, Failure> {
+        let mut parts: Vec<(RemoteRepository, Vec<Reference>)> = Vec::new();
+        for reference in references {
+            let known = parts.iter_mut().find(|(known, _)| known.repository() == reference.repository());
+            match known {
+                Some((_, references)) => references.push(reference.clone()),
+                None => parts.push((self.repository(reference)?, vec![reference.clone()])),
+            }
+        }
+        Ok(parts.into_iter().map(|(remote, references)| Destination::of(remote, references)).collect())
+    }
+
+    /// Copies an image to all destinations, and what refers to it where that is asked for.
     ///
     /// # Errors
     /// [`Failure`]; no name was changed then.
@@ -208,17 +260,30 @@ impl<'a> Transfer<'a> {
         &mut self,
         found: &FoundImage,
         root: &Descriptor,
-        sink: &dyn Listing,
+        destinations: &mut [Destination],
         part: &PartArgs,
     ) -> Result<(), Failure> {
-        let options = self.copy_options();
-        let roots = std::slice::from_ref(root);
-        let source = found.source.as_ref();
-        let report = match part.referrers {
-            true => copy::copy_referred(roots, source, sink, &options),
-            false => copy::copy(roots, source, sink, &options),
+        let (roots, source) = (std::slice::from_ref(root), found.source.as_ref());
+        let several = destinations.len() > 1;
+        let reporter = self.reporter;
+        let copy = |destination: &mut Destination, cancel: &Cancel| {
+            destination.ask(root, source)?;
+            let options = CopyOptions::new().observer(reporter).cancel(cancel.clone());
+            let report = match part.referrers {
+                true => copy::copy_referred(roots, source, destination.sink(), &options),
+                false => copy::copy(roots, source, destination.sink(), &options),
+            }?;
+            if let Destination::Registry(repository) = destination
+                && several
+            {
+                repository.remote.assume(roots, source);
+            }
+            Ok(report)
         };
-        self.count(&report.map_err(|error| Failure::place(error, found.origin))?);
+        let reports = by_registry(destinations, |one| one.registry().to_owned(), &self.cancel, copy);
+        for report in reports.map_err(|error| Failure::place(error, found.origin))? {
+            self.total += report;
+        }
         Ok(())
     }
 
@@ -233,7 +298,7 @@ impl<'a> Transfer<'a> {
         sink: &dyn Listing,
     ) -> Result<(), Failure> {
         let report = copy::copy(parts, found.source.as_ref(), sink, &self.copy_options());
-        self.count(&report.map_err(|error| Failure::place(error, found.origin))?);
+        self.total += report.map_err(|error| Failure::place(error, found.origin))?;
         Ok(())
     }
 
@@ -244,34 +309,21 @@ impl<'a> Transfer<'a> {
     pub(crate) fn copy_index(
         &mut self,
         index: &Descriptor,
-        bytes: Vec<u8>,
+        source: &dyn Source,
         sink: &dyn Listing,
     ) -> Result<(), Failure> {
-        let memory = Memory::new();
-        memory.insert(index.media_type.clone(), bytes);
-        let report = copy::copy(std::slice::from_ref(index), &memory, sink, &self.copy_options());
+        let report = copy::copy(std::slice::from_ref(index), source, sink, &self.copy_options());
         let mut report = report.map_err(|error| Failure::place(error, Origin::Files))?;
         if report.sent.blobs > 0 {
             // Its parts were counted when they were copied.
             report.present = Tally::default();
         }
-        self.count(&report);
+        self.total += report;
         Ok(())
     }
 
     fn copy_options(&self) -> CopyOptions<'a> {
         CopyOptions::new().observer(self.reporter).cancel(self.cancel.clone())
-    }
-
-    fn count(&mut self, report: &CopyReport) {
-        let add = |total: &mut Tally, more: Tally| {
-            total.blobs += more.blobs;
-            total.bytes += more.bytes;
-        };
-        add(&mut self.total.sent, report.sent);
-        add(&mut self.total.present, report.present);
-        add(&mut self.total.mounted, report.mounted);
-        add(&mut self.total.foreign, report.foreign);
     }
 
     /// Names the image, and tells what came of it.
@@ -289,8 +341,8 @@ impl<'a> Transfer<'a> {
         let mut stdout_is_taken = false;
         for destination in destinations {
             let origin = match &destination {
-                Destination::Registry { references: all, .. } => {
-                    references.extend(all.iter().cloned());
+                Destination::Registry(repository) => {
+                    references.extend(repository.references.iter().cloned());
                     Origin::Registry
                 }
                 Destination::Archive { writer, .. } => {

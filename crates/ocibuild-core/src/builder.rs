@@ -27,7 +27,10 @@ use crate::oci::Platform;
 use crate::plan::{BuiltinBase, Plan, PlanError, Surroundings, plan};
 use crate::spec::{ImageSpec, Spec, SpecError};
 #[cfg(feature = "registry")]
-use crate::{reference::Reference, registry::Registry};
+use crate::{
+    reference::Reference,
+    registry::{Registry, RemoteRepository},
+};
 #[cfg(feature = "registry")]
 pub use pull::PullError;
 #[cfg(feature = "registry")]
@@ -376,11 +379,34 @@ impl Built {
         reference: &Reference,
         options: &CopyOptions<'_>,
     ) -> Result<CopyReport, BlobError> {
-        let target = registry.repository(reference.repository());
-        let report = copy(std::slice::from_ref(&image.root), &self.source(), &target, options)?;
-        let reference = reference.clone().or_latest();
-        if let Some(tag) = reference.tag() {
-            target.tag(&image.root, tag)?;
+        self.push_image_as(image, registry, std::slice::from_ref(reference), options)
+    }
+
+    /// Pushes one of the images to any number of repositories, under the references' tags. What one
+    /// repository has the registry takes over for its others, where it can; all tags come last.
+    ///
+    /// # Errors
+    /// [`BlobError`]; tags that weren't given yet then mean what they meant before.
+    #[cfg(feature = "registry")]
+    pub fn push_image_as(
+        &self,
+        image: &BuiltImage,
+        registry: &Registry,
+        references: &[Reference],
+        options: &CopyOptions<'_>,
+    ) -> Result<CopyReport, BlobError> {
+        let (source, roots) = (self.source(), std::slice::from_ref(&image.root));
+        let mut report = CopyReport::default();
+        let mut targets = targets(registry, references);
+        for (target, tags) in &mut targets {
+            *tags = target.untagged(&image.root, tags, &source)?;
+            report += copy(roots, &source, target, options)?;
+            if references.len() > 1 {
+                target.assume(roots, &source);
+            }
+        }
+        for (target, tags) in &targets {
+            tags.iter().try_for_each(|tag| target.tag(&image.root, tag))?;
         }
         Ok(report)
     }
@@ -422,6 +448,24 @@ impl Built {
         archive.finish(&images.iter().map(named).collect::<Vec<_>>())?;
         Ok(report)
     }
+}
+
+/// The repositories that references name, each once and with its tags.
+#[cfg(feature = "registry")]
+fn targets(registry: &Registry, references: &[Reference]) -> Vec<(RemoteRepository, Vec<String>)> {
+    let mut targets: Vec<(RemoteRepository, Vec<String>)> = Vec::new();
+    for reference in references {
+        let repository = reference.repository();
+        let known = targets.iter().position(|(target, _)| target.repository() == repository);
+        let at = known.unwrap_or_else(|| {
+            targets.push((registry.repository(repository), Vec::new()));
+            targets.len() - 1
+        });
+        let tags = &mut targets[at].1;
+        let tag = reference.clone().or_latest().tag().map(str::to_owned);
+        tags.extend(tag.filter(|tag| !tags.contains(tag)));
+    }
+    targets
 }
 
 fn roots(images: &[BuiltImage]) -> Vec<crate::oci::Descriptor> {

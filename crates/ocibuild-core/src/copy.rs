@@ -93,6 +93,13 @@ impl Tally {
     }
 }
 
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.blobs += more.blobs;
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+}
+
 /// What a copy did, each blob counted once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -105,6 +112,15 @@ pub struct CopyReport {
     pub mounted: Tally,
     /// Layers that may not be distributed, or that only their `urls` have: left where they are.
     pub foreign: Tally,
+}
+
+impl std::ops::AddAssign for CopyReport {
+    fn add_assign(&mut self, more: Self) {
+        self.sent += more.sent;
+        self.present += more.present;
+        self.mounted += more.mounted;
+        self.foreign += more.foreign;
+    }
 }
 
 impl CopyReport {

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::image_place::{Place, registries};
 use crate::options::Options;
 use crate::progress::Reporter;
-use crate::transfer::{Destination, PartArgs, ResultArgs, Transfer};
+use crate::transfer::{PartArgs, ResultArgs, Transfer};
 
 /// Copy an image from one place to another
 ///
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &CopyArgs, options: &Options, reporter: &Reporter) -> Re
         let message = format!("`{}` is `{}`, and can't be called `{reference}`", args.source, root.digest);
         return Err(Failure::usage(message).with_hint("name a tag, or leave the digest out"));
     }
-    let destination: Destination = transfer.destination(to, Some(&found.place))?;
-    transfer.copy(&found, &root, destination.sink(), &args.part)?;
-    transfer.finish(&root, vec![destination], &args.results)
+    let mut destinations = vec![transfer.destination(to, Some(&found.place))?];
+    transfer.copy(&found, &root, &mut destinations, &args.part)?;
+    transfer.finish(&root, destinations, &args.results)
 }

@@ -61,7 +61,7 @@ pub(crate) fn run(args: &PullArgs, options: &Options, reporter: &Reporter) -> Re
     let mut transfer = Transfer::begin(options, reporter, Some(&args.results), named)?;
     let found = transfer.find(&format!("docker://{}", args.reference))?;
     let root = transfer.root(&found, &args.part)?;
-    let destination = transfer.destination(to, Some(&found.place))?;
-    transfer.copy(&found, &root, destination.sink(), &args.part)?;
-    transfer.finish(&root, vec![destination], &args.results)
+    let mut destinations = vec![transfer.destination(to, Some(&found.place))?];
+    transfer.copy(&found, &root, &mut destinations, &args.part)?;
+    transfer.finish(&root, destinations, &args.results)
 }

@@ -8,7 +8,7 @@ use crate::image_place::{Place, registries};
 use crate::options::Options;
 use crate::parse;
 use crate::progress::Reporter;
-use crate::transfer::{Destination, PartArgs, ResultArgs, Transfer};
+use crate::transfer::{PartArgs, ResultArgs, Transfer};
 
 /// Push an image to a registry, under any number of tags
 ///
@@ -51,26 +51,7 @@ pub(crate) fn run(args: &PushArgs, options: &Options, reporter: &Reporter) -> Re
     let mut transfer = Transfer::begin(options, reporter, Some(&args.results), named)?;
     let found = transfer.find(&args.source)?;
     let root = transfer.root(&found, &args.part)?;
-    let mut destinations: Vec<Destination> = Vec::new();
-    for reference in &args.references {
-        let known = destinations.iter_mut().find_map(|one| match one {
-            Destination::Registry { repository, references }
-                if repository.repository() == reference.repository() =>
-            {
-                Some(references)
-            }
-            _ => None,
-        });
-        match known {
-            Some(references) => references.push(reference.clone()),
-            None => destinations.push(Destination::Registry {
-                repository: transfer.repository(reference)?,
-                references: vec![reference.clone()],
-            }),
-        }
-    }
-    for destination in &destinations {
-        transfer.copy(&found, &root, destination.sink(), &args.part)?;
-    }
+    let mut destinations = transfer.repositories(&args.references)?;
+    transfer.copy(&found, &root, &mut destinations, &args.part)?;
     transfer.finish(&root, destinations, &args.results)
 }

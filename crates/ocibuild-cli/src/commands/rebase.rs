@@ -156,7 +156,6 @@ fn registries(job: &Rebase, push: bool) -> Vec<&str> {
 }
 
 /// What went to registries.
-#[derive(Default)]
 struct Sent {
     uploaded: Tally,
     mounted: Tally,
@@ -171,16 +170,9 @@ fn push(
     let [image] = &built.images[..] else { unreachable!("one image is moved") };
     let named: Vec<&str> = image.tags.iter().map(|tag| tag.repository().registry()).collect();
     let registry = registry::open(options, &named, cancel)?;
-    let mut sent = Sent::default();
-    for tag in &image.tags {
-        let report = built.push_image(image, &registry, tag, copying);
-        let report = report.map_err(|error: BlobError| Failure::place(error, Origin::Registry))?;
-        for (total, more) in [(&mut sent.uploaded, report.sent), (&mut sent.mounted, report.mounted)] {
-            total.blobs += more.blobs;
-            total.bytes += more.bytes;
-        }
-    }
-    Ok(sent)
+    let report = built.push_image_as(image, &registry, &image.tags, copying);
+    let report = report.map_err(|error: BlobError| Failure::place(error, Origin::Registry))?;
+    Ok(Sent { uploaded: report.sent, mounted: report.mounted })
 }
 
 /// What is told in the end.

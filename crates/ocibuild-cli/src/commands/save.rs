@@ -65,6 +65,7 @@ pub(crate) fn run(args: &SaveArgs, options: &Options, reporter: &Reporter) -> Re
     {
         *references = args.tag.clone();
     }
-    transfer.copy(&found, &root, destination.sink(), &args.part)?;
-    transfer.finish(&root, vec![destination], &args.results)
+    let mut destinations = vec![destination];
+    transfer.copy(&found, &root, &mut destinations, &args.part)?;
+    transfer.finish(&root, destinations, &args.results)
 }

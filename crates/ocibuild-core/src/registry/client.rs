@@ -16,8 +16,10 @@ use tokio::sync::OnceCell;
 use crate::reference::{DEFAULT_REGISTRY, Repository};
 use crate::registry::auth::{Asking, Auth, Grant, refused};
 use crate::registry::error::is_transient;
+use crate::registry::knowledge::Knowledge;
 use crate::registry::transport::{Answer, Payload, Request, Transport};
 use crate::registry::url::{Url, is_loopback};
+use crate::registry::watch::Watch;
 use crate::registry::{RegistryError, RegistryOptions, ServerMessage, TlsError};
 
 /// Docker Hub's own host has another name than the one in references.
@@ -64,6 +66,7 @@ pub(super) struct Client {
     is_secure: Mutex<BTreeMap<String, Arc<OnceCell<bool>>>>,
     attempts: u32,
     pauses: AtomicU32,
+    knowledge: Knowledge,
 }
 
 impl Client {
@@ -76,6 +79,7 @@ impl Client {
             is_secure: Mutex::default(),
             attempts: options.attempts.max(1),
             pauses: AtomicU32::new(0),
+            knowledge: Knowledge::new(options.memory),
         }
     }
 
@@ -120,6 +124,15 @@ impl Client {
             Err(RegistryError::Tls(TlsError::NoProvider)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// What is known of registries.
+    pub(super) fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+
+    pub(super) fn watch(&self) -> &Watch {
+        self.transport.watch()
     }
 
     /// How often a thing is tried that may be repeated.

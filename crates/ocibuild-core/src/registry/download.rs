@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, mpsc};
 
 use hyper::body::{Buf as _, Bytes};
+use hyper::header;
 use tokio::sync::Semaphore;
 
 use crate::blob::Content;
@@ -29,15 +30,14 @@ pub(super) struct RemoteContent {
 }
 
 impl RemoteContent {
-    fn download(&self, offset: u64) -> io::Result<(Download, u64)> {
-        let (route, digest) = (self.route.clone(), self.descriptor.digest);
-        let opening = async move { route.open(&digest, offset).await };
+    fn download(&self, offset: u64) -> io::Result<Download> {
+        let opening = Stream::open(self.route.clone(), self.descriptor.clone(), offset);
         let opened = self.runtime.wait(opening, || ()).map_err(io::Error::other)?;
-        let Some((answer, skip)) = opened else {
+        let Some(stream) = opened else {
+            let digest = self.descriptor.digest;
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("the registry has no `{digest}`")));
         };
-        let download = Download::start(Arc::clone(&self.runtime), answer).map_err(io::Error::other)?;
-        Ok((download, skip))
+        Download::start(Arc::clone(&self.runtime), stream).map_err(io::Error::other)
     }
 }
 
@@ -47,16 +47,15 @@ impl Content for RemoteContent {
         if offset > 0 && offset >= size {
             return Ok(Box::new(io::empty()));
         }
-        let (mut reader, skip) = self.download(offset)?;
+        let reader = self.download(offset)?;
         if offset == 0 {
             return Ok(Box::new(VerifyingReader::new(reader, digest, size)));
         }
-        io::copy(&mut reader.by_ref().take(skip), &mut io::sink())?;
         Ok(Box::new(reader.take(size - offset)))
     }
 
     fn open_unverified(&self) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(self.download(0)?.0))
+        Ok(Box::new(self.download(0)?))
     }
 
     fn origins(&self) -> &[Repository] {
@@ -66,6 +65,87 @@ impl Content for RemoteContent {
 
 /// An empty chunk is the end, to be told from a job that came to nothing.
 type Chunk = Result<Bytes, RegistryError>;
+
+/// A blob's bytes as they come. Where they break off, they are asked for from there on: as long as
+/// some come, as often as need be.
+struct Stream {
+    route: Route,
+    descriptor: Descriptor,
+    answer: Answer,
+    /// How much of the blob has come.
+    position: u64,
+    /// Bytes that the answer has and that are not wanted, or not again.
+    skip: u64,
+    /// How often in a row nothing came.
+    failures: u32,
+}
+
+impl Stream {
+    async fn open(
+        route: Route,
+        descriptor: Descriptor,
+        position: u64,
+    ) -> Result<Option<Self>, RegistryError> {
+        let opened = route.open(&descriptor, position).await?;
+        Ok(opened.map(|(answer, skip)| Self { route, descriptor, answer, position, skip, failures: 0 }))
+    }
+
+    async fn next(&mut self) -> Chunk {
+        loop {
+            let error = match self.answer.chunk().await {
+                Ok(Some(chunk)) => match self.wanted(chunk) {
+                    chunk if chunk.is_empty() => continue,
+                    chunk => return Ok(chunk),
+                },
+                Ok(None) if self.is_at_end() => return Ok(Bytes::new()),
+                Ok(None) => self.ended_early(),
+                Err(error) => error,
+            };
+            self.resume(error).await?;
+        }
+    }
+
+    fn wanted(&mut self, mut chunk: Bytes) -> Bytes {
+        let skipped = chunk.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+        chunk.advance(skipped);
+        self.skip -= skipped as u64;
+        if !chunk.is_empty() {
+            self.position += chunk.len() as u64;
+            self.failures = 0;
+        }
+        chunk
+    }
+
+    /// Where an answer said how long it is, it is whole, be it as long as it should or not.
+    fn is_at_end(&self) -> bool {
+        let is_told = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+        self.position >= self.descriptor.size
+            || is_told.into_iter().any(|name| self.answer.header(name).is_some())
+    }
+
+    fn ended_early(&self) -> RegistryError {
+        let (method, url) = self.answer.blame.parts();
+        let Descriptor { size, .. } = self.descriptor;
+        let source = format!("it ended after {} of {size} bytes", self.position).into();
+        RegistryError::Broken { method, url, source }
+    }
+
+    /// Asks for the rest. A mirror that breaks twice in a row is left for the registry itself.
+    async fn resume(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        let client = self.route.own.client();
+        self.failures += 1;
+        if !error.is_transient() || self.failures >= client.attempts() {
+            return Err(error);
+        }
+        client.pause(self.failures, None).await?;
+        if self.failures > 1 {
+            self.route.mirrors.clear();
+        }
+        let opened = self.route.open(&self.descriptor, self.position).await?;
+        (self.answer, self.skip) = opened.ok_or(error)?;
+        Ok(())
+    }
+}
 
 struct Download {
     chunks: mpsc::Receiver<Chunk>,
@@ -77,33 +157,24 @@ struct Download {
 }
 
 impl Download {
-    fn start(runtime: Arc<Runtime>, answer: Answer) -> Result<Self, RegistryError> {
+    fn start(runtime: Arc<Runtime>, stream: Stream) -> Result<Self, RegistryError> {
         let credit = Arc::new(Semaphore::new(AHEAD));
         let (sender, chunks) = mpsc::channel();
-        runtime.start(read(answer, Arc::clone(&credit), sender))?;
+        runtime.start(read(stream, Arc::clone(&credit), sender))?;
         Ok(Self { chunks, credit, current: Bytes::new(), ended: false, _runtime: runtime })
     }
 }
 
-async fn read(mut answer: Answer, credit: Arc<Semaphore>, sender: mpsc::Sender<Chunk>) {
+async fn read(mut stream: Stream, credit: Arc<Semaphore>, sender: mpsc::Sender<Chunk>) {
     // Without credit for ever, the reader is gone.
     while let Ok(permit) = credit.acquire().await {
         permit.forget();
-        let chunk = next(&mut answer).await;
+        let chunk = stream.next().await;
         let last = chunk.as_ref().map_or(true, Bytes::is_empty);
         if sender.send(chunk).is_err() || last {
             return;
         }
     }
-}
-
-async fn next(answer: &mut Answer) -> Chunk {
-    while let Some(chunk) = answer.chunk().await? {
-        if !chunk.is_empty() {
-            return Ok(chunk);
-        }
-    }
-    Ok(Bytes::new())
 }
 
 impl Read for Download {

@@ -91,6 +91,17 @@ pub enum RegistryError {
         /// The tag.
         tag: String,
     },
+    /// A tag means something else, and the registry doesn't let it be changed.
+    #[error("the tag `{tag}` may not be changed: it is `{now}` and stays that")]
+    Immutable {
+        /// The tag.
+        tag: String,
+        /// What it means.
+        now: Digest,
+        /// What the registry answered.
+        #[source]
+        source: Box<RegistryError>,
+    },
     /// A name can be neither a tag nor a digest.
     #[error("`{name}` is not a tag")]
     Name {
@@ -188,6 +199,7 @@ impl RegistryError {
             Self::TimedOut { .. } | Self::Broken { .. } => {
                 Some("try again; what is there already is not sent again")
             }
+            Self::Immutable { .. } => Some("push under another tag, or have this one deleted first"),
             Self::Tls(error) => error.remedy(),
             Self::Credentials(error) => error.remedy(),
             _ => None,

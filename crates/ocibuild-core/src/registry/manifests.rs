@@ -15,15 +15,17 @@ use crate::registry::RegistryError;
 use crate::registry::auth::Access;
 use crate::registry::client::Call;
 use crate::registry::feed::Feed;
+use crate::registry::knowledge::Mark;
 use crate::registry::referrers::SUBJECT;
-use crate::registry::remote::{Remote, check_name, check_size, confirm, value};
+use crate::registry::remote::{Remote, check_name, check_size, confirm, told, value};
 use crate::registry::transport::Payload;
 
 /// How many bytes of pushed manifests are kept for the tags to come.
 const MAX_KEPT: usize = 8 << 20;
 
 impl Remote {
-    /// Gives a tag to a manifest that is there.
+    /// Gives a tag to a manifest that is there. Where the tag may not be changed, it is enough that
+    /// it means the manifest.
     pub(super) async fn tag(&self, descriptor: &Descriptor, name: &str) -> Result<bool, RegistryError> {
         check_name(name)?;
         let kept = self.kept().get(&descriptor.digest).cloned();
@@ -34,9 +36,54 @@ impl Remote {
                 None => return Ok(false),
             },
         };
-        self.put_manifest(descriptor, name, bytes).await.map(|_| true)
+        match self.put_manifest(descriptor, name, bytes).await {
+            Ok(_) => Ok(true),
+            Err(refused) if may_be_immutable(&refused) => match self.meaning(descriptor, name).await {
+                Ok(Some(now)) if now == descriptor.digest => Ok(true),
+                Ok(Some(now)) if says_immutable(&refused) || self.known().writes(self.repository()) => {
+                    let (tag, source) = (name.to_owned(), Box::new(refused));
+                    Err(RegistryError::Immutable { tag, now, source })
+                }
+                _ => Err(refused),
+            },
+            Err(error) => Err(error),
+        }
     }
 
+    /// Returns those of the tags that don't mean a manifest yet. From the first of them on, none is
+    /// asked for any more: the others most likely don't either, and giving a tag costs one request
+    /// whatever it means.
+    pub(super) async fn untagged(
+        &self,
+        descriptor: &Descriptor,
+        names: Vec<String>,
+    ) -> Result<Vec<String>, RegistryError> {
+        for (at, name) in names.iter().enumerate() {
+            check_name(name)?;
+            let meaning = match self.meaning(descriptor, name).await {
+                // It is asked to spare requests, and so nothing hangs on what it refuses to tell.
+                Err(RegistryError::Status { status: 400..=499, .. }) => None,
+                meaning => meaning?,
+            };
+            if meaning != Some(descriptor.digest) {
+                if at == 0 {
+                    // It may have been deleted with its tag, since it was known to be there.
+                    self.known().forget(self.repository(), descriptor);
+                }
+                return Ok(names[at..].to_vec());
+            }
+            self.known().note(self.repository(), descriptor, Mark::Held);
+        }
+        Ok(Vec::new())
+    }
+
+    /// HEAD of a tag, as a manifest of the same kind: the digest that it stands for, as far as the
+    /// registry tells.
+    async fn meaning(&self, descriptor: &Descriptor, name: &str) -> Result<Option<Digest>, RegistryError> {
+        Ok(self.look_up(name, Some(descriptor), Access::Push).await?.and_then(|answer| told(&answer)))
+    }
+
+    /// Sends a manifest by its digest, where it isn't there; it goes by its tags later.
     pub(super) async fn push_manifest(
         &self,
         descriptor: &Descriptor,
@@ -45,12 +92,16 @@ impl Remote {
         check_size(descriptor)?;
         let bytes = feed.whole().await?;
         self.keep(descriptor.digest, &bytes);
-        if self.exists(descriptor, Access::Push).await? {
+        if self.has(descriptor).await? {
             return Ok(Transfer::Present);
         }
         let notes = self.put_manifest(descriptor, &descriptor.digest.to_string(), bytes.clone()).await?;
-        if let Some((subject, entry)) = referral(&descriptor.media_type, &bytes).filter(|_| !notes) {
-            self.keep_listed(&subject, &entry).await?;
+        self.known().note(self.repository(), descriptor, Mark::Held);
+        if let Some((subject, entry)) = referral(&descriptor.media_type, &bytes) {
+            self.known().keeps_referrers(notes);
+            if !notes {
+                self.keep_listed(&subject, &entry).await?;
+            }
         }
         Ok(Transfer::Sent)
     }
@@ -71,18 +122,46 @@ impl Remote {
             .payload(Payload::Bytes(bytes));
         let answer = self.client().send(&call).await?;
         let notes = answer.header(SUBJECT).is_some();
-        confirm(answer, &descriptor.digest).await.map(|()| notes)
+        confirm(answer, &descriptor.digest).await?;
+        self.known().wrote(self.repository());
+        Ok(notes)
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Bytes>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, digest: Digest, bytes: &Bytes) {
+    /// Keeps a manifest's bytes for the tags to come.
+    pub(super) fn keep(&self, digest: Digest, bytes: &Bytes) {
         let mut kept = self.kept();
         if kept.values().map(Bytes::len).sum::<usize>() + bytes.len() > MAX_KEPT {
             kept.clear();
         }
         kept.insert(digest, bytes.clone());
     }
+}
+
+/// Refusals that a tag which may not be changed is behind, with some registries.
+fn may_be_immutable(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Status { status, .. } => {
+            matches!(status, 400..=499) && !matches!(status, 404 | 408 | 413 | 429)
+        }
+        RegistryError::Unauthorized(_) => true,
+        _ => false,
+    }
+}
+
+/// Refusals that name that as the reason; of others it isn't sure.
+fn says_immutable(error: &RegistryError) -> bool {
+    let message = match error {
+        RegistryError::Status { status: 405 | 409 | 412, .. } => return true,
+        RegistryError::Status { message, .. } => message,
+        RegistryError::Unauthorized(refusal) => &refusal.message,
+        _ => return false,
+    };
+    let words = format!("{message}").to_ascii_lowercase();
+    ["immutable", "overwrit", "already exists", "alreadyexists", "tag_invalid"]
+        .iter()
+        .any(|word| words.contains(word))
 }

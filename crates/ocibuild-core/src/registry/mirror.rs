@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hyper::body::Bytes;
 
 use crate::blob::PlaceFault;
-use crate::digest::Digest;
 use crate::oci::Descriptor;
 use crate::reference::{Reference, ReferenceError, Repository};
 use crate::registry::RegistryError;
@@ -78,10 +77,10 @@ impl Route {
     /// Starts to read a blob, as [`Remote::open`] does.
     pub(super) async fn open(
         &self,
-        digest: &Digest,
+        blob: &Descriptor,
         offset: u64,
     ) -> Result<Option<(Answer, u64)>, RegistryError> {
-        self.first(async |remote: Remote| remote.open(digest, offset).await).await
+        self.first(async |remote: Remote| remote.open(blob, offset).await).await
     }
 
     /// Looks a tag or digest up; `None` if nothing has that name.

@@ -5,46 +5,36 @@ use std::sync::Arc;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 
-use crate::event::Transfer;
 use crate::oci::Descriptor;
-use crate::reference::Repository;
 use crate::registry::RegistryError;
 use crate::registry::auth::{Access, Asking};
 use crate::registry::client::{Call, location};
 use crate::registry::feed::Feed;
-use crate::registry::mount::Mount;
-use crate::registry::remote::{Remote, confirm, kind, not};
+use crate::registry::remote::{Remote, confirm, not};
 use crate::registry::transport::Payload;
 use crate::registry::url::Url;
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 impl Remote {
-    /// Makes sure that a blob or manifest is there.
-    pub(super) async fn push(
+    /// Sends a blob that isn't there; to this place, if the registry gave one already.
+    pub(super) async fn send(
         &self,
         descriptor: &Descriptor,
         feed: &Arc<Feed>,
-        origin: Option<&Repository>,
-    ) -> Result<Transfer, RegistryError> {
-        if kind(descriptor) == "manifests" {
-            return self.push_manifest(descriptor, feed).await;
-        }
-        if self.exists(descriptor, Access::Push).await? {
-            return Ok(Transfer::Present);
-        }
-        let mut place = match origin {
-            Some(origin) => match self.mount(&descriptor.digest, origin).await? {
-                Mount::Done => return Ok(Transfer::Mounted),
-                Mount::Begun(place) => Some(place),
-                Mount::Refused => None,
-            },
-            None => None,
-        };
+        mut place: Option<Url>,
+    ) -> Result<(), RegistryError> {
         let mut attempt = 1;
         loop {
             let error = match self.upload(descriptor, feed, place.take()).await {
-                Ok(()) => return Ok(Transfer::Sent),
+                Ok(()) => {
+                    self.known().body_taken(descriptor.size);
+                    return Ok(());
+                }
+                Err(error @ RegistryError::Status { status: 413, .. }) => {
+                    self.known().body_refused(descriptor.size);
+                    return Err(error);
+                }
                 Err(error) if attempt < self.client().attempts() && may_pass(&error) => error,
                 Err(error) => return Err(error),
             };
@@ -52,7 +42,7 @@ impl Remote {
             attempt += 1;
             // The answer may be all that was lost.
             if self.exists(descriptor, Access::Push).await.map_err(|_| error)? {
-                return Ok(Transfer::Sent);
+                return Ok(());
             }
         }
     }

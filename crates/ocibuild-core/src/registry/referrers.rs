@@ -38,7 +38,11 @@ pub(super) fn fallback_tag(subject: &Digest) -> String {
 impl Remote {
     /// Returns what refers to a manifest, by whichever way the registry has.
     pub(super) async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        match self.referrers_of_api(subject).await? {
+        let found = match self.known().referrers() {
+            Some(false) => None,
+            _ => self.referrers_of_api(subject).await?,
+        };
+        match found {
             Some(found) => Ok(found),
             None => Ok(self.fallback(subject).await?.map(|index| index.descriptors()).unwrap_or_default()),
         }
@@ -59,6 +63,10 @@ impl Remote {
                 StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED
                     if page == 0 =>
                 {
+                    // One that does may say the same of a repository that isn't there.
+                    if answer.message().await.code.is_none_or(|code| code != "NAME_UNKNOWN") {
+                        self.known().keeps_referrers(false);
+                    }
                     return Ok(None);
                 }
                 _ => return Err(answer.into_error().await),
@@ -76,7 +84,10 @@ impl Remote {
             }
             match next_page(&answer, &home)? {
                 Some(next) => url = next,
-                None => return Ok(Some(found)),
+                None => {
+                    self.known().keeps_referrers(true);
+                    return Ok(Some(found));
+                }
             }
         }
         let reason = format!("referrers on more than {MAX_PAGES} pages");
@@ -124,11 +135,22 @@ impl Remote {
     async fn list(&self, referrer: &Descriptor) -> Result<bool, RegistryError> {
         let Some(bytes) = self.manifest(referrer, Access::Push).await? else { return Ok(false) };
         let Some((subject, entry)) = referral(&referrer.media_type, &bytes) else { return Ok(true) };
-        // A registry that answers the question keeps the list itself.
-        if self.referrers_of_api(&subject.digest).await?.is_none() {
+        if !self.keeps_lists(&subject.digest).await? {
             self.keep_listed(&subject, &entry).await?;
         }
         Ok(true)
+    }
+
+    /// Tells whether the registry lists what refers to what itself: one that answers the question
+    /// does. Where it didn't in an earlier run, a list is written even if it does by now: that harms
+    /// nothing.
+    async fn keeps_lists(&self, subject: &Digest) -> Result<bool, RegistryError> {
+        let known = self.known();
+        match known.referrers() {
+            Some(yes) => Ok(yes),
+            None if known.had_no_referrers() => Ok(false),
+            None => Ok(self.referrers_of_api(subject).await?.is_some()),
+        }
     }
 }
 

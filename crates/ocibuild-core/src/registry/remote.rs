@@ -14,10 +14,12 @@ use crate::registry::RegistryError;
 use crate::registry::auth::{Access, Asking};
 use crate::registry::client::{Call, Client};
 use crate::registry::error::tidy;
+use crate::registry::knowledge::{Known, Mark};
 use crate::registry::transport::Answer;
 use crate::registry::url::Url;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
 /// A repository, as jobs carry it.
 #[derive(Clone)]
 pub(super) struct Remote {
@@ -49,6 +51,11 @@ impl Remote {
         if answer.status.is_success() { Ok(()) } else { Err(answer.into_error().await) }
     }
 
+    /// What is known of the registry.
+    pub(super) fn known(&self) -> Arc<Known> {
+        self.client.knowledge().of(self.repository.registry())
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
@@ -70,13 +77,17 @@ impl Remote {
         let call = accept(Call::new(&asking, Method::HEAD, url), Some(descriptor))?;
         let answer = self.client.send(&call).await?;
         match answer.status {
-            StatusCode::OK => Ok(true),
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(answer.into_error().await),
+            StatusCode::OK => self.known().note(&self.repository, descriptor, Mark::Held),
+            StatusCode::NOT_FOUND => {
+                self.known().forget(&self.repository, descriptor);
+                return Ok(false);
+            }
+            _ => return Err(answer.into_error().await),
         }
+        Ok(true)
     }
 
-    /// Asks for all at once; the transport bounds how many requests are under way.
+    /// Asks for all at once, of which nothing is known; the transport bounds how many requests are under way.
     pub(super) async fn missing(
         self,
         descriptors: Vec<Descriptor>,
@@ -84,7 +95,7 @@ impl Remote {
         let mut asked = tokio::task::JoinSet::new();
         for (at, descriptor) in descriptors.iter().cloned().enumerate() {
             let remote = self.clone();
-            asked.spawn(async move { (at, remote.exists(&descriptor, Access::Push).await) });
+            asked.spawn(async move { (at, remote.is_there(&descriptor).await) });
         }
         let mut there = vec![false; descriptors.len()];
         while let Some(answer) = asked.join_next().await {
@@ -92,6 +103,15 @@ impl Remote {
             there[at] = exists?;
         }
         Ok(descriptors.into_iter().zip(there).filter(|(_, there)| !there).map(|(one, _)| one).collect())
+    }
+
+    /// Asks for what isn't known to be there, and notes what isn't: a push of it then needn't ask.
+    async fn is_there(&self, descriptor: &Descriptor) -> Result<bool, RegistryError> {
+        let is_there = self.has(descriptor).await?;
+        if !is_there {
+            self.known().note(&self.repository, descriptor, Mark::Lacked);
+        }
+        Ok(is_there)
     }
 
     /// GET of a manifest by digest, verified; `None` if it isn't there.
@@ -107,6 +127,7 @@ impl Remote {
         if bytes.len() as u64 != descriptor.size || !is(&bytes, &digest) {
             return Err(answer.odd(format!("bytes that are not those of `{digest}`")));
         }
+        self.known().note(&self.repository, descriptor, Mark::Held);
         Ok(Some(bytes))
     }
 
@@ -120,54 +141,60 @@ impl Remote {
         let asking = self.asking(access, &home);
         let url = self.address(&home, "manifests", name)?;
         let call = accept(Call::new(&asking, Method::GET, url), descriptor)?;
-        let mut answer = self.client.send(&call).await?;
-        match answer.status {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(answer.into_error().await),
-        }
-        let bytes = answer.bytes(usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX)).await?;
-        match bytes {
-            Some(bytes) => Ok(Some((answer, bytes))),
-            None => Err(answer.odd(format!("a manifest of more than {MAX_MANIFEST_SIZE} bytes"))),
+        let mut attempt = 1;
+        loop {
+            let mut answer = self.client.send(&call).await?;
+            match answer.status {
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND => return Ok(None),
+                _ => return Err(answer.into_error().await),
+            }
+            match answer.bytes(usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX)).await {
+                Ok(Some(bytes)) => return Ok(Some((answer, bytes))),
+                Ok(None) => {
+                    return Err(answer.odd(format!("a manifest of more than {MAX_MANIFEST_SIZE} bytes")));
+                }
+                // It is small enough to be read from its start again.
+                Err(error) if error.is_transient() && attempt < self.client.attempts() => {
+                    self.client.pause(attempt, None).await?;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 
     /// Starts to read a blob, from an offset on; bytes before it may have to be skipped.
     pub(super) async fn open(
         &self,
-        digest: &Digest,
+        blob: &Descriptor,
         offset: u64,
     ) -> Result<Option<(Answer, u64)>, RegistryError> {
         let home = self.client.home(&self.repository).await?;
         let asking = self.asking(Access::Pull, &home);
-        let url = self.address(&home, "blobs", &digest.to_string())?;
+        let url = self.address(&home, "blobs", &blob.digest.to_string())?;
         let mut call = Call::new(&asking, Method::GET, url);
         if offset > 0 {
             call = call.header(header::RANGE, value(&format!("bytes={offset}-"))?);
         }
         let answer = self.client.send(&call).await?;
-        match answer.status {
-            StatusCode::OK => Ok(Some((answer, offset))),
-            StatusCode::PARTIAL_CONTENT if begins_at(&answer, offset) => Ok(Some((answer, 0))),
-            StatusCode::PARTIAL_CONTENT => Err(answer.odd("another part of the blob than was asked for")),
-            StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(answer.into_error().await),
-        }
+        let skip = match answer.status {
+            StatusCode::OK => offset,
+            StatusCode::PARTIAL_CONTENT if begins_at(&answer, offset) => 0,
+            StatusCode::PARTIAL_CONTENT => {
+                return Err(answer.odd("another part of the blob than was asked for"));
+            }
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(answer.into_error().await),
+        };
+        self.known().note(&self.repository, blob, Mark::Held);
+        Ok(Some((answer, skip)))
     }
 
     /// Looks a tag or digest up; `None` if nothing has that name.
     pub(super) async fn resolve(&self, name: &str) -> Result<Option<Descriptor>, RegistryError> {
         check_name(name)?;
-        let home = self.client.home(&self.repository).await?;
-        let asking = self.asking(Access::Pull, &home);
-        let url = self.address(&home, "manifests", name)?;
-        let answer = self.client.send(&accept(Call::new(&asking, Method::HEAD, url), None)?).await?;
-        match answer.status {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(answer.into_error().await),
-        }
+        let Some(answer) = self.look_up(name, None, Access::Pull).await? else { return Ok(None) };
         if let Some(descriptor) = described(&answer, name) {
             return Ok(Some(descriptor));
         }
@@ -179,6 +206,24 @@ impl Remote {
         match digest.or_else(|| (!name.contains(':')).then(|| Digest::of(&bytes))) {
             Some(digest) => Ok(Some(Descriptor::new(media_type, digest, bytes.len() as u64))),
             None => Err(answer.odd(format!("bytes that are not those of `{name}`"))),
+        }
+    }
+
+    /// HEAD of a tag or digest, as manifests of a kind or of any; `None` if nothing has that name.
+    pub(super) async fn look_up(
+        &self,
+        name: &str,
+        descriptor: Option<&Descriptor>,
+        access: Access,
+    ) -> Result<Option<Answer>, RegistryError> {
+        let home = self.client.home(&self.repository).await?;
+        let asking = self.asking(access, &home);
+        let url = self.address(&home, "manifests", name)?;
+        let answer = self.client.send(&accept(Call::new(&asking, Method::HEAD, url), descriptor)?).await?;
+        match answer.status {
+            StatusCode::OK => Ok(Some(answer)),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(answer.into_error().await),
         }
     }
 
@@ -239,9 +284,14 @@ pub(super) fn media_type(answer: &Answer) -> Option<MediaType> {
     Some(MediaType::new(text)).filter(|_| !text.is_empty())
 }
 
+/// The digest that an answer is about, if it says so.
+pub(super) fn told(answer: &Answer) -> Option<Digest> {
+    answer.header(CONTENT_DIGEST)?.parse().ok()
+}
+
 /// Reads a descriptor from the answer to a HEAD, if all of it is there.
 fn described(answer: &Answer, name: &str) -> Option<Descriptor> {
-    let digest: Digest = answer.header(CONTENT_DIGEST)?.parse().ok()?;
+    let digest = told(answer)?;
     let size = answer.header(header::CONTENT_LENGTH)?.parse().ok().filter(|size| *size > 0)?;
     let fits = !name.contains(':') || name == digest.to_string();
     Some(Descriptor::new(media_type(answer)?, digest, size)).filter(|_| fits)

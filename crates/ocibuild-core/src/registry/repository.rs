@@ -193,11 +193,11 @@ impl RemoteRepository {
         origins: &[Repository],
     ) -> impl Future<Output = Result<Transfer, RegistryError>> + use<> {
         let (remote, descriptor) = (self.remote.clone(), descriptor.clone());
-        let origin = remote.neighbour(origins).cloned();
+        let origins = origins.to_vec();
         async move {
             // Whole, so that it is dropped when the job ends, and only then.
             let feeding = feeding;
-            remote.push(&descriptor, &feeding.0, origin.as_ref()).await
+            remote.deliver(&descriptor, &feeding.0, &origins).await
         }
     }
 

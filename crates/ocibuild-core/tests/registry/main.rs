@@ -5,6 +5,7 @@
 mod auth;
 mod debian;
 mod double;
+mod knowledge;
 mod pairs;
 mod proxy;
 mod pull;
@@ -12,6 +13,9 @@ mod real;
 mod rebase;
 mod recorder;
 mod referrers;
+mod resume;
+mod served;
+mod tags;
 mod ways;
 mod whole;
 

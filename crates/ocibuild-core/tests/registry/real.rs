@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::sync::Arc;
 
 use ocibuild_core::blob::{
     BlobError, BytesContent, Content, FileContent, PlaceFault, Sink, Source, Target, read_whole,
@@ -9,7 +10,7 @@ use ocibuild_core::blob::{
 use ocibuild_core::event::Transfer;
 use ocibuild_core::oci::{Descriptor, Manifest, MediaType, to_json};
 use ocibuild_core::reference::Repository;
-use ocibuild_core::registry::{Registry, RemoteRepository};
+use ocibuild_core::registry::{Memory, Registry, RemoteRepository};
 
 use crate::debian::Debian;
 use crate::{layer, login, noise, options, repository};
@@ -177,11 +178,23 @@ fn a_blob_is_mounted_from_the_repository_next_door() {
     assert_eq!(read_whole(&to, &other, 1 << 20).unwrap(), noise(100_000));
 }
 
+/// Has it that the registry never mounts.
+struct MountsNothing;
+
+impl Memory for MountsNothing {
+    fn load(&self, _: &str) -> Option<Vec<u8>> {
+        Some(b"{\"version\":1,\"mounts_refused\":3}".to_vec())
+    }
+
+    fn save(&self, _: &str, _: &[u8]) {}
+}
+
 #[test]
 fn a_blob_goes_from_repository_to_repository_though_turns_are_few() {
     let Some(debian) = open() else { return };
     let mut few = options();
     few.requests = 1;
+    few.memory = Arc::new(MountsNothing);
     let registry = Registry::new(few);
     let (from, to) = (fresh(&debian, "from"), fresh(&debian, "to"));
     let (from, to) = (registry.repository(&from), registry.repository(&to));

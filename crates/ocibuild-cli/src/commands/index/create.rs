@@ -1,9 +1,10 @@
 //! `ocibuild index create`.
 
 use clap::Args;
+use ocibuild_core::blob::Memory;
 use ocibuild_core::image::{GatherError, Gathering};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Origin};
 use crate::image_place::{FoundImage, Place, registries};
 use crate::options::Options;
 use crate::parse;
@@ -68,11 +69,14 @@ pub(crate) fn run(args: &CreateArgs, options: &Options, reporter: &Reporter) -> 
         parts.push((added.map_err(|error| failure(error, Some(&found)))?, found));
     }
     let (root, bytes) = gathering.finish().map_err(|error| failure(error, None))?;
-    let destination = transfer.destination(to, None)?;
-    for (entries, found) in &parts {
+    let mut destination = transfer.destination(to, None)?;
+    let index = Memory::new();
+    index.insert(root.media_type.clone(), bytes);
+    let is_there = destination.ask(&root, &index).map_err(|error| Failure::place(error, Origin::Registry))?;
+    for (entries, found) in parts.iter().filter(|_| !is_there) {
         transfer.copy_parts(entries, found, destination.sink())?;
     }
-    transfer.copy_index(&root, bytes, destination.sink())?;
+    transfer.copy_index(&root, &index, destination.sink())?;
     transfer.finish(&root, vec![destination], &args.results)
 }
 
