@@ -19,6 +19,7 @@ mod error;
 mod feed;
 mod helper;
 mod knowledge;
+mod learned;
 mod manifests;
 mod memory;
 mod mirror;
@@ -33,6 +34,7 @@ mod runtime;
 mod tls;
 mod token;
 mod transport;
+mod upload;
 mod url;
 mod watch;
 

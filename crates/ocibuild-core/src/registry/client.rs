@@ -17,6 +17,7 @@ use crate::reference::{DEFAULT_REGISTRY, Repository};
 use crate::registry::auth::{Asking, Auth, Grant, refused};
 use crate::registry::error::is_transient;
 use crate::registry::knowledge::Knowledge;
+use crate::registry::learned::Learned;
 use crate::registry::transport::{Answer, Payload, Request, Transport};
 use crate::registry::url::{Url, is_loopback};
 use crate::registry::watch::Watch;
@@ -67,6 +68,8 @@ pub(super) struct Client {
     attempts: u32,
     pauses: AtomicU32,
     knowledge: Knowledge,
+    /// Which bodies registries take.
+    pub(super) learned: Learned,
 }
 
 impl Client {
@@ -80,6 +83,7 @@ impl Client {
             attempts: options.attempts.max(1),
             pauses: AtomicU32::new(0),
             knowledge: Knowledge::new(options.memory),
+            learned: Learned::default(),
         }
     }
 

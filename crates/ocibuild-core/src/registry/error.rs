@@ -64,6 +64,18 @@ pub enum RegistryError {
         /// The registry's own words.
         message: ServerMessage,
     },
+    /// Not even a small part of a blob is taken.
+    #[error("{method} `{url}` with {size} bytes was answered 413{message}")]
+    BodyLimit {
+        /// The request's method.
+        method: String,
+        /// Its address.
+        url: String,
+        /// The size of the request's body in bytes.
+        size: u64,
+        /// The registry's own words.
+        message: ServerMessage,
+    },
     /// Credentials are missing or not accepted.
     #[error("{0}")]
     Unauthorized(Box<Refusal>),
@@ -196,6 +208,7 @@ impl RegistryError {
             }
             Self::Unauthorized(_) => Some("use credentials that may write to this repository"),
             Self::Status { status, message, .. } => status_remedy(*status, message),
+            Self::BodyLimit { message, .. } => status_remedy(413, message),
             Self::TimedOut { .. } | Self::Broken { .. } => {
                 Some("try again; what is there already is not sent again")
             }
@@ -214,6 +227,7 @@ impl RegistryError {
             Self::Connect { .. } | Self::Broken { .. } | Self::TimedOut { .. } => PlaceFault::Unavailable,
             Self::Thread(_) | Self::Ended => PlaceFault::Unavailable,
             Self::Status { status, .. } if is_transient(*status) => PlaceFault::Unavailable,
+            error if error.is_lack() => PlaceFault::Lacking,
             _ => PlaceFault::Refused,
         }
     }
@@ -225,6 +239,21 @@ impl RegistryError {
             Self::Broken { .. } | Self::TimedOut { .. } => true,
             Self::Status { status, .. } => is_transient(*status),
             _ => false,
+        }
+    }
+
+    /// Tells whether a manifest wasn't taken because something below it isn't there.
+    pub(super) fn is_lack(&self) -> bool {
+        let Self::Status { method, message, .. } = self else { return false };
+        let code = message.code.as_deref().unwrap_or_default();
+        method == "PUT" && matches!(code, "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN")
+    }
+
+    /// Says which size of a body was too large, where that is what is wrong.
+    pub(super) fn of_body(self, size: u64) -> Self {
+        match self {
+            Self::Status { method, url, message, .. } => Self::BodyLimit { method, url, size, message },
+            other => other,
         }
     }
 

@@ -26,7 +26,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::registry::feed::{Feed, FeedBody};
+use crate::registry::feed::{FeedBody, Part};
 use crate::registry::proxy::{Connector, Proxies};
 use crate::registry::url::Url;
 use crate::registry::watch::{Pulse, Stop, Watch};
@@ -38,14 +38,14 @@ const USER_AGENT: &str = concat!("ocibuild/", env!("CARGO_PKG_VERSION"));
 /// Shorter than what servers and proxies are wont to keep an idle connection for.
 const POOL_IDLE: Duration = Duration::from_secs(20);
 
-/// How much is read of an error's words, in bytes.
-const MAX_MESSAGE: usize = 16 << 10;
+/// How much is read of an error's words, in bytes: enough for one that names all of an image's layers.
+const MAX_MESSAGE: usize = 64 << 10;
 
 /// What a request carries; each sending makes its body anew.
 #[derive(Clone)]
 pub(super) enum Payload {
     Bytes(Bytes),
-    Feed(Arc<Feed>),
+    Feed(Part),
 }
 
 impl Payload {
@@ -313,19 +313,29 @@ impl Answer {
     /// Makes an error of an answer that is one, with the words that came along.
     pub(super) async fn into_error(mut self) -> RegistryError {
         let message = self.message().await;
+        self.error(message)
+    }
+
+    /// Makes an error of an answer whose words were read.
+    pub(super) fn error(&self, message: ServerMessage) -> RegistryError {
         let (method, url) = self.blame.parts();
         RegistryError::Status { method, url, status: self.status.as_u16(), message }
     }
 
     /// Reads the words that came along with an error; none where they can't be had.
     pub(super) async fn message(&mut self) -> ServerMessage {
+        ServerMessage::parse(&self.words().await)
+    }
+
+    /// Reads what came along with an error, as it is; nothing where it can't be had.
+    pub(super) async fn words(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while let Ok(Some(chunk)) = self.chunk().await
             && bytes.len() < MAX_MESSAGE
         {
             bytes.extend_from_slice(&chunk[..chunk.len().min(MAX_MESSAGE)]);
         }
-        ServerMessage::parse(&bytes)
+        bytes
     }
 
     /// Makes an error of an answer that should have been another.

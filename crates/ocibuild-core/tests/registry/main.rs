@@ -6,6 +6,7 @@ mod auth;
 mod debian;
 mod double;
 mod knowledge;
+mod lies;
 mod pairs;
 mod proxy;
 mod pull;
@@ -16,6 +17,7 @@ mod referrers;
 mod resume;
 mod served;
 mod tags;
+mod upload;
 mod ways;
 mod whole;
 
