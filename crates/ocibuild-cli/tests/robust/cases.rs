@@ -165,7 +165,7 @@ fn cases(image: &Image) -> Vec<Case> {
     ]
 }
 
-/// Resets the requests of the first upload that sends bytes.
+/// Resets the requests of the first upload that sends much.
 struct OneUpload {
     times: usize,
     at: u64,
@@ -184,7 +184,11 @@ impl Faults for OneUpload {
         if !matches!(asked.method(), "PUT" | "PATCH") || !path.contains(UPLOADS) {
             return Vec::new();
         }
+        let length = asked.header("content-length").and_then(|length| length.parse::<u64>().ok());
         let mut first = self.first.lock().unwrap();
+        if first.is_none() && length.is_none_or(|length| length <= self.at) {
+            return Vec::new();
+        }
         let (upload, count) = first.get_or_insert_with(|| (path.to_owned(), 0));
         let is_it = upload == path && *count < self.times;
         *count += usize::from(is_it);
