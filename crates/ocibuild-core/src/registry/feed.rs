@@ -348,7 +348,7 @@ mod tests {
         let descriptor = Descriptor::of(MediaType::LAYER, &bytes);
         let content = BytesContent::new(bytes.clone());
         for order in [
-            vec![0..size],
+            vec![0..0, 0..size],
             vec![0..1, 1..MARK, MARK..size],
             vec![0..2 * MARK + 1, MARK..size],
             vec![0..size, 0..size, size - 1..size],
@@ -370,7 +370,7 @@ mod tests {
         let descriptor = Descriptor::of(MediaType::LAYER, &bytes);
         bytes[10] ^= 1;
         let content = BytesContent::new(bytes);
-        for order in [vec![0..size], vec![0..MARK, MARK..size], vec![size - 1..size]] {
+        for order in [[0..0, 0..size], [0..MARK, MARK..size], [0..0, size - 1..size]] {
             let error = parts(&descriptor, &content, &order).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{order:?}");
         }
