@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ocibuild_core::Cancel;
+use ocibuild_core::cache::RegistryNotes;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::reference::DEFAULT_REGISTRY;
 use ocibuild_core::registry::{
-    Certificates, ClientCertificate, Credentials, HostCertificates, Registry, RegistryOptions,
+    Certificates, ClientCertificate, Credentials, HostCertificates, Memory, Registry, RegistryOptions,
 };
 
 use crate::environment;
@@ -66,7 +67,24 @@ pub(crate) fn open_with(
     settings.certificates = Arc::new(CertificateFiles(environment::certificate_directories()));
     settings.proxies = environment::proxies()?;
     settings.mirrors = options.mirror.clone();
+    if let Ok(cache) = options.cache_directory() {
+        settings.memory = Arc::new(Notes(RegistryNotes::new(cache)));
+    }
     Ok(Registry::new(settings))
+}
+
+/// What was found out about registries, in the cache.
+struct Notes(RegistryNotes);
+
+impl Memory for Notes {
+    fn load(&self, registry: &str) -> Option<Vec<u8>> {
+        self.0.get(registry)
+    }
+
+    fn save(&self, registry: &str, bytes: &[u8]) {
+        // What can't be kept is found out again.
+        let _ = self.0.put(registry, bytes);
+    }
 }
 
 fn authority(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -5,6 +5,7 @@
 
 mod hold;
 mod local;
+mod notes;
 mod prune;
 mod record;
 mod survey;
@@ -20,6 +21,7 @@ use crate::key::Key;
 
 pub use hold::Hold;
 pub use local::LocalRecords;
+pub use notes::RegistryNotes;
 pub use prune::{GRACE, PruneOptions, Pruned, prune};
 pub use record::{BuiltLayer, Material, Record};
 pub use survey::{Extent, KnownBlob, KnownFile, KnownRecord, Naming, Survey, find_layers};

@@ -51,13 +51,13 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Temporary files are private; records are for everyone that may enter the cache.
 #[cfg(unix)]
-fn make_readable(file: &fs::File) -> io::Result<()> {
+pub(super) fn make_readable(file: &fs::File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     file.set_permissions(fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-fn make_readable(_: &fs::File) -> io::Result<()> {
+pub(super) fn make_readable(_: &fs::File) -> io::Result<()> {
     Ok(())
 }
 

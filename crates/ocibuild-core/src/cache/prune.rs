@@ -43,6 +43,8 @@ pub struct Pruned {
     pub records: Extent,
     /// The blobs.
     pub blobs: Extent,
+    /// The notes on registries: all of them, or those that are too old.
+    pub notes: Extent,
     /// The files that killed runs had left.
     pub temporary: Extent,
     /// What is left, records and blobs alike.
@@ -103,6 +105,7 @@ struct Choice<'a> {
     /// Records with the blobs that go with them, if they do.
     records: Vec<(&'a KnownFile, Vec<Digest>)>,
     blobs: BTreeMap<Digest, &'a KnownFile>,
+    notes: Vec<&'a KnownFile>,
     temporary: Vec<&'a KnownFile>,
     is_spared: bool,
 }
@@ -122,6 +125,10 @@ impl<'a> Choice<'a> {
                 false => choice.is_spared = true,
             }
         }
+        let is_old_note = |note: &&KnownFile| {
+            options.all && is_old(note) || options.max_age.is_some_and(|most| age(note.modified) > most)
+        };
+        choice.notes = survey.notes.iter().filter(is_old_note).collect();
         choice.records.extend(survey.broken.iter().map(|file| (file, Vec::new())));
         choice.temporary = survey.temporary.iter().filter(|file| age(file.modified) > ABANDONED).collect();
         if options.all && grace.is_zero() {
@@ -177,6 +184,7 @@ impl<'a> Choice<'a> {
         let mut pruned = Pruned {
             records: Extent::of(self.records.iter().map(|(file, _)| *file)),
             blobs: Extent::of(self.blobs.values().copied()),
+            notes: Extent::of(self.notes.iter().copied()),
             temporary: Extent::of(self.temporary.iter().copied()),
             left: Extent::default(),
             is_spared: self.is_spared,
@@ -199,6 +207,7 @@ impl<'a> Choice<'a> {
         }
         for (files, extent) in [
             (self.blobs.values().copied().collect::<Vec<_>>(), &mut gone.blobs),
+            (self.notes, &mut gone.notes),
             (self.temporary, &mut gone.temporary),
         ] {
             for file in files {

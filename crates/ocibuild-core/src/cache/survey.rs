@@ -7,14 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cache::{CacheError, Record, hold, local};
+use crate::cache::{CacheError, Record, hold, local, notes};
 use crate::digest::Digest;
 use crate::event::Cancel;
 use crate::key::Key;
 use crate::oci::Descriptor;
 
 /// What a cache has in its directory. `CACHEDIR.TAG` is what backups look for, and the user's.
-const ENTRIES: [&str; 5] = ["blobs", "records", "tmp", hold::NAME, "CACHEDIR.TAG"];
+const ENTRIES: [&str; 6] = ["blobs", "records", notes::NAME, "tmp", hold::NAME, "CACHEDIR.TAG"];
 
 /// What a cache holds, as it was when it was looked at: others may write to it meanwhile.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,8 @@ pub struct Survey {
     pub broken: Vec<KnownFile>,
     /// The blobs. That one is here doesn't mean that its bytes are whole.
     pub blobs: BTreeMap<Digest, KnownBlob>,
+    /// Notes on registries.
+    pub notes: Vec<KnownFile>,
     /// Files that were being written: by a run that is under way, or one that was killed.
     pub temporary: Vec<KnownFile>,
     /// What lies among all that and is none of it. It is passed over, and never removed.
@@ -120,6 +122,9 @@ impl Survey {
         for path in entries(&root.join("tmp"))?.into_iter().filter(|path| is_temporary(path)) {
             survey.temporary.extend(known_file(path)?);
         }
+        for path in entries(&root.join(notes::NAME))?.into_iter().filter(|path| notes::is_note(path)) {
+            survey.notes.extend(known_file(path)?);
+        }
         survey.strays = strays(root)?;
         survey.join(records);
         Ok(survey)
@@ -141,6 +146,12 @@ impl Survey {
     #[must_use]
     pub fn unnamed_blobs(&self) -> Extent {
         Extent::of(self.blobs.values().filter(|blob| !blob.is_named).map(|blob| &blob.file))
+    }
+
+    /// The notes on registries.
+    #[must_use]
+    pub fn note_files(&self) -> Extent {
+        Extent::of(&self.notes)
     }
 
     /// The files that were being written.
@@ -242,7 +253,7 @@ pub(super) fn recognise(root: &Path) -> Result<(), CacheError> {
     };
     for path in entries(root)? {
         let known = file_name(&path).filter(|name| ENTRIES.contains(name));
-        let should_be_directory = matches!(known, Some("blobs" | "records" | "tmp"));
+        let should_be_directory = matches!(known, Some("blobs" | "records" | notes::NAME | "tmp"));
         if known.is_none() || should_be_directory != is_directory(&path) {
             return Err(foreign(&path));
         }
@@ -280,6 +291,7 @@ fn strays(root: &Path) -> Result<Vec<PathBuf>, CacheError> {
         let algorithm = file_name(&directory).unwrap_or_default();
         look(&directory, &|path| digest_of(algorithm, path).is_some() && is_file(path))?;
     }
+    look(&root.join(notes::NAME), &|path| notes::is_note(path) && is_file(path))?;
     look(&root.join("tmp"), &|path| is_temporary(path) && is_file(path))?;
     // What is gone by now was nobody's.
     strays.retain(|path| path.symlink_metadata().is_ok());

@@ -104,12 +104,15 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
 
 fn totals(survey: &Survey) -> String {
     let (records, blobs, unnamed) = (survey.record_files(), survey.all_blobs(), survey.unnamed_blobs());
-    let temporary = survey.temporary_files();
+    let (notes, temporary) = (survey.note_files(), survey.temporary_files());
     let mut parts = vec![
         count(records, "record"),
         count(blobs, "blob"),
-        text::bytes(records.bytes + blobs.bytes + temporary.bytes),
+        text::bytes(records.bytes + blobs.bytes + notes.bytes + temporary.bytes),
     ];
+    if notes.count > 0 {
+        parts.push(count(notes, "registry note"));
+    }
     if unnamed.count > 0 {
         parts.push(format!(
             "of it {} in {} that no record names",
@@ -128,17 +131,18 @@ fn totals(survey: &Survey) -> String {
 
 fn to_json(survey: &Survey) -> Value {
     let (records, blobs) = (survey.record_files(), survey.all_blobs());
-    let temporary = survey.temporary_files();
+    let (notes, temporary) = (survey.note_files(), survey.temporary_files());
     json!({
         "version": VERSION,
         "path": survey.root.display().to_string(),
         "records": survey.records.iter().map(record_to_json).collect::<Vec<_>>(),
         "totals": {
-            "bytes": records.bytes + blobs.bytes + temporary.bytes,
+            "bytes": records.bytes + blobs.bytes + notes.bytes + temporary.bytes,
             "records": extent_to_json(records),
             "broken_records": survey.broken.len(),
             "blobs": extent_to_json(blobs),
             "unnamed_blobs": extent_to_json(survey.unnamed_blobs()),
+            "registry_notes": extent_to_json(notes),
             "temporary_files": extent_to_json(temporary),
         },
         "strays": strays_to_json(&survey.strays),

@@ -73,6 +73,7 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
                 "dry_run": dry_run,
                 "records": extent_to_json(pruned.records),
                 "blobs": extent_to_json(pruned.blobs),
+                "registry_notes": extent_to_json(pruned.notes),
                 "temporary_files": extent_to_json(pruned.temporary),
                 "bytes": bytes(&pruned),
                 "left": { "bytes": pruned.left.bytes },
@@ -85,12 +86,15 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
 }
 
 fn bytes(pruned: &Pruned) -> u64 {
-    pruned.records.bytes + pruned.blobs.bytes + pruned.temporary.bytes
+    pruned.records.bytes + pruned.blobs.bytes + pruned.notes.bytes + pruned.temporary.bytes
 }
 
 fn to_text(pruned: &Pruned, dry_run: bool) -> String {
     let verb = if dry_run { "would remove" } else { "removed" };
     let mut parts = vec![count(pruned.records, "record"), count(pruned.blobs, "blob")];
+    if pruned.notes.count > 0 {
+        parts.push(count(pruned.notes, "registry note"));
+    }
     if pruned.temporary.count > 0 {
         parts.push(count(pruned.temporary, "unfinished file"));
     }
