@@ -115,6 +115,9 @@ pub enum PlaceFault {
     Unavailable,
     /// It refused the request, or answered what can't be understood.
     Refused,
+    /// It didn't take a manifest because it lacks something below, whatever it said before. Of that it
+    /// isn't believed again: what is pushed is sent.
+    Lacking,
     /// It is not a place of the kind expected.
     Unsuitable,
 }

@@ -4,7 +4,9 @@
 //! there too. Of that the copy itself makes use: **a place that has a manifest is taken to have
 //! everything below it**, and is asked no further. That holds of every place this library or a
 //! registry fills; it doesn't of a layout that somebody thinned out by hand, or that was left
-//! with some platforms of an index only.
+//! with some platforms of an index only. Where a place says so of what it hasn't, that shows when the
+//! manifest above isn't taken ([`PlaceFault::Lacking`](crate::blob::PlaceFault::Lacking)): what is
+//! below is then pushed again, and the manifest once more.
 //!
 //! Raw bytes travel: nothing is decoded but to learn what a manifest names, and nothing is encoded
 //! again. A manifest's `subject` is not below it: it may be absent by the specification. What refers
@@ -12,6 +14,7 @@
 //! afterwards.
 
 mod graph;
+mod mend;
 mod progress;
 mod referrers;
 mod transfer;
@@ -26,6 +29,7 @@ pub use referrers::{Listing, Referrers, copy_referred, referral, referrers};
 pub(crate) use referrers::referring;
 
 use graph::{Graph, Node};
+use mend::Way;
 use transfer::Outbox;
 
 /// How a graph is copied.
@@ -131,6 +135,12 @@ impl CopyReport {
             Transfer::Mounted => self.mounted.add(size),
         }
     }
+
+    /// Takes back that a blob was found there.
+    fn uncount_present(&mut self, size: u64) {
+        self.present.blobs -= 1;
+        self.present.bytes = self.present.bytes.saturating_sub(size);
+    }
 }
 
 /// Makes sure that a place has these images or indexes and everything below them.
@@ -160,10 +170,11 @@ pub fn copy(
         report.count(size, transfer);
         options.observer.event(&Event::PushFinished { place: sink.place(), digest, size, transfer });
     }
+    let way = Way::new(source, sink, &graph.present);
     for level in &graph.levels {
         let send = |node: &Node, outbox: &Outbox| {
             let content = node.content(source)?;
-            outbox.push(&node.descriptor, &*content, sink)
+            way.push(&node.descriptor, &*content, outbox)
         };
         transfer::run(level, options.threads.min(sink.concurrency()), options, &mut report, &send)?;
     }

@@ -234,6 +234,7 @@ impl<W: Write> Write for HashingWriter<W> {
     }
 }
 
+#[derive(Clone)]
 enum Hasher {
     Sha256(Sha256),
     Sha512(Sha512),
@@ -288,6 +289,29 @@ pub enum Mismatch {
 /// end verifies nothing. At most one byte more than promised is ever read.
 pub struct VerifyingReader<R> {
     inner: R,
+    state: Verifying,
+}
+
+impl<R: Read> VerifyingReader<R> {
+    /// Wraps a reader whose bytes should have this digest and this size in bytes.
+    pub fn new(inner: R, digest: Digest, size: u64) -> Self {
+        Self::resume(inner, Verifying::new(digest, size))
+    }
+
+    /// Wraps a reader that begins where the state is.
+    pub(crate) fn resume(inner: R, state: Verifying) -> Self {
+        Self { inner, state }
+    }
+
+    /// How far verifying has come.
+    pub(crate) fn state(&self) -> &Verifying {
+        &self.state
+    }
+}
+
+/// How far verifying has come: kept, it lets reading go on from there at another time.
+#[derive(Clone)]
+pub(crate) struct Verifying {
     digest: Digest,
     size: u64,
     seen: u64,
@@ -295,11 +319,15 @@ pub struct VerifyingReader<R> {
     verified: bool,
 }
 
-impl<R: Read> VerifyingReader<R> {
-    /// Wraps a reader whose bytes should have this digest and this size in bytes.
-    pub fn new(inner: R, digest: Digest, size: u64) -> Self {
-        let hasher = digest.hasher();
-        Self { inner, digest, size, seen: 0, hasher, verified: false }
+impl Verifying {
+    /// Starts at the beginning.
+    pub(crate) fn new(digest: Digest, size: u64) -> Self {
+        Self { digest, size, seen: 0, hasher: digest.hasher(), verified: false }
+    }
+
+    /// The number of bytes that were read.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
     }
 
     fn verify(&mut self) -> io::Result<()> {
@@ -331,13 +359,14 @@ impl<R: Read> Read for VerifyingReader<R> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let most = usize::try_from(self.size - self.seen.min(self.size)).unwrap_or(usize::MAX);
+        let state = &mut self.state;
+        let most = usize::try_from(state.size - state.seen.min(state.size)).unwrap_or(usize::MAX);
         let most = buffer.len().min(most.saturating_add(1));
         let count = self.inner.read(&mut buffer[..most])?;
-        self.hasher.update(&buffer[..count]);
-        self.seen += count as u64;
-        if count == 0 || self.seen > self.size {
-            self.verify()?;
+        state.hasher.update(&buffer[..count]);
+        state.seen += count as u64;
+        if count == 0 || state.seen > state.size {
+            state.verify()?;
         }
         Ok(count)
     }

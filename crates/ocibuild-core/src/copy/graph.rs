@@ -13,7 +13,7 @@ use crate::event::Cancel;
 use crate::oci::{Descriptor, JsonError, MAX_MANIFEST_SIZE, MediaType, from_json};
 
 /// The deepest nesting of indexes that is followed.
-const MAX_DEPTH: usize = 8;
+pub(super) const MAX_DEPTH: usize = 8;
 
 /// The most blobs of one copy, manifests included.
 const MAX_BLOBS: usize = 100_000;
@@ -92,6 +92,12 @@ pub fn children(media_type: &MediaType, bytes: &[u8]) -> Result<Vec<Descriptor>,
 
 pub(super) fn is_document(media_type: &MediaType) -> bool {
     media_type.is_manifest() || media_type.is_index()
+}
+
+/// Tells whether a blob stays where it is.
+pub(super) fn is_foreign(descriptor: &Descriptor, source: &dyn Source) -> Result<bool, BlobError> {
+    let elsewhere = !descriptor.urls.is_empty() && !source.exists(descriptor)?;
+    Ok(elsewhere || is_nondistributable(&descriptor.media_type))
 }
 
 /// Tells whether a layer of this kind is to be left where its licence wants it.
@@ -212,8 +218,7 @@ impl Walk<'_> {
     }
 
     fn blob(&mut self, descriptor: &Descriptor) -> Result<(), BlobError> {
-        let elsewhere = !descriptor.urls.is_empty() && !self.source.exists(descriptor)?;
-        if elsewhere || is_nondistributable(&descriptor.media_type) {
+        if is_foreign(descriptor, self.source)? {
             self.graph.foreign.add(descriptor.size);
         } else {
             self.graph.levels[0].push(Node { descriptor: plain(descriptor), bytes: None });
@@ -295,6 +300,6 @@ fn key(descriptor: &Descriptor) -> Key {
 
 /// Leaves away what only matters to whoever names the blob, of which a hostile manifest may have
 /// megabytes.
-fn plain(descriptor: &Descriptor) -> Descriptor {
+pub(super) fn plain(descriptor: &Descriptor) -> Descriptor {
     Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size)
 }

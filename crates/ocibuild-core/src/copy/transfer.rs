@@ -16,6 +16,8 @@ use crate::oci::Descriptor;
 
 enum Message {
     Event(Event),
+    /// A blob was found at the place before, and counted as such; so it is counted no more.
+    Absent(u64),
     Failed(BlobError),
     /// A thread has ended, be it by a panic.
     Ended,
@@ -52,6 +54,26 @@ impl Outbox {
         self.event(Event::PushStarted { place: sink.place(), digest, size });
         let transfer = sink.push(descriptor, &Tracked::new(descriptor, content, self))?;
         self.event(Event::PushFinished { place: sink.place(), digest, size, transfer });
+        Ok(transfer)
+    }
+
+    /// Pushes a blob that the place said it had; `was_counted` tells, once, whether as being there.
+    /// What is still said to be there is no news.
+    pub(super) fn push_again(
+        &self,
+        descriptor: &Descriptor,
+        content: &dyn Content,
+        sink: &dyn Sink,
+        was_counted: &dyn Fn() -> bool,
+    ) -> Result<Transfer, BlobError> {
+        let Descriptor { digest, size, .. } = *descriptor;
+        let transfer = sink.push(descriptor, &Tracked::new(descriptor, content, self))?;
+        if transfer != Transfer::Present {
+            if was_counted() {
+                self.send(Message::Absent(size));
+            }
+            self.event(Event::PushFinished { place: sink.place(), digest, size, transfer });
+        }
         Ok(transfer)
     }
 
@@ -133,6 +155,7 @@ fn listen(
                 }
                 observer.event(&event);
             }
+            Message::Absent(size) => report.uncount_present(size),
             Message::Failed(error) => fault = fault.or(Some(error)),
             Message::Ended => running -= 1,
         }

@@ -17,6 +17,7 @@ use crate::registry::auth::{Asking, Auth, refused};
 use crate::registry::error::may_pass;
 use crate::registry::grant::Grant;
 use crate::registry::knowledge::Knowledge;
+use crate::registry::learned::Learned;
 use crate::registry::redirect::{MAX_REDIRECTS, is_redirect, too_many};
 use crate::registry::retry::{Patience, luck};
 use crate::registry::tally::Counts;
@@ -72,6 +73,8 @@ pub(super) struct Client {
     attempts: u32,
     first_pause: Duration,
     knowledge: Knowledge,
+    /// Which bodies registries take.
+    pub(super) learned: Learned,
 }
 
 impl Client {
@@ -86,6 +89,7 @@ impl Client {
             attempts: options.attempts.max(1),
             first_pause: options.first_pause,
             knowledge: Knowledge::new(options.memory),
+            learned: Learned::default(),
         }
     }
 
@@ -195,6 +199,20 @@ impl Client {
             };
             self.again(&mut patience, error).await?;
         }
+    }
+
+    /// Sends a request that is no more than a courtesy: also when the run is cancelled, without
+    /// another try, and for so long at most.
+    pub(super) async fn farewell(&self, call: &Call<'_>, within: Duration) {
+        let sending = async {
+            let grant = self.auth.slot(call.asking).lock().await.grant().clone();
+            let is_home = call.url.origin() == call.asking.home.origin();
+            let Call { method, url, headers, payload, .. } = call;
+            let authorization = grant.header.filter(|_| is_home);
+            self.transport.send_anyway(&Request { method, url, headers, authorization, payload }).await
+        };
+        // Whoever isn't told finds out by itself.
+        drop(tokio::time::timeout(within, sending).await);
     }
 
     /// Sends a request; a fresh token, where one is wanted, doesn't count as another try.

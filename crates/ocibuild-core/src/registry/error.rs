@@ -71,6 +71,18 @@ pub enum RegistryError {
     /// It failed over and over.
     #[error(transparent)]
     GaveUp(GaveUp),
+    /// Not even a small part of a blob is taken.
+    #[error("{method} `{url}` with {size} bytes was answered 413{message}")]
+    BodyLimit {
+        /// The request's method.
+        method: String,
+        /// Its address.
+        url: String,
+        /// The size of the request's body in bytes.
+        size: u64,
+        /// The registry's own words.
+        message: ServerMessage,
+    },
     /// Credentials are missing or not accepted.
     #[error("{0}")]
     Unauthorized(Box<Refusal>),
@@ -244,6 +256,7 @@ impl RegistryError {
             Self::Connect { .. } | Self::Broken { .. } | Self::TimedOut { .. } => PlaceFault::Unavailable,
             Self::Thread(_) | Self::Ended => PlaceFault::Unavailable,
             Self::Status { status: 408 | 429 | 500..=599, .. } => PlaceFault::Unavailable,
+            error if error.is_lack() => PlaceFault::Lacking,
             _ => PlaceFault::Refused,
         }
     }
@@ -265,6 +278,7 @@ impl RegistryError {
             | Self::Broken { method, url, .. }
             | Self::TimedOut { method, url, .. }
             | Self::Status { method, url, .. }
+            | Self::BodyLimit { method, url, .. }
             | Self::Answer { method, url, .. } => Some((method.clone(), url.clone())),
             Self::Unauthorized(refusal) => Some((refusal.method.clone(), refusal.url.clone())),
             _ => None,
@@ -290,6 +304,21 @@ impl RegistryError {
             Self::Broken { source, .. } => connection(source.as_ref(), "the connection was closed"),
             Self::TimedOut { after, .. } => format!("nothing moved for {} seconds", after.as_secs()),
             other => other.to_string(),
+        }
+    }
+
+    /// Tells whether a manifest wasn't taken because something below it isn't there.
+    pub(super) fn is_lack(&self) -> bool {
+        let Self::Status { method, message, .. } = self else { return false };
+        let code = message.code.as_deref().unwrap_or_default();
+        method == "PUT" && matches!(code, "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN")
+    }
+
+    /// Says which size of a body was too large, where that is what is wrong.
+    pub(super) fn of_body(self, size: u64) -> Self {
+        match self {
+            Self::Status { method, url, message, .. } => Self::BodyLimit { method, url, size, message },
+            other => other,
         }
     }
 

@@ -7,11 +7,10 @@ use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header;
 
-use crate::copy::referral;
+use crate::copy::{children, referral};
 use crate::digest::Digest;
 use crate::event::Transfer;
-use crate::oci::Descriptor;
-use crate::registry::RegistryError;
+use crate::oci::{Descriptor, MediaType};
 use crate::registry::auth::Access;
 use crate::registry::client::Call;
 use crate::registry::feed::Feed;
@@ -19,6 +18,7 @@ use crate::registry::knowledge::Mark;
 use crate::registry::referrers::SUBJECT;
 use crate::registry::remote::{Remote, check_name, check_size, confirm, told, value};
 use crate::registry::transport::Payload;
+use crate::registry::{RegistryError, ServerMessage};
 
 /// How many bytes of pushed manifests are kept for the tags to come.
 const MAX_KEPT: usize = 8 << 20;
@@ -119,11 +119,20 @@ impl Remote {
         let media_type = value(descriptor.media_type.as_str())?;
         let call = Call::new(&asking, Method::PUT, url)
             .header(header::CONTENT_TYPE, media_type)
-            .payload(Payload::Bytes(bytes));
-        let answer = self.client().send(&call).await?;
+            .payload(Payload::Bytes(bytes.clone()));
+        let mut answer = self.client().send(&call).await?;
+        if answer.status.is_client_error() {
+            let words = answer.words().await;
+            let error = answer.error(ServerMessage::parse(&words));
+            if error.is_lack() {
+                self.doubt(named_below(&descriptor.media_type, &bytes, &words));
+            }
+            return Err(error);
+        }
         let notes = answer.header(SUBJECT).is_some();
         confirm(answer, &descriptor.digest).await?;
         self.known().wrote(self.repository());
+        self.believe(&descriptor.digest);
         Ok(notes)
     }
 
@@ -164,4 +173,15 @@ fn says_immutable(error: &RegistryError) -> bool {
     ["immutable", "overwrit", "already exists", "alreadyexists", "tag_invalid"]
         .iter()
         .any(|word| words.contains(word))
+}
+
+/// Returns what a manifest names and an error complains of; all of it, if that names nothing.
+fn named_below(media_type: &MediaType, manifest: &[u8], words: &[u8]) -> Vec<Digest> {
+    // A manifest that can't be read is refused wherever it is followed.
+    let below = children(media_type, manifest).unwrap_or_default();
+    let below: Vec<Digest> = below.into_iter().map(|child| child.digest).collect();
+    let words = String::from_utf8_lossy(words);
+    let named: Vec<Digest> =
+        below.iter().copied().filter(|digest| words.contains(&digest.to_string())).collect();
+    if named.is_empty() { below } else { named }
 }

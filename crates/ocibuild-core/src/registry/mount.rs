@@ -60,7 +60,11 @@ impl Remote {
         if self.has(descriptor).await? {
             return Ok(Transfer::Present);
         }
-        let place = match self.mount_from_any(descriptor, origins).await? {
+        let mount = match self.is_doubted(&descriptor.digest) {
+            true => Mount::Refused(Why::Unable),
+            false => self.mount_from_any(descriptor, origins).await?,
+        };
+        let place = match mount {
             Mount::Done => {
                 known.note(self.repository(), descriptor, Mark::Held);
                 return Ok(Transfer::Mounted);
@@ -76,6 +80,9 @@ impl Remote {
     /// Tells whether a blob or manifest is there, and asks only where that isn't known.
     pub(super) async fn has(&self, descriptor: &Descriptor) -> Result<bool, RegistryError> {
         let known = self.known();
+        if self.is_doubted(&descriptor.digest) {
+            return Ok(false);
+        }
         if known.holds(self.repository(), descriptor) {
             return Ok(true);
         }

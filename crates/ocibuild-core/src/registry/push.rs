@@ -2,19 +2,13 @@
 
 use std::sync::Arc;
 
-use hyper::header::{self, HeaderValue};
-use hyper::{Method, StatusCode};
-
 use crate::oci::Descriptor;
 use crate::registry::RegistryError;
-use crate::registry::auth::{Access, Asking};
-use crate::registry::client::{Call, location};
+use crate::registry::auth::Access;
 use crate::registry::feed::Feed;
-use crate::registry::remote::{Remote, confirm, not};
-use crate::registry::transport::Payload;
+use crate::registry::remote::Remote;
+use crate::registry::upload::{Session, Upload};
 use crate::registry::url::Url;
-
-const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 impl Remote {
     /// Sends a blob that isn't there; to this place, if the registry gave one already.
@@ -22,68 +16,14 @@ impl Remote {
         &self,
         descriptor: &Descriptor,
         feed: &Arc<Feed>,
-        mut place: Option<Url>,
-    ) -> Result<(), RegistryError> {
-        let mut patience = self.client().patience(self.repository().registry()).about(descriptor.digest);
-        loop {
-            let error = match self.upload(descriptor, feed, place.take()).await {
-                Ok(()) => {
-                    self.known().body_taken(descriptor.size);
-                    return Ok(());
-                }
-                Err(error @ RegistryError::Status { status: 413, .. }) => {
-                    self.known().body_refused(descriptor.size);
-                    return Err(error);
-                }
-                Err(error) if may_pass(&error) => error,
-                Err(error) => return Err(error),
-            };
-            self.client().bear(&mut patience, error).await?;
-            // The answer may be all that was lost.
-            if self.exists(descriptor, Access::Push).await? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// POST for a place, unless there is one; PUT of all bytes
-    /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#post-then-put)).
-    async fn upload(
-        &self,
-        descriptor: &Descriptor,
-        feed: &Arc<Feed>,
         place: Option<Url>,
     ) -> Result<(), RegistryError> {
         let home = self.home().await?;
         let asking = self.asking(Access::Push, &home);
-        let place = match place {
-            Some(place) => place,
-            None => self.begin(&asking, &home).await?,
-        };
-        let url = place.with_query("digest", &descriptor.digest.to_string());
-        // There is nothing to send of an empty blob, but something to verify.
-        let payload = match descriptor.size {
-            0 => Payload::Bytes(feed.whole().await?),
-            _ => Payload::Feed(Arc::clone(feed)),
-        };
-        let call = Call::new(&asking, Method::PUT, url).header(header::CONTENT_TYPE, OCTETS).payload(payload);
-        let answer = self.client().send_once(&call).await?;
-        confirm(answer, &descriptor.digest).await
+        let believes = !self.is_doubted(&descriptor.digest);
+        let upload = Upload::new(self, descriptor, feed, &asking).session(place.map(Session::new));
+        upload.believes(believes).run().await?;
+        self.believe(&descriptor.digest);
+        Ok(())
     }
-
-    /// Asks for a place to upload to.
-    async fn begin(&self, asking: &Asking<'_>, home: &Url) -> Result<Url, RegistryError> {
-        let url = self.address(home, "blobs/uploads", "")?;
-        let answer = self.client().send(&Call::new(asking, Method::POST, url)).await?;
-        if answer.status != StatusCode::ACCEPTED {
-            return Err(not(answer, "an upload's place").await);
-        }
-        location(&answer)
-    }
-}
-
-/// An upload can be begun again also if the registry has forgotten it.
-fn may_pass(error: &RegistryError) -> bool {
-    error.is_transient()
-        || matches!(error, RegistryError::Status { status: 404, method, .. } if method == "PUT")
 }

@@ -26,6 +26,7 @@ impl RegistryError {
             Self::Status { status, message, .. } => {
                 code_remedy(message).or_else(|| message_remedy(message)).or_else(|| status_remedy(*status))
             }
+            Self::BodyLimit { .. } => status_remedy(413),
             Self::TimedOut { .. } | Self::Broken { .. } => {
                 Some("try again; what is there already is not sent again")
             }

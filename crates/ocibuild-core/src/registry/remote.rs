@@ -1,7 +1,7 @@
 //! The verbs of the distribution specification, for one repository; run on the requests' thread.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -27,15 +27,37 @@ pub(super) struct Remote {
     repository: Repository,
     /// Manifests that were pushed, for the tags to come.
     pub(super) kept: Arc<Mutex<BTreeMap<Digest, Bytes>>>,
+    /// What the registry said it had, and hasn't: of these it isn't believed again until they were
+    /// sent.
+    doubted: Arc<Mutex<BTreeSet<Digest>>>,
 }
 
 impl Remote {
     pub(super) fn new(client: Arc<Client>, repository: Repository) -> Self {
-        Self { client, repository, kept: Arc::default() }
+        Self { client, repository, kept: Arc::default(), doubted: Arc::default() }
     }
 
     pub(super) fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// No longer believes that these are there.
+    pub(super) fn doubt(&self, digests: impl IntoIterator<Item = Digest>) {
+        self.doubted().extend(digests);
+    }
+
+    /// Tells whether the registry was wrong to say that it is there.
+    pub(super) fn is_doubted(&self, digest: &Digest) -> bool {
+        self.doubted().contains(digest)
+    }
+
+    /// Believes again that it is there: it was sent.
+    pub(super) fn believe(&self, digest: &Digest) {
+        self.doubted().remove(digest);
+    }
+
+    fn doubted(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks whether the registry lets us in, whatever we may do there.

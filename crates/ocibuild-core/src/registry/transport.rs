@@ -26,8 +26,9 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::OnceCell;
 
+use crate::event::Cancel;
 use crate::registry::error::may_pass;
-use crate::registry::feed::{Feed, FeedBody};
+use crate::registry::feed::{FeedBody, Part};
 use crate::registry::host::{Host, Hosts, Signs};
 use crate::registry::proxy::{Connector, Proxies};
 use crate::registry::retry::retry_after;
@@ -43,14 +44,14 @@ const USER_AGENT: &str = concat!("ocibuild/", env!("CARGO_PKG_VERSION"));
 /// Shorter than what servers and proxies are wont to keep an idle connection for.
 const POOL_IDLE: Duration = Duration::from_secs(20);
 
-/// How much is read of an error's words, in bytes.
-const MAX_MESSAGE: usize = 16 << 10;
+/// How much is read of an error's words, in bytes: enough for one that names all of an image's layers.
+const MAX_MESSAGE: usize = 64 << 10;
 
 /// What a request carries; each sending makes its body anew.
 #[derive(Clone)]
 pub(super) enum Payload {
     Bytes(Bytes),
-    Feed(Arc<Feed>),
+    Feed(Part),
 }
 
 impl Payload {
@@ -132,23 +133,39 @@ impl Transport {
         let (_turn, waited) = turn.map_err(|stop| blame.stopped(stop, &self.watch))?;
         self.tally.waited(waited);
         let sent = Instant::now();
-        let result = self.send_now(&request, &blame).await;
+        let result = self.send_now(&request, &blame, &self.watch).await;
         let status = result.as_ref().ok().map(|answer| answer.status.as_u16());
         self.tally.asked(blame.parts(), status, sent.elapsed());
         self.note(&host, &result);
         result
     }
 
-    async fn send_now(&self, request: &Request<'_>, blame: &Blame) -> Result<Answer, RegistryError> {
+    /// Sends a request at once, and also when the run is cancelled.
+    pub(super) async fn send_anyway(&self, request: &Request<'_>) -> Result<Answer, RegistryError> {
+        let blame = Blame { method: request.method.clone(), url: request.url.clone() };
+        let sent = Instant::now();
+        let watch = Watch { cancel: Cancel::new(), idle: self.watch.idle };
+        let result = self.send_now(request, &blame, &watch).await;
+        let status = result.as_ref().ok().map(|answer| answer.status.as_u16());
+        self.tally.asked(blame.parts(), status, sent.elapsed());
+        result
+    }
+
+    async fn send_now(
+        &self,
+        request: &Request<'_>,
+        blame: &Blame,
+        watch: &Watch,
+    ) -> Result<Answer, RegistryError> {
         let pulse = Pulse::default();
         let mut message = message(request, pulse.clone(), &self.tally);
         if let Some(header) = self.proxies.authorization(request.url.uri()) {
             message.headers_mut().insert(header::PROXY_AUTHORIZATION, header);
         }
-        let response = self.watch.over(&pulse, self.exchange(request.url, message)).await;
-        let response = response.map_err(|stop| blame.stopped(stop, &self.watch))??;
+        let response = watch.over(&pulse, self.exchange(request.url, message)).await;
+        let response = response.map_err(|stop| blame.stopped(stop, watch))??;
         let (head, body) = response.map_err(|error| blame.failed(error))?.into_parts();
-        let (blame, watch, tally) = (blame.clone(), self.watch.clone(), Arc::clone(&self.tally));
+        let (blame, watch, tally) = (blame.clone(), watch.clone(), Arc::clone(&self.tally));
         Ok(Answer { status: head.status, headers: head.headers, blame, body, watch, tally })
     }
 
@@ -398,6 +415,11 @@ impl Answer {
     /// Makes an error of an answer that is one, with the words that came along.
     pub(super) async fn into_error(mut self) -> RegistryError {
         let message = self.message().await;
+        self.error(message)
+    }
+
+    /// Makes an error of an answer whose words were read.
+    pub(super) fn error(&self, message: ServerMessage) -> RegistryError {
         let (method, url) = self.blame.parts();
         let (status, retry_after) = (self.status.as_u16(), self.retry_after());
         RegistryError::Status { method, url, status, message, retry_after }
@@ -405,13 +427,18 @@ impl Answer {
 
     /// Reads the words that came along with an error; none where they can't be had.
     pub(super) async fn message(&mut self) -> ServerMessage {
+        ServerMessage::parse(&self.words().await)
+    }
+
+    /// Reads what came along with an error, as it is; nothing where it can't be had.
+    pub(super) async fn words(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while let Ok(Some(chunk)) = self.chunk().await
             && bytes.len() < MAX_MESSAGE
         {
             bytes.extend_from_slice(&chunk[..chunk.len().min(MAX_MESSAGE)]);
         }
-        ServerMessage::parse(&bytes)
+        bytes
     }
 
     /// Makes an error of an answer that should have been another.

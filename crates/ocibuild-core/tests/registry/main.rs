@@ -6,6 +6,7 @@ mod auth;
 mod debian;
 mod double;
 mod knowledge;
+mod lies;
 mod pairs;
 mod proxy;
 mod pull;
@@ -17,6 +18,7 @@ mod resume;
 mod served;
 mod tags;
 mod transport;
+mod upload;
 mod ways;
 mod whole;
 

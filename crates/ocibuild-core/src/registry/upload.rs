@@ -1,0 +1,420 @@
+//! One blob's way into a repository: an upload session, kept alive over whatever breaks.
+//!
+//! ```text
+//!      ┌─────────▶ begin ── POST, or a mount that became an upload
+//!      │             │
+//!      │             ▼
+//!      │  ┌──────▶ send ─── PUT of all: the cheapest, so the first choice
+//!      │  │          │      PATCH of a chunk, and of the next, then PUT of nothing more
+//!      │  │          │
+//!      │  │          ├── 201 ────────────────────────────────────────▶ done
+//!      │  │          ├── 202 ── the chunk is there ──────────────────▶ send
+//!      │  │          ├── 413 ── half as much ────────────────────────▶ send
+//!      │  │          ├── 404 ── the session is forgotten ────────────▶ begin
+//!      │  │          ▼
+//!      │  │   broke off, or passing faults, or 416
+//!      │  │          │
+//!      │  │          ▼
+//!      │  └──────── ask ─── HEAD, if all was sent: the answer may be all that is lost ▶ done
+//!      │             │      GET of the session: what the registry has isn't sent again
+//!      └─────────────┘
+//! ```
+//!
+//! A registry that keeps what came of a broken request gets the rest in one piece: the next break
+//! costs as little. One that doesn't gets chunks of [`CHUNK`] bytes, so that a break costs one of
+//! them, and half of that each time nothing gets through at all. Nothing is gone on with by guess: a
+//! new session begins where the registry doesn't tell how much is there, or tells twice what it
+//! doesn't stand by. One that makes something else of chunks gets blobs whole again.
+//!
+//! What makes the bytes right: [`feed`](super::feed) hashes them in order whatever is sent again, and
+//! the registry holds all it got against the digest in the PUT that ends the session.
+//!
+//! A session that is given up is ended by DELETE, if that can be done at once.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+
+use crate::oci::Descriptor;
+use crate::registry::RegistryError;
+use crate::registry::auth::{Access, Asking};
+use crate::registry::client::{Call, Client, location};
+use crate::registry::error::may_pass;
+use crate::registry::feed::Feed;
+use crate::registry::learned::Bodies;
+use crate::registry::remote::{Remote, confirm, not, value};
+use crate::registry::retry::Patience;
+use crate::registry::transport::{Answer, Payload};
+use crate::registry::url::Url;
+
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
+
+/// The size of chunks for a registry that keeps nothing of a request that breaks, in bytes.
+const CHUNK: u64 = 4 << 20;
+/// Chunks are made no smaller because of breaks.
+const LEAST_CHUNK: u64 = 1 << 20;
+/// A registry that takes no body of this size takes none of use.
+const LEAST_BODY: u64 = 64 << 10;
+/// How long ending a session may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A place that the registry takes bytes at: the newest `Location`.
+pub(super) struct Session {
+    place: Url,
+    /// How many bytes are there.
+    offset: u64,
+    /// The size of the smallest chunk that it wants, but for the last.
+    least: u64,
+}
+
+impl Session {
+    pub(super) fn new(place: Url) -> Self {
+        Self { place, offset: 0, least: 0 }
+    }
+}
+
+/// Why a request didn't bring the upload further.
+enum Trouble {
+    /// A part of it may have been done; if that is said, all of it.
+    Unsure(RegistryError, bool),
+    /// A body of this size is too large.
+    TooLarge(u64, RegistryError),
+    /// The registry has another number of bytes than was thought.
+    OutOfStep(RegistryError),
+    /// The session is no more.
+    Gone(RegistryError),
+    /// The registry doesn't take chunks, or makes something else of them.
+    Chunks(RegistryError),
+    Fatal(RegistryError),
+}
+
+/// An upload of one blob.
+pub(super) struct Upload<'a> {
+    remote: &'a Remote,
+    descriptor: &'a Descriptor,
+    feed: &'a Arc<Feed>,
+    asking: &'a Asking<'a>,
+    /// Whether a HEAD that says yes is to be believed.
+    believes: bool,
+    session: Option<Session>,
+    /// The bound on a body that breaks have taught.
+    chunk: Option<u64>,
+    /// The most bytes that were ever confirmed.
+    best: u64,
+    patience: Patience,
+}
+
+impl<'a> Upload<'a> {
+    pub(super) fn new(
+        remote: &'a Remote,
+        descriptor: &'a Descriptor,
+        feed: &'a Arc<Feed>,
+        asking: &'a Asking<'a>,
+    ) -> Self {
+        let patience = remote.client().patience(remote.repository().registry()).about(descriptor.digest);
+        let (believes, session, chunk, best) = (true, None, None, 0);
+        Self { remote, descriptor, feed, asking, believes, session, chunk, best, patience }
+    }
+
+    /// Goes on with a session that was begun, if there is one.
+    pub(super) fn session(mut self, session: Option<Session>) -> Self {
+        self.session = session;
+        self
+    }
+
+    /// Says whether a HEAD that says yes is to be believed.
+    pub(super) fn believes(mut self, believes: bool) -> Self {
+        self.believes = believes;
+        self
+    }
+
+    /// Brings the blob there.
+    pub(super) async fn run(mut self) -> Result<(), RegistryError> {
+        let result = self.steps().await;
+        if result.is_err() {
+            self.abandon().await;
+        }
+        result
+    }
+
+    async fn steps(&mut self) -> Result<(), RegistryError> {
+        loop {
+            let is_done = match self.step().await {
+                Ok(is_done) => is_done,
+                Err(trouble) => self.mend(trouble).await?,
+            };
+            if is_done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends one request with bytes; tells whether it was the last.
+    async fn step(&mut self) -> Result<bool, Trouble> {
+        if self.session.is_none() {
+            self.session = Some(self.begin().await.map_err(Trouble::Fatal)?);
+        }
+        let bound = self.bound();
+        let Session { offset, .. } = *self.opened();
+        let rest = self.descriptor.size - offset;
+        if rest == 0 || (offset == 0 && rest <= bound) {
+            self.close().await.map(|()| true)
+        } else {
+            self.add(offset..offset + rest.min(bound)).await.map(|()| false)
+        }
+    }
+
+    fn opened(&mut self) -> &mut Session {
+        self.session.as_mut().expect("nothing is sent or asked without a session")
+    }
+
+    /// How large the next body may be.
+    fn bound(&mut self) -> u64 {
+        let bodies = self.bodies();
+        match bodies.whole_only {
+            true => u64::MAX,
+            false => bodies.bound().min(self.chunk.unwrap_or(u64::MAX)).max(self.opened().least),
+        }
+    }
+
+    /// Asks for a place to upload to.
+    async fn begin(&self) -> Result<Session, RegistryError> {
+        let url = self.remote.address(self.asking.home, "blobs/uploads", "")?;
+        let answer = self.client().send(&Call::new(self.asking, Method::POST, url)).await?;
+        if answer.status != StatusCode::ACCEPTED {
+            return Err(not(answer, "an upload's place").await);
+        }
+        let least = answer.header(CHUNK_MIN_LENGTH).and_then(|text| text.trim().parse().ok());
+        Ok(Session { least: least.unwrap_or_default(), ..Session::new(location(&answer)?) })
+    }
+
+    /// PATCH of a chunk
+    /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-a-blob-in-chunks)).
+    async fn add(&mut self, range: Range<u64>) -> Result<(), Trouble> {
+        let Range { start, end } = range;
+        let place = self.opened().place.clone();
+        let told = value(&format!("{start}-{}", end - 1)).map_err(Trouble::Fatal)?;
+        let call = Call::new(self.asking, Method::PATCH, place)
+            .header(header::CONTENT_TYPE, OCTETS)
+            .header(header::CONTENT_RANGE, told)
+            .payload(Payload::Feed(self.feed.part(range)));
+        let answer = self.send(&call, end - start, true).await?;
+        self.learn(|bodies| bodies.pass(end - start));
+        let place = next_place(&answer).map_err(Trouble::Fatal)?;
+        // One that says that it has none of a chunk it took doesn't know what it says.
+        let taken = there(&answer).filter(|there| (start + 1..end).contains(there)).unwrap_or(end);
+        self.reach(place, taken);
+        Ok(())
+    }
+
+    /// PUT of all bytes, or of none if all are there
+    /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#post-then-put)).
+    async fn close(&mut self) -> Result<(), Trouble> {
+        let Descriptor { digest, size, .. } = *self.descriptor;
+        let Session { ref place, offset, .. } = *self.opened();
+        let url = place.with_query("digest", &digest.to_string());
+        let payload = match size {
+            // There is nothing to send of an empty blob, but something to verify.
+            0 => Payload::Bytes(self.feed.whole().await.map_err(Trouble::Fatal)?),
+            _ if offset == size => Payload::none(),
+            _ => Payload::Feed(self.feed.part(0..size)),
+        };
+        let call = Call::new(self.asking, Method::PUT, url);
+        let call = call.header(header::CONTENT_TYPE, OCTETS).payload(payload);
+        let answer = self.send(&call, size - offset, offset > 0).await?;
+        self.learn(|bodies| bodies.pass(size - offset));
+        confirm(answer, &digest).await.map_err(Trouble::Fatal)
+    }
+
+    /// Sends a request with so many bytes, and says what it means if it isn't done.
+    async fn send(&self, call: &Call<'_>, length: u64, in_chunks: bool) -> Result<Answer, Trouble> {
+        let answer = match self.client().send_once(call).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_transient() => return Err(Trouble::Unsure(error, self.is_spent(call))),
+            Err(error) => return Err(Trouble::Fatal(error)),
+        };
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status.as_u16();
+        let error = not(answer, "a confirmation").await;
+        Err(match status {
+            404 | 410 => Trouble::Gone(error),
+            409 | 416 => Trouble::OutOfStep(error),
+            413 => Trouble::TooLarge(length, error),
+            _ if may_pass(status) => Trouble::Unsure(error, self.is_spent(call)),
+            400..=499 | 501 if in_chunks => Trouble::Chunks(error),
+            _ => Trouble::Fatal(error),
+        })
+    }
+
+    /// Tells whether a request was the last, and was handed all its bytes: it may have been done.
+    fn is_spent(&self, call: &Call<'_>) -> bool {
+        call.method == Method::PUT && self.feed.is_spent()
+    }
+
+    /// Does something about what went wrong, and tells whether the blob is there after all.
+    async fn mend(&mut self, trouble: Trouble) -> Result<bool, RegistryError> {
+        match trouble {
+            Trouble::Fatal(error) => return Err(error),
+            Trouble::TooLarge(size, error) => self.shrink(size, error)?,
+            Trouble::Gone(error) => {
+                self.session = None;
+                self.failed(error).await?;
+            }
+            Trouble::Chunks(error) => self.give_chunks_up(error).await?,
+            Trouble::OutOfStep(error) => {
+                self.failed(error).await?;
+                let before = self.opened().offset;
+                if self.ask().await? == Some(before) {
+                    self.abandon().await;
+                }
+            }
+            Trouble::Unsure(error, is_spent) => return self.find_out(error, is_spent).await,
+        }
+        Ok(false)
+    }
+
+    /// Takes note that a body is too large, unless it was as small as any.
+    fn shrink(&mut self, size: u64, error: RegistryError) -> Result<(), RegistryError> {
+        self.learn(|bodies| bodies.refuse(size));
+        if self.bodies().whole_only || size <= self.opened().least.max(LEAST_BODY) {
+            return Err(error.of_body(size));
+        }
+        Ok(())
+    }
+
+    /// Begins anew with the blob as a whole, unless that was too large.
+    async fn give_chunks_up(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        if self.bodies().bound() < self.descriptor.size {
+            return Err(error);
+        }
+        self.learn(|bodies| bodies.whole_only = true);
+        self.abandon().await;
+        self.failed(error).await
+    }
+
+    /// Learns what came of a request without an answer, or with one that says nothing of that.
+    async fn find_out(&mut self, error: RegistryError, is_spent: bool) -> Result<bool, RegistryError> {
+        let is_break = matches!(error, RegistryError::Broken { .. } | RegistryError::TimedOut { .. });
+        self.failed(error).await?;
+        // The answer may be all that was lost.
+        if is_spent && self.believes && self.remote.exists(self.descriptor, Access::Push).await? {
+            return Ok(true);
+        }
+        let before = self.opened().offset;
+        let there = self.ask().await?;
+        if self.bodies().whole_only && there.is_some_and(|there| there > 0) {
+            self.abandon().await;
+        } else if is_break && there.is_none_or(|there| there <= before) {
+            self.chunk = Some(self.chunk.map_or(CHUNK, |chunk| (chunk / 2).max(LEAST_CHUNK)));
+        }
+        Ok(false)
+    }
+
+    /// Asks how many bytes are there; if that can't be told, there is no session any more
+    /// ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-a-blob-in-chunks)).
+    async fn ask(&mut self) -> Result<Option<u64>, RegistryError> {
+        let call = Call::new(self.asking, Method::GET, self.opened().place.clone());
+        let answer = match self.client().send(&call).await {
+            Err(RegistryError::Unauthorized(_)) => None,
+            result => Some(result?).filter(|answer| answer.status.is_success()),
+        };
+        let told = answer.map(|answer| (there(&answer).unwrap_or_default(), answer));
+        let Some((there, answer)) = told.filter(|(there, _)| *there <= self.descriptor.size) else {
+            self.session = None;
+            return Ok(None);
+        };
+        self.reach(next_place(&answer)?, there);
+        Ok(Some(there))
+    }
+
+    /// Takes note of what the registry has.
+    fn reach(&mut self, place: Option<Url>, there: u64) {
+        let session = self.opened();
+        session.offset = there;
+        if let Some(place) = place {
+            session.place = place;
+        }
+        if there > self.best {
+            self.best = there;
+            self.patience.progressed();
+        }
+    }
+
+    /// Lets some time pass before another try, unless there were enough.
+    async fn failed(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        self.remote.client().bear(&mut self.patience, error).await
+    }
+
+    /// Ends the session, if there is one; whatever comes of that, it isn't used any more.
+    async fn abandon(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let call = Call::new(self.asking, Method::DELETE, session.place);
+        self.client().farewell(&call, FAREWELL).await;
+    }
+
+    fn client(&self) -> &'a Client {
+        self.remote.client()
+    }
+
+    fn bodies(&self) -> Bodies {
+        self.client().learned.bodies(self.remote.repository().registry())
+    }
+
+    fn learn(&self, lesson: impl FnOnce(&mut Bodies)) {
+        self.client().learned.learn(self.remote.repository().registry(), lesson);
+    }
+}
+
+/// Where to go on; an answer that doesn't say so leaves it as it was.
+fn next_place(answer: &Answer) -> Result<Option<Url>, RegistryError> {
+    match answer.header(header::LOCATION) {
+        Some(_) => location(answer).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads how many bytes are there. `0-0` is said of one byte, and of none by most.
+fn there(answer: &Answer) -> Option<u64> {
+    end_of(answer.header(header::RANGE)?)
+}
+
+fn end_of(range: &str) -> Option<u64> {
+    let range = range.trim().trim_start_matches("bytes").trim_start_matches([' ', '=']);
+    let (first, last) = range.split('/').next()?.split_once('-')?;
+    let last: u64 = last.trim().parse().ok()?;
+    match (first.trim(), last) {
+        ("0", 0) => Some(0),
+        ("0", last) => last.checked_add(1),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sessions_standing_is_read_in_all_its_forms() {
+        for (range, expected) in [
+            ("0-0", Some(0)),
+            ("0-1", Some(2)),
+            ("0-1048575", Some(1 << 20)),
+            ("bytes=0-99", Some(100)),
+            (" bytes 0-99/* ", Some(100)),
+            ("1-99", None),
+            ("0-", None),
+            ("0", None),
+            ("", None),
+            ("0--1", None),
+            ("0-18446744073709551615", None),
+        ] {
+            assert_eq!(end_of(range), expected, "{range}");
+        }
+    }
+}
