@@ -17,7 +17,9 @@ mod docker_config;
 mod download;
 mod error;
 mod feed;
+mod grant;
 mod helper;
+mod host;
 mod knowledge;
 mod learned;
 mod manifests;
@@ -27,15 +29,20 @@ mod mount;
 mod proxy;
 mod publish;
 mod push;
+mod redirect;
 mod referrers;
+mod remedy;
 mod remote;
 mod repository;
+mod retry;
 mod runtime;
+mod tally;
 mod tls;
 mod token;
 mod transport;
 mod upload;
 mod url;
+mod warning;
 mod watch;
 
 use std::fmt;
@@ -48,12 +55,13 @@ use crate::reference::Repository;
 pub use certificates::{Certificates, ClientCertificate, HostCertificates};
 pub use credentials::{Credential, Credentials, CredentialsError, ScopedCredential};
 pub use docker_config::DockerConfig;
-pub use error::{Refusal, RegistryError, ServerMessage, TlsError};
+pub use error::{GaveUp, Refusal, RegistryError, ServerMessage, TlsError};
 pub use helper::{HelperError, Helpers};
 pub use memory::Memory;
 pub use mirror::Mirror;
 pub use proxy::{Proxies, Proxy, ProxyError};
 pub use repository::RemoteRepository;
+pub use tally::Counts;
 
 /// How registries are reached.
 ///
@@ -91,11 +99,19 @@ pub struct RegistryOptions {
     pub connect_timeout: Duration,
     /// How long a request may stand still; there is no bound on its whole time.
     pub idle_timeout: Duration,
-    /// How often a request is made until its failure counts, at least 1.
+    /// How often a request is made until its failure counts, at least 1; tries count that fail one
+    /// after another. A host that was never reached, and a request that stands still, are tried four
+    /// times at most, and so is a mirror.
     pub attempts: u32,
-    /// How many requests are under way at once, at least 1; uploads don't count, as each has its
-    /// caller waiting.
+    /// How long to wait before a request is made again; each further time it is twice as long, up to
+    /// fifty times this. A registry's own wishes (`Retry-After`) are kept up to five minutes.
+    pub first_pause: Duration,
+    /// How many requests of one host (scheme, name, port) are under way at once, at least 1; uploads
+    /// don't count.
     pub requests: usize,
+    /// How many uploads to one host are under way at once, at least 1. Each has at most 384 KiB in
+    /// memory.
+    pub uploads: usize,
 }
 
 impl Default for RegistryOptions {
@@ -114,8 +130,10 @@ impl Default for RegistryOptions {
             token_hosts: Vec::new(),
             connect_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(120),
-            attempts: 4,
+            attempts: 10,
+            first_pause: Duration::from_millis(200),
             requests: 8,
+            uploads: 8,
         }
     }
 }
@@ -152,6 +170,12 @@ impl Registry {
     pub fn new(options: RegistryOptions) -> Self {
         let mirrors = options.mirrors.clone().into();
         Self { client: Arc::new(client::Client::new(options)), mirrors, runtime: Arc::default() }
+    }
+
+    /// Returns what was done so far, for all hosts.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.client.counts()
     }
 
     /// Returns a repository, without asking whether there is one.

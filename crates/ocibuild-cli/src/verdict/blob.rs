@@ -165,7 +165,7 @@ pub(super) fn is_no_layout(error: &BlobError) -> bool {
 
 /// The library's remedy in the words of the command line.
 fn registry_hint(error: &RegistryError) -> Option<String> {
-    match error {
+    match error.last_try() {
         RegistryError::Unauthorized(refusal) if refusal.status == 401 => {
             Some(format!("log in: `ocibuild login {}`", refusal.registry))
         }

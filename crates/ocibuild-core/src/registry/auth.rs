@@ -17,6 +17,7 @@ use hyper::header::{self, HeaderValue};
 use crate::reference::Repository;
 use crate::registry::challenge::Challenge;
 use crate::registry::credentials::Secret;
+use crate::registry::grant::Grant;
 use crate::registry::token::{self, Wish};
 use crate::registry::transport::{Answer, Transport};
 use crate::registry::url::{Origin, Url};
@@ -41,33 +42,6 @@ impl Access {
     }
 }
 
-/// What is presented with requests, and what of it can be told.
-#[derive(Clone)]
-pub(super) struct Grant {
-    pub(super) header: Option<HeaderValue>,
-    /// As `with …` or `without …`.
-    pub(super) credential: String,
-    /// Counts what came of asking, to tell a grant from the one before it.
-    turn: u64,
-}
-
-impl Default for Grant {
-    fn default() -> Self {
-        Self::told("without credentials".to_owned())
-    }
-}
-
-impl Grant {
-    fn told(credential: String) -> Self {
-        Self { header: None, credential, turn: 0 }
-    }
-
-    /// What another host is presented with.
-    pub(super) fn elsewhere() -> Self {
-        Self::told("without credentials, as it is not the registry's own address".to_owned())
-    }
-}
-
 /// A grant that is kept, until it ends or is refused.
 #[derive(Default)]
 pub(super) struct Held {
@@ -89,6 +63,13 @@ struct Bearer {
     realm: Url,
     service: Option<String>,
     scope: Option<String>,
+}
+
+impl Bearer {
+    fn into_challenge(self) -> Challenge {
+        let Self { realm, service, scope } = self;
+        Challenge::Bearer { realm: realm.uri().to_string(), service, scope }
+    }
 }
 
 /// A grant and its turn: while a fresh one is being asked for, others wait for that one.
@@ -171,7 +152,8 @@ impl Auth {
         Ok(held.grant.clone())
     }
 
-    /// Answers a challenge that was made in spite of the grant `tried`.
+    /// Answers a challenge that was made in spite of the grant `tried`; a registry that takes a token
+    /// back without saying what it wants instead wants another.
     pub(super) async fn renew(
         &self,
         transport: &Transport,
@@ -181,8 +163,9 @@ impl Auth {
         refusal: &mut Answer,
     ) -> Result<Grant, RegistryError> {
         let mut held = slot.lock().await;
-        if held.grant.turn == tried.turn {
-            let result = self.obtain(transport, asking, refusal).await;
+        if held.grant.turn() == tried.turn() {
+            let bearer = held.lease.take().map(|lease| lease.bearer);
+            let result = self.obtain(transport, asking, refusal, bearer).await;
             held.replace(result)?;
         }
         match &held.refused {
@@ -196,14 +179,16 @@ impl Auth {
         transport: &Transport,
         asking: &Asking<'_>,
         refusal: &mut Answer,
+        before: Option<Bearer>,
     ) -> Result<(Grant, Option<Lease>), RegistryError> {
-        let Some(challenge) = Challenge::best(refusal.headers(header::WWW_AUTHENTICATE)) else {
+        let challenge = Challenge::best(refusal.headers(header::WWW_AUTHENTICATE));
+        let Some(challenge) = challenge.or_else(|| before.map(Bearer::into_challenge)) else {
             return Err(refusal.odd("401, and no challenge that is understood"));
         };
         let credential = self.lookup(asking.repository).await?;
         match challenge {
             Challenge::Basic => match credential.as_ref().map(|credential| (basic(credential), credential)) {
-                Some((Some(header), credential)) => Ok((with(header, credential), None)),
+                Some((Some(header), credential)) => Ok((Grant::with(header, credential), None)),
                 Some((None, credential)) => Err(refused(asking, refusal, &no_password(credential)).await),
                 None => Err(refused(asking, refusal, &Grant::default()).await),
             },
@@ -242,10 +227,10 @@ impl Auth {
                     let header = token::header(token).ok_or_else(|| CredentialsError::NotAToken {
                         origin: credential.source().to_owned(),
                     })?;
-                    return Ok((with(header, &credential), None));
+                    return Ok((Grant::with(header, &credential), None));
                 }
                 match may_have(&asking.home.origin(), &realm.origin(), &self.token_hosts) {
-                    true => (Some(credential.clone()), told_with(&credential)),
+                    true => (Some(credential.clone()), Grant::told_with(&credential)),
                     false => (None, withheld(&credential, &realm.origin())),
                 }
             }
@@ -261,7 +246,7 @@ impl Auth {
                 // Counted from before it was made: better early than late.
                 let until = asked.checked_add(token.use_for());
                 let lease = until.map(|until| Lease { until, bearer });
-                Ok((Grant { header: Some(header), ..told }, lease))
+                Ok((told.showing(header), lease))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
                 Err(refused(asking, &mut answer, &told).await)
@@ -281,10 +266,10 @@ impl Held {
         &mut self,
         result: Result<(Grant, Option<Lease>), RegistryError>,
     ) -> Result<(), RegistryError> {
-        let turn = self.grant.turn + 1;
+        let turn = self.grant.turn() + 1;
         match result {
             Ok((grant, lease)) => {
-                *self = Self { grant: Grant { turn, ..grant }, lease, refused: None };
+                *self = Self { grant: grant.of_turn(turn), lease, refused: None };
                 Ok(())
             }
             Err(error) => {
@@ -293,8 +278,8 @@ impl Held {
                     _ => None,
                 };
                 // What is no refusal may be another's luck.
-                let turn = if refused.is_some() { turn } else { self.grant.turn };
-                *self = Self { grant: Grant { turn, ..Grant::default() }, lease: None, refused };
+                let turn = if refused.is_some() { turn } else { self.grant.turn() };
+                *self = Self { grant: Grant::default().of_turn(turn), lease: None, refused };
                 Err(error)
             }
         }
@@ -321,14 +306,6 @@ pub(super) async fn refused(asking: &Asking<'_>, refusal: &mut Answer, grant: &G
     let (registry, credential) = (asking.repository.registry().to_owned(), grant.credential.clone());
     let status = refusal.status.as_u16();
     RegistryError::Unauthorized(Box::new(Refusal { registry, method, url, status, message, credential }))
-}
-
-fn told_with(credential: &Credential) -> Grant {
-    Grant::told(format!("with the credentials of {}", credential.source()))
-}
-
-fn with(header: HeaderValue, credential: &Credential) -> Grant {
-    Grant { header: Some(header), ..told_with(credential) }
 }
 
 fn no_password(credential: &Credential) -> Grant {

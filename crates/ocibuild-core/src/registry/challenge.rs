@@ -62,7 +62,7 @@ fn make(scheme: &str, parameters: &[(String, String)]) -> Option<Challenge> {
 }
 
 /// Splits at commas that aren't inside quotes.
-fn split(header: &str) -> Vec<&str> {
+pub(super) fn split(header: &str) -> Vec<&str> {
     let mut items = Vec::new();
     let (mut start, mut quoted, mut escaped) = (0, false, false);
     for (at, character) in header.char_indices() {
@@ -82,7 +82,7 @@ fn split(header: &str) -> Vec<&str> {
     items
 }
 
-fn unquote(value: &str) -> String {
+pub(super) fn unquote(value: &str) -> String {
     let Some(inner) = value.strip_prefix('"') else { return value.to_owned() };
     let inner = inner.strip_suffix('"').unwrap_or(inner);
     let mut text = String::with_capacity(inner.len());

@@ -5,31 +5,35 @@
 //! request that was once sent elsewhere doesn't get them back.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use tokio::sync::OnceCell;
 
 use crate::reference::{DEFAULT_REGISTRY, Repository};
-use crate::registry::auth::{Asking, Auth, Grant, refused};
-use crate::registry::error::is_transient;
+use crate::registry::auth::{Asking, Auth, refused};
+use crate::registry::error::may_pass;
+use crate::registry::grant::Grant;
 use crate::registry::knowledge::Knowledge;
 use crate::registry::learned::Learned;
+use crate::registry::redirect::{MAX_REDIRECTS, is_redirect, too_many};
+use crate::registry::retry::{Patience, luck};
+use crate::registry::tally::Counts;
 use crate::registry::transport::{Answer, Payload, Request, Transport};
 use crate::registry::url::{Url, is_loopback};
 use crate::registry::watch::Watch;
-use crate::registry::{RegistryError, RegistryOptions, ServerMessage, TlsError};
+use crate::registry::{Mirror, RegistryError, RegistryOptions, ServerMessage, TlsError};
+
+pub(super) use crate::registry::redirect::location;
 
 /// Docker Hub's own host has another name than the one in references.
 const DEFAULT_HOST: &str = "registry-1.docker.io";
-const MAX_REDIRECTS: u32 = 5;
-/// The pause before a second try; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause that a registry is granted.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// How often a place is tried that another stands in for.
+const MIRROR_ATTEMPTS: u32 = 4;
+/// How many grants one request may use up: others may be quicker to use them.
+const MAX_GRANTS: u32 = 20;
 
 /// A request to a repository.
 pub(super) struct Call<'a> {
@@ -65,8 +69,9 @@ pub(super) struct Client {
     secure: Vec<String>,
     /// By registry, whether it is reached by https.
     is_secure: Mutex<BTreeMap<String, Arc<OnceCell<bool>>>>,
+    mirrors: Vec<Mirror>,
     attempts: u32,
-    pauses: AtomicU32,
+    first_pause: Duration,
     knowledge: Knowledge,
     /// Which bodies registries take.
     pub(super) learned: Learned,
@@ -80,8 +85,9 @@ impl Client {
             insecure: options.insecure,
             secure: options.secure,
             is_secure: Mutex::default(),
+            mirrors: options.mirrors,
             attempts: options.attempts.max(1),
-            pauses: AtomicU32::new(0),
+            first_pause: options.first_pause,
             knowledge: Knowledge::new(options.memory),
             learned: Learned::default(),
         }
@@ -139,26 +145,74 @@ impl Client {
         self.transport.watch()
     }
 
-    /// How often a thing is tried that may be repeated.
-    pub(super) fn attempts(&self) -> u32 {
-        self.attempts
+    /// What was done so far.
+    pub(super) fn counts(&self) -> Counts {
+        self.transport.tally().counts()
+    }
+
+    /// Begins to count failures, of something that is tried at a registry until it works.
+    pub(super) fn patience(&self, registry: &str) -> Patience {
+        let stands_in = self.mirrors.iter().any(|mirror| mirror.is_at(registry));
+        let attempts = if stands_in { self.attempts.min(MIRROR_ATTEMPTS) } else { self.attempts };
+        Patience::new(attempts, self.first_pause)
+    }
+
+    /// Lets pass what time there has to be before another try, or gives the error back: where no other
+    /// try makes sense, and where there were enough.
+    pub(super) async fn again(
+        &self,
+        patience: &mut Patience,
+        error: RegistryError,
+    ) -> Result<(), RegistryError> {
+        if error.is_transient() { self.bear(patience, error).await } else { Err(error) }
+    }
+
+    /// Does the same with an error that the caller knows what to do about.
+    pub(super) async fn bear(
+        &self,
+        patience: &mut Patience,
+        error: RegistryError,
+    ) -> Result<(), RegistryError> {
+        let signs = self.transport.signs_of(&error);
+        let Some(pause) = patience.failed(&error, signs, luck()) else {
+            return Err(patience.give_up(error));
+        };
+        let (request, reason) = (error.request().unwrap_or_default(), error.reason());
+        self.transport.tally().asks_again(request, patience.subject(), reason, pause);
+        self.wait(pause).await
+    }
+
+    async fn wait(&self, pause: Duration) -> Result<(), RegistryError> {
+        self.transport.watch().pause(pause).await?;
+        self.transport.tally().waited(pause);
+        Ok(())
     }
 
     /// Sends a request, and sends it again where the fault seems to pass.
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
-        let mut attempt = 1;
+        let mut patience = self.patience(call.asking.repository.registry());
         loop {
-            let result = self.send_once(call).await;
-            let passing = match &result {
-                Ok(answer) => is_transient(answer.status.as_u16()),
-                Err(error) => error.is_transient(),
+            let error = match self.send_once(call).await {
+                Ok(answer) if may_pass(answer.status.as_u16()) => answer.into_error().await,
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
             };
-            if !passing || attempt >= self.attempts {
-                return result;
-            }
-            self.pause(attempt, result.ok().as_ref().and_then(retry_after)).await?;
-            attempt += 1;
+            self.again(&mut patience, error).await?;
         }
+    }
+
+    /// Sends a request that is no more than a courtesy: also when the run is cancelled, without
+    /// another try, and for so long at most.
+    pub(super) async fn farewell(&self, call: &Call<'_>, within: Duration) {
+        let sending = async {
+            let grant = self.auth.slot(call.asking).lock().await.grant().clone();
+            let is_home = call.url.origin() == call.asking.home.origin();
+            let Call { method, url, headers, payload, .. } = call;
+            let authorization = grant.header.filter(|_| is_home);
+            self.transport.send_anyway(&Request { method, url, headers, authorization, payload }).await
+        };
+        // Whoever isn't told finds out by itself.
+        drop(tokio::time::timeout(within, sending).await);
     }
 
     /// Sends a request; a fresh token, where one is wanted, doesn't count as another try.
@@ -183,21 +237,41 @@ impl Client {
         }
     }
 
+    /// A grant that a registry doesn't take any more is replaced, as long as it took it before.
     async fn send_with_grant(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
         let slot = self.auth.slot(call.asking);
         let mut grant = self.auth.current(&self.transport, call.asking, &slot).await?;
-        let (mut answer, mut home) = self.follow(call, &grant).await?;
-        if answer.status == StatusCode::UNAUTHORIZED && home {
-            grant = self.auth.renew(&self.transport, call.asking, &slot, &grant, &mut answer).await?;
-            (answer, home) = self.follow(call, &grant).await?;
-        }
-        match answer.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let sent = if home { grant } else { Grant::elsewhere() };
-                Err(refused(call.asking, &mut answer, &sent).await)
+        let mut grants = 1;
+        loop {
+            let (mut answer, home) = self.present(call, &grant).await?;
+            match answer.status {
+                StatusCode::UNAUTHORIZED if home && grants < MAX_GRANTS && grant.was_good().await => {}
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    let sent = if home { grant } else { Grant::elsewhere() };
+                    return Err(refused(call.asking, &mut answer, &sent).await);
+                }
+                _ => return Ok(answer),
             }
-            _ => Ok(answer),
+            // The first challenge is how it begins, and nothing that failed.
+            if grant.header.is_some() {
+                let reason = "401 Unauthorized".to_owned();
+                self.transport.tally().asks_again(answer.blame.parts(), None, reason, Duration::ZERO);
+            }
+            grant = self.auth.renew(&self.transport, call.asking, &slot, &grant, &mut answer).await?;
+            grants += 1;
         }
+    }
+
+    /// Sends a request with a grant, and notes whether that let it in.
+    async fn present(&self, call: &Call<'_>, grant: &Grant) -> Result<(Answer, bool), RegistryError> {
+        let presented = grant.present();
+        let (answer, home) = self.follow(call, grant).await?;
+        let is_refused = matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        // Who is sent elsewhere was let in.
+        if !home || !is_refused && !may_pass(answer.status.as_u16()) {
+            presented.was_let_in();
+        }
+        Ok((answer, home))
     }
 
     /// Goes where redirects lead, and tells whether that was still the registry.
@@ -205,17 +279,19 @@ impl Client {
         let origin = call.asking.home.origin();
         let mut url = call.url.clone();
         let mut home = true;
-        for _ in 0..=MAX_REDIRECTS {
+        let mut redirects = 0;
+        loop {
             home &= url.origin() == origin;
             let authorization = grant.header.clone().filter(|_| home);
             let answer = self.request(call, &url, authorization).await?;
             if !is_redirect(&call.method, answer.status) {
                 return Ok((answer, home));
             }
-            url = location(&answer)?;
+            if redirects == MAX_REDIRECTS {
+                return Err(too_many(&answer));
+            }
+            (url, redirects) = (location(&answer)?, redirects + 1);
         }
-        let (method, url) = (call.method.to_string(), call.url.to_string());
-        Err(RegistryError::Answer { method, url, reason: format!("more than {MAX_REDIRECTS} redirects") })
     }
 
     async fn request(
@@ -232,37 +308,9 @@ impl Client {
         }
     }
 
-    /// Lets some time pass before another try.
-    pub(super) async fn pause(&self, attempt: u32, wanted: Option<Duration>) -> Result<(), RegistryError> {
-        let pause = FIRST_PAUSE.saturating_mul(1 << (attempt - 1).min(10));
-        // Requests that failed together shouldn't come again together.
-        let turn = self.pauses.fetch_add(1, Ordering::Relaxed) % 8;
-        let spread = pause * turn / 16;
-        let pause = wanted.unwrap_or_default().max(pause + spread).min(MAX_PAUSE);
-        Ok(self.transport.watch().pause(pause).await?)
+    /// Lets some time pass: the first pause, and each further one twice as long.
+    pub(super) async fn pause(&self, turn: u32) -> Result<(), RegistryError> {
+        let factor = 1_u32.checked_shl(turn.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.wait(self.first_pause.saturating_mul(factor)).await
     }
-}
-
-/// Returns the address that an answer points to. An https registry that points to http is refused:
-/// what was to be encrypted would not be.
-pub(super) fn location(answer: &Answer) -> Result<Url, RegistryError> {
-    let text = answer.header(header::LOCATION).ok_or_else(|| answer.odd("no `Location`"))?;
-    let url = answer.url().join(text).map_err(|reason| answer.odd(format!("{reason} as its `Location`")))?;
-    if answer.url().is_secure() && !url.is_secure() {
-        return Err(answer.odd(format!("a `Location` that is not https: `{url}`")));
-    }
-    Ok(url)
-}
-
-/// A request that changes something is repeated elsewhere only if the answer says so exactly.
-fn is_redirect(method: &Method, status: StatusCode) -> bool {
-    match status.as_u16() {
-        307 | 308 => true,
-        301..=303 => matches!(*method, Method::GET | Method::HEAD),
-        _ => false,
-    }
-}
-
-fn retry_after(answer: &Answer) -> Option<Duration> {
-    answer.header(header::RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
 }

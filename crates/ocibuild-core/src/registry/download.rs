@@ -16,6 +16,7 @@ use crate::oci::Descriptor;
 use crate::reference::Repository;
 use crate::registry::RegistryError;
 use crate::registry::mirror::Route;
+use crate::registry::retry::Patience;
 use crate::registry::runtime::Runtime;
 use crate::registry::transport::Answer;
 
@@ -76,8 +77,9 @@ struct Stream {
     position: u64,
     /// Bytes that the answer has and that are not wanted, or not again.
     skip: u64,
-    /// How often in a row nothing came.
-    failures: u32,
+    patience: Patience,
+    /// Whether the last try brought nothing.
+    is_stuck: bool,
 }
 
 impl Stream {
@@ -86,8 +88,10 @@ impl Stream {
         descriptor: Descriptor,
         position: u64,
     ) -> Result<Option<Self>, RegistryError> {
-        let opened = route.open(&descriptor, position).await?;
-        Ok(opened.map(|(answer, skip)| Self { route, descriptor, answer, position, skip, failures: 0 }))
+        let Some((answer, skip)) = route.open(&descriptor, position).await? else { return Ok(None) };
+        let own = &route.own;
+        let patience = own.client().patience(own.repository().registry()).about(descriptor.digest);
+        Ok(Some(Self { route, descriptor, answer, position, skip, patience, is_stuck: false }))
     }
 
     async fn next(&mut self) -> Chunk {
@@ -111,7 +115,9 @@ impl Stream {
         self.skip -= skipped as u64;
         if !chunk.is_empty() {
             self.position += chunk.len() as u64;
-            self.failures = 0;
+            if std::mem::take(&mut self.is_stuck) {
+                self.patience.progressed();
+            }
         }
         chunk
     }
@@ -132,17 +138,13 @@ impl Stream {
 
     /// Asks for the rest. A mirror that breaks twice in a row is left for the registry itself.
     async fn resume(&mut self, error: RegistryError) -> Result<(), RegistryError> {
-        let client = self.route.own.client();
-        self.failures += 1;
-        if !error.is_transient() || self.failures >= client.attempts() {
-            return Err(error);
-        }
-        client.pause(self.failures, None).await?;
-        if self.failures > 1 {
+        let gone = RegistryError::Gone { digest: self.descriptor.digest };
+        self.route.own.client().again(&mut self.patience, error).await?;
+        if std::mem::replace(&mut self.is_stuck, true) {
             self.route.mirrors.clear();
         }
         let opened = self.route.open(&self.descriptor, self.position).await?;
-        (self.answer, self.skip) = opened.ok_or(error)?;
+        (self.answer, self.skip) = opened.ok_or(gone)?;
         Ok(())
     }
 }

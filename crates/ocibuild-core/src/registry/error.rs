@@ -5,12 +5,14 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use hyper::StatusCode;
+
 use crate::blob::{BlobError, PlaceFault, read_fault};
 use crate::digest::Digest;
 use crate::event::Cancelled;
 use crate::oci::MAX_MANIFEST_SIZE;
 use crate::registry::CredentialsError;
-use crate::registry::proxy::is_proxy_fault;
+use crate::registry::remedy::tls_fault;
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -53,7 +55,7 @@ pub enum RegistryError {
         after: Duration,
     },
     /// The registry answered with an error.
-    #[error("{method} `{url}` was answered {status}{message}")]
+    #[error("{method} `{url}` was answered {status}{message}{}", wish(*retry_after))]
     Status {
         /// The request's method.
         method: String,
@@ -63,7 +65,12 @@ pub enum RegistryError {
         status: u16,
         /// The registry's own words.
         message: ServerMessage,
+        /// How long it wants to be left alone, with 429 and 503.
+        retry_after: Option<Duration>,
     },
+    /// It failed over and over.
+    #[error(transparent)]
+    GaveUp(GaveUp),
     /// Not even a small part of a blob is taken.
     #[error("{method} `{url}` with {size} bytes was answered 413{message}")]
     BodyLimit {
@@ -114,6 +121,12 @@ pub enum RegistryError {
         #[source]
         source: Box<RegistryError>,
     },
+    /// A blob was being read, and then it wasn't there any more.
+    #[error("`{digest}` went away while it was being read")]
+    Gone {
+        /// The blob.
+        digest: Digest,
+    },
     /// A name can be neither a tag nor a digest.
     #[error("`{name}` is not a tag")]
     Name {
@@ -146,6 +159,34 @@ pub enum RegistryError {
     /// The run was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+/// What still failed after several tries.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct GaveUp {
+    /// The fault of the last try.
+    pub error: Box<RegistryError>,
+    /// How many tries there were.
+    pub tries: u32,
+    /// How long they took, with the pauses between them.
+    pub time: Duration,
+}
+
+impl fmt::Display for GaveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.time.as_secs_f64();
+        // Tenths mean nothing where there are many seconds.
+        let digits = usize::from(seconds < 9.95);
+        write!(f, "{}, tried {} times over {seconds:.digits$} s", self.error, self.tries)
+    }
+}
+
+/// What the last try failed for is part of what this says.
+impl Error for GaveUp {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
 }
 
 /// What a registry, or its token server, didn't take.
@@ -198,35 +239,23 @@ pub enum TlsError {
 }
 
 impl RegistryError {
-    /// Returns what to try next, where there is something to try.
+    /// Returns the fault itself: of the last try, where there were several.
     #[must_use]
-    pub fn remedy(&self) -> Option<&'static str> {
+    pub fn last_try(&self) -> &Self {
         match self {
-            Self::Connect { source, .. } => Some(connect_remedy(source.as_ref())),
-            Self::Unauthorized(refusal) if refusal.status == 401 => {
-                Some("log in to the registry, and try again")
-            }
-            Self::Unauthorized(_) => Some("use credentials that may write to this repository"),
-            Self::Status { status, message, .. } => status_remedy(*status, message),
-            Self::BodyLimit { message, .. } => status_remedy(413, message),
-            Self::TimedOut { .. } | Self::Broken { .. } => {
-                Some("try again; what is there already is not sent again")
-            }
-            Self::Immutable { .. } => Some("push under another tag, or have this one deleted first"),
-            Self::Tls(error) => error.remedy(),
-            Self::Credentials(error) => error.remedy(),
-            _ => None,
+            Self::GaveUp(given_up) => given_up.error.last_try(),
+            other => other,
         }
     }
 
     /// Tells what kind of fault it is.
     #[must_use]
     pub fn fault(&self) -> PlaceFault {
-        match self {
+        match self.last_try() {
             Self::Unauthorized(_) | Self::Credentials(_) => PlaceFault::Unauthorized,
             Self::Connect { .. } | Self::Broken { .. } | Self::TimedOut { .. } => PlaceFault::Unavailable,
             Self::Thread(_) | Self::Ended => PlaceFault::Unavailable,
-            Self::Status { status, .. } if is_transient(*status) => PlaceFault::Unavailable,
+            Self::Status { status: 408 | 429 | 500..=599, .. } => PlaceFault::Unavailable,
             error if error.is_lack() => PlaceFault::Lacking,
             _ => PlaceFault::Refused,
         }
@@ -235,10 +264,46 @@ impl RegistryError {
     /// Tells whether the same request may well succeed a little later.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::Connect { source, .. } => !is_certificate_fault(source.as_ref()),
+            Self::Connect { source, .. } => tls_fault(source.as_ref()).is_none(),
             Self::Broken { .. } | Self::TimedOut { .. } => true,
-            Self::Status { status, .. } => is_transient(*status),
+            Self::Status { status, .. } => may_pass(*status),
             _ => false,
+        }
+    }
+
+    /// Returns the method and the address of the request that it is about.
+    pub(super) fn request(&self) -> Option<(String, String)> {
+        match self.last_try() {
+            Self::Connect { method, url, .. }
+            | Self::Broken { method, url, .. }
+            | Self::TimedOut { method, url, .. }
+            | Self::Status { method, url, .. }
+            | Self::BodyLimit { method, url, .. }
+            | Self::Answer { method, url, .. } => Some((method.clone(), url.clone())),
+            Self::Unauthorized(refusal) => Some((refusal.method.clone(), refusal.url.clone())),
+            _ => None,
+        }
+    }
+
+    /// How long the registry wants to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Says in a few words what happened.
+    pub(super) fn reason(&self) -> String {
+        match self.last_try() {
+            Self::Status { status, .. } => {
+                let name = StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason());
+                name.map_or_else(|| status.to_string(), |name| format!("{status} {name}"))
+            }
+            Self::Connect { source, .. } => connection(source.as_ref(), "no connection could be made"),
+            Self::Broken { source, .. } => connection(source.as_ref(), "the connection was closed"),
+            Self::TimedOut { after, .. } => format!("nothing moved for {} seconds", after.as_secs()),
+            other => other.to_string(),
         }
     }
 
@@ -267,62 +332,29 @@ impl RegistryError {
     }
 }
 
-impl TlsError {
-    fn remedy(&self) -> Option<&'static str> {
-        match self {
-            Self::NoProvider => Some(
-                "install one when the program starts: `rustls::crypto::ring::default_provider().install_default()`",
-            ),
-            Self::NoRoots => Some("install the package `ca-certificates`, or give a file of CA certificates"),
-            Self::BadRoots { .. } => Some("give certificates in PEM form: `-----BEGIN CERTIFICATE-----` …"),
-            Self::BadHost { .. } => {
-                Some("mend the files in the host's directory of `certs.d`, or take them away")
-            }
-            Self::Setup(_) => None,
+/// Statuses that a registry, or a proxy before it, gives on a bad day, not because of the request.
+/// What it can't do, or has no room for, won't be different in a minute.
+pub(super) fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599) && !matches!(status, 501 | 505 | 507 | 511)
+}
+
+/// What became of a connection, as far as the system tells.
+fn connection(error: &(dyn Error + 'static), otherwise: &str) -> String {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(io::ErrorKind::ConnectionRefused) => return "the connection was refused".to_owned(),
+            Some(io::ErrorKind::ConnectionReset) => return "the connection was reset".to_owned(),
+            Some(io::ErrorKind::TimedOut) => return "there was no connection in time".to_owned(),
+            _ => next = error.source(),
         }
     }
+    otherwise.to_owned()
 }
 
-/// Statuses that a registry gives on a bad day, not because of the request.
-pub(super) fn is_transient(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500..=599)
-}
-
-fn status_remedy(status: u16, message: &ServerMessage) -> Option<&'static str> {
-    match (status, message.code.as_deref()) {
-        (_, Some("NAME_UNKNOWN")) => Some("create the repository first, or check its name"),
-        (_, Some("MANIFEST_BLOB_UNKNOWN")) => {
-            Some("push again: the registry lost a blob that it said it had")
-        }
-        (407, _) => {
-            Some("put the proxy's user name and password into its address: `http://USER:PASSWORD@HOST`")
-        }
-        (413, _) => Some("the registry, or a proxy before it, bounds the size of requests: raise that bound"),
-        (429, _) => Some("the registry limits how much may be asked of it: wait, or log in"),
-        (500..=599, _) => Some("the registry is out of order: try again later"),
-        (404, _) => Some("check the names of registry and repository"),
-        _ => None,
-    }
-}
-
-fn connect_remedy(source: &(dyn Error + 'static)) -> &'static str {
-    if is_proxy_fault(source) {
-        return "check the proxy's address, and the user and password in it; or except the registry from it";
-    }
-    if is_certificate_fault(source) {
-        return "give the CA certificate that the registry's certificate is signed by";
-    }
-    "check the registry's name and port, and that it is running"
-}
-
-fn is_certificate_fault(error: &(dyn Error + 'static)) -> bool {
-    if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        return matches!(error, rustls::Error::InvalidCertificate(_));
-    }
-    // What an I/O error wraps is shown by `get_ref` only: its `source` skips it.
-    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let wrapped = wrapped.map(|inner| inner as &(dyn Error + 'static));
-    wrapped.or_else(|| error.source()).is_some_and(is_certificate_fault)
+fn wish(retry_after: Option<Duration>) -> String {
+    let seconds = retry_after.map(|wish| wish.as_secs()).filter(|seconds| *seconds > 0);
+    seconds.map(|seconds| format!(", and wants to be left alone for {seconds} seconds")).unwrap_or_default()
 }
 
 /// A registry's own words about an error, shortened and free of control characters

@@ -45,6 +45,11 @@ impl Mirror {
         Ok(Self { registry: registry.to_owned(), place, is_out: Arc::default() })
     }
 
+    /// Tells whether this registry is the mirror.
+    pub(super) fn is_at(&self, registry: &str) -> bool {
+        self.place.split('/').next() == Some(registry)
+    }
+
     /// Where it has a repository; `None` if it is no mirror of its registry.
     pub(super) fn of(&self, repository: &Repository) -> Option<Repository> {
         if !self.registry.eq_ignore_ascii_case(repository.registry()) {

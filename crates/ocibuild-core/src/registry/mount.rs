@@ -11,9 +11,11 @@ use crate::reference::Repository;
 use crate::registry::RegistryError;
 use crate::registry::auth::Access;
 use crate::registry::client::{Call, location};
+use crate::registry::error::may_pass;
 use crate::registry::feed::Feed;
 use crate::registry::knowledge::Mark;
 use crate::registry::remote::{Remote, confirm, kind};
+use crate::registry::transport::Answer;
 use crate::registry::url::Url;
 
 /// How many repositories are tried for one blob.
@@ -149,7 +151,7 @@ impl Remote {
         let asking = self.asking(Access::Push, &home).reading(std::slice::from_ref(from));
         let url = self.address(&home, "blobs/uploads", "")?;
         let url = url.with_query("mount", &blob.digest.to_string()).with_query("from", from.path());
-        let answer = match self.client().send_once(&Call::new(&asking, Method::POST, url)).await {
+        let answer = match self.once_more(&Call::new(&asking, Method::POST, url)).await {
             Ok(answer) => answer,
             Err(error @ RegistryError::Cancelled(_)) => return Err(error),
             // The token server refuses that, too.
@@ -160,8 +162,27 @@ impl Remote {
         Ok(match answer.status {
             StatusCode::CREATED => confirm(answer, &blob.digest).await.map_or(unable, |()| Mount::Done),
             StatusCode::ACCEPTED => location(&answer).map_or(unable, Mount::Begun),
-            status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => unable,
+            status if status.is_client_error() => unable,
             _ => Mount::Refused(Why::Passing),
         })
+    }
+
+    /// Sends a request twice at most where the fault seems to pass, as there is another way; but waits
+    /// where the registry asks for that, as it would for any.
+    async fn once_more(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
+        let mut patience = self.client().patience(self.repository().registry());
+        let mut is_last = false;
+        loop {
+            let error = match self.client().send_once(call).await {
+                Ok(answer) if may_pass(answer.status.as_u16()) => answer.into_error().await,
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if is_last && error.retry_after().is_none() {
+                return Err(error);
+            }
+            self.client().again(&mut patience, error).await?;
+            is_last = true;
+        }
     }
 }

@@ -122,7 +122,7 @@ impl Remote {
             let list = Descriptor::of(MediaType::INDEX, &bytes);
             self.put_manifest(&list, &tag, bytes.into()).await?;
             if attempt > 1 {
-                self.client().pause(attempt - 1, None).await?;
+                self.client().pause(attempt - 1).await?;
             }
         }
         match self.fallback(&subject.digest).await? {

@@ -163,7 +163,7 @@ impl Remote {
         let asking = self.asking(access, &home);
         let url = self.address(&home, "manifests", name)?;
         let call = accept(Call::new(&asking, Method::GET, url), descriptor)?;
-        let mut attempt = 1;
+        let mut patience = self.client.patience(self.repository.registry());
         loop {
             let mut answer = self.client.send(&call).await?;
             match answer.status {
@@ -177,11 +177,7 @@ impl Remote {
                     return Err(answer.odd(format!("a manifest of more than {MAX_MANIFEST_SIZE} bytes")));
                 }
                 // It is small enough to be read from its start again.
-                Err(error) if error.is_transient() && attempt < self.client.attempts() => {
-                    self.client.pause(attempt, None).await?;
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
+                Err(error) => self.client.again(&mut patience, error).await?,
             }
         }
     }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::registry::auth::basic;
 use crate::registry::credentials::Secret;
 use crate::registry::date::{http_date, rfc3339};
+use crate::registry::redirect::{MAX_REDIRECTS, is_redirect, location, too_many};
 use crate::registry::transport::{Answer, Payload, Request, Transport};
 use crate::registry::url::{Url, percent_encode};
 use crate::registry::{Credential, RegistryError};
@@ -106,15 +107,36 @@ async fn post(
     send(transport, &Method::POST, realm, &headers, None, &Payload::Bytes(body)).await
 }
 
+/// Goes where the token server sends us, as long as that is where what we show may go: a password
+/// only to the same origin, and a request with a secret in its body nowhere else at all.
 async fn send(
     transport: &Transport,
     method: &Method,
-    url: &Url,
+    realm: &Url,
     headers: &[(HeaderName, HeaderValue)],
-    authorization: Option<HeaderValue>,
+    mut authorization: Option<HeaderValue>,
     payload: &Payload,
 ) -> Result<Answer, RegistryError> {
-    transport.send(Request { method, url, headers, authorization, payload }).await
+    let (mut url, mut redirects) = (realm.clone(), 0);
+    loop {
+        let shown = authorization.clone();
+        let request = Request { method, url: &url, headers, authorization: shown, payload };
+        let answer = transport.send(request).await?;
+        if !is_redirect(method, answer.status) {
+            return Ok(answer);
+        }
+        if redirects == MAX_REDIRECTS {
+            return Err(too_many(&answer));
+        }
+        let next = location(&answer)?;
+        let is_home = next.origin() == realm.origin();
+        if !is_home && *method != Method::GET {
+            return Err(answer.odd("a redirect elsewhere, where a secret would have to go along"));
+        }
+        // For good: it doesn't come back with a redirect back.
+        authorization = authorization.filter(|_| is_home);
+        (url, redirects) = (next, redirects + 1);
+    }
 }
 
 #[derive(Deserialize)]

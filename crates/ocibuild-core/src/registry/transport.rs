@@ -15,8 +15,8 @@ use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -24,11 +24,17 @@ use hyper::{Method, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
+use crate::event::Cancel;
+use crate::registry::error::may_pass;
 use crate::registry::feed::{FeedBody, Part};
+use crate::registry::host::{Host, Hosts, Signs};
 use crate::registry::proxy::{Connector, Proxies};
+use crate::registry::retry::retry_after;
+use crate::registry::tally::Tally;
 use crate::registry::url::Url;
+use crate::registry::warning;
 use crate::registry::watch::{Pulse, Stop, Watch};
 use crate::registry::{
     Certificates, HostCertificates, RegistryError, RegistryOptions, ServerMessage, TlsError, tls,
@@ -63,11 +69,11 @@ pub(super) struct Request<'a> {
     pub(super) payload: &'a Payload,
 }
 
-type SecureClient = Client<HttpsConnector<Connector>, Body>;
+type SecureClient = Client<HttpsConnector<Connector>, Sent>;
 
 /// Holds connections to any number of hosts.
 pub(super) struct Transport {
-    plain: Client<Connector, Body>,
+    plain: Client<Connector, Sent>,
     /// By host, as each has certificates of its own; made for the first request to it, as that reads
     /// files and needs what the program brings.
     secure: Mutex<BTreeMap<String, Arc<OnceCell<SecureClient>>>>,
@@ -77,7 +83,8 @@ pub(super) struct Transport {
     certificates: Arc<dyn Certificates>,
     /// Hosts whose certificates aren't verified.
     insecure: Vec<String>,
-    requests: Semaphore,
+    hosts: Hosts,
+    tally: Arc<Tally>,
     watch: Watch,
 }
 
@@ -97,7 +104,8 @@ impl Transport {
             ca: options.ca.clone(),
             certificates: Arc::clone(&options.certificates),
             insecure: options.insecure.clone(),
-            requests: Semaphore::new(options.requests.max(1)),
+            hosts: Hosts::new(options),
+            tally: Arc::new(Tally::new(Arc::clone(&options.observer))),
             watch: Watch { cancel: options.cancel.clone(), idle: options.idle_timeout },
         }
     }
@@ -106,31 +114,86 @@ impl Transport {
         &self.watch
     }
 
-    /// Sends a request and waits for the head of its answer.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// What is known of the host that an error is about.
+    pub(super) fn signs_of(&self, error: &RegistryError) -> Signs {
+        let url = error.request().and_then(|(_, url)| Url::parse(&url).ok());
+        url.map_or(Signs::default(), |url| self.hosts.of(url.origin()).signs())
+    }
+
+    /// Sends a request when it is its turn, and waits for the head of its answer.
     pub(super) async fn send(&self, request: Request<'_>) -> Result<Answer, RegistryError> {
         let blame = Blame { method: request.method.clone(), url: request.url.clone() };
-        let stopped = |stop| blame.stopped(stop, &self.watch);
+        let host = self.hosts.of(request.url.origin());
+        let is_upload = matches!(request.payload, Payload::Feed(_));
+        let turn = host.turn(is_upload, &self.watch).await;
+        let (_turn, waited) = turn.map_err(|stop| blame.stopped(stop, &self.watch))?;
+        self.tally.waited(waited);
+        let sent = Instant::now();
+        let result = self.send_now(&request, &blame, &self.watch).await;
+        let status = result.as_ref().ok().map(|answer| answer.status.as_u16());
+        self.tally.asked(blame.parts(), status, sent.elapsed());
+        self.note(&host, &result);
+        result
+    }
+
+    /// Sends a request at once, and also when the run is cancelled.
+    pub(super) async fn send_anyway(&self, request: &Request<'_>) -> Result<Answer, RegistryError> {
+        let blame = Blame { method: request.method.clone(), url: request.url.clone() };
+        let sent = Instant::now();
+        let watch = Watch { cancel: Cancel::new(), idle: self.watch.idle };
+        let result = self.send_now(request, &blame, &watch).await;
+        let status = result.as_ref().ok().map(|answer| answer.status.as_u16());
+        self.tally.asked(blame.parts(), status, sent.elapsed());
+        result
+    }
+
+    async fn send_now(
+        &self,
+        request: &Request<'_>,
+        blame: &Blame,
+        watch: &Watch,
+    ) -> Result<Answer, RegistryError> {
         let pulse = Pulse::default();
-        let mut message = message(&request, pulse.clone());
+        let mut message = message(request, pulse.clone(), &self.tally);
         if let Some(header) = self.proxies.authorization(request.url.uri()) {
             message.headers_mut().insert(header::PROXY_AUTHORIZATION, header);
         }
-        let _turn = match request.payload {
-            Payload::Bytes(_) => {
-                Some(self.watch.patient().over(&pulse, self.requests.acquire()).await.map_err(stopped)?)
+        let response = watch.over(&pulse, self.exchange(request.url, message)).await;
+        let response = response.map_err(|stop| blame.stopped(stop, watch))??;
+        let (head, body) = response.map_err(|error| blame.failed(error))?.into_parts();
+        let (blame, watch, tally) = (blame.clone(), watch.clone(), Arc::clone(&self.tally));
+        Ok(Answer { status: head.status, headers: head.headers, blame, body, watch, tally })
+    }
+
+    /// Takes note of what an answer tells of its host.
+    fn note(&self, host: &Host, result: &Result<Answer, RegistryError>) {
+        match result {
+            Err(RegistryError::Broken { .. }) => host.reached(),
+            Err(_) => {}
+            Ok(answer) => {
+                host.reached();
+                match answer.retry_after() {
+                    Some(wish) => host.hold(wish),
+                    None if may_pass(answer.status.as_u16()) => {}
+                    None => host.succeeded(),
+                }
+                for warning in answer.headers.get_all(header::WARNING) {
+                    let warning = String::from_utf8_lossy(warning.as_bytes());
+                    let host = answer.url().origin().host;
+                    warning::texts(&warning).for_each(|text| self.tally.warn(&host, &text));
+                }
             }
-            // What feeds an upload may itself need a turn, to be read from a registry.
-            Payload::Feed(_) => None,
-        };
-        let response = self.watch.over(&pulse, self.exchange(request.url, message)).await.map_err(stopped)?;
-        let (head, body) = response?.map_err(|error| blame.failed(error))?.into_parts();
-        Ok(Answer { status: head.status, headers: head.headers, blame, body, watch: self.watch.clone() })
+        }
     }
 
     async fn exchange(
         &self,
         url: &Url,
-        message: hyper::Request<Body>,
+        message: hyper::Request<Sent>,
     ) -> Result<Result<hyper::Response<Incoming>, hyper_util::client::legacy::Error>, TlsError> {
         if !url.is_secure() {
             return Ok(self.plain.request(message).await);
@@ -172,13 +235,13 @@ fn client() -> hyper_util::client::legacy::Builder {
     builder
 }
 
-fn message(request: &Request<'_>, pulse: Pulse) -> hyper::Request<Body> {
+fn message(request: &Request<'_>, pulse: Pulse, tally: &Arc<Tally>) -> hyper::Request<Sent> {
     let body = match request.payload {
         Payload::Bytes(bytes) => Body::Bytes(bytes.clone()),
         Payload::Feed(feed) => Body::Feed(feed.body(pulse)),
     };
     let length = body.size_hint().lower();
-    let mut message = hyper::Request::new(body);
+    let mut message = hyper::Request::new(Sent { body, tally: Arc::clone(tally) });
     *message.method_mut() = request.method.clone();
     *message.uri_mut() = request.url.uri().clone();
     let headers = message.headers_mut();
@@ -226,6 +289,36 @@ impl hyper::body::Body for Body {
     }
 }
 
+/// A request's body, counted.
+struct Sent {
+    body: Body,
+    tally: Arc<Tally>,
+}
+
+impl hyper::body::Body for Sent {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            self.tally.sent(data.len());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// What an error is about.
 #[derive(Clone)]
 pub(super) struct Blame {
@@ -267,6 +360,7 @@ pub(super) struct Answer {
     pub(super) blame: Blame,
     body: Incoming,
     watch: Watch,
+    tally: Arc<Tally>,
 }
 
 impl Answer {
@@ -284,6 +378,13 @@ impl Answer {
         &self.blame.url
     }
 
+    /// How long the registry wants to be left alone, if that is why it says no.
+    fn retry_after(&self) -> Option<Duration> {
+        let is_busy = matches!(self.status.as_u16(), 429 | 503);
+        let value = self.header(header::RETRY_AFTER).filter(|_| is_busy)?;
+        retry_after(value, self.header(header::DATE))
+    }
+
     /// Reads the next bytes of the body; `None` is its end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
         loop {
@@ -293,6 +394,7 @@ impl Answer {
                 return Ok(None);
             };
             if let Ok(data) = frame.map_err(|error| self.blame.broken(error))?.into_data() {
+                self.tally.received(data.len());
                 return Ok(Some(data));
             }
         }
@@ -319,7 +421,8 @@ impl Answer {
     /// Makes an error of an answer whose words were read.
     pub(super) fn error(&self, message: ServerMessage) -> RegistryError {
         let (method, url) = self.blame.parts();
-        RegistryError::Status { method, url, status: self.status.as_u16(), message }
+        let (status, retry_after) = (self.status.as_u16(), self.retry_after());
+        RegistryError::Status { method, url, status, message, retry_after }
     }
 
     /// Reads the words that came along with an error; none where they can't be had.

@@ -42,10 +42,11 @@ use crate::oci::Descriptor;
 use crate::registry::RegistryError;
 use crate::registry::auth::{Access, Asking};
 use crate::registry::client::{Call, Client, location};
-use crate::registry::error::is_transient;
+use crate::registry::error::may_pass;
 use crate::registry::feed::Feed;
 use crate::registry::learned::Bodies;
 use crate::registry::remote::{Remote, confirm, not, value};
+use crate::registry::retry::Patience;
 use crate::registry::transport::{Answer, Payload};
 use crate::registry::url::Url;
 
@@ -104,7 +105,7 @@ pub(super) struct Upload<'a> {
     chunk: Option<u64>,
     /// The most bytes that were ever confirmed.
     best: u64,
-    failures: u32,
+    patience: Patience,
 }
 
 impl<'a> Upload<'a> {
@@ -114,8 +115,9 @@ impl<'a> Upload<'a> {
         feed: &'a Arc<Feed>,
         asking: &'a Asking<'a>,
     ) -> Self {
-        let (believes, session, chunk, best, failures) = (true, None, None, 0, 0);
-        Self { remote, descriptor, feed, asking, believes, session, chunk, best, failures }
+        let patience = remote.client().patience(remote.repository().registry()).about(descriptor.digest);
+        let (believes, session, chunk, best) = (true, None, None, 0);
+        Self { remote, descriptor, feed, asking, believes, session, chunk, best, patience }
     }
 
     /// Goes on with a session that was begun, if there is one.
@@ -244,9 +246,8 @@ impl<'a> Upload<'a> {
             404 | 410 => Trouble::Gone(error),
             409 | 416 => Trouble::OutOfStep(error),
             413 => Trouble::TooLarge(length, error),
-            501 if in_chunks => Trouble::Chunks(error),
-            _ if is_transient(status) => Trouble::Unsure(error, self.is_spent(call)),
-            _ if in_chunks => Trouble::Chunks(error),
+            _ if may_pass(status) => Trouble::Unsure(error, self.is_spent(call)),
+            400..=499 | 501 if in_chunks => Trouble::Chunks(error),
             _ => Trouble::Fatal(error),
         })
     }
@@ -320,21 +321,14 @@ impl<'a> Upload<'a> {
     async fn ask(&mut self) -> Result<Option<u64>, RegistryError> {
         let call = Call::new(self.asking, Method::GET, self.opened().place.clone());
         let answer = match self.client().send(&call).await {
-            Ok(answer) => answer,
-            Err(RegistryError::Unauthorized(_)) => {
-                self.session = None;
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
+            Err(RegistryError::Unauthorized(_)) => None,
+            result => Some(result?).filter(|answer| answer.status.is_success()),
         };
-        if is_transient(answer.status.as_u16()) {
-            return Err(answer.into_error().await);
-        }
-        let there = there(&answer).unwrap_or_default();
-        if !answer.status.is_success() || there > self.descriptor.size {
+        let told = answer.map(|answer| (there(&answer).unwrap_or_default(), answer));
+        let Some((there, answer)) = told.filter(|(there, _)| *there <= self.descriptor.size) else {
             self.session = None;
             return Ok(None);
-        }
+        };
         self.reach(next_place(&answer)?, there);
         Ok(Some(there))
     }
@@ -348,24 +342,20 @@ impl<'a> Upload<'a> {
         }
         if there > self.best {
             self.best = there;
-            self.failures = 0;
+            self.patience.progressed();
         }
     }
 
     /// Lets some time pass before another try, unless there were enough.
     async fn failed(&mut self, error: RegistryError) -> Result<(), RegistryError> {
-        self.failures += 1;
-        if self.failures >= self.client().attempts() {
-            return Err(error);
-        }
-        self.client().pause(self.failures, None).await
+        self.remote.client().bear(&mut self.patience, error).await
     }
 
     /// Ends the session, if there is one; whatever comes of that, it isn't used any more.
     async fn abandon(&mut self) {
         let Some(session) = self.session.take() else { return };
         let call = Call::new(self.asking, Method::DELETE, session.place);
-        drop(tokio::time::timeout(FAREWELL, self.client().send_once(&call)).await);
+        self.client().farewell(&call, FAREWELL).await;
     }
 
     fn client(&self) -> &'a Client {

@@ -17,6 +17,7 @@ mod referrers;
 mod resume;
 mod served;
 mod tags;
+mod transport;
 mod upload;
 mod ways;
 mod whole;
@@ -41,6 +42,7 @@ impl Credentials for Login {
 fn options() -> RegistryOptions {
     let mut options = RegistryOptions::default();
     options.idle_timeout = Duration::from_secs(10);
+    options.first_pause = Duration::from_millis(2);
     options
 }
 

@@ -32,7 +32,8 @@ fn a_mount_is_tried_and_whatever_is_answered_the_blob_comes_there() {
         let digest = descriptor.digest.to_string().replace(':', "%3A");
         let mount = format!("POST /v2/team/app/blobs/uploads/?mount={digest}&from=team%2Fbase");
         assert_eq!(lines[0], mount, "{status}");
-        assert_eq!(lines.iter().filter(|line| **line == mount).count(), 1, "{status}: {lines:?}");
+        let tries = if status >= 500 { 2 } else { 1 };
+        assert_eq!(lines.iter().filter(|line| **line == mount).count(), tries, "{status}: {lines:?}");
         let posts = lines.iter().filter(|line| line.starts_with("POST")).count();
         match status {
             201 => assert_eq!((transfer, lines.len()), (Transfer::Mounted, 1)),
@@ -42,7 +43,7 @@ fn a_mount_is_tried_and_whatever_is_answered_the_blob_comes_there() {
                 let put = format!("PUT /v2/team/app/blobs/uploads/mounted?x=y&digest={digest}");
                 assert!(lines.contains(&put), "{lines:?}");
             }
-            _ => assert_eq!((transfer, posts), (Transfer::Sent, 2), "{status}: {lines:?}"),
+            _ => assert_eq!((transfer, posts), (Transfer::Sent, tries + 1), "{status}: {lines:?}"),
         }
         assert_eq!(read_whole(&to, &descriptor, 1 << 20).unwrap(), noise(300_000), "{status}");
     }

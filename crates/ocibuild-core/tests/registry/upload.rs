@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ocibuild_core::blob::{BlobError, Sink};
-use ocibuild_core::event::Transfer;
+use ocibuild_core::event::{Cancel, Transfer};
 use ocibuild_core::registry::{Registry, RegistryError, RegistryOptions, RemoteRepository};
 use ocibuild_serve::faults::{Answer, Asked};
 use ocibuild_serve::{Exchange, Fault, Faults, Recorder, Running, Script, ServeOptions, Server, When};
@@ -286,6 +286,26 @@ fn a_session_that_is_given_up_is_ended() {
     let fault = error(faulty.repository().push(&descriptor, &content).unwrap_err());
     assert!(matches!(fault, RegistryError::Status { status: 400, .. }), "{fault:?}");
     assert!(began.elapsed() < Duration::from_secs(4));
+}
+
+#[test]
+fn a_session_is_ended_when_the_run_is_cancelled() {
+    let faulty = Faulty::on(When::asked("PUT", ""), Fault::Slow(100_000));
+    let cancel = Cancel::new();
+    let mut stoppable = options();
+    stoppable.cancel = cancel.clone();
+    let repository = faulty.by(stoppable);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while faulty.received() == 0 {
+                thread::sleep(Duration::from_millis(10));
+            }
+            cancel.cancel();
+        });
+        let (descriptor, content) = layer(&noise(3_000_000));
+        assert!(matches!(repository.push(&descriptor, &content), Err(BlobError::Cancelled(_))));
+    });
+    assert_eq!(faulty.steps(), ["POST", "PUT", "DELETE"]);
 }
 
 /// A way to a host that breaks once, after so many bytes that went there.

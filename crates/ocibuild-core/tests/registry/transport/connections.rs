@@ -1,0 +1,128 @@
+//! Connections that end when they shouldn't.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use ocibuild_core::blob::{Sink, Source};
+use ocibuild_core::registry::{Registry, RegistryError};
+use ocibuild_serve::ServeOptions;
+
+use super::{Bench, Told, fault};
+use crate::{layer, noise, options, repository};
+
+/// A server that hands each connection to a function, with how many there were before.
+fn serve(each: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let each = Arc::new(each);
+    thread::spawn(move || {
+        for (turn, stream) in listener.incoming().enumerate() {
+            let each = Arc::clone(&each);
+            thread::spawn(move || each(stream.unwrap(), turn));
+        }
+    });
+    host
+}
+
+/// Reads the head of a request, and returns its first line; nothing if there is no request.
+fn head(reader: &mut BufReader<&TcpStream>) -> Option<String> {
+    let mut lines = reader.lines().map_while(Result::ok);
+    let first = lines.next()?;
+    lines.take_while(|line| !line.is_empty()).for_each(drop);
+    Some(first)
+}
+
+fn reply(mut stream: &TcpStream, status: &str, headers: &str) {
+    // A client that went away is what some of these tests are about.
+    drop(stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{headers}\r\n").as_bytes()));
+}
+
+#[test]
+fn idle_connections_that_a_proxy_closes_are_no_fault() {
+    let mut serving = ServeOptions::default();
+    serving.idle_timeout = Duration::from_millis(40);
+    let (bench, told) = (Bench::with(serving), Told::default());
+    let repository = bench.connect(&Registry::new(told.options()));
+    for turn in 0..12 {
+        assert!(!repository.exists(&layer(b"one").0).unwrap());
+        // Some fall together with the closing.
+        thread::sleep(Duration::from_millis(37 + turn));
+    }
+    assert!(told.reasons().len() <= 2, "{:?}", told.reasons());
+    thread::sleep(Duration::from_millis(100));
+    let before = told.reasons().len();
+    let (one, content) = layer(&noise(1_000_000));
+    repository.push(&one, &content).unwrap();
+    assert_eq!(told.reasons().len(), before, "{:?}", told.reasons());
+}
+
+#[test]
+fn a_connection_that_is_closed_just_when_it_is_used_is_no_fault() {
+    // Each takes one request, and closes when the next comes.
+    let host = serve(|stream, _| {
+        let mut reader = BufReader::new(&stream);
+        if head(&mut reader).is_some() {
+            reply(&stream, "404 Not Found", "");
+            // Reads the next one, and drops it with the connection.
+            head(&mut reader);
+        }
+    });
+    let repository = Registry::new(options()).repository(&repository(&host, "team/app"));
+    for _ in 0..5 {
+        assert!(!repository.exists(&layer(b"one").0).unwrap());
+    }
+}
+
+/// A registry that answers an upload before it read any of it, and closes.
+fn hasty(status: &'static str, headers: &'static str, times: usize) -> String {
+    let puts = AtomicUsize::new(0);
+    serve(move |stream, _| {
+        let mut reader = BufReader::new(&stream);
+        while let Some(line) = head(&mut reader) {
+            match line.split(' ').next().unwrap() {
+                "HEAD" => reply(&stream, "404 Not Found", ""),
+                "POST" => reply(&stream, "202 Accepted", "Location: /upload\r\n"),
+                "PUT" if puts.fetch_add(1, Ordering::SeqCst) < times => {
+                    reply(&stream, status, headers);
+                    // Closed with bytes unread: a reset follows.
+                    return;
+                }
+                _ => {
+                    let mut rest = 8_000_000_u64;
+                    let mut buffer = vec![0; 1 << 16];
+                    while rest > 0 {
+                        let count = reader.read(&mut buffer).unwrap_or_default();
+                        rest = if count == 0 { 0 } else { rest - count as u64 };
+                    }
+                    reply(&stream, "201 Created", "");
+                }
+            }
+        }
+    })
+}
+
+#[test]
+fn an_answer_in_the_middle_of_a_body_is_heard() {
+    for turn in 0..5 {
+        let host = hasty("413 Too Large", "Connection: close\r\n", usize::MAX);
+        let repository = Registry::new(options()).repository(&repository(&host, "team/app"));
+        let (one, content) = layer(&noise(8_000_000));
+        let error = fault(repository.push(&one, &content).unwrap_err());
+        let is_heard = matches!(error.last_try(), RegistryError::Status { status: 413, .. });
+        assert!(is_heard, "{turn}: {error:?}");
+    }
+}
+
+#[test]
+fn a_refusal_in_the_middle_of_a_body_is_no_end() {
+    let host = hasty("503 Busy", "Connection: close\r\nRetry-After: 0\r\n", 3);
+    let told = Told::default();
+    let repository = Registry::new(told.options()).repository(&repository(&host, "team/app"));
+    let (one, content) = layer(&noise(8_000_000));
+    repository.push(&one, &content).unwrap();
+    assert_eq!(told.reasons().len(), 3);
+}
