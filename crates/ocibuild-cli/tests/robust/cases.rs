@@ -23,7 +23,7 @@ const UPLOADS: &str = "/blobs/uploads/";
 const MIB: u64 = 1 << 20;
 /// How many pushes are under way at once; those that only wait aren't counted.
 const SIDE_BY_SIDE: usize = 3;
-const LONGEST: Duration = Duration::from_secs(50);
+const LONGEST: Duration = Duration::from_secs(90);
 
 /// Four layers of 8 MiB.
 pub(crate) fn large() -> Image {
@@ -152,8 +152,8 @@ fn cases(image: &Image) -> Vec<Case> {
         ),
         Case::new("a proxy that closes idle connections", 0, |_: &Asked| Vec::new())
             .set(|options| options.idle_timeout = Duration::from_millis(1)),
-        Case::new("every request answered 502 once", 15, Once::new(Fault::status(502))),
-        Case::new("every reply lost once", 15, Once::new(Fault::LoseReply)),
+        Case::new("every request answered 502 once", 10, Once::new(Fault::status(502))),
+        Case::new("every reply lost once", 10, Once::new(Fault::LoseReply)),
         Case::on("slow all the time", 10, When::any(), Fault::Slow(16 * MIB)),
         Case::on("408 to what is sent", 2, When::any().with("digest=").times(2), Fault::status(408)),
         Case::on(
