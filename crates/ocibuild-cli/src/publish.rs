@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use ocibuild_core::blob::{BlobError, Source as _, Store, Target as _};
+use ocibuild_core::blob::{BlobError, Source as _, Store};
 use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::copy::{self, CopyOptions, CopyReport, Tally};
 use ocibuild_core::event::{LayerOutcome, Transfer};
@@ -21,6 +21,10 @@ use crate::side_by_side::{by_registry, lock};
 
 /// How many layers are sent at a time while others are being built.
 const WORKERS: usize = 4;
+
+/// The least bytes of a layer that are worth looking through an index for, which takes a question for
+/// each platform; what is smaller goes when all is built.
+const WORTH: u64 = 4 << 20;
 
 /// Pushes the images of a plan.
 pub(crate) struct Publisher<'a> {
@@ -39,6 +43,9 @@ struct Place {
     layers: BTreeSet<usize>,
     /// Images and their tags, in the order of the plan.
     tags: Vec<(usize, String)>,
+    /// The manifests of what the first tag means now, as far as it isn't known what they name; none
+    /// before it was asked for.
+    former: Mutex<Option<Vec<Descriptor>>>,
 }
 
 /// What went to registries, manifests included.
@@ -141,7 +148,7 @@ impl<'a> Publisher<'a> {
             let errand = lock(receiver).recv();
             let Ok((places, blob)) = errand else { return };
             for place in places {
-                if let Err(fault) = self.send(&self.places[place].repository, &blob, store) {
+                if let Err(fault) = self.send(&self.places[place], &blob, store) {
                     self.fail(fault);
                     return;
                 }
@@ -149,10 +156,14 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    fn send(&self, repository: &RemoteRepository, blob: &Descriptor, store: &Store) -> Result<(), BlobError> {
+    fn send(&self, place: &Place, blob: &Descriptor, store: &Store) -> Result<(), BlobError> {
         self.cancel.check()?;
+        if !place.is_urgent(blob)? {
+            return Ok(());
+        }
         let content = store.fetch(blob)?;
-        let transfer = copy::push(blob, content.as_ref(), repository, &self.options(&self.cancel))?;
+        let options = self.options(&self.cancel);
+        let transfer = copy::push(blob, content.as_ref(), &place.repository, &options)?;
         let mut early = lock(&self.early);
         match transfer {
             Transfer::Sent => early.sent.add(blob.size),
@@ -189,9 +200,9 @@ impl<'a> Publisher<'a> {
             whole += *all;
         }
         for (place, brought) in self.places.iter().zip(&brought) {
-            for (root, tag) in &brought.left {
-                self.cancel.check()?;
-                place.repository.tag(root, tag)?;
+            for (root, tags) in &brought.left {
+                let options = self.options(&self.cancel);
+                total += place.repository.tag_all(root, tags, &built.source(), &options)?;
             }
         }
         let mut skipped = whole;
@@ -210,7 +221,7 @@ impl<'a> Publisher<'a> {
             let tags: Vec<&str> = own.map(|(_, tag)| tag.as_str()).collect();
             let root = root(index);
             let untagged = place.repository.untagged(&root, &tags, &source)?;
-            left.extend(untagged.into_iter().map(|tag| (root.clone(), tag)));
+            left.push((root, untagged));
         }
         let roots: Vec<Descriptor> = place.images.iter().map(root).collect();
         let report = copy::copy(&roots, &source, &place.repository, &self.options(cancel))?;
@@ -226,6 +237,23 @@ impl<'a> Publisher<'a> {
 }
 
 impl Place {
+    /// Tells whether a blob should go ahead of its image. Mostly images change little: what the one
+    /// has that is there now is found out with one question, so that none is asked for each layer.
+    fn is_urgent(&self, blob: &Descriptor) -> Result<bool, BlobError> {
+        let Some((_, tag)) = self.tags.first() else { return Ok(true) };
+        // Held meanwhile: the others wait for the answer.
+        let mut former = lock(&self.former);
+        let parts = match &mut *former {
+            Some(parts) => parts,
+            former => former.insert(self.repository.recall(tag)?),
+        };
+        if !parts.is_empty() && blob.size < WORTH {
+            return Ok(false);
+        }
+        parts.drain(..).try_for_each(|part| self.repository.recall(&part.digest.to_string()).map(drop))?;
+        Ok(true)
+    }
+
     fn registry(&self) -> &str {
         self.repository.repository().registry()
     }
@@ -236,8 +264,8 @@ struct Brought {
     report: CopyReport,
     /// Everything that belongs there.
     all: Tally,
-    /// The tags to move, and what they shall mean.
-    left: Vec<(Descriptor, String)>,
+    /// Images, and the tags that are to be moved to them.
+    left: Vec<(Descriptor, Vec<String>)>,
 }
 
 fn place<'p>(places: &'p mut Vec<Place>, registry: &Registry, repository: &Repository) -> &'p mut Place {
@@ -248,6 +276,7 @@ fn place<'p>(places: &'p mut Vec<Place>, registry: &Registry, repository: &Repos
             images: BTreeSet::new(),
             layers: BTreeSet::new(),
             tags: Vec::new(),
+            former: Mutex::default(),
         });
         places.len() - 1
     });

@@ -120,19 +120,25 @@ impl Destination {
         Ok(is_there)
     }
 
-    /// Gives the image its names there; last of all.
-    fn name(self, root: &Descriptor) -> Result<(), BlobError> {
+    /// Gives the image its names there; last of all. Tells what had to be sent for that.
+    fn name(
+        self,
+        root: &Descriptor,
+        source: &dyn Source,
+        options: &CopyOptions<'_>,
+    ) -> Result<CopyReport, BlobError> {
         match self {
-            Self::Layout { layout, name: Some(name) } => layout.tag(root, &name),
-            Self::Layout { layout, name: None } => layout.list(root),
+            Self::Layout { layout, name: Some(name) } => layout.tag(root, &name)?,
+            Self::Layout { layout, name: None } => layout.list(root)?,
             Self::Archive { writer, name, references } => {
                 let image = ArchiveImage::new(root.clone(), name);
-                writer.finish(&[references.into_iter().fold(image, ArchiveImage::reference)])
+                writer.finish(&[references.into_iter().fold(image, ArchiveImage::reference)])?;
             }
             Self::Registry(repository) => {
-                repository.left.iter().try_for_each(|tag| repository.remote.tag(root, tag))
+                return repository.remote.tag_all(root, &repository.left, source, options);
             }
         }
+        Ok(CopyReport::default())
     }
 }
 
@@ -326,13 +332,14 @@ impl<'a> Transfer<'a> {
         CopyOptions::new().observer(self.reporter).cancel(self.cancel.clone())
     }
 
-    /// Names the image, and tells what came of it.
+    /// Names the image, which `source` has, and tells what came of it.
     ///
     /// # Errors
     /// [`Failure`]; names that weren't changed yet mean what they meant before.
     pub(crate) fn finish(
-        self,
+        mut self,
         root: &Descriptor,
+        source: &dyn Source,
         destinations: Vec<Destination>,
         results: &ResultArgs,
     ) -> Result<(), Failure> {
@@ -351,7 +358,8 @@ impl<'a> Transfer<'a> {
                 }
                 Destination::Layout { .. } => Origin::Files,
             };
-            destination.name(root).map_err(|error| Failure::place(error, origin))?;
+            let named = destination.name(root, source, &self.copy_options());
+            self.total += named.map_err(|error| Failure::place(error, origin))?;
         }
         self.tell(root, &references, stdout_is_taken, results.metadata_file.as_deref())
     }

@@ -406,7 +406,7 @@ impl Built {
             }
         }
         for (target, tags) in &targets {
-            tags.iter().try_for_each(|tag| target.tag(&image.root, tag))?;
+            report += target.tag_all(&image.root, tags, &source, options)?;
         }
         Ok(report)
     }

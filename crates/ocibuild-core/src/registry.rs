@@ -21,7 +21,6 @@ mod grant;
 mod helper;
 mod host;
 mod knowledge;
-mod learned;
 mod manifests;
 mod memory;
 mod mirror;

@@ -66,5 +66,5 @@ pub(crate) fn run(args: &CopyArgs, options: &Options, reporter: &Reporter) -> Re
     }
     let mut destinations = vec![transfer.destination(to, Some(&found.place))?];
     transfer.copy(&found, &root, &mut destinations, &args.part)?;
-    transfer.finish(&root, destinations, &args.results)
+    transfer.finish(&root, found.source.as_ref(), destinations, &args.results)
 }

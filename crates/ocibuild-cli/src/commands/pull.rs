@@ -63,5 +63,5 @@ pub(crate) fn run(args: &PullArgs, options: &Options, reporter: &Reporter) -> Re
     let root = transfer.root(&found, &args.part)?;
     let mut destinations = vec![transfer.destination(to, Some(&found.place))?];
     transfer.copy(&found, &root, &mut destinations, &args.part)?;
-    transfer.finish(&root, destinations, &args.results)
+    transfer.finish(&root, found.source.as_ref(), destinations, &args.results)
 }

@@ -53,5 +53,5 @@ pub(crate) fn run(args: &PushArgs, options: &Options, reporter: &Reporter) -> Re
     let root = transfer.root(&found, &args.part)?;
     let mut destinations = transfer.repositories(&args.references)?;
     transfer.copy(&found, &root, &mut destinations, &args.part)?;
-    transfer.finish(&root, destinations, &args.results)
+    transfer.finish(&root, found.source.as_ref(), destinations, &args.results)
 }

@@ -67,5 +67,5 @@ pub(crate) fn run(args: &SaveArgs, options: &Options, reporter: &Reporter) -> Re
     }
     let mut destinations = vec![destination];
     transfer.copy(&found, &root, &mut destinations, &args.part)?;
-    transfer.finish(&root, destinations, &args.results)
+    transfer.finish(&root, found.source.as_ref(), destinations, &args.results)
 }

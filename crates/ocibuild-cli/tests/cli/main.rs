@@ -21,6 +21,7 @@ mod output;
 mod picture;
 mod places;
 mod progress;
+mod publish;
 mod rebase;
 #[path = "../../../ocibuild-core/tests/registry/recorder.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]

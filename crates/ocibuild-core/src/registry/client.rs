@@ -17,7 +17,6 @@ use crate::registry::auth::{Asking, Auth, refused};
 use crate::registry::error::may_pass;
 use crate::registry::grant::Grant;
 use crate::registry::knowledge::Knowledge;
-use crate::registry::learned::Learned;
 use crate::registry::redirect::{MAX_REDIRECTS, is_redirect, too_many};
 use crate::registry::retry::{Patience, luck};
 use crate::registry::tally::Counts;
@@ -73,8 +72,6 @@ pub(super) struct Client {
     attempts: u32,
     first_pause: Duration,
     knowledge: Knowledge,
-    /// Which bodies registries take.
-    pub(super) learned: Learned,
 }
 
 impl Client {
@@ -89,7 +86,6 @@ impl Client {
             attempts: options.attempts.max(1),
             first_pause: options.first_pause,
             knowledge: Knowledge::new(options.memory),
-            learned: Learned::default(),
         }
     }
 

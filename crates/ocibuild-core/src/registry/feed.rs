@@ -216,8 +216,7 @@ impl Body for FeedBody {
 impl Feeder {
     /// Answers until nothing more is needed.
     pub(super) fn serve(self, content: &dyn Content) {
-        let Descriptor { digest, size, .. } = self.descriptor;
-        let mut reading = Reading { content, open: None, marks: vec![Verifying::new(digest, size)], size };
+        let mut reading = Reading::new(content, &self.descriptor);
         let mut current = 0;
         // Nowhere, once reading has failed.
         let mut position = None;
@@ -248,17 +247,60 @@ struct Reading<'a> {
     /// How far hashing had come, in order; the first one is the beginning.
     marks: Vec<Verifying>,
     size: u64,
+    /// Buffers that have been sent: making new ones costs as much as copying their bytes.
+    spare: mpsc::Receiver<Vec<u8>>,
+    back: mpsc::Sender<Vec<u8>>,
 }
 
-impl Reading<'_> {
+/// A buffer on its way.
+struct Lent {
+    buffer: Vec<u8>,
+    back: mpsc::Sender<Vec<u8>>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // Whoever reads may be done.
+        drop(self.back.send(std::mem::take(&mut self.buffer)));
+    }
+}
+
+/// Reads until the buffer is full or the bytes end, and returns how many there were.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+impl<'a> Reading<'a> {
+    fn new(content: &'a dyn Content, descriptor: &Descriptor) -> Self {
+        let Descriptor { digest, size, .. } = *descriptor;
+        let (back, spare) = mpsc::channel();
+        Self { content, open: None, marks: vec![Verifying::new(digest, size)], size, spare, back }
+    }
+
     /// The last piece is given only once all bytes are verified.
     fn next(&mut self, position: u64, length: u64) -> Piece {
         let mut reader = match self.open.take() {
             Some(reader) if reader.state().seen() == position => reader,
             _ => self.open_at(position)?,
         };
-        let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-        let count = reader.by_ref().take(length).read_to_end(&mut piece)? as u64;
+        let mut buffer = self.spare.try_recv().unwrap_or_default();
+        buffer.resize(usize::try_from(length).unwrap_or_default(), 0);
+        let count = fill(&mut reader, &mut buffer)? as u64;
         if count < length || position + count == self.size {
             io::copy(&mut reader, &mut io::sink())?;
         }
@@ -266,7 +308,7 @@ impl Reading<'_> {
             self.marks.push(reader.state().clone());
         }
         self.open = Some(reader);
-        Ok(piece.into())
+        Ok(Bytes::from_owner(Lent { buffer, back: self.back.clone() }))
     }
 
     fn open_at(&self, position: u64) -> io::Result<VerifyingReader<Box<dyn Read + Send>>> {

@@ -4,6 +4,7 @@
 //! better then. What a registry can do is kept from run to run ([`Memory`]); what it holds is known
 //! for a while only, as others may take it away.
 
+mod bodies;
 mod facts;
 mod held;
 
@@ -13,12 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::digest::Digest;
-use crate::oci::Descriptor;
+use crate::oci::{Descriptor, MediaType};
 use crate::reference::Repository;
 use crate::registry::watch::{Pulse, Stop, Watch};
 use crate::registry::{Memory, RegistryError};
 
-pub(super) use facts::Bodies;
+pub(super) use bodies::Bodies;
 use facts::Facts;
 use held::Held;
 pub(super) use held::Mark;
@@ -106,25 +107,13 @@ impl Known {
     }
 
     /// What is known of the size of requests.
-    #[allow(dead_code, reason = "for uploads in chunks")]
     pub(super) fn bodies(&self) -> Bodies {
         self.facts().bodies
     }
 
-    /// Notes that a request with a body of so many bytes was taken.
-    pub(super) fn body_taken(&self, bytes: u64) {
-        self.learn(|facts| facts.bodies.taken(bytes));
-    }
-
-    /// Notes that a request was refused because its body has so many bytes.
-    pub(super) fn body_refused(&self, bytes: u64) {
-        self.learn(|facts| facts.bodies.refused(bytes));
-    }
-
-    /// Notes how large it wants chunks at least, but for the last.
-    #[allow(dead_code, reason = "for uploads in chunks")]
-    pub(super) fn chunk_min(&self, bytes: u64) {
-        self.learn(|facts| facts.bodies.chunk_min = Some(bytes));
+    /// Adds to what is known of the size of requests.
+    pub(super) fn learn_of_bodies(&self, lesson: impl FnOnce(&mut Bodies)) {
+        self.learn(|facts| lesson(&mut facts.bodies));
     }
 
     /// Tells whether it keeps lists of referrers, if that was seen in this run.
@@ -152,6 +141,13 @@ impl Known {
     /// Forgets what is known of a blob or manifest in a repository.
     pub(super) fn forget(&self, repository: &Repository, descriptor: &Descriptor) {
         lock(&self.held).forget(repository, descriptor);
+    }
+
+    /// Forgets that a repository holds something, as it turned out not to.
+    pub(super) fn doubt(&self, repository: &Repository, digest: &Digest) {
+        for media_type in [MediaType::LAYER, MediaType::MANIFEST] {
+            self.forget(repository, &Descriptor::new(media_type, *digest, 0));
+        }
     }
 
     /// Tells whether a repository was found, a while ago at most, to hold a blob or manifest.
@@ -264,17 +260,18 @@ mod tests {
         let kept = Arc::new(Kept::default());
         let known = run(&kept);
         assert_eq!(known.bodies(), Bodies::default());
-        known.body_taken(5);
-        known.body_refused(9);
-        known.chunk_min(3);
+        known.learn_of_bodies(|bodies| bodies.pass(500 << 10));
+        known.learn_of_bodies(|bodies| bodies.refuse(900 << 10));
         known.keeps_referrers(false);
         let next = run(&kept);
-        let bodies = next.bodies();
-        assert_eq!((bodies.taken, bodies.refused, bodies.chunk_min), (5, Some(9), Some(3)));
-        assert_eq!((next.referrers(), next.had_no_referrers()), (None, true));
+        assert_eq!(next.bodies(), known.bodies());
+        assert_eq!(
+            (next.bodies().bound(), next.referrers(), next.had_no_referrers()),
+            (500 << 10, None, true)
+        );
         // What is taken now was not refused for its size.
-        next.body_taken(9);
-        assert_eq!(run(&kept).bodies().refused, None);
+        next.learn_of_bodies(|bodies| bodies.pass(900 << 10));
+        assert_eq!(run(&kept).bodies().bound(), u64::MAX);
     }
 
     #[test]
@@ -294,7 +291,7 @@ mod tests {
         let known = run(&kept);
         for _ in 0..5 {
             known.mounted(true);
-            known.body_taken(1 << 20);
+            known.learn_of_bodies(|bodies| bodies.pass(1 << 20));
             known.keeps_referrers(true);
         }
         assert_eq!(lock(&kept.0).1, 1);

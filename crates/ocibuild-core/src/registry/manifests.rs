@@ -16,7 +16,7 @@ use crate::registry::client::Call;
 use crate::registry::feed::Feed;
 use crate::registry::knowledge::Mark;
 use crate::registry::referrers::SUBJECT;
-use crate::registry::remote::{Remote, check_name, check_size, confirm, told, value};
+use crate::registry::remote::{Remote, check_name, check_size, confirm, kind, media_type, told, value};
 use crate::registry::transport::Payload;
 use crate::registry::{RegistryError, ServerMessage};
 
@@ -46,7 +46,13 @@ impl Remote {
                 }
                 _ => Err(refused),
             },
-            Err(error) => Err(error),
+            Err(error) => {
+                // What it names isn't there: so it can't be, either.
+                if error.is_lack() {
+                    self.doubt([descriptor.digest]);
+                }
+                Err(error)
+            }
         }
     }
 
@@ -75,6 +81,23 @@ impl Remote {
             self.known().note(self.repository(), descriptor, Mark::Held);
         }
         Ok(Vec::new())
+    }
+
+    /// GET of a manifest: what it names as blobs is there, as it is. Returns the manifests that it
+    /// names.
+    pub(super) async fn recall(&self, name: &str) -> Result<Vec<Descriptor>, RegistryError> {
+        check_name(name)?;
+        let (answer, bytes) = match self.get_manifest(name, None, Access::Push).await {
+            Ok(Some(got)) => got,
+            Ok(None) | Err(RegistryError::Status { status: 400..=499, .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        // What isn't understood tells nothing.
+        let below = media_type(&answer).and_then(|media_type| children(&media_type, &bytes).ok());
+        let (documents, blobs): (Vec<_>, Vec<_>) =
+            below.unwrap_or_default().into_iter().partition(|child| kind(child) == "manifests");
+        blobs.iter().for_each(|blob| self.known().note(self.repository(), blob, Mark::Held));
+        Ok(documents)
     }
 
     /// HEAD of a tag, as a manifest of the same kind: the digest that it stands for, as far as the

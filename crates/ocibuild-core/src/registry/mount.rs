@@ -79,10 +79,10 @@ impl Remote {
 
     /// Tells whether a blob or manifest is there, and asks only where that isn't known.
     pub(super) async fn has(&self, descriptor: &Descriptor) -> Result<bool, RegistryError> {
-        let known = self.known();
         if self.is_doubted(&descriptor.digest) {
             return Ok(false);
         }
+        let known = self.known();
         if known.holds(self.repository(), descriptor) {
             return Ok(true);
         }

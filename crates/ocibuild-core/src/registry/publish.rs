@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::blob::{BlobError, Source, read_whole};
-use crate::copy::children;
+use crate::blob::{BlobError, PlaceFault, Source, Target as _, read_whole};
+use crate::copy::{CopyOptions, CopyReport, children, copy};
 use crate::oci::{Descriptor, MAX_MANIFEST_SIZE};
 use crate::registry::RemoteRepository;
 use crate::registry::knowledge::Mark;
@@ -14,7 +14,7 @@ const MAX_BELOW: usize = 10_000;
 
 impl RemoteRepository {
     /// Returns those of the tags that may not mean a manifest or index yet, to be given to it once it
-    /// is there ([`Target::tag`](crate::blob::Target::tag)). Asks the registry one question for each
+    /// is there ([`RemoteRepository::tag_all`]). Asks the registry one question for each
     /// tag that means it already, and one for the first that doesn't. Where one does, the image is
     /// known to be there, and a copy of it asks nothing.
     ///
@@ -39,6 +39,45 @@ impl RemoteRepository {
             }
         }
         Ok(left)
+    }
+
+    /// Finds out what the image has that a tag or digest stands for now, so that what another shares
+    /// with it isn't asked for or sent. Of an index these are only its manifests: they are returned, to
+    /// be asked for in turn where that is worth a question each. Asks one question.
+    ///
+    /// # Errors
+    /// [`BlobError`] if the registry can't be asked; that it has no such thing, or doesn't tell, is
+    /// none.
+    pub fn recall(&self, name: &str) -> Result<Vec<Descriptor>, BlobError> {
+        let (remote, name) = (self.remote().clone(), name.to_owned());
+        let result = self.runtime().wait(async move { remote.recall(&name).await }, || ());
+        result.map_err(|error| error.of_place(Source::place(self), None))
+    }
+
+    /// Gives tags to an image or index that is there. Where the registry turns out not to have what it
+    /// said it had, that is brought first; tells what that came to.
+    ///
+    /// # Errors
+    /// [`BlobError`]; tags that weren't given yet then mean what they meant before.
+    pub fn tag_all(
+        &self,
+        descriptor: &Descriptor,
+        tags: &[impl AsRef<str>],
+        source: &dyn Source,
+        options: &CopyOptions<'_>,
+    ) -> Result<CopyReport, BlobError> {
+        let mut report = CopyReport::default();
+        for tag in tags.iter().map(AsRef::as_ref) {
+            options.cancel.check()?;
+            match self.tag(descriptor, tag) {
+                Err(BlobError::Place { fault: PlaceFault::Lacking, .. }) => {
+                    report += copy(std::slice::from_ref(descriptor), source, self, options)?;
+                    self.tag(descriptor, tag)?;
+                }
+                result => result?,
+            }
+        }
+        Ok(report)
     }
 
     /// Takes it that the repository has all that is below these manifests, which it has: so that other

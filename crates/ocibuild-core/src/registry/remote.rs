@@ -43,7 +43,12 @@ impl Remote {
 
     /// No longer believes that these are there.
     pub(super) fn doubt(&self, digests: impl IntoIterator<Item = Digest>) {
-        self.doubted().extend(digests);
+        let known = self.known();
+        let mut doubted = self.doubted();
+        for digest in digests {
+            known.doubt(&self.repository, &digest);
+            doubted.insert(digest);
+        }
     }
 
     /// Tells whether the registry was wrong to say that it is there.

@@ -44,7 +44,7 @@ use crate::registry::auth::{Access, Asking};
 use crate::registry::client::{Call, Client, location};
 use crate::registry::error::may_pass;
 use crate::registry::feed::Feed;
-use crate::registry::learned::Bodies;
+use crate::registry::knowledge::Bodies;
 use crate::registry::remote::{Remote, confirm, not, value};
 use crate::registry::retry::Patience;
 use crate::registry::transport::{Answer, Payload};
@@ -363,11 +363,11 @@ impl<'a> Upload<'a> {
     }
 
     fn bodies(&self) -> Bodies {
-        self.client().learned.bodies(self.remote.repository().registry())
+        self.remote.known().bodies()
     }
 
     fn learn(&self, lesson: impl FnOnce(&mut Bodies)) {
-        self.client().learned.learn(self.remote.repository().registry(), lesson);
+        self.remote.known().learn_of_bodies(lesson);
     }
 }
 

@@ -42,7 +42,7 @@ impl Credentials for Login {
 fn options() -> RegistryOptions {
     let mut options = RegistryOptions::default();
     options.idle_timeout = Duration::from_secs(10);
-    options.first_pause = Duration::from_millis(2);
+    options.first_pause = Duration::from_micros(500);
     options
 }
 

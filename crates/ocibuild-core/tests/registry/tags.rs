@@ -98,6 +98,17 @@ fn another_repository_mounts_what_an_unchanged_one_has() {
     assert_eq!(served.repository("b").resolve("1").unwrap(), image.images[0].root);
 }
 
+#[test]
+fn a_registry_that_only_says_it_has_the_image_is_sent_it() {
+    // Asked for the index it says yes, and it has no more than its manifests.
+    let served = Served::failing(Script::new().on(When::asked("HEAD", "/manifests/sha256"), Fault::Lie));
+    let (image, _directory) = built("x");
+    let report = push(&image, &served.host, &["app:1"]).unwrap();
+    assert!(report.sent.blobs > 4, "{report:?}");
+    assert_eq!(served.repository("app").resolve("1").unwrap(), image.images[0].root);
+    assert_eq!(validate(&served.layout(), &image.images[0].root, &ValidateOptions::default()).unwrap(), []);
+}
+
 /// What registries say of a tag that may not be changed.
 fn refusals() -> Vec<Answer> {
     let error = |status: u16, code: &str, message: &str| {

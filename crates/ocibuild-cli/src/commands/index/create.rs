@@ -77,7 +77,7 @@ pub(crate) fn run(args: &CreateArgs, options: &Options, reporter: &Reporter) -> 
         transfer.copy_parts(entries, found, destination.sink())?;
     }
     transfer.copy_index(&root, &index, destination.sink())?;
-    transfer.finish(&root, vec![destination], &args.results)
+    transfer.finish(&root, &index, vec![destination], &args.results)
 }
 
 fn failure(error: GatherError, found: Option<&FoundImage>) -> Failure {

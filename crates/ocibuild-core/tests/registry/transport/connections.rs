@@ -84,9 +84,9 @@ fn hasty(status: &'static str, headers: &'static str, times: usize) -> String {
         let mut reader = BufReader::new(&stream);
         while let Some(line) = head(&mut reader) {
             match line.split(' ').next().unwrap() {
-                "HEAD" => reply(&stream, "404 Not Found", ""),
+                "HEAD" | "GET" => reply(&stream, "404 Not Found", ""),
                 "POST" => reply(&stream, "202 Accepted", "Location: /upload\r\n"),
-                "PUT" if puts.fetch_add(1, Ordering::SeqCst) < times => {
+                "PUT" | "PATCH" if puts.fetch_add(1, Ordering::SeqCst) < times => {
                     reply(&stream, status, headers);
                     // Closed with bytes unread: a reset follows.
                     return;
@@ -112,7 +112,7 @@ fn an_answer_in_the_middle_of_a_body_is_heard() {
         let repository = Registry::new(options()).repository(&repository(&host, "team/app"));
         let (one, content) = layer(&noise(8_000_000));
         let error = fault(repository.push(&one, &content).unwrap_err());
-        let is_heard = matches!(error.last_try(), RegistryError::Status { status: 413, .. });
+        let is_heard = matches!(error.last_try(), RegistryError::BodyLimit { .. });
         assert!(is_heard, "{turn}: {error:?}");
     }
 }

@@ -1,45 +1,42 @@
-//! What uploads have found out about registries in this run, so that no two of them find it out.
+//! How large requests a registry takes.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use serde::{Deserialize, Serialize};
 
 /// The largest body that is tried first where a whole blob is too large, in bytes.
 const FIRST_CHUNK: u64 = 16 << 20;
 
-/// What is known of each registry, by its name in references.
-#[derive(Default)]
-pub(super) struct Learned(Mutex<BTreeMap<String, Bodies>>);
+/// A bound that is smaller is found out again in each run, in bytes.
+const LEAST_REFUSED: u64 = 128 << 10;
+/// Larger numbers aren't the same to all readers of JSON.
+const MAX_SIZE: u64 = 1 << 53;
 
 /// Which bodies a registry takes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Bodies {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::registry) struct Bodies {
     /// The size of the largest that was taken, in bytes.
     passed: u64,
     /// The size of the smallest that was too large.
+    #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<u64>,
     /// Whether blobs that came in chunks came out wrong.
-    pub(super) whole_only: bool,
-}
-
-impl Learned {
-    /// Returns what is known of a registry.
-    pub(super) fn bodies(&self, registry: &str) -> Bodies {
-        self.all().get(&registry.to_ascii_lowercase()).copied().unwrap_or_default()
-    }
-
-    /// Adds to what is known of a registry.
-    pub(super) fn learn(&self, registry: &str, lesson: impl FnOnce(&mut Bodies)) {
-        lesson(self.all().entry(registry.to_ascii_lowercase()).or_default());
-    }
-
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Bodies>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    pub(in crate::registry) whole_only: bool,
 }
 
 impl Bodies {
+    /// The same as far as another run has a use for it: what is taken matters where not all is.
+    pub(super) fn lasting(self) -> Self {
+        Self { passed: self.refused.map_or(0, |_| self.passed), ..self }
+    }
+
+    /// What was kept by another run, if it makes sense: nothing is sent in crumbs because of a file.
+    pub(super) fn plausible(self) -> Self {
+        let is_plausible = |refused| refused >= LEAST_REFUSED && self.passed < refused;
+        if self.refused.is_none_or(is_plausible) { self } else { Self::default() }
+    }
+
     /// Returns the size up to which a body will do, as far as is known.
-    pub(super) fn bound(&self) -> u64 {
+    pub(in crate::registry) fn bound(&self) -> u64 {
         match self.refused {
             None => u64::MAX,
             Some(refused) => self.passed.max((refused / 2).min(FIRST_CHUNK)),
@@ -47,13 +44,14 @@ impl Bodies {
     }
 
     /// Takes note of a body that was taken; what was said of smaller ones before no longer holds.
-    pub(super) fn pass(&mut self, size: u64) {
-        self.passed = self.passed.max(size);
+    pub(in crate::registry) fn pass(&mut self, size: u64) {
+        self.passed = self.passed.max(size.min(MAX_SIZE));
         self.refused = self.refused.filter(|refused| *refused > self.passed);
     }
 
     /// Takes note of a body that was too large.
-    pub(super) fn refuse(&mut self, size: u64) {
+    pub(in crate::registry) fn refuse(&mut self, size: u64) {
+        let size = size.min(MAX_SIZE);
         self.refused = Some(self.refused.map_or(size, |refused| refused.min(size)));
         if self.passed >= size {
             self.passed = 0;
@@ -92,13 +90,5 @@ mod tests {
         assert_eq!(bodies.bound(), 4 << 20);
         bodies.pass(9 << 20);
         assert_eq!(bodies.bound(), u64::MAX);
-    }
-
-    #[test]
-    fn registries_are_told_apart_but_not_by_case() {
-        let learned = Learned::default();
-        learned.learn("One.example", |bodies| bodies.refuse(8));
-        assert_eq!(learned.bodies("one.example").bound(), 4);
-        assert_eq!(learned.bodies("two.example").bound(), u64::MAX);
     }
 }
