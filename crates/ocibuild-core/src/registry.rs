@@ -146,7 +146,9 @@ impl fmt::Debug for RegistryOptions {
             .field("mirrors", &self.mirrors)
             .field("secure", &self.secure)
             .field("attempts", &self.attempts)
+            .field("first_pause", &self.first_pause)
             .field("requests", &self.requests)
+            .field("uploads", &self.uploads)
             .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use hyper::{Method, StatusCode};
 use tokio::sync::OnceCell;
 
 use crate::reference::{DEFAULT_REGISTRY, Repository};
-use crate::registry::auth::{Asking, Auth, refused};
+use crate::registry::auth::{Access, Asking, Auth, refused};
 use crate::registry::error::may_pass;
 use crate::registry::grant::Grant;
 use crate::registry::knowledge::Knowledge;
@@ -146,10 +146,16 @@ impl Client {
         self.transport.tally().counts()
     }
 
-    /// Begins to count failures, of something that is tried at a registry until it works.
-    pub(super) fn patience(&self, registry: &str) -> Patience {
-        let stands_in = self.mirrors.iter().any(|mirror| mirror.is_at(registry));
-        let attempts = if stands_in { self.attempts.min(MIRROR_ATTEMPTS) } else { self.attempts };
+    /// Begins to count the failures of something that is tried until it works.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::new(self.attempts, self.first_pause)
+    }
+
+    /// What a mirror doesn't give, another place will: so it isn't asked as often.
+    fn patience_with(&self, asking: &Asking<'_>) -> Patience {
+        let is_mirror = asking.access == Access::Pull
+            && self.mirrors.iter().any(|mirror| mirror.holds(asking.repository));
+        let attempts = if is_mirror { self.attempts.min(MIRROR_ATTEMPTS) } else { self.attempts };
         Patience::new(attempts, self.first_pause)
     }
 
@@ -186,7 +192,7 @@ impl Client {
 
     /// Sends a request, and sends it again where the fault seems to pass.
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
-        let mut patience = self.patience(call.asking.repository.registry());
+        let mut patience = self.patience_with(call.asking);
         loop {
             let error = match self.send_once(call).await {
                 Ok(answer) if may_pass(answer.status.as_u16()) => answer.into_error().await,

@@ -90,7 +90,7 @@ impl Stream {
     ) -> Result<Option<Self>, RegistryError> {
         let Some((answer, skip)) = route.open(&descriptor, position).await? else { return Ok(None) };
         let own = &route.own;
-        let patience = own.client().patience(own.repository().registry()).about(descriptor.digest);
+        let patience = own.client().patience().about(descriptor.digest);
         Ok(Some(Self { route, descriptor, answer, position, skip, patience, is_stuck: false }))
     }
 

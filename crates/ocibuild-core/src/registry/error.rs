@@ -422,4 +422,43 @@ mod tests {
         assert_eq!(shown(""), "");
         assert_eq!(shown(&"x".repeat(5000)).len(), 302);
     }
+
+    fn connect(source: impl Into<Cause>) -> RegistryError {
+        let (method, url) = ("GET".to_owned(), "https://r.io/".to_owned());
+        RegistryError::Connect { method, url, source: source.into() }
+    }
+
+    #[test]
+    fn what_happened_is_said_in_a_few_words() {
+        let io = |kind| io::Error::from(kind);
+        let (method, url) = ("GET".to_owned(), "https://r.io/".to_owned());
+        let broken = |source: io::Error| RegistryError::Broken {
+            method: method.clone(),
+            url: url.clone(),
+            source: source.into(),
+        };
+        let after = Duration::from_secs(120);
+        let still = RegistryError::TimedOut { method: method.clone(), url: url.clone(), after };
+        for (error, expected) in [
+            (connect(io(io::ErrorKind::ConnectionRefused)), "the connection was refused"),
+            (connect(io(io::ErrorKind::TimedOut)), "there was no connection in time"),
+            (connect("no such name"), "no connection could be made"),
+            (broken(io(io::ErrorKind::ConnectionReset)), "the connection was reset"),
+            (broken(io(io::ErrorKind::BrokenPipe)), "the connection was closed"),
+            (still, "nothing moved for 120 seconds"),
+        ] {
+            assert_eq!(error.reason(), expected);
+            assert!(error.is_transient(), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_cannot_do_tls_will_not_learn_it() {
+        for fault in [
+            rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer),
+            rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
+        ] {
+            assert!(!connect(io::Error::other(fault)).is_transient());
+        }
+    }
 }

@@ -45,9 +45,10 @@ impl Mirror {
         Ok(Self { registry: registry.to_owned(), place, is_out: Arc::default() })
     }
 
-    /// Tells whether this registry is the mirror.
-    pub(super) fn is_at(&self, registry: &str) -> bool {
-        self.place.split('/').next() == Some(registry)
+    /// Tells whether a repository is one of the mirror's.
+    pub(super) fn holds(&self, repository: &Repository) -> bool {
+        let name = format!("{}/{}", repository.registry(), repository.path());
+        name.strip_prefix(&self.place).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Where it has a repository; `None` if it is no mirror of its registry.
@@ -130,6 +131,14 @@ mod tests {
         assert_eq!(at("docker.io", "m.io", "debian").as_deref(), Some("m.io/library/debian"));
         assert_eq!(at("docker.io", "m.io:5/hub/", "a/b:1").as_deref(), Some("m.io:5/hub/a/b"));
         assert_eq!(at("r.io", "m.io", "s.io/a"), None);
+        let holds = |place: &str, repository: &str| {
+            let reference: Reference = repository.parse().unwrap();
+            Mirror::new("docker.io", place).unwrap().holds(reference.repository())
+        };
+        assert!(holds("m.io", "m.io/a") && holds("m.io/hub", "m.io/hub/a/b:1"));
+        assert!(
+            !holds("m.io/hub", "m.io/a") && !holds("m.io/hub", "m.io/hubs/a") && !holds("m.io", "m.io:5/a")
+        );
         for (registry, place) in [
             ("r.io/a", "m.io"),
             ("r.io", "mirror"),

@@ -170,7 +170,7 @@ impl Remote {
     /// Sends a request twice at most where the fault seems to pass, as there is another way; but waits
     /// where the registry asks for that, as it would for any.
     async fn once_more(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
-        let mut patience = self.client().patience(self.repository().registry());
+        let mut patience = self.client().patience();
         let mut is_last = false;
         loop {
             let error = match self.client().send_once(call).await {

@@ -168,7 +168,7 @@ impl Remote {
         let asking = self.asking(access, &home);
         let url = self.address(&home, "manifests", name)?;
         let call = accept(Call::new(&asking, Method::GET, url), descriptor)?;
-        let mut patience = self.client.patience(self.repository.registry());
+        let mut patience = self.client.patience();
         loop {
             let mut answer = self.client.send(&call).await?;
             match answer.status {

@@ -115,7 +115,7 @@ impl<'a> Upload<'a> {
         feed: &'a Arc<Feed>,
         asking: &'a Asking<'a>,
     ) -> Self {
-        let patience = remote.client().patience(remote.repository().registry()).about(descriptor.digest);
+        let patience = remote.client().patience().about(descriptor.digest);
         let (believes, session, chunk, best) = (true, None, None, 0);
         Self { remote, descriptor, feed, asking, believes, session, chunk, best, patience }
     }

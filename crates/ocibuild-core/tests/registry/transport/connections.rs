@@ -12,7 +12,7 @@ use ocibuild_core::registry::{Registry, RegistryError};
 use ocibuild_serve::ServeOptions;
 
 use super::{Bench, Told, fault};
-use crate::{layer, noise, options, repository};
+use crate::{layer, login, noise, options, repository};
 
 /// A server that hands each connection to a function, with how many there were before.
 fn serve(each: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> String {
@@ -125,4 +125,12 @@ fn a_refusal_in_the_middle_of_a_body_is_no_end() {
     let (one, content) = layer(&noise(8_000_000));
     repository.push(&one, &content).unwrap();
     assert_eq!(told.reasons().len(), 3);
+}
+
+#[test]
+fn a_challenge_in_the_middle_of_a_body_is_answered_with_all_of_it() {
+    let host = hasty("401 Who", "Connection: close\r\nWWW-Authenticate: Basic realm=\"r\"\r\n", 1);
+    let repository = Registry::new(login("me", "hidden")).repository(&repository(&host, "team/app"));
+    let (one, content) = layer(&noise(8_000_000));
+    repository.push(&one, &content).unwrap();
 }

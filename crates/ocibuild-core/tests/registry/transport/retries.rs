@@ -151,7 +151,7 @@ fn who_asks_for_too_much_time_is_not_waited_for() {
 
 #[test]
 fn a_limit_on_the_rate_slows_down_and_fails_nothing() {
-    let limited = When::any().beyond(5, Duration::from_millis(100));
+    let limited = When::any().beyond(5, Duration::from_millis(40));
     let bench = Bench::start(Script::new().on(limited, Fault::status(429)));
     let repository = bench.connect(&Registry::new(options()));
     let descriptors: Vec<Descriptor> = (0..60_u8).map(|n| layer(&[n]).0).collect();
@@ -165,7 +165,7 @@ fn a_name_that_nobody_has_is_given_up_on_soon() {
     let repository = Registry::new(told.options()).repository(&repository(&host, "team/app"));
     let error = fault(repository.exists(&layer(b"one").0).unwrap_err());
     assert_eq!(told.reasons(), ["the connection was refused"; 3]);
-    assert!(error.to_string().contains("tried 4 times over 0.0 s"), "{error}");
+    assert!(error.to_string().contains("tried 4 times over 0."), "{error}");
     assert!(matches!(error.last_try(), RegistryError::Connect { .. }));
     // What the system says of it isn't lost.
     let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
