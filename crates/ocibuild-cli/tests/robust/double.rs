@@ -63,6 +63,7 @@ pub(crate) fn repository(name: &str, options: RegistryOptions) -> RemoteReposito
 pub(crate) fn options() -> RegistryOptions {
     let mut options = RegistryOptions::default();
     options.idle_timeout = Duration::from_secs(10);
+    options.first_pause = Duration::from_millis(20);
     options
 }
 

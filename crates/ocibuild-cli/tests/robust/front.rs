@@ -33,9 +33,9 @@ impl Seen {
     }
 
     /// All that was sent, to look for secrets in.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn text(&self) -> String {
         let head: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        [format!("{} {}\r\n{head}\r\n", self.method, self.path).as_bytes(), &self.body].concat()
+        format!("{} {}\r\n{head}\r\n{}", self.method, self.path, String::from_utf8_lossy(&self.body))
     }
 }
 

@@ -380,7 +380,6 @@ fn client() -> Registry {
     let mut options: RegistryOptions = options();
     options.idle_timeout = Duration::from_secs(5);
     options.connect_timeout = Duration::from_secs(5);
-    options.first_pause = Duration::from_millis(20);
     Registry::new(options)
 }
 
