@@ -35,6 +35,7 @@ mod remote;
 mod repository;
 mod retry;
 mod runtime;
+mod session;
 mod tally;
 mod tls;
 mod token;

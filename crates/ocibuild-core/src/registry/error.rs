@@ -309,9 +309,16 @@ impl RegistryError {
 
     /// Tells whether a manifest wasn't taken because something below it isn't there.
     pub(super) fn is_lack(&self) -> bool {
-        let Self::Status { method, message, .. } = self else { return false };
-        let code = message.code.as_deref().unwrap_or_default();
-        method == "PUT" && matches!(code, "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN")
+        let is_put = matches!(self, Self::Status { method, .. } if method == "PUT");
+        is_put && matches!(self.code(), Some("MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN"))
+    }
+
+    /// The code that the registry gives its answer.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Status { message, .. } => message.code.as_deref(),
+            _ => None,
+        }
     }
 
     /// Says which size of a body was too large, where that is what is wrong.

@@ -7,7 +7,8 @@ use crate::registry::RegistryError;
 use crate::registry::auth::Access;
 use crate::registry::feed::Feed;
 use crate::registry::remote::Remote;
-use crate::registry::upload::{Session, Upload};
+use crate::registry::session::Session;
+use crate::registry::upload::Upload;
 use crate::registry::url::Url;
 
 impl Remote {

@@ -33,25 +33,25 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Method, StatusCode};
+use hyper::Method;
+use hyper::header::{self, HeaderValue};
+use tokio::runtime::Handle;
 
 use crate::oci::Descriptor;
 use crate::registry::RegistryError;
 use crate::registry::auth::{Access, Asking};
-use crate::registry::client::{Call, Client, location};
+use crate::registry::client::{Call, Client};
 use crate::registry::error::may_pass;
 use crate::registry::feed::Feed;
 use crate::registry::knowledge::Bodies;
 use crate::registry::remote::{Remote, confirm, not, value};
 use crate::registry::retry::Patience;
+use crate::registry::session::{Session, next_place, there};
 use crate::registry::transport::{Answer, Payload};
 use crate::registry::url::Url;
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
-const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
 /// The size of chunks for a registry that keeps nothing of a request that breaks, in bytes.
 const CHUNK: u64 = 4 << 20;
@@ -59,23 +59,6 @@ const CHUNK: u64 = 4 << 20;
 const LEAST_CHUNK: u64 = 1 << 20;
 /// A registry that takes no body of this size takes none of use.
 const LEAST_BODY: u64 = 64 << 10;
-/// How long ending a session may take.
-const FAREWELL: Duration = Duration::from_secs(2);
-
-/// A place that the registry takes bytes at: the newest `Location`.
-pub(super) struct Session {
-    place: Url,
-    /// How many bytes are there.
-    offset: u64,
-    /// The size of the smallest chunk that it wants, but for the last.
-    least: u64,
-}
-
-impl Session {
-    pub(super) fn new(place: Url) -> Self {
-        Self { place, offset: 0, least: 0 }
-    }
-}
 
 /// Why a request didn't bring the upload further.
 enum Trouble {
@@ -135,8 +118,10 @@ impl<'a> Upload<'a> {
     /// Brings the blob there.
     pub(super) async fn run(mut self) -> Result<(), RegistryError> {
         let result = self.steps().await;
-        if result.is_err() {
-            self.abandon().await;
+        match result {
+            // It ended with the blob.
+            Ok(()) => self.session = None,
+            Err(_) => self.abandon().await,
         }
         result
     }
@@ -156,7 +141,7 @@ impl<'a> Upload<'a> {
     /// Sends one request with bytes; tells whether it was the last.
     async fn step(&mut self) -> Result<bool, Trouble> {
         if self.session.is_none() {
-            self.session = Some(self.begin().await.map_err(Trouble::Fatal)?);
+            self.session = Some(Session::begin(self.remote, self.asking).await.map_err(Trouble::Fatal)?);
         }
         let bound = self.bound();
         let Session { offset, .. } = *self.opened();
@@ -179,17 +164,6 @@ impl<'a> Upload<'a> {
             true => u64::MAX,
             false => bodies.bound().min(self.chunk.unwrap_or(u64::MAX)).max(self.opened().least),
         }
-    }
-
-    /// Asks for a place to upload to.
-    async fn begin(&self) -> Result<Session, RegistryError> {
-        let url = self.remote.address(self.asking.home, "blobs/uploads", "")?;
-        let answer = self.client().send(&Call::new(self.asking, Method::POST, url)).await?;
-        if answer.status != StatusCode::ACCEPTED {
-            return Err(not(answer, "an upload's place").await);
-        }
-        let least = answer.header(CHUNK_MIN_LENGTH).and_then(|text| text.trim().parse().ok());
-        Ok(Session { least: least.unwrap_or_default(), ..Session::new(location(&answer)?) })
     }
 
     /// PATCH of a chunk
@@ -244,6 +218,7 @@ impl<'a> Upload<'a> {
         let error = not(answer, "a confirmation").await;
         Err(match status {
             404 | 410 => Trouble::Gone(error),
+            400..=499 if error.code() == Some("BLOB_UPLOAD_UNKNOWN") => Trouble::Gone(error),
             409 | 416 => Trouble::OutOfStep(error),
             413 => Trouble::TooLarge(length, error),
             _ if may_pass(status) => Trouble::Unsure(error, self.is_spent(call)),
@@ -353,9 +328,9 @@ impl<'a> Upload<'a> {
 
     /// Ends the session, if there is one; whatever comes of that, it isn't used any more.
     async fn abandon(&mut self) {
-        let Some(session) = self.session.take() else { return };
-        let call = Call::new(self.asking, Method::DELETE, session.place);
-        self.client().farewell(&call, FAREWELL).await;
+        if let Some(session) = self.session.take() {
+            session.end(self.remote, self.asking).await;
+        }
     }
 
     fn client(&self) -> &'a Client {
@@ -371,50 +346,12 @@ impl<'a> Upload<'a> {
     }
 }
 
-/// Where to go on; an answer that doesn't say so leaves it as it was.
-fn next_place(answer: &Answer) -> Result<Option<Url>, RegistryError> {
-    match answer.header(header::LOCATION) {
-        Some(_) => location(answer).map(Some),
-        None => Ok(None),
-    }
-}
-
-/// Reads how many bytes are there. `0-0` is said of one byte, and of none by most.
-fn there(answer: &Answer) -> Option<u64> {
-    end_of(answer.header(header::RANGE)?)
-}
-
-fn end_of(range: &str) -> Option<u64> {
-    let range = range.trim().trim_start_matches("bytes").trim_start_matches([' ', '=']);
-    let (first, last) = range.split('/').next()?.split_once('-')?;
-    let last: u64 = last.trim().parse().ok()?;
-    match (first.trim(), last) {
-        ("0", 0) => Some(0),
-        ("0", last) => last.checked_add(1),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sessions_standing_is_read_in_all_its_forms() {
-        for (range, expected) in [
-            ("0-0", Some(0)),
-            ("0-1", Some(2)),
-            ("0-1048575", Some(1 << 20)),
-            ("bytes=0-99", Some(100)),
-            (" bytes 0-99/* ", Some(100)),
-            ("1-99", None),
-            ("0-", None),
-            ("0", None),
-            ("", None),
-            ("0--1", None),
-            ("0-18446744073709551615", None),
-        ] {
-            assert_eq!(end_of(range), expected, "{range}");
+/// What is dropped under way is given up like anything else, only that nobody waits for it.
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        if let (Some(session), Ok(runtime)) = (self.session.take(), Handle::try_current()) {
+            let (remote, home) = (self.remote.clone(), self.asking.home.clone());
+            runtime.spawn(async move { session.end(&remote, &remote.asking(Access::Push, &home)).await });
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Uploads go on, whatever breaks.
 
+use std::future::Future as _;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ocibuild_core::blob::{BlobError, Sink};
+use ocibuild_core::blob::{BlobError, BytesContent, Sink};
 use ocibuild_core::event::{Cancel, Transfer};
 use ocibuild_core::registry::{Registry, RegistryError, RegistryOptions, RemoteRepository};
 use ocibuild_serve::faults::{Answer, Asked};
@@ -306,6 +308,28 @@ fn a_session_is_ended_when_the_run_is_cancelled() {
         assert!(matches!(repository.push(&descriptor, &content), Err(BlobError::Cancelled(_))));
     });
     assert_eq!(faulty.steps(), ["POST", "PUT", "DELETE"]);
+}
+
+#[test]
+fn a_session_is_ended_when_the_future_is_dropped() {
+    let faulty = Faulty::on(When::asked("PUT", ""), Fault::Slow(100_000));
+    let repository = faulty.repository();
+    let (descriptor, content) = layer(&noise(3_000_000));
+    let mut push = std::pin::pin!(repository.push_async(&descriptor, Arc::new(content)));
+    let mut context = Context::from_waker(Waker::noop());
+    let waits = |mut done: Box<dyn FnMut() -> bool + '_>| {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !done() {
+            assert!(Instant::now() < until, "{:?}", faulty.steps());
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    waits(Box::new(|| {
+        assert!(push.as_mut().poll(&mut context).is_pending());
+        faulty.received() > 0
+    }));
+    push.set(repository.push_async(&descriptor, Arc::new(BytesContent::new(*b""))));
+    waits(Box::new(|| faulty.count("DELETE") == 1));
 }
 
 /// A way to a host that breaks once, after so many bytes that went there.
