@@ -166,3 +166,29 @@ fn a_tag_that_may_not_be_changed_is_told_with_what_it_is() {
     assert!(said.contains(&format!("the tag `1` may not be changed: it is `{digest}`")), "{said}");
     assert!(said.contains("hint: push under another tag"), "{said}");
 }
+
+#[test]
+fn layers_that_are_made_again_are_not_asked_for_one_by_one() {
+    let bench = Bench::new();
+    let layers: String = (0..9)
+        .map(|n| format!("[layers.l{n}]\ncopy = [{{ content = \"text {n}\", to = \"/{n}\" }}]\n"))
+        .collect();
+    let names: Vec<String> = (0..9).map(|n| format!("\"l{n}\"")).collect();
+    let spec = format!("version = 1\n{layers}[images.app]\nlayers = [{}]\n", names.join(", "));
+    bench.write("ocibuild.toml", &spec);
+    let registry = Registry::start(&bench, "one");
+    let tag = registry.image("a:1");
+    for platforms in [&["--platform", "linux/amd64"][..], &["--platform", "linux/amd64,linux/arm64"]] {
+        let words = [&["--no-cache", "--push", "-t", &tag], platforms].concat();
+        bench.digest(&words);
+        registry.recorder.clear();
+        bench.digest(&words);
+        let lines = registry.recorder.lines();
+        assert_eq!(lines, ["GET /v2/a/manifests/1", "HEAD /v2/a/manifests/1"]);
+        // One layer of nine is another.
+        bench.write("ocibuild.toml", spec.replace("text 8", &format!("other {}", platforms[1])));
+        bench.digest(&words);
+        assert_eq!(registry.count("POST", "/blobs/uploads/"), 1 + platforms[1].split(',').count());
+        bench.valid(&tag);
+    }
+}

@@ -176,7 +176,9 @@ impl FeedBody {
         let piece = ready!(Pin::new(first).poll(context));
         self.asked.pop_front();
         let piece = piece.unwrap_or_else(|_| Err(io::Error::other("reading was given up")));
-        Poll::Ready(piece.map_err(|error| self.feed.keep(error)))
+        // A connection may go on asking for a request that another has taken the place of.
+        let is_current = self.feed.readings.load(Ordering::Relaxed) == self.reading;
+        Poll::Ready(piece.map_err(|error| if is_current { self.feed.keep(error) } else { error }))
     }
 
     fn hand_over(&mut self, piece: Bytes) -> Frame<Bytes> {

@@ -1,7 +1,10 @@
 //! What an unchanged image costs, and tags that may not be changed.
 
+use std::sync::{Arc, Mutex};
+
 use ocibuild_core::blob::{BlobError, Target};
 use ocibuild_core::copy::{CopyOptions, CopyReport};
+use ocibuild_core::event::{Event, Observer};
 use ocibuild_core::image::{ValidateOptions, validate};
 use ocibuild_core::oci::Platform;
 use ocibuild_core::registry::{Registry, RegistryError};
@@ -24,6 +27,18 @@ fn built(text: &str) -> (Built, tempfile::TempDir) {
 
 fn references(host: &str, names: &[&str]) -> Vec<Reference> {
     names.iter().map(|name| format!("{host}/{name}").parse().unwrap()).collect()
+}
+
+/// Writes down method and status of what a client asks.
+#[derive(Default)]
+struct Asked(Mutex<Vec<String>>);
+
+impl Observer for Asked {
+    fn event(&self, event: &Event) {
+        if let Event::Request { method, url, status, .. } = event {
+            self.0.lock().unwrap().push(format!("{method} {url} {status:?}"));
+        }
+    }
 }
 
 /// Pushes by a client that knows nothing yet.
@@ -184,6 +199,12 @@ fn a_real_registry_is_asked_once_a_tag_for_what_it_has() {
     let names = [format!("{name}:1"), format!("{name}:2")];
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     push(&image, &debian.host, &names).unwrap();
-    let report = push(&image, &debian.host, &names).unwrap();
+    let asked = Arc::new(Asked::default());
+    let mut options = options();
+    options.observer = Arc::clone(&asked) as Arc<dyn Observer>;
+    let (registry, references) = (Registry::new(options), references(&debian.host, &names));
+    let report = image.push_image_as(&image.images[0], &registry, &references, &CopyOptions::new()).unwrap();
     assert_eq!((report.sent.blobs, report.mounted.blobs, report.present.blobs), (0, 0, 1));
+    let asked = asked.0.lock().unwrap();
+    assert_eq!(asked.len(), 2, "{asked:#?}");
 }
