@@ -11,9 +11,11 @@ use ocibuild_core::layout::Layout;
 use ocibuild_core::reference::{Reference, ReferenceError};
 use ocibuild_core::{Cancel, Descriptor};
 
+use crate::environment;
 use crate::failure::{Failure, Origin};
 use crate::options::Options;
-use crate::{environment, registry};
+use crate::progress::Reporter;
+use crate::registry::Registries;
 
 /// What names a stream of the program itself.
 const STREAM: &str = "-";
@@ -47,20 +49,10 @@ impl ImageArgs {
     ///
     /// # Errors
     /// [`Failure`] if there is none by that name.
-    pub(crate) fn find(&self, options: &Options) -> Result<FoundImage, Failure> {
-        ImageName { image: &self.image, options, named: &[] }.find()
+    pub(crate) fn find(&self, options: &Options, reporter: &Reporter) -> Result<FoundImage, Failure> {
+        let named = registries([&Place::of_source(&self.image)?]);
+        find(&self.image, &Registries::new(options, reporter, named, Cancel::new()))
     }
-}
-
-/// What a user calls an image.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ImageName<'a> {
-    /// As in [`ImageArgs`].
-    pub(crate) image: &'a str,
-    /// How registries are reached.
-    pub(crate) options: &'a Options,
-    /// The registries of all images that the run is about, where there are more than this one.
-    pub(crate) named: &'a [String],
 }
 
 /// Returns the registries among places.
@@ -72,61 +64,48 @@ pub(crate) fn registries<'p>(places: impl IntoIterator<Item = &'p Place>) -> Vec
     places.into_iter().filter_map(registry).collect()
 }
 
-impl ImageName<'_> {
-    /// Finds the image.
-    ///
-    /// # Errors
-    /// [`Failure`] if there is none by that name.
-    pub(crate) fn find(&self) -> Result<FoundImage, Failure> {
-        self.find_unless(&Cancel::new())
-    }
-
-    /// Finds the image, unless it is stopped.
-    ///
-    /// # Errors
-    /// As for [`ImageName::find`].
-    pub(crate) fn find_unless(&self, cancel: &Cancel) -> Result<FoundImage, Failure> {
-        let place = Place::of_source(self.image)?;
-        let (source, root, origin): (Box<dyn Referrers>, _, _) = match &place {
-            Place::Layout { directory, name } => {
-                let layout = Layout::open(directory).map_err(files)?;
-                let root = name.as_deref().map_or_else(|| layout.sole(), |name| layout.resolve(name));
-                (Box::new(layout), root.map_err(files)?, Origin::Files)
-            }
-            Place::Archive { file, form, name } => {
-                let spool = environment::temporary();
-                let archive = match file {
-                    Some(file) => Archive::open(file, *form, &spool),
-                    None => {
-                        let stream = Stdin(cancel.clone());
-                        Archive::from_stream("standard input", stream, *form, &spool)
-                    }
-                };
-                let archive = archive.map_err(|error| match cancel.is_cancelled() {
-                    true => Failure::Interrupted,
-                    false => files(error),
-                })?;
-                let root = name.as_deref().map_or_else(|| archive.sole(), |name| archive.resolve(name));
-                (Box::new(archive), root.map_err(files)?, Origin::Files)
-            }
-            Place::Registry(reference) => {
-                let own = registries([&place]);
-                let named = if self.named.is_empty() { &own } else { self.named };
-                let registry = registry::open(self.options, named, cancel)?;
-                let repository = registry.repository(reference.repository());
-                let digest = reference.digest().map(ToString::to_string);
-                let name = digest.as_deref().or(reference.tag()).unwrap_or_default();
-                let root =
-                    repository.resolve(name).map_err(|error| Failure::place(error, Origin::Registry))?;
-                (Box::new(repository), root, Origin::Registry)
-            }
-        };
-        let name = match &place {
-            Place::Registry(reference) => reference.to_string(),
-            _ => self.image.to_owned(),
-        };
-        Ok(FoundImage { name, source, root, origin, place })
-    }
+/// Finds an image by what a user calls it: as in [`ImageArgs`].
+///
+/// # Errors
+/// [`Failure`] if there is none by that name.
+pub(crate) fn find(image: &str, registries: &Registries<'_>) -> Result<FoundImage, Failure> {
+    let cancel = registries.cancel();
+    let place = Place::of_source(image)?;
+    let (source, root, origin): (Box<dyn Referrers>, _, _) = match &place {
+        Place::Layout { directory, name } => {
+            let layout = Layout::open(directory).map_err(files)?;
+            let root = name.as_deref().map_or_else(|| layout.sole(), |name| layout.resolve(name));
+            (Box::new(layout), root.map_err(files)?, Origin::Files)
+        }
+        Place::Archive { file, form, name } => {
+            let spool = environment::temporary();
+            let archive = match file {
+                Some(file) => Archive::open(file, *form, &spool),
+                None => {
+                    let stream = Stdin(cancel.clone());
+                    Archive::from_stream("standard input", stream, *form, &spool)
+                }
+            };
+            let archive = archive.map_err(|error| match cancel.is_cancelled() {
+                true => Failure::Interrupted,
+                false => files(error),
+            })?;
+            let root = name.as_deref().map_or_else(|| archive.sole(), |name| archive.resolve(name));
+            (Box::new(archive), root.map_err(files)?, Origin::Files)
+        }
+        Place::Registry(reference) => {
+            let repository = registries.client()?.repository(reference.repository());
+            let digest = reference.digest().map(ToString::to_string);
+            let name = digest.as_deref().or(reference.tag()).unwrap_or_default();
+            let root = repository.resolve(name).map_err(|error| Failure::place(error, Origin::Registry))?;
+            (Box::new(repository), root, Origin::Registry)
+        }
+    };
+    let name = match &place {
+        Place::Registry(reference) => reference.to_string(),
+        _ => image.to_owned(),
+    };
+    Ok(FoundImage { name, source, root, origin, place })
 }
 
 /// Standard input, until the run is stopped.

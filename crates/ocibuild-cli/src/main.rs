@@ -31,6 +31,7 @@ mod static_base;
 mod style;
 mod text;
 mod transfer;
+mod usage;
 mod verdict;
 
 use std::ffi::OsString;

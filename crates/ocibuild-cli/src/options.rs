@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, Command, ValueEnum};
 
 use ocibuild_core::registry::Mirror;
 
@@ -44,9 +44,19 @@ pub(crate) struct Options {
     #[arg(short, long, global = true, env = "OCIBUILD_QUIET", value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
 
-    /// Say more: what was reused and what was there already
-    #[arg(short, long, global = true, env = "OCIBUILD_VERBOSE", value_parser = BoolishValueParser::new())]
-    pub(crate) verbose: bool,
+    /// Say more: what was reused and what was there already; twice, each request to a registry
+    ///
+    /// `-vv`, or 2 in the variable, has a line for each request, with the answer's status, the time
+    /// until it came, and the address without its query. No secret is in it.
+    #[arg(
+        short,
+        long,
+        global = true,
+        action = ArgAction::Count,
+        env = "OCIBUILD_VERBOSE",
+        value_parser = parse::verbosity
+    )]
+    pub(crate) verbose: u8,
 
     /// Whether there is colour
     ///
@@ -141,12 +151,12 @@ impl Options {
     /// # Errors
     /// [`Failure::Usage`] if both are given in the same place.
     pub(crate) fn settle(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
-        if !(self.quiet && self.verbose) {
+        if !self.quiet || self.verbose == 0 {
             return Ok(());
         }
         let is_flag = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
         match (is_flag("quiet"), is_flag("verbose")) {
-            (true, false) => self.verbose = false,
+            (true, false) => self.verbose = 0,
             (false, true) => self.quiet = false,
             (true, true) => return Err(opposites("`--quiet`", "`--verbose`", "leave one of them out")),
             (false, false) => return Err(opposites("`OCIBUILD_QUIET`", "`OCIBUILD_VERBOSE`", "unset one")),
@@ -175,7 +185,7 @@ pub(crate) fn blame_variable(mut error: clap::Error, command: Command, words: &[
         return error;
     }
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg).cloned() else { return error };
-    let Some(long) = shown.strip_prefix("--").and_then(|rest| rest.split([' ', '=']).next()) else {
+    let Some(long) = shown.strip_prefix("--").and_then(|rest| rest.split([' ', '=', '.']).next()) else {
         return error;
     };
     let Some(variable) = variable_of(&command, long) else { return error };

@@ -233,6 +233,17 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
     })
 }
 
+/// Parses how much is said: how often `-v` is given, or what a variable has.
+pub(crate) fn verbosity(text: &str) -> Result<u8, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "y" | "yes" | "t" | "true" | "on" => Ok(1),
+        "n" | "no" | "f" | "false" | "off" => Ok(0),
+        number => number.parse().map_err(|_| {
+            format!("`{}` is no number\n  hint: write 1 for more, 2 for each request", text.escape_debug())
+        }),
+    }
+}
+
 /// Parses a time: `30s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     check::duration(text).map_err(told)

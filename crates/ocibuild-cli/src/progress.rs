@@ -3,8 +3,10 @@
 mod bars;
 pub(crate) mod json;
 mod plain;
+mod retries;
 
 use std::io::{IsTerminal as _, Write as _, stderr};
+use std::sync::Arc;
 
 use ocibuild_core::event::Warning;
 use ocibuild_core::{Event, Observer};
@@ -15,14 +17,25 @@ use crate::style::Palette;
 use crate::verdict::Verdict;
 
 use bars::Bars;
+use retries::Retries;
 
-/// Tells a user what happens.
+/// Tells a user what happens; its clones are one, so that others than the command may tell things.
+#[derive(Clone)]
 pub(crate) struct Reporter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     view: View,
     quiet: bool,
-    verbose: bool,
+    /// As often as more was asked for.
+    verbosity: u8,
     palette: Palette,
+    retries: Retries,
 }
+
+/// From here on each request is told.
+const REQUESTS: u8 = 2;
 
 enum View {
     /// Bars on a terminal.
@@ -39,7 +52,7 @@ impl Reporter {
     /// Makes one that tells as much as was asked for. Nothing is shown before there is something
     /// to tell; bars are never shown in a pipe.
     pub(crate) fn new(options: &Options) -> Self {
-        let Options { progress, quiet, verbose, color, .. } = *options;
+        let Options { progress, quiet, verbose: verbosity, color, .. } = *options;
         let view = match progress {
             ProgressMode::Json => View::Json,
             _ if quiet => View::Nothing,
@@ -47,13 +60,17 @@ impl Reporter {
             ProgressMode::Auto | ProgressMode::Tty if stderr().is_terminal() => View::Bars(Bars::default()),
             _ => View::Plain,
         };
-        Self { view, quiet, verbose, palette: Palette::of_stderr(color) }
+        Self::of(view, quiet, verbosity, Palette::of_stderr(color))
     }
 
     /// Makes one that tells of nothing but a command line that isn't understood.
     pub(crate) fn early(early: Early) -> Self {
         let view = if early.progress == ProgressMode::Json { View::Json } else { View::Plain };
-        Self { view, quiet: false, verbose: false, palette: Palette::of_stderr(early.colour) }
+        Self::of(view, false, 0, Palette::of_stderr(early.colour))
+    }
+
+    fn of(view: View, quiet: bool, verbosity: u8, palette: Palette) -> Self {
+        Self { inner: Arc::new(Inner { view, quiet, verbosity, palette, retries: Retries::default() }) }
     }
 
     /// Tells a warning.
@@ -67,23 +84,23 @@ impl Reporter {
     }
 
     fn warn_of(&self, message: &str, hint: Option<&str>) {
-        if self.quiet {
+        if self.inner.quiet {
             return;
         }
         let message = message.trim_end();
-        if let View::Json = self.view {
+        if let View::Json = self.inner.view {
             return self.line(&json::warning(message, hint));
         }
-        let hint = hint.map(|hint| format!("\n  {} {hint}", self.palette.hint())).unwrap_or_default();
-        self.line(&format!("{} {message}{hint}", self.palette.warning()));
+        let hint = hint.map(|hint| format!("\n  {} {hint}", self.inner.palette.hint())).unwrap_or_default();
+        self.line(&format!("{} {message}{hint}", self.inner.palette.warning()));
     }
 
     /// Tells how it all came out: `text` to people, `value` to programs.
     pub(crate) fn summary(&self, text: &str, value: &impl Serialize) {
-        if self.quiet {
+        if self.inner.quiet {
             return;
         }
-        match self.view {
+        match self.inner.view {
             View::Json => self.line(&json::summary(value)),
             _ => self.line(text),
         }
@@ -92,10 +109,10 @@ impl Reporter {
     /// Tells of something that goes on: `text` to people, an event with the fields of `value` to
     /// programs.
     pub(crate) fn tell(&self, text: &str, event: &str, value: &impl Serialize) {
-        if self.quiet {
+        if self.inner.quiet {
             return;
         }
-        match self.view {
+        match self.inner.view {
             View::Json => self.line(&json::named(event, value)),
             _ => self.line(text),
         }
@@ -107,46 +124,46 @@ impl Reporter {
         if verdict.is_silent() {
             return;
         }
-        match self.view {
+        match self.inner.view {
             View::Json => self.line(&verdict.to_json()),
-            _ => self.line(verdict.to_text(self.palette).trim_end()),
+            _ => self.line(verdict.to_text(self.inner.palette).trim_end()),
         }
     }
 
     /// Shows a bar for work that takes its time, where there are bars.
     pub(crate) fn begin(&self, name: &str, bytes: u64) {
-        if let View::Bars(bars) = &self.view {
+        if let View::Bars(bars) = &self.inner.view {
             bars.start(name.to_owned(), name.to_owned(), Some(bytes));
         }
     }
 
     /// Moves the bar on.
     pub(crate) fn advance(&self, name: &str, bytes: u64) {
-        if let View::Bars(bars) = &self.view {
+        if let View::Bars(bars) = &self.inner.view {
             bars.advance(name, bytes);
         }
     }
 
     /// Takes the bar away.
     pub(crate) fn end(&self, name: &str) {
-        if let View::Bars(bars) = &self.view {
+        if let View::Bars(bars) = &self.inner.view {
             bars.end(name);
         }
     }
 
     /// Tells whether what is told is for programs, so that nothing else may be among it.
     pub(crate) fn is_for_programs(&self) -> bool {
-        matches!(self.view, View::Json)
+        matches!(self.inner.view, View::Json)
     }
 
     /// The colours of what is told.
     pub(crate) fn palette(&self) -> Palette {
-        self.palette
+        self.inner.palette
     }
 
     /// Takes the bars away.
     pub(crate) fn clear(&self) {
-        if let View::Bars(bars) = &self.view {
+        if let View::Bars(bars) = &self.inner.view {
             bars.clear();
         }
     }
@@ -154,7 +171,7 @@ impl Reporter {
     /// A reader that has gone is no reason to stop. One write a line, so that lines stay whole.
     fn line(&self, text: &str) {
         let write = || drop(stderr().lock().write_all(format!("{text}\n").as_bytes()));
-        match &self.view {
+        match &self.inner.view {
             View::Bars(bars) => bars.suspend(write),
             _ => write(),
         }
@@ -163,31 +180,34 @@ impl Reporter {
 
 impl Observer for Reporter {
     fn event(&self, event: &Event) {
-        if let Event::Warning(warning) = event {
-            return self.warn(warning);
+        let Inner { view, quiet, verbosity, retries, .. } = &*self.inner;
+        match event {
+            Event::Warning(warning) => return self.warn(warning),
+            Event::Request { .. } if *verbosity < REQUESTS => return,
+            _ => {}
         }
-        match &self.view {
-            View::Nothing => {}
-            View::Json if self.quiet => {}
-            View::Json => self.line(&json::event(event)),
-            View::Plain => {
-                if let Some(line) = plain::line(event, self.verbose) {
-                    self.line(&line);
-                }
-            }
+        let retry = retries.note(event);
+        let line = match view {
+            View::Nothing => None,
+            View::Json => (!quiet).then(|| json::event(event)),
+            View::Plain => plain::line(event, *verbosity, retry),
             View::Bars(bars) => {
-                bars.event(event);
-                if let Some(line) = plain::line(event, true).filter(|_| self.verbose) {
-                    self.line(&line);
-                }
+                let is_shown = bars.event(event, retry);
+                let line = plain::line(event, *verbosity, retry);
+                line.filter(|_| *verbosity > 0 || (retry > 0 && !is_shown))
             }
+        };
+        if let Some(line) = line {
+            self.line(&line);
         }
     }
 }
 
 /// What failed is told below the last line, not among bars.
-impl Drop for Reporter {
+impl Drop for Inner {
     fn drop(&mut self) {
-        self.clear();
+        if let View::Bars(bars) = &self.view {
+            bars.clear();
+        }
     }
 }

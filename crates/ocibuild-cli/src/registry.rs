@@ -1,5 +1,6 @@
 //! Registries, reached as flags, variables and the machine's configuration say.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,19 +18,65 @@ use crate::environment;
 use crate::failure::Failure;
 use crate::keychain::Keychain;
 use crate::options::Options;
+use crate::progress::Reporter;
+
+/// The registries of a run. One client serves all of them: it is made when it is first asked for, so
+/// that who needs no registry needs nothing for one.
+pub(crate) struct Registries<'a> {
+    options: &'a Options,
+    reporter: &'a Reporter,
+    named: Vec<String>,
+    cancel: Cancel,
+    client: OnceCell<Registry>,
+}
+
+impl<'a> Registries<'a> {
+    /// Those that the run is about are `named`, as for [`open`].
+    pub(crate) fn new(
+        options: &'a Options,
+        reporter: &'a Reporter,
+        named: Vec<String>,
+        cancel: Cancel,
+    ) -> Self {
+        Self { options, reporter, named, cancel, client: OnceCell::new() }
+    }
+
+    /// The client for all of them.
+    ///
+    /// # Errors
+    /// As for [`open`].
+    pub(crate) fn client(&self) -> Result<&Registry, Failure> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = open(self.options, self.reporter, &self.named, &self.cancel)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// The client, if there was need of one.
+    pub(crate) fn used(&self) -> Option<&Registry> {
+        self.client.get()
+    }
+
+    /// Stops all that is asked of them.
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+}
 
 /// Makes a client for registries. `named` are those that the run is about: the ones it pushes to, or
 /// that an argument names.
 ///
 /// # Errors
 /// [`Failure`] if a variable that counts here can't be meant, or a file that is named can't be read.
-pub(crate) fn open(
+fn open(
     options: &Options,
+    reporter: &Reporter,
     named: &[impl AsRef<str>],
     cancel: &Cancel,
 ) -> Result<Registry, Failure> {
     let named: Vec<&str> = named.iter().map(AsRef::as_ref).collect();
-    open_with(options, Arc::new(Keychain::open(&named, cancel)?), cancel)
+    open_with(options, reporter, Arc::new(Keychain::open(&named, cancel)?), cancel)
 }
 
 /// Makes a client for a plan's images. Credentials in variables are for those that are pushed, never
@@ -41,11 +88,12 @@ pub(crate) fn open_for(
     plan: &Plan,
     push: bool,
     options: &Options,
+    reporter: &Reporter,
     cancel: &Cancel,
 ) -> Result<Registry, Failure> {
     let tags = plan.images.iter().filter(|_| push).flat_map(|image| &image.tags);
     let named: Vec<&str> = tags.map(|tag| tag.repository().registry()).collect();
-    open(options, &named, cancel)
+    open(options, reporter, &named, cancel)
 }
 
 /// Makes a client with credentials of one's own.
@@ -54,6 +102,7 @@ pub(crate) fn open_for(
 /// As for [`open`].
 pub(crate) fn open_with(
     options: &Options,
+    reporter: &Reporter,
     credentials: Arc<dyn Credentials>,
     cancel: &Cancel,
 ) -> Result<Registry, Failure> {
@@ -62,6 +111,7 @@ pub(crate) fn open_with(
     let mut settings = RegistryOptions::default();
     settings.credentials = credentials;
     settings.cancel = cancel.clone();
+    settings.observer = Arc::new(reporter.clone());
     settings.insecure = options.insecure.clone();
     settings.ca = options.ca.iter().map(|path| authority(path)).collect::<Result<_, _>>()?;
     settings.certificates = Arc::new(CertificateFiles(environment::certificate_directories()));

@@ -32,6 +32,15 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
+/// Writes how long is waited: as [`time()`], but from 2 s on in whole seconds, as what is added to a
+/// wait by chance is nobody's matter.
+pub(crate) fn pause(length: Duration) -> String {
+    match length.as_secs() {
+        2..60 => format!("{:.0} s", length.as_secs_f64()),
+        _ => time(length).replace(".0 s", " s"),
+    }
+}
+
 /// Writes how long ago something was, in its largest unit: `12 s`, `3 d`.
 pub(crate) fn age(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -93,6 +102,9 @@ mod tests {
         assert_eq!(time(Duration::from_millis(12)), "12 ms");
         assert_eq!(time(Duration::from_millis(3_440)), "3.4 s");
         assert_eq!(time(Duration::from_secs(125)), "2 min 5 s");
+        assert_eq!(pause(Duration::from_millis(1_240)), "1.2 s");
+        assert_eq!(pause(Duration::from_secs(1)), "1 s");
+        assert_eq!(pause(Duration::from_millis(5_240)), "5 s");
         let ages = [(0, "0 s"), (119, "1 min"), (86_399, "23 h"), (8 * 86_400, "8 d")];
         ages.iter().for_each(|(seconds, text)| assert_eq!(age(Duration::from_secs(*seconds)), *text));
     }

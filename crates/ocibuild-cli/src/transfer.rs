@@ -1,6 +1,5 @@
 //! Copying images from place to place, and telling of it.
 
-use std::cell::OnceCell;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,18 +11,20 @@ use ocibuild_core::blob::{BlobError, Source, Target as _};
 use ocibuild_core::copy::{self, CopyOptions, CopyReport, Listing, Tally};
 use ocibuild_core::layout::Layout;
 use ocibuild_core::oci::Platform;
-use ocibuild_core::registry::{Registry, RemoteRepository};
+use ocibuild_core::registry::RemoteRepository;
 use ocibuild_core::{Cancel, Descriptor, Reference};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Origin};
-use crate::image_place::{FoundImage, ImageName, Place};
+use crate::image_place::{self, FoundImage, Place};
 use crate::options::Options;
 use crate::progress::Reporter;
 use crate::progress::json::seconds;
+use crate::registry::Registries;
 use crate::side_by_side::by_registry;
 use crate::signals::Stop;
-use crate::{file, image_files, parse, registry, text};
+use crate::usage::Usage;
+use crate::{file, image_files, parse, text};
 
 /// The version of the metadata: a field may be added within it, none changed or taken away.
 const METADATA_VERSION: u64 = 1;
@@ -55,13 +56,11 @@ pub(crate) struct ResultArgs {
 
 /// A copy that is under way.
 pub(crate) struct Transfer<'a> {
-    options: &'a Options,
     reporter: &'a Reporter,
     started: Instant,
     cancel: Cancel,
     total: CopyReport,
-    named: Vec<String>,
-    registry: OnceCell<Registry>,
+    registries: Registries<'a>,
     _stop: Stop,
 }
 
@@ -158,13 +157,11 @@ impl<'a> Transfer<'a> {
             file::check(path).map_err(|source| metadata_failure(path, source, false))?;
         }
         Ok(Self {
-            options,
             reporter,
             started: Instant::now(),
             cancel: stop.cancel(),
             total: CopyReport::default(),
-            named,
-            registry: OnceCell::new(),
+            registries: Registries::new(options, reporter, named, stop.cancel()),
             _stop: stop,
         })
     }
@@ -174,7 +171,7 @@ impl<'a> Transfer<'a> {
     /// # Errors
     /// [`Failure`] if there is none by that name.
     pub(crate) fn find(&self, image: &str) -> Result<FoundImage, Failure> {
-        ImageName { image, options: self.options, named: &self.named }.find_unless(&self.cancel)
+        image_place::find(image, &self.registries)
     }
 
     /// Opens a repository.
@@ -182,14 +179,7 @@ impl<'a> Transfer<'a> {
     /// # Errors
     /// [`Failure`] if credentials can't be had.
     pub(crate) fn repository(&self, reference: &Reference) -> Result<RemoteRepository, Failure> {
-        let registry = match self.registry.get() {
-            Some(registry) => registry,
-            None => {
-                let registry = registry::open(self.options, &self.named, &self.cancel)?;
-                self.registry.get_or_init(|| registry)
-            }
-        };
-        Ok(registry.repository(reference.repository()))
+        Ok(self.registries.client()?.repository(reference.repository()))
     }
 
     /// Opens where an image goes to. Without a name of its own there, it keeps that of `source`.
@@ -344,6 +334,8 @@ impl<'a> Transfer<'a> {
         results: &ResultArgs,
     ) -> Result<(), Failure> {
         self.cancel.check().map_err(|_| Failure::Interrupted)?;
+        let is_pushed =
+            destinations.iter().all(|destination| matches!(destination, Destination::Registry { .. }));
         let mut references = Vec::new();
         let mut stdout_is_taken = false;
         for destination in destinations {
@@ -361,7 +353,8 @@ impl<'a> Transfer<'a> {
             let named = destination.name(root, source, &self.copy_options());
             self.total += named.map_err(|error| Failure::place(error, origin))?;
         }
-        self.tell(root, &references, stdout_is_taken, results.metadata_file.as_deref())
+        let usage = self.usage(is_pushed);
+        self.tell(root, &references, stdout_is_taken, usage, results.metadata_file.as_deref())
     }
 
     fn tell(
@@ -369,13 +362,15 @@ impl<'a> Transfer<'a> {
         root: &Descriptor,
         references: &[Reference],
         stdout_is_taken: bool,
+        usage: Option<Usage>,
         metadata: Option<&Path>,
     ) -> Result<(), Failure> {
         let line = match references.first() {
             Some(reference) => reference.at(root.digest).to_string(),
             None => root.digest.to_string(),
         };
-        let summary = self.to_json(&line);
+        let mut summary = self.to_json(&line);
+        summary["registry"] = json!(usage.map(Usage::to_json));
         if let Some(path) = metadata {
             let mut value = summary.clone();
             value["version"] = json!(METADATA_VERSION);
@@ -386,7 +381,8 @@ impl<'a> Transfer<'a> {
                 .map_err(|source| metadata_failure(path, source, true))?;
         }
         self.reporter.clear();
-        self.reporter.summary(&self.to_text(), &summary);
+        let trouble = usage.as_ref().map(Usage::trouble).unwrap_or_default();
+        self.reporter.summary(&format!("{}{trouble}", self.to_text()), &summary);
         match stdout_is_taken {
             false => text::print(&format!("{line}\n")),
             // Lines of text would be no JSON, and the summary has it.
@@ -397,6 +393,16 @@ impl<'a> Transfer<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// What registries were asked, if any were; and what they were spared where they are what was
+    /// copied to.
+    fn usage(&self, is_pushed: bool) -> Option<Usage> {
+        let usage = Usage::of(self.registries.used()?);
+        let CopyReport { present, mounted, .. } = self.total;
+        let mut skipped = present;
+        skipped += mounted;
+        Some(if is_pushed { usage.spare(skipped, mounted) } else { usage })
     }
 
     fn to_json(&self, line: &str) -> Value {

@@ -73,7 +73,8 @@ impl Verdict {
 }
 
 /// What the HTTP client puts around a cause without adding to it.
-const HOLLOW: [&str; 3] = ["client error (Connect)", "client error (SendRequest)", "tcp connect error"];
+const HOLLOW: [&str; 4] =
+    ["client error (Connect)", "client error (SendRequest)", "dns error", "tcp connect error"];
 
 /// An error and its causes, each once: what only passes its source on says nothing of its own.
 fn chain(error: &dyn Error) -> Vec<String> {

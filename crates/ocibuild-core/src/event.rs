@@ -91,8 +91,7 @@ pub enum Event {
         method: String,
         /// Its address, without its query.
         url: String,
-        /// The answer's status; absent if there was no answer.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        /// The answer's status; none if there was no answer.
         status: Option<u16>,
         /// Time from when it was sent.
         #[serde(rename = "seconds", serialize_with = "seconds")]
@@ -105,7 +104,6 @@ pub enum Event {
         /// Its address, without its query.
         url: String,
         /// The blob or manifest that it is about, where it is about one.
-        #[serde(skip_serializing_if = "Option::is_none")]
         digest: Option<Digest>,
         /// Why, as a lowercase phrase: `503 Service Unavailable`, `the connection was reset`.
         reason: String,

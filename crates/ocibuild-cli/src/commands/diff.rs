@@ -7,13 +7,16 @@ mod layers;
 mod page;
 
 use clap::{Args, ValueEnum};
+use ocibuild_core::Cancel;
 use ocibuild_core::base::Base;
 use ocibuild_core::contents::{Aspect, Merged};
 
 use crate::failure::Failure;
 use crate::image_files::{self, PlatformArgs};
-use crate::image_place::{FoundImage, ImageName, Place, registries};
+use crate::image_place::{self, FoundImage, Place, registries};
 use crate::options::Options;
+use crate::progress::Reporter;
+use crate::registry::Registries;
 use crate::text;
 
 /// Show how two images differ
@@ -113,11 +116,11 @@ struct Comparison {
 ///
 /// # Errors
 /// [`Failure::Different`] if the images differ; others if one can't be read.
-pub(crate) fn run(args: &DiffArgs, options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(args: &DiffArgs, options: &Options, reporter: &Reporter) -> Result<(), Failure> {
     let places = [Place::of_source(&args.before)?, Place::of_source(&args.after)?];
-    let named = registries(&places);
-    let find = |image| ImageName { image, options, named: &named }.find();
-    let (before, after) = (find(&args.before)?, find(&args.after)?);
+    let registries = Registries::new(options, reporter, registries(&places), Cancel::new());
+    let before = image_place::find(&args.before, &registries)?;
+    let after = image_place::find(&args.after, &registries)?;
     // What has one digest is the same for all its platforms: none has to be named.
     let is_one = before.root.digest == after.root.digest && before.root.media_type.is_index();
     if is_one && args.platform.platform.is_none() {

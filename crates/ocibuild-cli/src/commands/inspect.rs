@@ -65,7 +65,7 @@ pub(crate) fn run(args: &InspectArgs, options: &Options, reporter: &Reporter) ->
     if let Some(place) = &place {
         place.check()?;
     }
-    let found = args.image.find(options)?;
+    let found = args.image.find(options, reporter)?;
     let mut inspection = Inspection::read(&found).map_err(|error| Failure::place(error, found.origin))?;
     if let Some(place) = &place {
         return picture::draw(&inspection, &found, place, options, reporter);

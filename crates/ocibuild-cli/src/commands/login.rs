@@ -66,7 +66,8 @@ pub(crate) fn run(args: LoginArgs, options: &Options, reporter: &Reporter) -> Re
     let RegistryScope { key, repository, .. } = &args.registry;
     let credential = Credential::password(&username, &password, format!("the user `{username}`"));
     let credentials = Arc::new(ScopedCredential::new(key, credential));
-    let checked = registry::open_with(options, credentials, &cancel)?.repository(repository).check_access();
+    let registry = registry::open_with(options, reporter, credentials, &cancel)?;
+    let checked = registry.repository(repository).check_access();
     checked.map_err(|error| Failure::place(error, Origin::Registry))?;
     let keychain = Keychain::open(&[], &cancel)?;
     let stored = file.log_in(&keychain, &args.registry, &username, &password)?;

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::image_files::{self, PlatformArgs};
 use crate::image_place::ImageArgs;
 use crate::options::Options;
+use crate::progress::Reporter;
 use crate::text;
 
 /// List the files of an image
@@ -97,11 +98,11 @@ Examples:
 ///
 /// # Errors
 /// [`Failure`] if the image can't be read, or hasn't what is asked for.
-pub(crate) fn run(args: &LsArgs, options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(args: &LsArgs, options: &Options, reporter: &Reporter) -> Result<(), Failure> {
     if args.tree && args.format == Format::Json {
         return Err(Failure::usage("a tree is for people: leave out `--tree` or `--format json`"));
     }
-    let found = args.image.find(options)?;
+    let found = args.image.find(options, reporter)?;
     let base = args.platform.open(&found)?;
     view::check_layer(args.layer, base.layers.len())?;
     let contents = image_files::read(&found, &base, None, args.digests, options)?;

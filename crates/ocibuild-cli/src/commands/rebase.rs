@@ -10,18 +10,20 @@ use ocibuild_core::blob::BlobError;
 use ocibuild_core::build::OpenBase;
 use ocibuild_core::copy::{CopyOptions, Referrers, Tally};
 use ocibuild_core::rebase::{Named, Rebase};
-use ocibuild_core::{Builder, Built, Cancel, Reference};
+use ocibuild_core::{Builder, Built, Cancel, Reference, Registry};
 use serde_json::json;
 
 use crate::destination::Destinations;
 use crate::failure::{Failure, Origin, RebaseFailure};
-use crate::image_place::{self, FoundImage, ImageName, Place};
+use crate::image_place::{self, FoundImage, Place};
 use crate::options::Options;
 use crate::parse::{self, Output};
 use crate::progress::Reporter;
 use crate::progress::json::seconds;
+use crate::registry::Registries;
 use crate::signals::Stop;
-use crate::{environment, registry, text};
+use crate::usage::Usage;
+use crate::{environment, text};
 
 /// Move an image to another base without rebuilding it
 ///
@@ -79,14 +81,14 @@ pub(crate) fn run(args: RebaseArgs, options: &Options, reporter: &Reporter) -> R
     let stop = Stop::on_signals()?;
     let cancel = stop.cancel();
     let destinations = Destinations::resolve(args.output.clone(), args.push, ".".as_ref())?;
-    let (job, origins) = job(&args, options)?;
+    let (job, origins, registries) = job(&args, options, reporter, &cancel)?;
     let several = job.image.place.root.media_type.is_index();
     let cache = options.cache_directory()?;
     let builder = Builder::new(".", &cache)
         .threads(options.threads())
         .observer(reporter)
         .cancel(cancel.clone())
-        .registry(registry::open(options, &registries(&job, args.push), &cancel)?);
+        .registry(registries.client()?.clone());
     let builder = environment::source_date_epoch()?.into_iter().fold(builder, Builder::created);
     let built = builder.rebase(&job).map_err(|error| {
         Failure::Rebase(Box::new(RebaseFailure { error, origins, several, cache: cache.clone() })).settled()
@@ -94,19 +96,31 @@ pub(crate) fn run(args: RebaseArgs, options: &Options, reporter: &Reporter) -> R
     let copying = CopyOptions::new().observer(reporter).cancel(cancel.clone());
     let files = |error| Failure::place(error, Origin::Files);
     destinations.write(&built, &copying).map_err(files)?;
-    let sent = if args.push { Some(push(&built, options, &copying, &cancel)?) } else { None };
+    let sent = if args.push { Some(push(&built, registries.client()?, &copying)?) } else { None };
     let outputs = args.output.iter().filter_map(|output| Some(output.path()?.display().to_string()));
-    let told = Told { started, sent, outputs: outputs.collect(), onto: &job.onto.name };
+    let usage = registries.used().map(Usage::of);
+    let usage = usage.map(|usage| match &sent {
+        Some(sent) => usage.spare(sent.skipped, sent.mounted),
+        None => usage,
+    });
+    let told = Told { started, sent, usage, outputs: outputs.collect(), onto: &job.onto.name };
     told.tell(&built, destinations.uses_stdout(), reporter)
 }
 
-/// Finds image and bases; of the first and the new base with who is to blame for their blobs.
-fn job(args: &RebaseArgs, options: &Options) -> Result<(Rebase, [Origin; 2]), Failure> {
+/// Finds image and bases; of the first and the new base with who is to blame for their blobs, and the
+/// registries of them all.
+fn job<'a>(
+    args: &RebaseArgs,
+    options: &'a Options,
+    reporter: &'a Reporter,
+    cancel: &Cancel,
+) -> Result<(Rebase, [Origin; 2], Registries<'a>), Failure> {
     let images = [Some(&args.image), Some(&args.onto), args.from.as_ref()].into_iter().flatten();
     let tags = args.tag.iter().filter(|_| args.push).cloned().map(|tag| Ok(Place::Registry(tag)));
     let places = images.map(|image| Place::of_source(image)).chain(tags);
-    let named_registries = image_place::registries(&places.collect::<Result<Vec<_>, _>>()?);
-    let find = |image: &str| ImageName { image, options, named: &named_registries }.find();
+    let about = image_place::registries(&places.collect::<Result<Vec<_>, _>>()?);
+    let registries = Registries::new(options, reporter, about, cancel.clone());
+    let find = |image: &str| image_place::find(image, &registries);
     let (image, onto) = (find(&args.image)?, find(&args.onto)?);
     let from = args.from.as_deref().map(find).transpose()?;
     let origins = [image.origin, onto.origin];
@@ -117,7 +131,7 @@ fn job(args: &RebaseArgs, options: &Options) -> Result<(Rebase, [Origin; 2]), Fa
         onto: named(onto),
         from: from.map(named),
     };
-    Ok((job, origins))
+    Ok((job, origins, registries))
 }
 
 fn named(found: FoundImage) -> Named {
@@ -147,38 +161,28 @@ fn own_name(image: &FoundImage) -> String {
     name.unwrap_or(if image.origin == Origin::Registry { "latest" } else { "image" }).to_owned()
 }
 
-/// The registries that the run is about.
-fn registries(job: &Rebase, push: bool) -> Vec<&str> {
-    let images = [Some(&job.image), Some(&job.onto), job.from.as_ref()].into_iter().flatten();
-    let images = images.filter_map(|image| image.reference.as_ref());
-    let tags = job.tags.iter().filter(|_| push);
-    images.chain(tags).map(|reference| reference.repository().registry()).collect()
-}
-
 /// What went to registries.
 struct Sent {
     uploaded: Tally,
     mounted: Tally,
+    /// What didn't have to be sent, with what was mounted.
+    skipped: Tally,
 }
 
-fn push(
-    built: &Built,
-    options: &Options,
-    copying: &CopyOptions<'_>,
-    cancel: &Cancel,
-) -> Result<Sent, Failure> {
+fn push(built: &Built, registry: &Registry, copying: &CopyOptions<'_>) -> Result<Sent, Failure> {
     let [image] = &built.images[..] else { unreachable!("one image is moved") };
-    let named: Vec<&str> = image.tags.iter().map(|tag| tag.repository().registry()).collect();
-    let registry = registry::open(options, &named, cancel)?;
-    let report = built.push_image_as(image, &registry, &image.tags, copying);
+    let report = built.push_image_as(image, registry, &image.tags, copying);
     let report = report.map_err(|error: BlobError| Failure::place(error, Origin::Registry))?;
-    Ok(Sent { uploaded: report.sent, mounted: report.mounted })
+    let mut skipped = report.present;
+    skipped += report.mounted;
+    Ok(Sent { uploaded: report.sent, mounted: report.mounted, skipped })
 }
 
 /// What is told in the end.
 struct Told<'a> {
     started: Instant,
     sent: Option<Sent>,
+    usage: Option<Usage>,
     outputs: Vec<String>,
     onto: &'a str,
 }
@@ -196,6 +200,7 @@ impl Told<'_> {
             "seconds": seconds(self.started.elapsed()),
             "uploaded": self.sent.as_ref().map(|sent| tally(&sent.uploaded)),
             "mounted": self.sent.as_ref().map(|sent| tally(&sent.mounted)),
+            "registry": self.usage.map(Usage::to_json),
             "outputs": self.outputs,
         });
         reporter.clear();
@@ -215,13 +220,14 @@ impl Told<'_> {
     /// One line: where to, what was sent, and the time.
     fn summary(&self) -> String {
         let mut line = format!("moved onto {}", self.onto);
-        if let Some(Sent { uploaded, mounted }) = &self.sent {
+        if let Some(Sent { uploaded, mounted, .. }) = &self.sent {
             let (uploaded, mounted) = (text::bytes(uploaded.bytes), text::bytes(mounted.bytes));
             line.push_str(&format!(", {uploaded} uploaded and {mounted} mounted"));
         }
         if !self.outputs.is_empty() {
             line.push_str(&format!(", in {}", self.outputs.join(", ")));
         }
-        format!("{line}; {}", text::time(self.started.elapsed()))
+        let trouble = self.usage.as_ref().map(Usage::trouble).unwrap_or_default();
+        format!("{line}; {}{trouble}", text::time(self.started.elapsed()))
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ServeArgs, options: &Options, reporter: &Reporter) -> R
     let (sender, exchanges) = channel();
     let mut serve = ServeOptions::default();
     (serve.listen, serve.read_only) = (args.listen, args.read_only);
-    if options.verbose {
+    if options.verbose > 0 {
         // Who isn't listening any more is about to end.
         serve.listener = Some(Arc::new(move |exchange: &Exchange| drop(sender.send(exchange.clone()))));
     } else {
@@ -110,7 +110,7 @@ fn log(exchanges: &Receiver<Exchange>, stop: &Cancel, reporter: &Reporter) {
 }
 
 #[derive(Serialize)]
-struct Request<'a> {
+struct Served<'a> {
     method: &'a str,
     path: &'a str,
     status: Option<u16>,
@@ -130,8 +130,8 @@ fn tell(exchange: &Exchange, reporter: &Reporter) {
         }
     }
     line.push_str(&format!(", {}", text::time(*time)));
-    let fields = Request { method, path, status: *status, received, sent, seconds: json::seconds(*time) };
-    reporter.tell(&line, "request", &fields);
+    let fields = Served { method, path, status: *status, received, sent, seconds: json::seconds(*time) };
+    reporter.tell(&line, "served", &fields);
 }
 
 /// Parses an address: `127.0.0.1:5000`, `localhost:5000`, `5000`.

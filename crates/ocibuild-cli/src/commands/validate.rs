@@ -8,6 +8,7 @@ use crate::commands::inspect::Format;
 use crate::failure::Failure;
 use crate::image_place::{FoundImage, ImageArgs};
 use crate::options::Options;
+use crate::progress::Reporter;
 use crate::text;
 
 /// Hold an image against the image specification
@@ -53,8 +54,8 @@ Exit codes: 0 valid; 1 a rule is broken; others as in `ocibuild --help`.";
 ///
 /// # Errors
 /// [`Failure::Invalid`] if a rule is broken; others if the image can't be read.
-pub(crate) fn run(args: &ValidateArgs, options: &Options) -> Result<(), Failure> {
-    let found = args.image.find(options)?;
+pub(crate) fn run(args: &ValidateArgs, options: &Options, reporter: &Reporter) -> Result<(), Failure> {
+    let found = args.image.find(options, reporter)?;
     let depth = match args.depth {
         Depth::Manifests => image::Depth::Manifests,
         Depth::Layers => image::Depth::Layers,

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use ocibuild_core::Event;
 use rustix::termios::tcgetwinsize;
+
+use crate::progress::plain::{SHORT, waiting};
 
 /// Smaller blobs are sent before anybody could read of it.
 const SMALLEST: u64 = 256 << 10;
@@ -27,6 +30,12 @@ const STYLES: [(&str, u16, u16); 3] = [
 const SEARCH: &str = "{prefix} looking for files";
 const SEARCH_WIDTH: u16 = 19;
 
+/// What stands where something is tried again: there are words in place of a bar.
+const AGAIN: &str = "{again}";
+
+/// How often the time that is left to wait is shown anew.
+const TICK: Duration = Duration::from_millis(250);
+
 /// A name is given so many columns, if it has them, before it is cut for the sake of the bar; and
 /// never more than the longest, which leave the rest to the bar.
 const NAME: u16 = 20;
@@ -46,37 +55,92 @@ struct Running {
     bar: ProgressBar,
     name: String,
     is_sized: bool,
+    /// How many go by the same name at once: a blob may be on its way to several places.
+    count: u32,
+    /// How often it was tried again.
+    retries: u32,
+    /// What it is tried again for, until more of it is on its way than ever before.
+    again: Option<Again>,
+}
+
+/// Something that is going to be tried again.
+#[derive(Clone)]
+struct Again {
+    retry: u32,
+    reason: String,
+    until: Instant,
 }
 
 impl Running {
     /// Makes the bar fit into a line: one that doesn't is broken, and never taken away whole.
     fn fit(&self, width: u16) {
+        // The last column is left free: some terminals break a line that fills it.
+        if let Some(again) = self.again.clone() {
+            let (name, columns) = (self.name.clone(), width.saturating_sub(1));
+            let write = move |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+                let left = again.until.saturating_duration_since(Instant::now());
+                // Nobody is there to be told if that fails.
+                let _ = to.write_str(&shortened(&again.words(&name, left, state), columns));
+            };
+            return self.bar.set_style(style(AGAIN).with_key("again", write));
+        }
         let (template, taken) = match self.is_sized {
             true => template(width),
             false => (SEARCH, SEARCH_WIDTH),
         };
+        let name = match self.retries {
+            0 => self.name.clone(),
+            retries => format!("{}, retry {retries}", self.name),
+        };
         self.bar.set_style(style(template));
-        // The last column is left free: some terminals break a line that fills it.
-        self.bar.set_prefix(shortened(&self.name, width.saturating_sub(taken + 1).min(LONGEST)));
+        self.bar.set_prefix(shortened(&name, width.saturating_sub(taken + 1).min(LONGEST)));
+    }
+
+    /// Moves the bar on; what is sent again doesn't take it beyond its end.
+    fn advance(&mut self, bytes: u64) {
+        let position = self.bar.position().saturating_add(bytes);
+        let end = self.bar.length().filter(|_| self.is_sized).unwrap_or(u64::MAX);
+        self.bar.set_position(position.min(end));
+        // What was read before it broke may be told after that.
+        if self.again.take_if(|again| again.until <= Instant::now()).is_some() {
+            self.bar.disable_steady_tick();
+            self.fit(columns());
+        }
+    }
+}
+
+impl Again {
+    fn words(&self, name: &str, left: Duration, state: &ProgressState) -> String {
+        if left.is_zero() {
+            let (done, all) = (DecimalBytes(state.pos()), DecimalBytes(state.len().unwrap_or_default()));
+            return format!("{name}, retry {}: {done}/{all}", self.retry);
+        }
+        // In whole seconds, or the words would dance.
+        let left = Duration::from_secs((left.as_secs_f64()).ceil() as u64);
+        format!("{name}: {}", waiting(self.retry, left, &self.reason))
     }
 }
 
 impl Bars {
-    /// Shows an event.
-    pub(super) fn event(&self, event: &Event) {
+    /// Shows an event; `retry` is the number of one. Tells whether there is a bar for it.
+    pub(super) fn event(&self, event: &Event, retry: u32) -> bool {
         match event {
             Event::LayerStarted { layer } => self.start(layer_key(layer), format!("layer {layer}"), None),
             Event::LayerWalked { layer, bytes, .. } => self.walked(&layer_key(layer), *bytes),
             Event::LayerProgress { layer, bytes } => self.advance(&layer_key(layer), *bytes),
             Event::LayerFinished { layer, .. } => self.end(&layer_key(layer)),
             Event::PushStarted { digest, size, .. } if *size >= SMALLEST => {
-                let short = digest.hex().chars().take(12).collect::<String>();
-                self.start(digest.to_string(), format!("send {short}"), Some(*size));
+                let short = digest.hex().chars().take(SHORT).collect::<String>();
+                self.send(digest.to_string(), format!("send {short}"), *size);
             }
             Event::PushProgress { digest, bytes } => self.advance(&digest.to_string(), *bytes),
             Event::PushFinished { digest, .. } => self.end(&digest.to_string()),
-            _ => {}
+            Event::Retry { digest: Some(digest), reason, wait, .. } => {
+                return self.again(&digest.to_string(), retry, reason, *wait);
+            }
+            _ => return false,
         }
+        true
     }
 
     /// Writes something between the bars.
@@ -102,11 +166,36 @@ impl Bars {
     pub(super) fn start(&self, key: String, name: String, size: Option<u64>) {
         let screen = self.screen.get_or_init(MultiProgress::new);
         let bar = screen.add(ProgressBar::new(size.unwrap_or_default()));
-        let running = Running { bar, name, is_sized: size.is_some() };
+        let running = Running { bar, name, is_sized: size.is_some(), count: 1, retries: 0, again: None };
         running.fit(columns());
         if let Some(before) = self.running().insert(key, running) {
             before.bar.finish_and_clear();
         }
+    }
+
+    /// Shows a bar for a blob, or makes the one it has that of one more place.
+    fn send(&self, key: String, name: String, size: u64) {
+        if let Some(running) = self.running().get_mut(&key) {
+            running.count += 1;
+            return running.bar.inc_length(size);
+        }
+        self.start(key, name, Some(size));
+    }
+
+    /// Shows why something is tried again, and when; tells whether there is a bar for it.
+    fn again(&self, key: &str, retry: u32, reason: &str, wait: Duration) -> bool {
+        let mut all = self.running();
+        let Some(running) = all.get_mut(key) else { return false };
+        running.retries = retry;
+        let again = Again { retry, reason: reason.to_owned(), until: Instant::now() + wait };
+        // What asks a host to wait longer holds for all that is asked of it.
+        running.again = Some(match running.again.take() {
+            Some(before) if before.until > again.until => Again { retry, ..before },
+            _ => again,
+        });
+        running.fit(columns());
+        running.bar.enable_steady_tick(TICK);
+        true
     }
 
     fn walked(&self, key: &str, bytes: u64) {
@@ -120,20 +209,26 @@ impl Bars {
 
     /// Moves a bar on.
     pub(super) fn advance(&self, key: &str, bytes: u64) {
-        let running = self.running();
+        let mut all = self.running();
         let width = columns();
         if self.width.swap(width, Ordering::Relaxed) != width {
-            running.values().for_each(|running| running.fit(width));
+            all.values().for_each(|running| running.fit(width));
         }
-        if let Some(running) = running.get(key) {
-            running.bar.inc(bytes);
+        if let Some(running) = all.get_mut(key) {
+            running.advance(bytes);
         }
     }
 
     /// Takes a bar away.
     pub(super) fn end(&self, key: &str) {
-        if let Some(running) = self.running().remove(key) {
-            running.bar.finish_and_clear();
+        let mut all = self.running();
+        match all.get_mut(key) {
+            Some(running) if running.count > 1 => running.count -= 1,
+            Some(running) => {
+                running.bar.finish_and_clear();
+                all.remove(key);
+            }
+            None => {}
         }
     }
 }
@@ -186,6 +281,38 @@ mod tests {
         assert_eq!(shortened("層 app", 6), "層 app");
         assert_eq!(shortened("層層層", 5), "層層…");
         assert_eq!(shortened("abc", 0), "…");
+    }
+
+    #[test]
+    fn what_goes_to_two_places_has_one_bar_and_what_is_sent_again_stays_within_it() {
+        let (bars, digest, size) = (Bars::default(), ocibuild_core::Digest::of(b""), SMALLEST);
+        let (place, key) = (String::from("there"), digest.to_string());
+        let state = || {
+            let all = bars.running();
+            all.get(&key).map(|running| (running.bar.position(), running.bar.length(), running.retries))
+        };
+        let started = Event::PushStarted { place: place.clone(), digest, size };
+        let transfer = ocibuild_core::event::Transfer::Sent;
+        let finished = Event::PushFinished { place, digest, size, transfer };
+        bars.event(&started, 0);
+        bars.event(&started, 0);
+        assert_eq!(state(), Some((0, Some(2 * size), 0)));
+        for _ in 0..5 {
+            bars.event(&Event::PushProgress { digest, bytes: size / 2 }, 0);
+        }
+        assert_eq!(state(), Some((2 * size, Some(2 * size), 0)));
+        bars.event(&finished, 0);
+        let again = |digest| Event::Retry {
+            method: String::from("PUT"),
+            url: String::from("http://r.io/"),
+            digest,
+            reason: String::from("503 Service Unavailable"),
+            wait: Duration::ZERO,
+        };
+        assert!(bars.event(&again(Some(digest)), 3) && !bars.event(&again(None), 1));
+        assert_eq!(state().map(|(_, _, retries)| retries), Some(3));
+        bars.event(&finished, 0);
+        assert!(state().is_none() && !bars.event(&again(Some(digest)), 1));
     }
 
     #[test]

@@ -1,15 +1,22 @@
 //! Events as lines.
 
+use std::time::Duration;
+
 use ocibuild_core::Event;
 use ocibuild_core::event::{LayerOutcome, Transfer};
 
+use crate::progress::retries::{shown, subject};
 use crate::text;
 
 /// The characters of a digest that are enough to tell it from others.
-const SHORT: usize = 12;
+pub(super) const SHORT: usize = 12;
 
-/// Writes the line that an event is worth, if it is worth one.
-pub(super) fn line(event: &Event, verbose: bool) -> Option<String> {
+/// Who waits longer wonders why.
+const LONG: Duration = Duration::from_secs(2);
+
+/// Writes the line that an event is worth, if it is worth one; `retry` is a retry's number.
+pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
+    let verbose = verbosity > 0;
     match event {
         Event::LayerFinished { layer, size, outcome: LayerOutcome::Built, elapsed, .. } => {
             Some(format!("layer {layer}: built, {} in {}", text::bytes(*size), text::time(*elapsed)))
@@ -31,11 +38,71 @@ pub(super) fn line(event: &Event, verbose: bool) -> Option<String> {
             };
             Some(format!("blob {short}: {how}, {}, {place}", text::bytes(*size)))
         }
+        Event::Request { method, url, status, elapsed } if verbosity > 1 => {
+            let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+            // The address comes last, as nobody knows how long it is.
+            Some(format!("{method:<6} {status:<3} {:>7}  {}", text::time(*elapsed), shown(url)))
+        }
+        Event::Retry { method, url, digest, reason, wait } if verbose || *wait >= LONG => {
+            let subject = subject(method, url, digest.as_ref());
+            Some(format!("{subject}: {}", waiting(retry, *wait, reason)))
+        }
         _ => None,
     }
+}
+
+/// Tells what is waited for: `retry 2, waiting 5 s: 429 Too Many Requests`.
+pub(super) fn waiting(retry: u32, wait: Duration, reason: &str) -> String {
+    let wait = match wait.is_zero() {
+        true => String::new(),
+        false => format!(", waiting {}", text::pause(wait)),
+    };
+    format!("retry {retry}{wait}: {reason}")
 }
 
 /// Writing to a disk is told by the summary alone.
 fn is_remote(place: &str) -> bool {
     place.starts_with("the repository ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_stand_in_columns_and_without_what_steers_a_terminal() {
+        let request = |method: &str, url: &str, status, elapsed| {
+            let (method, url) = (method.to_owned(), url.to_owned());
+            line(&Event::Request { method, url, status, elapsed: Duration::from_millis(elapsed) }, 2, 0)
+        };
+        let lines = [
+            request("HEAD", "http://h/v2/", Some(200), 7),
+            request("DELETE", "http://h/\u{1b}[31mx", None, 12_340),
+        ];
+        assert_eq!(
+            lines.map(Option::unwrap),
+            ["HEAD   200    7 ms  http://h/v2/", "DELETE -    12.3 s  http://h/?[31mx"]
+        );
+    }
+
+    #[test]
+    fn a_long_wait_is_told_and_a_short_one_to_who_wants_to_know() {
+        let retry = |millis, verbosity| {
+            let event = Event::Retry {
+                method: "PUT".to_owned(),
+                url: "http://h/v2/a/manifests/1".to_owned(),
+                digest: None,
+                reason: "503 Service Unavailable".to_owned(),
+                wait: Duration::from_millis(millis),
+            };
+            line(&event, verbosity, 3)
+        };
+        assert_eq!(retry(300, 0), None);
+        let told = |wait: &str| {
+            Some(format!("PUT http://h/v2/a/manifests/1: retry 3{wait}: 503 Service Unavailable"))
+        };
+        assert_eq!(retry(300, 1), told(", waiting 300 ms"));
+        assert_eq!(retry(5000, 0), told(", waiting 5 s"));
+        assert_eq!(retry(0, 1), told(""));
+    }
 }

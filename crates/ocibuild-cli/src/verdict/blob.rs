@@ -7,7 +7,7 @@ use ocibuild_core::archive::ArchiveError;
 use ocibuild_core::base::BaseError;
 use ocibuild_core::blob::{BlobError, PlaceFault};
 use ocibuild_core::layout::LayoutError;
-use ocibuild_core::registry::{CredentialsError, RegistryError};
+use ocibuild_core::registry::{CredentialsError, Refusal, RegistryError};
 
 use crate::exit;
 use crate::failure::Origin;
@@ -166,9 +166,12 @@ pub(super) fn is_no_layout(error: &BlobError) -> bool {
 /// The library's remedy in the words of the command line.
 fn registry_hint(error: &RegistryError) -> Option<String> {
     match error.last_try() {
-        RegistryError::Unauthorized(refusal) if refusal.status == 401 => {
-            Some(format!("log in: `ocibuild login {}`", refusal.registry))
-        }
+        RegistryError::Unauthorized(refusal) => unauthorized_hint(refusal).or_else(|| remedy(error)),
+        RegistryError::Answer { .. } => Some(
+            "registries don't answer like this: check its name and port, and whether something else answers \
+             in its place"
+                .to_owned(),
+        ),
         RegistryError::Connect { source, .. } if is_unknown_authority(source.as_ref()) => Some(
             "give the CA certificate that the registry's certificate is signed by: `--ca FILE`".to_owned(),
         ),
@@ -184,8 +187,27 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
             "without a port a registry is looked for at 80 or 443: did you mean `localhost:5000/…`?"
                 .to_owned(),
         ),
-        other => other.remedy().map(str::to_owned),
+        other => remedy(other),
     }
+}
+
+fn remedy(error: &RegistryError) -> Option<String> {
+    error.remedy().map(str::to_owned)
+}
+
+/// What credentials are needed. Who has none may be refused with 403 as well, and who reads isn't told
+/// of writing.
+fn unauthorized_hint(refusal: &Refusal) -> Option<String> {
+    let is_anonymous = refusal.credential == "without credentials";
+    if refusal.status == 401 || is_anonymous {
+        return Some(format!("log in: `ocibuild login {}`", refusal.registry));
+    }
+    let reads = matches!(&*refusal.method, "GET" | "HEAD");
+    reads.then(|| {
+        "use credentials for this repository, or check its name: registries don't tell what isn't yours from \
+         what isn't there"
+            .to_owned()
+    })
 }
 
 /// A registry of this machine, which hardly ever listens on the web's own ports.

@@ -30,4 +30,5 @@ mod reference;
 mod registries;
 mod results;
 mod serve;
+mod sight;
 mod specs;

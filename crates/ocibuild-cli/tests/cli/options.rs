@@ -60,6 +60,7 @@ fn a_bad_value_is_blamed_on_whoever_has_it() {
         ("OCIBUILD_COLOR", "--color", "pink"),
         ("OCIBUILD_QUIET", "--quiet", "perhaps"),
         ("OCIBUILD_VERBOSE", "--verbose", "perhaps"),
+        ("OCIBUILD_VERBOSE", "--verbose", "-1"),
     ] {
         let said = with(&bench, &["build"], &[(name, value)]).expect_code(2).errors();
         let blamed = said.contains(&format!("for '{name} (like {flag})'")) && said.contains(value);
@@ -69,6 +70,25 @@ fn a_bad_value_is_blamed_on_whoever_has_it() {
     let both = with(&bench, &["build", "--threads", "some"], &[("OCIBUILD_THREADS", "many")]);
     let said = both.expect_code(2).errors();
     assert!(said.contains("some") && !said.contains("OCIBUILD_THREADS"), "{said}");
+}
+
+#[test]
+fn verbosity_is_counted_wherever_it_stands() {
+    let bench = Bench::with_spec(SPEC);
+    let says_more = |words: &[&str], variable: &str| {
+        let output = with(&bench, words, &[("OCIBUILD_VERBOSE", variable)]).expect_code(0);
+        output.errors().contains("to compress")
+    };
+    for (words, variable, more) in [
+        (&["build", "--no-cache"][..], "", false),
+        (&["build", "--no-cache"], "0", false),
+        (&["build", "--no-cache"], "2", true),
+        (&["build", "--no-cache"], "yes", true),
+        (&["-vv", "build", "--no-cache"], "0", true),
+        (&["build", "--no-cache", "-v", "--verbose"], "off", true),
+    ] {
+        assert_eq!(says_more(words, variable), more, "{words:?} {variable}");
+    }
 }
 
 #[test]

@@ -33,6 +33,19 @@ fn samples() -> Vec<Event> {
         Event::PushStarted { place: place.clone(), digest, size },
         Event::PushProgress { digest, bytes },
         Event::PushFinished { place, digest, size, transfer: Transfer::Mounted },
+        Event::Request {
+            method: "HEAD".to_owned(),
+            url: "http://r.io/v2/".to_owned(),
+            status: None,
+            elapsed: Duration::from_millis(5),
+        },
+        Event::Retry {
+            method: "PUT".to_owned(),
+            url: "http://r.io/v2/".to_owned(),
+            digest: None,
+            reason: "503 Service Unavailable".to_owned(),
+            wait: Duration::from_millis(1500),
+        },
         Event::Warning(Warning::new("mind the gap").hint("step over it")),
     ]
 }
@@ -159,10 +172,9 @@ fn an_archive_on_standard_output_leaves_only_json_on_standard_error() {
     assert!(all.last().unwrap()["images"][0].as_str().unwrap().starts_with("docker.io/library/app@sha256:"));
 }
 
-/// What a terminal of so many columns is sent while two layers are built, in pieces between jumps of
-/// the cursor, without colours.
-fn shown(bench: &Bench, script: &Path, columns: u16) -> Vec<String> {
-    let words = "build --no-cache --output type=oci,dest=out";
+/// What a terminal of so many columns is sent while the program runs, in pieces between jumps of the
+/// cursor, without colours.
+pub(crate) fn shown(bench: &Bench, script: &Path, columns: u16, words: &str) -> Vec<String> {
     let line = format!("stty cols {columns} rows 24; exec {} {words}", env!("CARGO_BIN_EXE_ocibuild"));
     let mut command = Command::new(script);
     command.args(["-qec", &line, "/dev/null"]).current_dir(bench.path(""));
@@ -195,7 +207,8 @@ fn bars_fit_into_terminals_of_any_width() {
     let bench = Bench::with_spec(&format!("version = 1\n{}{}{image}", layer(long), layer(short)));
     bench.write("big", vec![b'x'; 24 << 20]);
     for columns in [40, 80, 200] {
-        let pieces = shown(&bench, &script, columns);
+        let words = "build --no-cache --output type=oci,dest=out";
+        let pieces = shown(&bench, &script, columns, words);
         // A piece may hold several lines, filled up with blanks to the width.
         let bars = pieces.iter().filter(|piece| piece.starts_with("layer ") && piece.contains("/25.17 MB"));
         let mut count = 0;

@@ -89,11 +89,11 @@ fn programs_are_told_in_json() {
     let address = served.address.clone();
     let said = served.stop();
     let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let [begun, request] = &lines[..] else { panic!("{said}") };
+    let [begun, served] = &lines[..] else { panic!("{said}") };
     assert_eq!((&begun["event"], &begun["repository"]), (&"serving".into(), &"new".into()));
     assert_eq!(begun["url"], format!("http://{address}"));
-    assert_eq!((&request["event"], &request["path"]), (&"request".into(), &"/v2/".into()));
-    assert_eq!((&request["status"], &request["version"]), (&200.into(), &1.into()));
+    assert_eq!((&served["event"], &served["path"]), (&"served".into(), &"/v2/".into()));
+    assert_eq!((&served["status"], &served["version"]), (&200.into(), &1.into()));
 }
 
 #[test]

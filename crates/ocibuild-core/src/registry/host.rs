@@ -80,11 +80,12 @@ impl Host {
 
     /// Others may hear meanwhile that it takes longer.
     async fn opening(&self, watch: &Watch) -> Result<Duration, Cancelled> {
-        let begun = Instant::now();
+        let mut begun = None;
         while let Some(left) = self.held() {
+            begun.get_or_insert_with(Instant::now);
             watch.pause(left).await?;
         }
-        Ok(begun.elapsed())
+        Ok(begun.map(|begun| begun.elapsed()).unwrap_or_default())
     }
 
     /// How long it wants to be left alone.

@@ -183,8 +183,8 @@ impl Transport {
                 }
                 for warning in answer.headers.get_all(header::WARNING) {
                     let warning = String::from_utf8_lossy(warning.as_bytes());
-                    let host = answer.url().origin().host;
-                    warning::texts(&warning).for_each(|text| self.tally.warn(&host, &text));
+                    let host = answer.url().uri().authority().map_or("", |authority| authority.as_str());
+                    warning::texts(&warning).for_each(|text| self.tally.warn(host, &text));
                 }
             }
         }

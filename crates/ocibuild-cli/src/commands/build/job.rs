@@ -26,6 +26,7 @@ use crate::publish::{Publisher, Traffic};
 use crate::signals::Stop;
 use crate::source::Source;
 use crate::static_base::Builtins;
+use crate::usage::Usage;
 use crate::{environment, host, registry};
 
 /// A build with nothing left to find out.
@@ -89,9 +90,10 @@ impl<'a> Job<'a> {
         let stop = Stop::on_signals()?;
         let cancel = stop.cancel();
         let plan = self.plan(&cancel)?;
+        let registry = self.registry(&plan, &cancel)?;
         let mut forgotten = BTreeSet::new();
         let outcome = loop {
-            let failure = match self.attempt(&plan, &cancel) {
+            let failure = match self.attempt(&plan, registry.as_ref(), &cancel) {
                 Ok(outcome) => break outcome,
                 Err(failure) => failure,
             };
@@ -158,23 +160,22 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn attempt(&self, plan: &Plan, cancel: &Cancel) -> Result<Outcome, Failure> {
-        let registry = self.registry(plan, cancel)?;
+    fn attempt(&self, plan: &Plan, registry: Option<&Registry>, cancel: &Cancel) -> Result<Outcome, Failure> {
         let build = |finished: &(dyn Fn(&FinishedLayer) + Sync)| {
             let noted = |layer: &FinishedLayer| {
                 self.named().extend(layer.record.kept().map(|blob| blob.digest));
                 finished(layer);
             };
             let builder = self.builder(cancel).on_layer(&noted);
-            let builder = registry.iter().cloned().fold(builder, Builder::registry);
+            let builder = registry.into_iter().cloned().fold(builder, Builder::registry);
             builder.build_plan(plan).map_err(|error| self.build_failure(error))
         };
-        let Some(registry) = registry.as_ref().filter(|_| self.push) else {
+        let Some(pushed_to) = registry.filter(|_| self.push) else {
             let built = build(&|_| {})?;
             self.write(&built, cancel)?;
-            return self.outcome(&built, plan, None);
+            return self.outcome(&built, plan, registry, None);
         };
-        let publisher = Publisher::new(plan, registry, self.reporter, cancel)?;
+        let publisher = Publisher::new(plan, pushed_to, self.reporter, cancel)?;
         let store = Store::new(&self.cache);
         let built = publisher.alongside(&store, build);
         if let Some(fault) = publisher.fault() {
@@ -183,13 +184,24 @@ impl<'a> Job<'a> {
         let built = built?;
         self.write(&built, cancel)?;
         let traffic = publisher.finish(&built).map_err(|error| self.place(error, Origin::Registry))?;
-        self.outcome(&built, plan, Some(traffic))
+        self.outcome(&built, plan, registry, Some(traffic))
     }
 
-    fn outcome(&self, built: &Built, plan: &Plan, traffic: Option<Traffic>) -> Result<Outcome, Failure> {
+    fn outcome(
+        &self,
+        built: &Built,
+        plan: &Plan,
+        registry: Option<&Registry>,
+        traffic: Option<Traffic>,
+    ) -> Result<Outcome, Failure> {
         self.warn(&built.warnings);
         let mut outcome =
             Outcome::new(built, plan, self.started).map_err(|error| self.place(error, Origin::Cache))?;
+        let usage = registry.map(Usage::of);
+        outcome.usage = match traffic {
+            Some(traffic) => usage.map(|usage| usage.spare(traffic.skipped, traffic.mounted)),
+            None => usage,
+        };
         outcome.traffic = traffic;
         outcome.outputs = self.destinations.names(plan);
         Ok(outcome)
@@ -199,7 +211,7 @@ impl<'a> Job<'a> {
     fn registry(&self, plan: &Plan, cancel: &Cancel) -> Result<Option<Registry>, Failure> {
         let is_pulled = !self.lock_flags.offline && !plan.remote_bases().is_empty();
         (self.push || is_pulled)
-            .then(|| registry::open_for(plan, self.push, &self.options, cancel))
+            .then(|| registry::open_for(plan, self.push, &self.options, self.reporter, cancel))
             .transpose()
     }
 
@@ -276,6 +288,7 @@ impl<'a> Job<'a> {
         let store = Store::new(&self.cache);
         let is_there = store.path(digest).exists();
         store.remove(digest).map_err(|error| self.place(error, Origin::Cache))?;
+        self.reporter.clear();
         self.reporter.warn_text(&match is_there {
             true => format!("the cache's copy of `{digest}` was damaged; it is removed, to be made anew"),
             false => format!("the cache's copy of `{digest}` is gone; it is made anew"),

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::progress::Reporter;
 use crate::progress::json::seconds;
 use crate::publish::Traffic;
+use crate::usage::Usage;
 use crate::{graph, text};
 
 /// The version of the metadata: a field may be added within it, none changed or taken away.
@@ -28,6 +29,8 @@ pub(super) struct Outcome {
     has_zstd: bool,
     /// What went to registries, if anything was to.
     pub(super) traffic: Option<Traffic>,
+    /// What registries were asked, if any were.
+    pub(super) usage: Option<Usage>,
     elapsed: Duration,
     layers: Tally,
     reused: Tally,
@@ -57,6 +60,7 @@ impl Outcome {
             has_zstd: parts.values().any(|part| part.media_type == MediaType::LAYER_ZSTD),
             size: parts.values().map(|part| part.size).sum(),
             traffic: None,
+            usage: None,
             elapsed: started.elapsed(),
             layers,
             reused,
@@ -109,6 +113,7 @@ impl Outcome {
             "uploaded": self.traffic.as_ref().map(|traffic| tally(&traffic.uploaded)),
             "skipped": self.traffic.as_ref().map(|traffic| tally(&traffic.skipped)),
             "mounted": self.traffic.as_ref().map(|traffic| tally(&traffic.mounted)),
+            "registry": self.usage.map(Usage::to_json),
             "outputs": self.outputs,
         })
     }
@@ -143,6 +148,7 @@ impl Outcome {
             text::bytes(self.reused.bytes),
             text::bytes(self.layers.bytes),
         );
-        format!("{size}; {}; {cache}", text::time(self.elapsed))
+        let trouble = self.usage.as_ref().map(Usage::trouble).unwrap_or_default();
+        format!("{size}; {}; {cache}{trouble}", text::time(self.elapsed))
     }
 }

@@ -195,8 +195,9 @@ fn warnings_are_told_once() {
     }
     let warnings = told.warnings();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert_eq!(warnings[0], "`127.0.0.1` says: this repository goes bientôt");
-    assert_eq!(warnings[1], "`127.0.0.1` says: use \"team/new\" instead");
+    let host = bench.host();
+    assert_eq!(warnings[0], format!("`{host}` says: this repository goes bientôt"));
+    assert_eq!(warnings[1], format!("`{host}` says: use \"team/new\" instead"));
     // However many there are, not all of them are for people.
     let noisy = Recorder::start(|_, before| {
         Reply::new(404).header("Warning", format!("299 - \"number {}\"", before.len()))
