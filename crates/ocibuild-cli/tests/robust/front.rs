@@ -84,6 +84,11 @@ pub(crate) trait Rules: Send + Sync {
         None
     }
 
+    /// Whether the answer is lost, after the registry has done what it was asked.
+    fn loses(&self, _: &Seen) -> bool {
+        false
+    }
+
     /// What the registry is shown instead of the client's own `Authorization`.
     fn authorization(&self, seen: &Seen) -> Option<String> {
         seen.header("authorization").map(str::to_owned)
@@ -202,6 +207,9 @@ impl Connection {
             }
             (None, None) => self.ask(&seen)?,
         };
+        if self.rules.loses(&seen) {
+            return Ok(false);
+        }
         self.log.lock().unwrap()[number].status = reply.status;
         write(&mut **reader.get_mut(), &seen, &reply)?;
         Ok(seen.method == "HEAD" || reply.status == 204 || reply.header("content-length").is_some())

@@ -15,5 +15,6 @@ mod double;
 mod front;
 mod image;
 mod origins;
+mod proxied;
 mod random;
 mod resume;
