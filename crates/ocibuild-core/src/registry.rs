@@ -109,7 +109,7 @@ pub struct RegistryOptions {
     /// How many requests of one host (scheme, name, port) are under way at once, at least 1; uploads
     /// don't count.
     pub requests: usize,
-    /// How many uploads to one host are under way at once, at least 1. Each has at most 384 KiB in
+    /// How many uploads to one host are under way at once, at least 1. Each has at most 768 KiB in
     /// memory.
     pub uploads: usize,
 }

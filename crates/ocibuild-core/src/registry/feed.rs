@@ -29,7 +29,7 @@ use crate::registry::RegistryError;
 use crate::registry::watch::Pulse;
 
 /// The size of a piece in bytes.
-const PIECE: u64 = 128 << 10;
+const PIECE: u64 = 256 << 10;
 /// Pieces asked for before they can be sent.
 const AHEAD: usize = 3;
 /// From one mark to the next, in bytes.
