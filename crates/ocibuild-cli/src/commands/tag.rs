@@ -2,8 +2,10 @@
 
 use clap::Args;
 use ocibuild_core::Reference;
-use ocibuild_core::blob::Target;
+use ocibuild_core::blob::{BlobError, Target as _};
+use ocibuild_core::copy::CopyOptions;
 use ocibuild_core::layout::Layout;
+use ocibuild_core::registry::RemoteRepository;
 
 use crate::failure::{Failure, Origin};
 use crate::image_place::{FoundImage, Place, registries};
@@ -51,21 +53,25 @@ pub(crate) fn run(args: &TagArgs, options: &Options, reporter: &Reporter) -> Res
         Place::Layout { directory, .. } => {
             let found = transfer.find(&args.image)?;
             let layout = Layout::open(directory).map_err(|error| Failure::place(error, Origin::Files))?;
-            give(&found, &layout, &args.tags)?;
+            let tagged = args.tags.iter().try_for_each(|tag| layout.tag(&found.root, tag));
+            tagged.map_err(|error| Failure::place(error, found.origin))?;
             text::print(&format!("{}\n", found.root.digest))
         }
         Place::Registry(reference) => {
             let tags = args.tags.iter().map(|tag| tag_of(&reference, tag)).collect::<Result<Vec<_>, _>>()?;
             let found = transfer.find(&args.image)?;
-            give(&found, &transfer.repository(&reference)?, &tags)?;
+            give(&found, &transfer.repository(&reference)?, &tags)
+                .map_err(|error| Failure::place(error, found.origin))?;
             text::print(&format!("{}\n", reference.at(found.root.digest)))
         }
     }
 }
 
-fn give(found: &FoundImage, place: &dyn Target, tags: &[String]) -> Result<(), Failure> {
-    let tagged = tags.iter().try_for_each(|tag| place.tag(&found.root, tag));
-    tagged.map_err(|error| Failure::place(error, found.origin))
+/// Gives the tags that don't mean the image already.
+fn give(found: &FoundImage, repository: &RemoteRepository, tags: &[String]) -> Result<(), BlobError> {
+    let source = found.source.as_ref();
+    let left = repository.untagged(&found.root, tags, source)?;
+    repository.tag_all(&found.root, &left, source, &CopyOptions::new()).map(drop)
 }
 
 /// The tag that is meant: alone, or behind the name of the repository.

@@ -191,4 +191,11 @@ fn layers_that_are_made_again_are_not_asked_for_one_by_one() {
         assert_eq!(registry.count("POST", "/blobs/uploads/"), 1 + platforms[1].split(',').count());
         bench.valid(&tag);
     }
+    // Naming what has the name.
+    registry.recorder.clear();
+    bench.ok(&["tag", &tag, "2"]);
+    assert_eq!(registry.count("PUT", "/manifests/2"), 1);
+    registry.recorder.clear();
+    bench.ok(&["tag", &tag, "2"]);
+    assert_eq!(registry.recorder.lines(), ["HEAD /v2/a/manifests/1", "HEAD /v2/a/manifests/2"]);
 }

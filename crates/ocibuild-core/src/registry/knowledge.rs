@@ -138,15 +138,20 @@ impl Known {
         lock(&self.held).note(repository, descriptor, mark);
     }
 
-    /// Forgets what is known of a blob or manifest in a repository.
-    pub(super) fn forget(&self, repository: &Repository, descriptor: &Descriptor) {
-        lock(&self.held).forget(repository, descriptor);
+    /// Notes that a repository doesn't have a blob or manifest. If it was known to, others do more
+    /// than was thought, and nothing of it is known any more.
+    pub(super) fn contradict(&self, repository: &Repository, descriptor: &Descriptor) {
+        let mut held = lock(&self.held);
+        match held.holds(repository, descriptor) {
+            true => held.forget_repository(repository),
+            false => held.forget(repository, descriptor),
+        }
     }
 
     /// Forgets that a repository holds something, as it turned out not to.
     pub(super) fn doubt(&self, repository: &Repository, digest: &Digest) {
         for media_type in [MediaType::LAYER, MediaType::MANIFEST] {
-            self.forget(repository, &Descriptor::new(media_type, *digest, 0));
+            lock(&self.held).forget(repository, &Descriptor::new(media_type, *digest, 0));
         }
     }
 

@@ -72,9 +72,9 @@ impl Remote {
                 meaning => meaning?,
             };
             if meaning != Some(descriptor.digest) {
-                if at == 0 {
-                    // It may have been deleted with its tag, since it was known to be there.
-                    self.known().forget(self.repository(), descriptor);
+                if at == 0 && self.known().holds(self.repository(), descriptor) {
+                    // It may have been deleted with its tag, and more with it.
+                    self.exists(descriptor, Access::Push).await?;
                 }
                 return Ok(names[at..].to_vec());
             }
@@ -121,9 +121,10 @@ impl Remote {
         let notes = self.put_manifest(descriptor, &descriptor.digest.to_string(), bytes.clone()).await?;
         self.known().note(self.repository(), descriptor, Mark::Held);
         if let Some((subject, entry)) = referral(&descriptor.media_type, &bytes) {
-            self.known().keeps_referrers(notes);
-            if !notes {
-                self.keep_listed(&subject, &entry).await?;
+            match notes {
+                true => self.known().keeps_referrers(true),
+                // That it doesn't say so doesn't mean that it doesn't tell when it is asked.
+                false => self.keep_listed(&subject, &entry).await?,
             }
         }
         Ok(Transfer::Sent)

@@ -106,7 +106,7 @@ impl Remote {
         match answer.status {
             StatusCode::OK => self.known().note(&self.repository, descriptor, Mark::Held),
             StatusCode::NOT_FOUND => {
-                self.known().forget(&self.repository, descriptor);
+                self.known().contradict(&self.repository, descriptor);
                 return Ok(false);
             }
             _ => return Err(answer.into_error().await),

@@ -7,7 +7,7 @@ use ocibuild_core::blob::{BlobError, BytesContent, Sink};
 use ocibuild_core::copy::{Listing, Referrers};
 use ocibuild_core::digest::Digest;
 use ocibuild_core::oci::{Descriptor, Index, Manifest, MediaType, from_json, to_json};
-use ocibuild_core::registry::{Registry, RegistryError, RemoteRepository};
+use ocibuild_core::registry::{Memory, Registry, RegistryError, RemoteRepository};
 
 use crate::recorder::{Asked, Recorder, Reply};
 use crate::{options, repository};
@@ -183,4 +183,48 @@ fn a_list_that_never_keeps_anything_is_an_error() {
     let error = connect(&recorder).push(&one, &bytes).unwrap_err();
     let BlobError::Place { source, .. } = error else { panic!("{error:?}") };
     assert!(matches!(*source.downcast().unwrap(), RegistryError::Contended { .. }));
+}
+
+/// What is known of every registry, and what became of it.
+#[derive(Default)]
+struct Noted(Mutex<Option<Vec<u8>>>);
+
+impl Memory for Noted {
+    fn load(&self, _: &str) -> Option<Vec<u8>> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn save(&self, _: &str, bytes: &[u8]) {
+        *self.0.lock().unwrap() = Some(bytes.to_vec());
+    }
+}
+
+#[test]
+fn that_a_registry_keeps_no_lists_is_found_out_once() {
+    let (kept, noted) = (Kept::default(), Arc::new(Noted::default()));
+    let shared = Arc::clone(&kept);
+    let recorder = Recorder::start(move |asked, _| keeps(&shared, asked));
+    let connect = || {
+        let mut options = options();
+        options.memory = Arc::clone(&noted) as Arc<dyn Memory>;
+        Registry::new(options).repository(&repository(&recorder.host, "team/app"))
+    };
+    let questions = || recorder.lines().iter().filter(|line| line.contains("/referrers/")).count();
+    let all = ["one", "two", "three"].map(artifact);
+    let first = connect();
+    for (descriptor, content) in &all {
+        first.push(descriptor, content).unwrap();
+    }
+    assert_eq!(questions(), 0, "pushing tells");
+    for (descriptor, _) in &all {
+        first.list(descriptor).unwrap();
+    }
+    assert_eq!(questions(), 1);
+    // A list is written without asking, but looked for anew.
+    kept.lock().unwrap().remove(&fallback());
+    let next = connect();
+    next.list(&all[0].0).unwrap();
+    assert_eq!((questions(), listed(&kept)), (1, vec![all[0].0.digest]));
+    assert_eq!(next.referrers(&subject()).unwrap().len(), 1);
+    assert_eq!(questions(), 2);
 }

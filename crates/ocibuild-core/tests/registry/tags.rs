@@ -13,6 +13,7 @@ use ocibuild_serve::faults::Answer;
 use ocibuild_serve::{Fault, Script, When};
 
 use crate::served::Served;
+use crate::whole::Whole;
 use crate::{options, real};
 
 fn built(text: &str) -> (Built, tempfile::TempDir) {
@@ -111,6 +112,22 @@ fn another_repository_mounts_what_an_unchanged_one_has() {
     let report = push(&image, &served.host, &["a:1", "b:1"]).unwrap();
     assert_eq!(report.mounted.blobs, 0);
     assert_eq!(served.repository("b").resolve("1").unwrap(), image.images[0].root);
+}
+
+#[test]
+fn what_was_known_to_be_there_and_was_deleted_is_sent_again() {
+    // It takes any manifest, whether it has what is below or not.
+    let whole = Whole::start(201);
+    let (image, _directory) = built("x");
+    let registry = Registry::new(options());
+    let push = || {
+        let references = references(&whole.recorder.host, &["app:1"]);
+        image.push_image_as(&image.images[0], &registry, &references, &CopyOptions::new()).unwrap()
+    };
+    let sent = push().sent;
+    assert_eq!(push().sent.blobs, 0);
+    whole.remove("");
+    assert_eq!(push().sent, sent);
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub(super) struct Held(BTreeMap<Item, Vec<Note>>);
 
 impl Held {
     pub(super) fn note(&mut self, repository: &Repository, descriptor: &Descriptor, mark: Mark) {
-        // What is sure isn't made less so.
-        if mark == Mark::Assumed && self.holds(repository, descriptor) {
+        // What is sure isn't made less so, and what was asked before it was sent is old.
+        if mark != Mark::Held && self.holds(repository, descriptor) {
             return;
         }
         self.forget(repository, descriptor);
@@ -60,6 +60,10 @@ impl Held {
         if let Some(notes) = self.0.get_mut(&item(descriptor)) {
             notes.retain(|note| note.repository != *repository);
         }
+    }
+
+    pub(super) fn forget_repository(&mut self, repository: &Repository) {
+        self.0.values_mut().for_each(|notes| notes.retain(|note| note.repository != *repository));
     }
 
     pub(super) fn holds(&self, repository: &Repository, descriptor: &Descriptor) -> bool {
@@ -122,8 +126,11 @@ mod tests {
         held.note(&other, &blob, Mark::Assumed);
         assert_eq!(held.holders(&blob), [(other.clone(), true), (one.clone(), false)]);
         assert!(held.holders(&manifest).is_empty());
+        held.note(&other, &manifest, Mark::Held);
         held.forget(&other, &blob);
-        assert_eq!(held.holders(&blob), [(one, false)]);
+        assert_eq!(held.holders(&blob), [(one.clone(), false)]);
+        held.forget_repository(&other);
+        assert!(held.holders(&manifest).is_empty() && !held.holders(&blob).is_empty());
     }
 
     #[test]
