@@ -320,8 +320,8 @@ fn row(case: Case, source: &Path, image: &Image) -> Result<String, String> {
         return Err(format!("{met} faults were met instead of {least}\n{}", log()));
     }
     let uploaded = double.uploaded();
-    let double = double.well_again();
-    has(&repository(&double.name("team/app"), options()), "1", image)?;
+    let view = double.view();
+    has(&repository(&format!("{}/team/app", view.address()), options()), "1", image)?;
     let resent = (uploaded as f64 - image.size() as f64) / MIB as f64;
     Ok(format!("| {name} | {:.1} s | {} | {resent:.1} MiB |", time.as_secs_f64(), moments.len()))
 }

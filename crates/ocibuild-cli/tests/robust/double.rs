@@ -1,6 +1,5 @@
 //! A registry with faults, and how it is looked at afterwards.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,16 +31,11 @@ impl Double {
         Self { server, recorder, directory }
     }
 
-    /// Serves the same without faults, and anew.
-    pub(crate) fn well_again(self) -> Self {
-        let Self { server, recorder, directory } = self;
-        server.stop();
-        let server = Server::start(directory.path().join("double.oci"), ServeOptions::default()).unwrap();
-        Self { server, recorder, directory }
-    }
-
-    pub(crate) fn layout(&self) -> PathBuf {
-        self.directory.path().join("double.oci")
+    /// Serves the same to read, without faults.
+    pub(crate) fn view(&self) -> Running {
+        let mut options = ServeOptions::default();
+        options.read_only = true;
+        Server::start(self.directory.path().join("double.oci"), options).unwrap()
     }
 
     pub(crate) fn name(&self, path: &str) -> String {

@@ -19,7 +19,7 @@ use ocibuild_core::layout::Layout;
 use ocibuild_core::reference::Reference;
 use ocibuild_core::registry::{Registry, RegistryOptions, RemoteRepository};
 use ocibuild_serve::faults::{Answer, Asked};
-use ocibuild_serve::{Access, Fault, Running, ServeOptions, Server, Tokens};
+use ocibuild_serve::{Access, Fault, Running, Tokens};
 
 use crate::bench::Bench;
 use crate::cases::ends;
@@ -198,9 +198,7 @@ impl Episode {
             },
         );
         *dice.other.lock().unwrap() = format!("http://localhost:{}", double.server.address().port());
-        let mut options = ServeOptions::default();
-        options.read_only = true;
-        let view = Server::start(double.layout(), options).unwrap();
+        let view = double.view();
         let (bench, registry) = (Bench::new(), client());
         Self {
             random,

@@ -31,8 +31,8 @@ fn uploaded(script: Script, chunk: Option<u64>) -> u64 {
     let uploaded = double.uploaded();
     copy(std::slice::from_ref(&image.root), &image.memory(), &to, &CopyOptions::new()).unwrap();
     to.tag(&image.root, "1").unwrap();
-    let double = double.well_again();
-    has(&repository(&double.name("team/app"), options()), "1", &image).unwrap();
+    let view = double.view();
+    has(&repository(&format!("{}/team/app", view.address()), options()), "1", &image).unwrap();
     uploaded
 }
 
