@@ -304,6 +304,7 @@ impl<R: Read> VerifyingReader<R> {
     }
 
     /// How far verifying has come.
+    #[cfg(feature = "registry")]
     pub(crate) fn state(&self) -> &Verifying {
         &self.state
     }
@@ -326,6 +327,7 @@ impl Verifying {
     }
 
     /// The number of bytes that were read.
+    #[cfg(feature = "registry")]
     pub(crate) fn seen(&self) -> u64 {
         self.seen
     }
