@@ -5,8 +5,8 @@ use crate::programs::{cargo, run};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Fetches the trees where they aren't there yet, compares cold builds, and times manifest hits;
-/// `arguments` go to the comparison.
+/// Fetches the trees where they aren't there yet, compares cold builds, times manifest hits, and
+/// holds pushes against `curl`; `arguments` go to the comparison.
 pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let trees = root.join("target/bench-trees");
     let program = root.join("target/release/ocibuild");
@@ -24,5 +24,6 @@ pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     }
     run(compare.arg("--ocibuild").arg(&program).args(arguments))?;
     run(example("hit").arg(&program))?;
+    run(example("push").arg(&program))?;
     Ok(ExitCode::SUCCESS)
 }
