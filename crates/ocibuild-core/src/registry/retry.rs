@@ -4,7 +4,8 @@
 //! bytes of an upload that the registry confirms, fills the budget again. Pauses double from
 //! [`first_pause`] up to fifty times that, each a quarter shorter or longer by
 //! chance, so that who failed together doesn't come back together. A registry that says by
-//! `Retry-After` when it wants to be asked again is asked then, and not a second later.
+//! `Retry-After` when it wants to be asked again is asked then, and not a second later. Under a
+//! limit on the rate it counts, too, that others get on, up to [`OTHERS`] times.
 //!
 //! With the defaults a fault that doesn't end is one after ten tries and 43 s of pauses (53 s at
 //! most), besides what the registry asked to wait, five minutes in all at most. What is unlikely to
@@ -30,6 +31,8 @@ pub(super) const MAX_WISH: Duration = Duration::from_secs(5 * 60);
 const LONGEST: u32 = 50;
 /// What is unlikely to pass may fail so often.
 const FEW: u32 = 4;
+/// How often it counts that others get on where the registry limits the rate.
+const OTHERS: u32 = 50;
 /// How long after the time that a registry asks for it is asked, at most.
 const LATENESS: Duration = Duration::from_millis(250);
 
@@ -48,13 +51,15 @@ pub(super) struct Patience {
     since: Instant,
     /// What else had gone well at the host when the last try failed.
     successes: Option<u64>,
+    /// How often that filled the budget.
+    by_others: u32,
 }
 
 impl Patience {
     pub(super) fn new(attempts: u32, first_pause: Duration) -> Self {
         let since = Instant::now();
-        let wished = Duration::ZERO;
-        Self { attempts, first_pause, about: None, tries: 0, spent: 0, wished, since, successes: None }
+        let (about, wished, successes) = (None, Duration::ZERO, None);
+        Self { attempts, first_pause, about, tries: 0, spent: 0, wished, since, successes, by_others: 0 }
     }
 
     /// Says which blob or manifest it is about, for those who hear of it.
@@ -77,9 +82,13 @@ impl Patience {
     /// none. `luck` is a random number.
     pub(super) fn failed(&mut self, error: &RegistryError, signs: Signs, luck: u64) -> Option<Duration> {
         let wish = error.retry_after();
-        // Who shares a limit with others gets on as long as they do.
-        if is_limit(error) && self.successes.is_some_and(|before| before != signs.successes) {
+        // Who shares a limit with others gets on as they do; but not for ever, as what gets on may be no
+        // more than questions about the very thing that is refused.
+        let others_do = self.successes.is_some_and(|before| before != signs.successes);
+        if is_limit(error) && others_do && self.by_others < OTHERS {
+            let by_others = self.by_others + 1;
             self.progressed();
+            self.by_others = by_others;
         }
         self.successes = Some(signs.successes);
         self.tries += 1;
@@ -232,6 +241,12 @@ mod tests {
             let signs = Signs { is_reached: true, successes };
             assert!(patience.failed(&answered(429, None), signs, 512).is_some());
         }
+        // One that only lets others through isn't waited for for ever.
+        let more = (50..).map(|successes| {
+            patience.failed(&answered(429, None), Signs { is_reached: true, successes }, 512)
+        });
+        assert!(more.take_while(Option::is_some).count() < 20);
+        patience.progressed();
         // Other faults are this request's own, whatever becomes of others.
         let counted = (50..).map(|successes| {
             patience.failed(&answered(500, None), Signs { is_reached: true, successes }, 512)
