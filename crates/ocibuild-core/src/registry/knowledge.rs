@@ -19,7 +19,7 @@ use crate::reference::Repository;
 use crate::registry::watch::{Pulse, Stop, Watch};
 use crate::registry::{Memory, RegistryError};
 
-pub(super) use bodies::Bodies;
+pub(super) use bodies::{Bodies, LEAST_BODY};
 use facts::Facts;
 use held::Held;
 pub(super) use held::Mark;

@@ -44,7 +44,7 @@ use crate::registry::auth::{Access, Asking};
 use crate::registry::client::{Call, Client};
 use crate::registry::error::may_pass;
 use crate::registry::feed::Feed;
-use crate::registry::knowledge::Bodies;
+use crate::registry::knowledge::{Bodies, LEAST_BODY};
 use crate::registry::remote::{Remote, confirm, not, value};
 use crate::registry::retry::Patience;
 use crate::registry::session::{Session, next_place, there};
@@ -57,8 +57,6 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const CHUNK: u64 = 4 << 20;
 /// Chunks are made no smaller because of breaks.
 const LEAST_CHUNK: u64 = 1 << 20;
-/// A registry that takes no body of this size takes none of use.
-const LEAST_BODY: u64 = 64 << 10;
 
 /// Why a request didn't bring the upload further.
 enum Trouble {
@@ -254,10 +252,11 @@ impl<'a> Upload<'a> {
         Ok(false)
     }
 
-    /// Takes note that a body is too large, unless it was as small as any.
+    /// Takes note that a body is too large, unless it was as small as any. Then there are chunks or
+    /// nothing, whatever came of them before.
     fn shrink(&mut self, size: u64, error: RegistryError) -> Result<(), RegistryError> {
         self.learn(|bodies| bodies.refuse(size));
-        if self.bodies().whole_only || size <= self.opened().least.max(LEAST_BODY) {
+        if size <= self.opened().least.max(LEAST_BODY) {
             return Err(error.of_body(size));
         }
         Ok(())

@@ -174,6 +174,29 @@ fn a_registry_that_takes_nothing_is_told_of_with_the_size() {
 }
 
 #[test]
+fn what_is_said_of_an_empty_body_is_not_taken_for_a_bound() {
+    let faulty = Faulty::on(When::asked("PUT", "").times(1), Fault::status(413));
+    let repository = faulty.repository();
+    let (descriptor, content) = layer(b"");
+    assert!(repository.push(&descriptor, &content).is_err());
+    faulty.recorder.clear();
+    push(&repository, 100_000);
+    assert_eq!(faulty.steps(), ["POST", "PUT", "GET"]);
+}
+
+#[test]
+fn a_limit_that_holds_for_the_bytes_alone_is_not_waited_for_for_ever() {
+    let faulty = Faulty::on(When::asked("PUT", ""), Fault::status(429));
+    let mut few = options();
+    few.attempts = 3;
+    let (descriptor, content) = layer(b"x");
+    let fault = error(faulty.by(few).push(&descriptor, &content).unwrap_err());
+    assert!(matches!(fault.last_try(), RegistryError::Status { status: 429, .. }), "{fault:?}");
+    // Each time the registry did say how much it has.
+    assert!(faulty.count("GET") > 2 && faulty.count("PUT") < 80, "{}", faulty.count("PUT"));
+}
+
+#[test]
 fn an_answer_that_is_lost_is_not_missed() {
     let faulty = Faulty::on(When::asked("PUT", ""), Fault::LoseReply);
     push(&faulty.repository(), MIB);

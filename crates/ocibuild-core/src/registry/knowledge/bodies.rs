@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 /// The largest body that is tried first where a whole blob is too large, in bytes.
 const FIRST_CHUNK: u64 = 16 << 20;
 
+/// A registry that takes no body of this size takes none of use, in bytes: it isn't the size then.
+pub(in crate::registry) const LEAST_BODY: u64 = 64 << 10;
 /// A bound that is smaller is found out again in each run, in bytes.
 const LEAST_REFUSED: u64 = 128 << 10;
 /// Larger numbers aren't the same to all readers of JSON.
@@ -49,8 +51,13 @@ impl Bodies {
         self.refused = self.refused.filter(|refused| *refused > self.passed);
     }
 
-    /// Takes note of a body that was too large.
+    /// Takes note of a body that was too large, so that it can't go whole. What is said of a small one is
+    /// no measure for others, which would be sent in crumbs.
     pub(in crate::registry) fn refuse(&mut self, size: u64) {
+        if size <= LEAST_BODY {
+            return;
+        }
+        self.whole_only = false;
         let size = size.min(MAX_SIZE);
         self.refused = Some(self.refused.map_or(size, |refused| refused.min(size)));
         if self.passed >= size {
@@ -80,6 +87,19 @@ mod tests {
         let mut large = Bodies::default();
         large.refuse(1 << 30);
         assert_eq!(large.bound(), FIRST_CHUNK);
+    }
+
+    #[test]
+    fn small_bodies_are_no_measure() {
+        for size in [0, 1, 1000, LEAST_BODY] {
+            let mut bodies = Bodies::default();
+            bodies.pass(size);
+            bodies.refuse(size);
+            assert_eq!(bodies.bound(), u64::MAX, "{size}");
+        }
+        let mut bodies = Bodies::default();
+        bodies.refuse(LEAST_BODY + 1);
+        assert_eq!(bodies.bound(), LEAST_BODY / 2);
     }
 
     #[test]
