@@ -177,6 +177,8 @@ impl Remote {
 /// Refusals that a tag which may not be changed is behind, with some registries.
 fn may_be_immutable(error: &RegistryError) -> bool {
     match error {
+        // With some that is a 400, too.
+        error if error.is_lack() => false,
         RegistryError::Status { status, .. } => {
             matches!(status, 400..=499) && !matches!(status, 404 | 408 | 413 | 429)
         }

@@ -141,6 +141,24 @@ fn a_registry_that_only_says_it_has_the_image_is_sent_it() {
     assert_eq!(validate(&served.layout(), &image.images[0].root, &ValidateOptions::default()).unwrap(), []);
 }
 
+#[test]
+fn what_is_below_a_manifest_and_missing_is_no_tag_that_may_not_be_changed() {
+    // Several registries say so by a 400, which may mean anything.
+    let unknown = Answer::new(400).body(r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}"#);
+    let ((one, _one), (other, _other)) = (built("x"), built("y"));
+    let lie = When::asked("HEAD", &other.images[0].root.digest.to_string());
+    let refused = When::asked("PUT", "/manifests/1").skip(1).times(1);
+    let served = Served::failing(Script::new().on(lie, Fault::Lie).on(refused, Fault::Answer(unknown)));
+    for image in [&one, &other] {
+        push(image, &served.host, &["app:1"]).unwrap();
+        assert_eq!(served.repository("app").resolve("1").unwrap(), image.images[0].root);
+        assert_eq!(
+            validate(&served.layout(), &image.images[0].root, &ValidateOptions::default()).unwrap(),
+            []
+        );
+    }
+}
+
 /// What registries say of a tag that may not be changed.
 fn refusals() -> Vec<Answer> {
     let error = |status: u16, code: &str, message: &str| {
