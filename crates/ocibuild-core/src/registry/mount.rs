@@ -10,13 +10,13 @@ use crate::oci::Descriptor;
 use crate::reference::Repository;
 use crate::registry::RegistryError;
 use crate::registry::auth::Access;
-use crate::registry::client::{Call, location};
+use crate::registry::client::Call;
 use crate::registry::error::may_pass;
 use crate::registry::feed::Feed;
 use crate::registry::knowledge::Mark;
 use crate::registry::remote::{Remote, confirm, kind};
+use crate::registry::session::Session;
 use crate::registry::transport::Answer;
-use crate::registry::url::Url;
 
 /// How many repositories are tried for one blob.
 const MAX_TRIES: usize = 2;
@@ -24,8 +24,8 @@ const MAX_TRIES: usize = 2;
 /// What came of asking for a mount.
 enum Mount {
     Done,
-    /// The registry would rather be sent the bytes, to this address.
-    Begun(Url),
+    /// The registry would rather be sent the bytes.
+    Begun(Session),
     Refused(Why),
 }
 
@@ -64,15 +64,15 @@ impl Remote {
             true => Mount::Refused(Why::Unable),
             false => self.mount_from_any(descriptor, origins).await?,
         };
-        let place = match mount {
+        let session = match mount {
             Mount::Done => {
                 known.note(self.repository(), descriptor, Mark::Held);
                 return Ok(Transfer::Mounted);
             }
-            Mount::Begun(place) => Some(place),
+            Mount::Begun(session) => Some(session),
             Mount::Refused(_) => None,
         };
-        self.send(descriptor, feed, place).await?;
+        self.send(descriptor, feed, session).await?;
         known.note(self.repository(), descriptor, Mark::Held);
         Ok(Transfer::Sent)
     }
@@ -161,7 +161,7 @@ impl Remote {
         let unable = Mount::Refused(Why::Unable);
         Ok(match answer.status {
             StatusCode::CREATED => confirm(answer, &blob.digest).await.map_or(unable, |()| Mount::Done),
-            StatusCode::ACCEPTED => location(&answer).map_or(unable, Mount::Begun),
+            StatusCode::ACCEPTED => Session::of(&answer).map_or(unable, Mount::Begun),
             status if status.is_client_error() => unable,
             _ => Mount::Refused(Why::Passing),
         })

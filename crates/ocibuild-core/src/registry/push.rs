@@ -9,20 +9,19 @@ use crate::registry::feed::Feed;
 use crate::registry::remote::Remote;
 use crate::registry::session::Session;
 use crate::registry::upload::Upload;
-use crate::registry::url::Url;
 
 impl Remote {
-    /// Sends a blob that isn't there; to this place, if the registry gave one already.
+    /// Sends a blob that isn't there; in this session, if the registry began one already.
     pub(super) async fn send(
         &self,
         descriptor: &Descriptor,
         feed: &Arc<Feed>,
-        place: Option<Url>,
+        session: Option<Session>,
     ) -> Result<(), RegistryError> {
         let home = self.home().await?;
         let asking = self.asking(Access::Push, &home);
         let believes = !self.is_doubted(&descriptor.digest);
-        let upload = Upload::new(self, descriptor, feed, &asking).session(place.map(Session::new));
+        let upload = Upload::new(self, descriptor, feed, &asking).session(session);
         upload.believes(believes).run().await?;
         self.believe(&descriptor.digest);
         Ok(())

@@ -27,8 +27,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(place: Url) -> Self {
-        Self { place, offset: 0, least: 0 }
+    /// Reads where an answer wants the bytes.
+    pub(super) fn of(answer: &Answer) -> Result<Self, RegistryError> {
+        let least = answer.header(CHUNK_MIN_LENGTH).and_then(|text| text.trim().parse().ok());
+        Ok(Self { place: location(answer)?, offset: 0, least: least.unwrap_or_default() })
     }
 
     /// Asks for a place to upload to.
@@ -38,8 +40,7 @@ impl Session {
         if answer.status != StatusCode::ACCEPTED {
             return Err(not(answer, "an upload's place").await);
         }
-        let least = answer.header(CHUNK_MIN_LENGTH).and_then(|text| text.trim().parse().ok());
-        Ok(Self { least: least.unwrap_or_default(), ..Self::new(location(&answer)?) })
+        Self::of(&answer)
     }
 
     /// Ends it for good, as nobody will go on with it.

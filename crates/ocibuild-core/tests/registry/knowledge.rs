@@ -211,6 +211,33 @@ fn what_is_kept_and_wrong_is_no_fault() {
     }
 }
 
+#[test]
+fn chunks_go_where_nothing_else_does_whatever_came_of_them_before() {
+    let served = Served::failing(Script::new().on(When::any(), Fault::BodyLimit(4 << 20)));
+    let kept = Arc::new(Kept::default());
+    kept.save(&served.host, b"{\"version\":1,\"bodies\":{\"whole_only\":true}}");
+    let (descriptor, content) = layer(&noise(6 << 20));
+    served.repository_with("a", remembering(&kept)).push(&descriptor, &content).unwrap();
+    assert!(served.repository("a").exists(&descriptor).unwrap());
+    assert!(!String::from_utf8(kept.load(&served.host).unwrap()).unwrap().contains("\"whole_only\":true"));
+}
+
+#[test]
+fn a_session_that_a_mount_became_has_chunks_of_the_size_it_wants() {
+    let mut options = ServeOptions::default();
+    options.chunk_min_length = Some(6 << 20);
+    options.faults =
+        Some(Arc::new(Script::new().on(When::asked("PUT", "").times(1), Fault::ResetRequest(0))));
+    let served = Served::with(options);
+    let (descriptor, content) = layer(&noise(9 << 20));
+    let claims = Claims(&content, vec![served.name("b")]);
+    let repository = served.repository("a");
+    assert_eq!(repository.push(&descriptor, &claims).unwrap(), Transfer::Sent);
+    let ranges: Vec<_> = served.recorder.exchanges().into_iter().filter_map(|one| one.range).collect();
+    assert_eq!(ranges, ["0-6291455", "6291456-9437183"]);
+    assert_eq!(served.recorder.count(|one| one.method == "POST"), 1);
+}
+
 fn guarded(faults: impl Fn(&Asked) -> Vec<Fault> + Send + Sync + 'static) -> Served {
     let mut options = ServeOptions::default();
     let mut tokens = Tokens::default();
