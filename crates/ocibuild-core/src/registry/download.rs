@@ -6,6 +6,7 @@
 use std::io::{self, Read};
 use std::sync::{Arc, mpsc};
 
+use hyper::StatusCode;
 use hyper::body::{Buf as _, Bytes};
 use hyper::header;
 use tokio::sync::Semaphore;
@@ -103,6 +104,10 @@ impl Stream {
                 },
                 Ok(None) if self.is_at_end() => return Ok(Bytes::new()),
                 Ok(None) => self.ended_early(),
+                // All has come, and how the connection ends doesn't matter.
+                Err(error) if self.position >= self.descriptor.size && error.is_transient() => {
+                    return Ok(Bytes::new());
+                }
                 Err(error) => error,
             };
             self.resume(error).await?;
@@ -122,11 +127,13 @@ impl Stream {
         chunk
     }
 
-    /// Where an answer said how long it is, it is whole, be it as long as it should or not.
+    /// Where an answer said how long it is, it is whole, be it as long as it should or not; but of a
+    /// range, servers may give less than was asked for.
     fn is_at_end(&self) -> bool {
         let is_told = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
         self.position >= self.descriptor.size
-            || is_told.into_iter().any(|name| self.answer.header(name).is_some())
+            || self.answer.status != StatusCode::PARTIAL_CONTENT
+                && is_told.into_iter().any(|name| self.answer.header(name).is_some())
     }
 
     fn ended_early(&self) -> RegistryError {

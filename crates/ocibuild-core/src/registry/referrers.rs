@@ -56,7 +56,7 @@ impl Remote {
         for page in 0..MAX_PAGES {
             let asking = self.asking(Access::Pull, &home);
             let call = Call::new(&asking, Method::GET, url).header(header::ACCEPT, INDEX);
-            let mut answer = self.client().send(&call).await?;
+            let (mut answer, bytes) = self.document(&call, "a page of referrers").await?;
             match answer.status {
                 StatusCode::OK => {}
                 // What a registry says that doesn't know of referrers.
@@ -74,10 +74,6 @@ impl Remote {
             if media_type(&answer) != Some(MediaType::INDEX) {
                 return if page == 0 { Ok(None) } else { Err(answer.odd("no index of referrers")) };
             }
-            let Some(bytes) = answer.bytes(usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX)).await?
-            else {
-                return Err(answer.odd(format!("a page of referrers of more than {MAX_MANIFEST_SIZE} bytes")));
-            };
             found.extend(parse(&answer, &bytes)?.descriptors());
             if found.len() > MAX_ENTRIES {
                 return Err(answer.odd(format!("more than {MAX_ENTRIES} referrers")));

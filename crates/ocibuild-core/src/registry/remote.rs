@@ -168,19 +168,29 @@ impl Remote {
         let asking = self.asking(access, &home);
         let url = self.address(&home, "manifests", name)?;
         let call = accept(Call::new(&asking, Method::GET, url), descriptor)?;
+        let (answer, bytes) = self.document(&call, "a manifest").await?;
+        match answer.status {
+            StatusCode::OK => Ok(Some((answer, bytes))),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(answer.into_error().await),
+        }
+    }
+
+    /// Sends a request for a manifest or a list, and reads it if the answer is one.
+    pub(super) async fn document(
+        &self,
+        call: &Call<'_>,
+        what: &str,
+    ) -> Result<(Answer, Bytes), RegistryError> {
         let mut patience = self.client.patience();
         loop {
-            let mut answer = self.client.send(&call).await?;
-            match answer.status {
-                StatusCode::OK => {}
-                StatusCode::NOT_FOUND => return Ok(None),
-                _ => return Err(answer.into_error().await),
+            let mut answer = self.client.send(call).await?;
+            if answer.status != StatusCode::OK {
+                return Ok((answer, Bytes::new()));
             }
             match answer.bytes(usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX)).await {
-                Ok(Some(bytes)) => return Ok(Some((answer, bytes))),
-                Ok(None) => {
-                    return Err(answer.odd(format!("a manifest of more than {MAX_MANIFEST_SIZE} bytes")));
-                }
+                Ok(Some(bytes)) => return Ok((answer, bytes)),
+                Ok(None) => return Err(answer.odd(format!("{what} of more than {MAX_MANIFEST_SIZE} bytes"))),
                 // It is small enough to be read from its start again.
                 Err(error) => self.client.again(&mut patience, error).await?,
             }

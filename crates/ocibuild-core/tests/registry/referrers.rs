@@ -61,6 +61,16 @@ fn a_list_goes_on_over_pages() {
 }
 
 #[test]
+fn a_page_that_breaks_off_is_asked_for_again() {
+    let recorder = Recorder::start(move |_, before| match before.len() {
+        0 | 1 => index(vec![entry(1)]).claim(100_000),
+        _ => index(vec![entry(1)]),
+    });
+    assert_eq!(connect(&recorder).referrers(&subject()).unwrap(), [entry(1)]);
+    assert_eq!(recorder.lines().len(), 3);
+}
+
+#[test]
 fn a_list_does_not_go_on_elsewhere_or_for_ever() {
     for next in ["http://127.0.0.2:1/v2/x", "//127.0.0.2:1/x"] {
         let recorder =

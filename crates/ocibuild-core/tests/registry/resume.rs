@@ -99,6 +99,38 @@ fn a_registry_without_ranges_sends_it_again_and_what_was_had_is_passed_over() {
 }
 
 #[test]
+fn a_server_may_give_less_than_the_rest() {
+    let bytes = noise(SIZE);
+    let (descriptor, _) = layer(&bytes);
+    let recorder = Recorder::start(move |asked, before| match (before.len(), asked.header("range")) {
+        (0, _) => Reply::new(200),
+        (_, None) => Reply::new(200).body(&bytes[..10]).claim(SIZE),
+        (_, Some(range)) => {
+            let start: usize = range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap();
+            let end = (start + SIZE / 4).min(SIZE);
+            let told = format!("bytes {start}-{}/{SIZE}", end - 1);
+            Reply::new(206).header("Content-Range", told).body(&bytes[start..end])
+        }
+    });
+    let from = Registry::new(options()).repository(&repository(&recorder.host, "app"));
+    assert_eq!(read_whole(&from, &descriptor, SIZE as u64).unwrap(), noise(SIZE));
+    assert_eq!(recorder.asked().len(), 2 + 4);
+}
+
+#[test]
+fn how_a_connection_ends_does_not_matter_once_all_has_come() {
+    let bytes = noise(SIZE);
+    let (descriptor, _) = layer(&bytes);
+    let recorder = Recorder::start(move |asked, before| match (before.len(), asked.header("range")) {
+        (0, _) => Reply::new(200),
+        (_, None) => Reply::new(200).body(&bytes).claim(SIZE + 1),
+        (_, Some(_)) => Reply::new(416),
+    });
+    let from = Registry::new(options()).repository(&repository(&recorder.host, "app"));
+    assert_eq!(read_whole(&from, &descriptor, SIZE as u64).unwrap(), noise(SIZE));
+}
+
+#[test]
 fn it_resumes_over_a_redirect() {
     let storage = Served::failing(
         Script::new().on(When::asked("GET", "/blobs/").times(2), Fault::ResetResponse(300_000)),
