@@ -1,15 +1,21 @@
 //! Blobs on their way to a repository.
 
+mod manifests;
+mod mount;
+mod publish;
+mod session;
+mod upload;
+
 use std::sync::Arc;
 
 use crate::oci::Descriptor;
 use crate::registry::RegistryError;
 use crate::registry::auth::Access;
-use crate::registry::feed::Feed;
+use crate::registry::http::feed::Feed;
+use crate::registry::http::url::Url;
+use crate::registry::push::session::Session;
+use crate::registry::push::upload::Upload;
 use crate::registry::remote::Remote;
-use crate::registry::session::Session;
-use crate::registry::upload::Upload;
-use crate::registry::url::Url;
 
 impl Remote {
     /// Sends a blob that isn't there; to this place, if the registry gave one already.
