@@ -3,7 +3,23 @@
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use crate::failure::Failure;
+
+/// A form of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people; may change
+    Text,
+    /// For programs; fields are only ever added
+    Json,
+}
+
+/// The characters of a key, or of a digest, that are enough to tell it from others.
+pub(crate) fn short(hex: &str) -> &str {
+    hex.get(..12).unwrap_or(hex)
+}
 
 /// Writes bytes in decimal units: `812 B`, `1.24 MB`.
 pub(crate) fn bytes(count: u64) -> String {

@@ -90,9 +90,6 @@ fn failure(error: CacheError, directory: &Path) -> Failure {
     }
 }
 
-/// The characters of a key, or of a digest, that are enough to tell it from others.
-pub(crate) const SHORT: usize = 12;
-
 /// As many paths as a warning names.
 const MAX_PATHS: usize = 5;
 

@@ -9,7 +9,6 @@ use ocibuild_core::plan::{Plan, PlanError};
 use ocibuild_core::spec::Sources;
 use ocibuild_core::{Builder, Error};
 
-use crate::commands::inspect::Format;
 use crate::failure::{BuildFailure, Failure};
 use crate::lock_file::{LockFile, LockFlags};
 use crate::options::Options;
@@ -17,6 +16,7 @@ use crate::progress::Reporter;
 use crate::signals::Stop;
 use crate::source::{ImageFlags, Source};
 use crate::static_base::Builtins;
+use crate::text::Format;
 use crate::verdict;
 use crate::{host, parse, registry};
 

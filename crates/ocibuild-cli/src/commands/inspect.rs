@@ -6,13 +6,13 @@ mod picture;
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{Args, ValueHint};
 
 use crate::failure::Failure;
 use crate::image_place::ImageArgs;
 use crate::options::Options;
 use crate::progress::Reporter;
-use crate::text;
+use crate::text::{self, Format};
 
 use image::Inspection;
 
@@ -38,15 +38,6 @@ pub(crate) struct InspectArgs {
     /// same whenever it is drawn. All layers are read for it, and nothing is unpacked.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "format")]
     html: Option<PathBuf>,
-}
-
-/// A form of output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people; may change
-    Text,
-    /// For programs; fields are only ever added
-    Json,
 }
 
 const EXAMPLES: &str = "\

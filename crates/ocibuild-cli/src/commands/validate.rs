@@ -4,12 +4,12 @@ use clap::{Args, ValueEnum};
 use ocibuild_core::image::{self, ValidateError, ValidateOptions, Violation};
 use serde_json::{Value, json};
 
-use crate::commands::inspect::Format;
 use crate::failure::Failure;
 use crate::image_place::{FoundImage, ImageArgs};
 use crate::options::Options;
 use crate::progress::Reporter;
 use crate::text;
+use crate::text::Format;
 
 /// Hold an image against the image specification
 ///

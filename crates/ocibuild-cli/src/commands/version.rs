@@ -10,10 +10,9 @@ use ocibuild_core::spec;
 use serde_json::json;
 
 use crate::commands::build::METADATA_VERSION;
-use crate::commands::inspect::Format;
 use crate::failure::Failure;
 use crate::progress::json::VERSION as PROGRESS_VERSION;
-use crate::text;
+use crate::text::{self, Format};
 
 /// Tell the version, and all that decides on digests
 ///

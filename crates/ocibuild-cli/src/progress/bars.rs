@@ -9,7 +9,8 @@ use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressState, Progres
 use ocibuild_core::Event;
 use rustix::termios::tcgetwinsize;
 
-use crate::progress::plain::{SHORT, waiting};
+use crate::progress::plain::waiting;
+use crate::text;
 
 /// Smaller blobs are sent before anybody could read of it.
 const SMALLEST: u64 = 256 << 10;
@@ -130,8 +131,7 @@ impl Bars {
             Event::LayerProgress { layer, bytes } => self.advance(&layer_key(layer), *bytes),
             Event::LayerFinished { layer, .. } => self.end(&layer_key(layer)),
             Event::PushStarted { digest, size, .. } if *size >= SMALLEST => {
-                let short = digest.hex().chars().take(SHORT).collect::<String>();
-                self.send(digest.to_string(), format!("send {short}"), *size);
+                self.send(digest.to_string(), format!("send {}", text::short(&digest.hex())), *size);
             }
             Event::PushProgress { digest, bytes } => self.advance(&digest.to_string(), *bytes),
             Event::PushFinished { digest, .. } => self.end(&digest.to_string()),

@@ -8,9 +8,6 @@ use ocibuild_core::event::{LayerOutcome, Transfer};
 use crate::progress::retries::{shown, subject};
 use crate::text;
 
-/// The characters of a digest that are enough to tell it from others.
-pub(super) const SHORT: usize = 12;
-
 /// Who waits longer wonders why.
 const LONG: Duration = Duration::from_secs(2);
 
@@ -29,7 +26,8 @@ pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
             Some(format!("layer {layer}: {entries} {noun}, {} to compress", text::bytes(*bytes)))
         }
         Event::PushFinished { place, digest, size, transfer } => {
-            let short = digest.hex().chars().take(SHORT).collect::<String>();
+            let hex = digest.hex();
+            let short = text::short(&hex);
             let how = match transfer {
                 Transfer::Sent if verbose || is_remote(place) => "sent",
                 Transfer::Mounted => "mounted",

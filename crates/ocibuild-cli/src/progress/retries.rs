@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ocibuild_core::{Digest, Event};
 
-use crate::progress::plain::SHORT;
+use crate::text;
 
 /// Counts retries by what is tried.
 #[derive(Default)]
@@ -41,7 +41,7 @@ pub(super) fn subject(method: &str, url: &str, digest: Option<&Digest>) -> Strin
 }
 
 fn blob(digest: &Digest) -> String {
-    format!("blob {}", digest.hex().chars().take(SHORT).collect::<String>())
+    format!("blob {}", text::short(&digest.hex()))
 }
 
 /// The repository that an address is in; of a storage's address, its host.

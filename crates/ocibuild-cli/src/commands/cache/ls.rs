@@ -9,13 +9,11 @@ use ocibuild_core::Cancel;
 use ocibuild_core::cache::{KnownRecord, Survey};
 use serde_json::{Value, json};
 
-use crate::commands::cache::{
-    SHORT, VERSION, count, extent_to_json, failure, strays_to_json, warn_of_strays,
-};
-use crate::commands::inspect::Format;
+use crate::commands::cache::{VERSION, count, extent_to_json, failure, strays_to_json, warn_of_strays};
 use crate::failure::Failure;
+use crate::names;
 use crate::progress::Reporter;
-use crate::{names, text};
+use crate::text::{self, Format};
 
 /// List what the cache holds
 ///
@@ -79,7 +77,9 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
     let KnownRecord { record, last_used, is_whole, .. } = known;
     let (of, tar) = match (record.is_listing(), &record.layers[..]) {
         (true, layers) => (text::count(layers.len(), "layer"), "-".to_owned()),
-        (false, [layer]) => (layer.descriptor.digest.hex()[..SHORT].to_owned(), text::bytes(record.tar_size)),
+        (false, [layer]) => {
+            (text::short(&layer.descriptor.digest.hex()).to_owned(), text::bytes(record.tar_size))
+        }
         (false, layers) => (text::count(layers.len(), "layer"), text::bytes(record.tar_size)),
     };
     let mut what = record.materials.iter().map(|material| names::escape(material.name.as_bytes()));
@@ -93,7 +93,7 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
     }
     [
         text::age(now.duration_since(*last_used).unwrap_or_default()),
-        record.key.hex()[..SHORT].to_owned(),
+        text::short(&record.key.hex()).to_owned(),
         of,
         record.entries.to_string(),
         text::bytes(stored(known)),

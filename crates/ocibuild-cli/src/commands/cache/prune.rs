@@ -9,11 +9,11 @@ use ocibuild_core::event::Warning;
 use serde_json::json;
 
 use crate::commands::cache::{VERSION, count, extent_to_json, failure, strays_to_json, warn_of_strays};
-use crate::commands::inspect::Format;
 use crate::failure::Failure;
+use crate::parse;
 use crate::progress::Reporter;
 use crate::signals::Stop;
-use crate::{parse, text};
+use crate::text::{self, Format};
 
 /// Remove from the cache what is not needed
 ///

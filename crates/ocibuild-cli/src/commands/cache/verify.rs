@@ -8,12 +8,11 @@ use ocibuild_core::cache::{self, Damage, Extent, Survey};
 use serde_json::{Value, json};
 
 use crate::commands::cache::{VERSION, count, extent_to_json, failure, strays_to_json, warn_of_strays};
-use crate::commands::inspect::Format;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::progress::Reporter;
 use crate::signals::Stop;
-use crate::text;
+use crate::text::{self, Format};
 
 /// Find what is damaged in the cache
 ///

@@ -8,7 +8,6 @@ use ocibuild_core::Descriptor;
 use ocibuild_core::cache::Naming;
 use ocibuild_core::oci::{Config, Healthcheck};
 
-use crate::commands::cache::SHORT;
 use crate::commands::inspect::image::{Image, Inspection};
 use crate::text;
 
@@ -164,5 +163,5 @@ fn by(naming: &Naming) -> (String, String) {
         [] => "content".to_owned(),
         names => names.join(" and "),
     };
-    (by, naming.key.hex()[..SHORT].to_owned())
+    (by, text::short(&naming.key.hex()).to_owned())
 }
