@@ -8,42 +8,18 @@
 //! Knows blobs and names, not what an image is made of, nor in which order it is pushed.
 
 mod auth;
-mod certificates;
-mod challenge;
 mod client;
-mod credentials;
-mod date;
-mod docker_config;
 mod download;
 mod error;
-mod feed;
-mod grant;
-mod helper;
-mod host;
+mod http;
 mod knowledge;
-mod manifests;
 mod memory;
 mod mirror;
-mod mount;
-mod proxy;
-mod publish;
 mod push;
-mod redirect;
 mod referrers;
 mod remedy;
 mod remote;
 mod repository;
-mod retry;
-mod runtime;
-mod session;
-mod tally;
-mod tls;
-mod token;
-mod transport;
-mod upload;
-mod url;
-mod warning;
-mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,16 +28,16 @@ use std::time::Duration;
 use crate::event::{Cancel, Observer};
 use crate::reference::Repository;
 
-pub use certificates::{Certificates, ClientCertificate, HostCertificates};
-pub use credentials::{Credential, Credentials, CredentialsError, ScopedCredential};
-pub use docker_config::DockerConfig;
+pub use auth::credentials::{Credential, Credentials, CredentialsError, ScopedCredential};
+pub use auth::docker_config::DockerConfig;
+pub use auth::helper::{HelperError, Helpers};
 pub use error::{GaveUp, Refusal, RegistryError, ServerMessage, TlsError};
-pub use helper::{HelperError, Helpers};
+pub use http::certificates::{Certificates, ClientCertificate, HostCertificates};
+pub use http::proxy::{Proxies, Proxy, ProxyError};
+pub use http::tally::Counts;
 pub use memory::Memory;
 pub use mirror::Mirror;
-pub use proxy::{Proxies, Proxy, ProxyError};
 pub use repository::RemoteRepository;
-pub use tally::Counts;
 
 /// How registries are reached.
 ///
@@ -163,7 +139,7 @@ impl fmt::Debug for RegistryOptions {
 pub struct Registry {
     client: Arc<client::Client>,
     mirrors: Arc<[Mirror]>,
-    runtime: Arc<runtime::Runtime>,
+    runtime: Arc<http::runtime::Runtime>,
 }
 
 impl Registry {

@@ -5,6 +5,13 @@
 //! Credentials go to the registry itself and to the token server it names, if that is one that may
 //! have them ([`may_have`]).
 
+mod challenge;
+pub(super) mod credentials;
+pub(super) mod docker_config;
+pub(super) mod grant;
+pub(super) mod helper;
+mod token;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -15,12 +22,12 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
 use crate::reference::Repository;
-use crate::registry::challenge::Challenge;
-use crate::registry::credentials::Secret;
-use crate::registry::grant::Grant;
-use crate::registry::token::{self, Wish};
-use crate::registry::transport::{Answer, Transport};
-use crate::registry::url::{Origin, Url};
+use crate::registry::auth::challenge::Challenge;
+use crate::registry::auth::credentials::Secret;
+use crate::registry::auth::grant::Grant;
+use crate::registry::auth::token::Wish;
+use crate::registry::http::transport::{Answer, Transport};
+use crate::registry::http::url::{Origin, Url};
 use crate::registry::{Credential, Credentials, CredentialsError, Refusal, RegistryError};
 
 /// What is to be done with a repository.

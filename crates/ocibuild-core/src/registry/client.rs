@@ -13,19 +13,19 @@ use hyper::{Method, StatusCode};
 use tokio::sync::OnceCell;
 
 use crate::reference::{DEFAULT_REGISTRY, Repository};
+use crate::registry::auth::grant::Grant;
 use crate::registry::auth::{Access, Asking, Auth, refused};
 use crate::registry::error::may_pass;
-use crate::registry::grant::Grant;
+use crate::registry::http::redirect::{MAX_REDIRECTS, is_redirect, too_many};
+use crate::registry::http::retry::{Patience, luck};
+use crate::registry::http::tally::Counts;
+use crate::registry::http::transport::{Answer, Payload, Request, Transport};
+use crate::registry::http::url::{Url, is_loopback};
+use crate::registry::http::watch::Watch;
 use crate::registry::knowledge::Knowledge;
-use crate::registry::redirect::{MAX_REDIRECTS, is_redirect, too_many};
-use crate::registry::retry::{Patience, luck};
-use crate::registry::tally::Counts;
-use crate::registry::transport::{Answer, Payload, Request, Transport};
-use crate::registry::url::{Url, is_loopback};
-use crate::registry::watch::Watch;
 use crate::registry::{Mirror, RegistryError, RegistryOptions, ServerMessage, TlsError};
 
-pub(super) use crate::registry::redirect::location;
+pub(super) use crate::registry::http::redirect::location;
 
 /// Docker Hub's own host has another name than the one in references.
 const DEFAULT_HOST: &str = "registry-1.docker.io";

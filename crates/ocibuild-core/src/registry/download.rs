@@ -16,10 +16,10 @@ use crate::digest::VerifyingReader;
 use crate::oci::Descriptor;
 use crate::reference::Repository;
 use crate::registry::RegistryError;
+use crate::registry::http::retry::Patience;
+use crate::registry::http::runtime::Runtime;
+use crate::registry::http::transport::Answer;
 use crate::registry::mirror::Route;
-use crate::registry::retry::Patience;
-use crate::registry::runtime::Runtime;
-use crate::registry::transport::Answer;
 
 /// Chunks read ahead; each is as large as a connection's buffer at most.
 const AHEAD: usize = 8;

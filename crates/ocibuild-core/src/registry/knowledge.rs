@@ -16,7 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::digest::Digest;
 use crate::oci::{Descriptor, MediaType};
 use crate::reference::Repository;
-use crate::registry::watch::{Pulse, Stop, Watch};
+use crate::registry::http::watch::{Pulse, Stop, Watch};
 use crate::registry::{Memory, RegistryError};
 
 pub(super) use bodies::{Bodies, LEAST_BODY};

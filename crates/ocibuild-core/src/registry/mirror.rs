@@ -14,8 +14,8 @@ use crate::oci::Descriptor;
 use crate::reference::{Reference, ReferenceError, Repository};
 use crate::registry::RegistryError;
 use crate::registry::auth::Access;
+use crate::registry::http::transport::Answer;
 use crate::registry::remote::Remote;
-use crate::registry::transport::Answer;
 
 /// Another place that has a registry's images.
 #[derive(Debug, Clone)]

@@ -1,18 +1,24 @@
 //! Blobs on their way to a repository.
 
+mod manifests;
+mod mount;
+mod publish;
+mod session;
+mod upload;
+
 use std::sync::Arc;
 
 use crate::oci::Descriptor;
 use crate::registry::RegistryError;
 use crate::registry::auth::Access;
-use crate::registry::feed::Feed;
+use crate::registry::http::feed::Feed;
+use crate::registry::push::session::Session;
+use crate::registry::push::upload::Upload;
 use crate::registry::remote::Remote;
-use crate::registry::session::Session;
-use crate::registry::upload::Upload;
 
 impl Remote {
     /// Sends a blob that isn't there; in this session, if the registry began one already.
-    pub(super) async fn send(
+    async fn send(
         &self,
         descriptor: &Descriptor,
         feed: &Arc<Feed>,

@@ -13,9 +13,9 @@ use crate::digest::Digest;
 use crate::oci::{Descriptor, IndexFile, JsonError, MAX_MANIFEST_SIZE, MediaType};
 use crate::registry::auth::Access;
 use crate::registry::client::Call;
+use crate::registry::http::transport::Answer;
+use crate::registry::http::url::Url;
 use crate::registry::remote::{Remote, media_type};
-use crate::registry::transport::Answer;
-use crate::registry::url::Url;
 use crate::registry::{RegistryError, RemoteRepository};
 
 /// A registry that knows what refers to what says so when it is sent a manifest.

@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::io;
 
-use crate::registry::proxy::is_proxy_fault;
-use crate::registry::retry::MAX_WISH;
+use crate::registry::http::proxy::is_proxy_fault;
+use crate::registry::http::retry::MAX_WISH;
 use crate::registry::{RegistryError, ServerMessage, TlsError};
 
 impl RegistryError {

@@ -14,9 +14,9 @@ use crate::registry::RegistryError;
 use crate::registry::auth::{Access, Asking};
 use crate::registry::client::{Call, Client};
 use crate::registry::error::tidy;
+use crate::registry::http::transport::Answer;
+use crate::registry::http::url::Url;
 use crate::registry::knowledge::{Known, Mark};
-use crate::registry::transport::Answer;
-use crate::registry::url::Url;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 

@@ -9,10 +9,10 @@ use crate::oci::Descriptor;
 use crate::reference::Repository;
 use crate::registry::RegistryError;
 use crate::registry::download::RemoteContent;
-use crate::registry::feed::{Feeding, feed};
+use crate::registry::http::feed::{Feeding, feed};
+use crate::registry::http::runtime::Runtime;
 use crate::registry::mirror::Route;
 use crate::registry::remote::Remote;
-use crate::registry::runtime::Runtime;
 
 /// A repository of a registry.
 ///

@@ -255,40 +255,6 @@ fn elsewhere(other: &str) -> Recorder {
 }
 
 #[test]
-fn credentials_do_not_leave_the_registry() {
-    let storage = Recorder::start(|asked, _| match asked.method.as_str() {
-        "GET" => Reply::new(200).body("blob"),
-        "PUT" => Reply::new(201),
-        _ => Reply::new(404),
-    });
-    let registry = elsewhere(&storage.host);
-    let repository = connect(&registry, login("me", "hidden"));
-    let (descriptor, content) = layer(b"blob");
-    repository.push(&descriptor, &content).unwrap();
-    assert!(matches!(repository.resolve("v1"), Err(BlobError::UnknownName { .. })));
-    let manifest = Descriptor::of(MediaType::MANIFEST, b"blob");
-    assert_eq!(read_whole(&repository, &manifest, 4).unwrap(), b"blob");
-    let lines = storage.lines();
-    assert_eq!(lines[1..], ["HEAD /m", "GET /stored"]);
-    assert!(lines[0].starts_with("PUT /upload?digest=sha256%3A"));
-    assert!(storage.asked().iter().all(|asked| asked.header("authorization").is_none()));
-}
-
-#[test]
-fn an_uploads_redirect_is_followed_with_the_body() {
-    let storage = Recorder::start(|_, _| Reply::new(201));
-    let host = storage.host.clone();
-    let registry = Recorder::start(move |asked, _| match asked.method.as_str() {
-        "PUT" => Reply::new(307).header("Location", format!("http://{host}/stored")),
-        _ => takes(asked),
-    });
-    let bytes = noise(300_000);
-    let (descriptor, content) = layer(&bytes);
-    connect(&registry, options()).push(&descriptor, &content).unwrap();
-    assert_eq!(storage.asked()[0].body, bytes);
-}
-
-#[test]
 fn credentials_do_not_go_to_another_token_server() {
     let tokens = Recorder::start(|_, _| Reply::new(401));
     let realm = format!("http://{}", tokens.host);

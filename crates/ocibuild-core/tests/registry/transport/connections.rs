@@ -28,12 +28,14 @@ fn serve(each: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> String {
     host
 }
 
-/// Reads the head of a request, and returns its first line; nothing if there is no request.
-fn head(reader: &mut BufReader<&TcpStream>) -> Option<String> {
+/// Reads the head of a request, and returns its first line and the length of its body; nothing if
+/// there is no request.
+fn head(reader: &mut BufReader<&TcpStream>) -> Option<(String, u64)> {
     let mut lines = reader.lines().map_while(Result::ok);
     let first = lines.next()?;
-    lines.take_while(|line| !line.is_empty()).for_each(drop);
-    Some(first)
+    let fields = lines.take_while(|line| !line.is_empty()).map(|line| line.to_ascii_lowercase());
+    let length = fields.filter_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).last();
+    Some((first, length.unwrap_or_default()))
 }
 
 fn reply(mut stream: &TcpStream, status: &str, headers: &str) {
@@ -82,7 +84,7 @@ fn hasty(status: &'static str, headers: &'static str, times: usize) -> String {
     let puts = AtomicUsize::new(0);
     serve(move |stream, _| {
         let mut reader = BufReader::new(&stream);
-        while let Some(line) = head(&mut reader) {
+        while let Some((line, mut rest)) = head(&mut reader) {
             match line.split(' ').next().unwrap() {
                 "HEAD" | "GET" => reply(&stream, "404 Not Found", ""),
                 "POST" => reply(&stream, "202 Accepted", "Location: /upload\r\n"),
@@ -92,7 +94,6 @@ fn hasty(status: &'static str, headers: &'static str, times: usize) -> String {
                     return;
                 }
                 _ => {
-                    let mut rest = 8_000_000_u64;
                     let mut buffer = vec![0; 1 << 16];
                     while rest > 0 {
                         let count = reader.read(&mut buffer).unwrap_or_default();

@@ -225,7 +225,7 @@ impl fmt::Debug for DockerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::credentials::Secret;
+    use crate::registry::auth::credentials::Secret;
 
     fn parse(text: &str) -> Result<DockerConfig, CredentialsError> {
         DockerConfig::parse(text, Path::new("config.json"))

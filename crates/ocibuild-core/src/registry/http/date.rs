@@ -4,7 +4,7 @@
 
 /// Reads a time as in `2026-11-21T16:00:30.5+01:00`
 /// ([RFC 3339](https://www.rfc-editor.org/rfc/rfc3339#section-5.6)); years before 1970 aren't read.
-pub(super) fn rfc3339(text: &str) -> Option<u64> {
+pub(crate) fn rfc3339(text: &str) -> Option<u64> {
     let (date, rest) = text.split_at_checked(10)?;
     let mut parts = date.splitn(3, '-');
     let (year, month, day) = (digits(parts.next()?)?, digits(parts.next()?)?, digits(parts.next()?)?);
@@ -24,7 +24,7 @@ pub(super) fn rfc3339(text: &str) -> Option<u64> {
 /// Reads a time as in `Sat, 21 Nov 2026 16:00:30 GMT`
 /// ([RFC 9110, 5.6.7](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7)); the two obsolete
 /// forms aren't read.
-pub(super) fn http_date(text: &str) -> Option<u64> {
+pub(crate) fn http_date(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (_, rest) = text.trim().split_once(", ")?;

@@ -30,7 +30,7 @@ pub struct Counts {
 }
 
 /// Counts, and tells.
-pub(super) struct Tally {
+pub(crate) struct Tally {
     observer: Arc<dyn Observer>,
     requests: AtomicU64,
     retries: AtomicU64,
@@ -42,7 +42,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
+    pub(crate) fn new(observer: Arc<dyn Observer>) -> Self {
         Self {
             observer,
             requests: AtomicU64::new(0),
@@ -54,7 +54,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
             requests: read(&self.requests),
@@ -65,12 +65,12 @@ impl Tally {
         }
     }
 
-    pub(super) fn asked(&self, (method, url): (String, String), status: Option<u16>, elapsed: Duration) {
+    pub(crate) fn asked(&self, (method, url): (String, String), status: Option<u16>, elapsed: Duration) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.observer.event(&Event::Request { method, url, status, elapsed });
     }
 
-    pub(super) fn asks_again(
+    pub(crate) fn asks_again(
         &self,
         (method, url): (String, String),
         digest: Option<Digest>,
@@ -83,21 +83,21 @@ impl Tally {
         self.observer.event(&Event::Retry { method, url, digest, reason, wait });
     }
 
-    pub(super) fn sent(&self, bytes: usize) {
+    pub(crate) fn sent(&self, bytes: usize) {
         self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn received(&self, bytes: usize) {
+    pub(crate) fn received(&self, bytes: usize) {
         self.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn waited(&self, time: Duration) {
+    pub(crate) fn waited(&self, time: Duration) {
         let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.waited.fetch_add(time, Ordering::Relaxed);
     }
 
     /// Passes a host's warning on, once.
-    pub(super) fn warn(&self, host: &str, text: &str) {
+    pub(crate) fn warn(&self, host: &str, text: &str) {
         let message = format!("`{host}` says: {text}");
         let is_new = {
             let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);

@@ -28,16 +28,17 @@ use tokio::sync::OnceCell;
 
 use crate::event::Cancel;
 use crate::registry::error::may_pass;
-use crate::registry::feed::{FeedBody, Part};
-use crate::registry::host::{Host, Hosts, Signs};
-use crate::registry::proxy::{Connector, Proxies};
-use crate::registry::retry::retry_after;
-use crate::registry::tally::Tally;
-use crate::registry::url::Url;
-use crate::registry::warning;
-use crate::registry::watch::{Pulse, Stop, Watch};
+use crate::registry::http::feed::{FeedBody, Part};
+use crate::registry::http::host::{Host, Hosts, Signs};
+use crate::registry::http::proxy::{Connector, Proxies};
+use crate::registry::http::retry::retry_after;
+use crate::registry::http::tally::Tally;
+use crate::registry::http::tls;
+use crate::registry::http::url::Url;
+use crate::registry::http::warning;
+use crate::registry::http::watch::{Pulse, Stop, Watch};
 use crate::registry::{
-    Certificates, HostCertificates, RegistryError, RegistryOptions, ServerMessage, TlsError, tls,
+    Certificates, HostCertificates, RegistryError, RegistryOptions, ServerMessage, TlsError,
 };
 
 const USER_AGENT: &str = concat!("ocibuild/", env!("CARGO_PKG_VERSION"));
@@ -49,30 +50,30 @@ const MAX_MESSAGE: usize = 64 << 10;
 
 /// What a request carries; each sending makes its body anew.
 #[derive(Clone)]
-pub(super) enum Payload {
+pub(crate) enum Payload {
     Bytes(Bytes),
     Feed(Part),
 }
 
 impl Payload {
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::Bytes(Bytes::new())
     }
 }
 
 /// A request, to be sent as it is.
-pub(super) struct Request<'a> {
-    pub(super) method: &'a Method,
-    pub(super) url: &'a Url,
-    pub(super) headers: &'a [(HeaderName, HeaderValue)],
-    pub(super) authorization: Option<HeaderValue>,
-    pub(super) payload: &'a Payload,
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) url: &'a Url,
+    pub(crate) headers: &'a [(HeaderName, HeaderValue)],
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) payload: &'a Payload,
 }
 
 type SecureClient = Client<HttpsConnector<Connector>, Sent>;
 
 /// Holds connections to any number of hosts.
-pub(super) struct Transport {
+pub(crate) struct Transport {
     plain: Client<Connector, Sent>,
     /// By host, as each has certificates of its own; made for the first request to it, as that reads
     /// files and needs what the program brings.
@@ -89,7 +90,7 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(options: &RegistryOptions) -> Self {
+    pub(crate) fn new(options: &RegistryOptions) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(options.connect_timeout));
         connector.set_nodelay(true);
@@ -110,22 +111,22 @@ impl Transport {
         }
     }
 
-    pub(super) fn watch(&self) -> &Watch {
+    pub(crate) fn watch(&self) -> &Watch {
         &self.watch
     }
 
-    pub(super) fn tally(&self) -> &Tally {
+    pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
 
     /// What is known of the host that an error is about.
-    pub(super) fn signs_of(&self, error: &RegistryError) -> Signs {
+    pub(crate) fn signs_of(&self, error: &RegistryError) -> Signs {
         let url = error.request().and_then(|(_, url)| Url::parse(&url).ok());
         url.map_or(Signs::default(), |url| self.hosts.of(url.origin()).signs())
     }
 
     /// Sends a request when it is its turn, and waits for the head of its answer.
-    pub(super) async fn send(&self, request: Request<'_>) -> Result<Answer, RegistryError> {
+    pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, RegistryError> {
         let blame = Blame { method: request.method.clone(), url: request.url.clone() };
         let host = self.hosts.of(request.url.origin());
         let is_upload = matches!(request.payload, Payload::Feed(_));
@@ -141,7 +142,7 @@ impl Transport {
     }
 
     /// Sends a request at once, and also when the run is cancelled.
-    pub(super) async fn send_anyway(&self, request: &Request<'_>) -> Result<Answer, RegistryError> {
+    pub(crate) async fn send_anyway(&self, request: &Request<'_>) -> Result<Answer, RegistryError> {
         let blame = Blame { method: request.method.clone(), url: request.url.clone() };
         let sent = Instant::now();
         let watch = Watch { cancel: Cancel::new(), idle: self.watch.idle };
@@ -216,7 +217,7 @@ impl Transport {
     }
 
     /// The certificates that are for a host alone.
-    pub(super) fn certificates_of(&self, host: &str) -> Result<HostCertificates, TlsError> {
+    pub(crate) fn certificates_of(&self, host: &str) -> Result<HostCertificates, TlsError> {
         let found = self.certificates.lookup(host);
         found.map_err(|source| TlsError::BadHost { host: host.to_owned(), source: source.into() })
     }
@@ -257,7 +258,7 @@ fn message(request: &Request<'_>, pulse: Pulse, tally: &Arc<Tally>) -> hyper::Re
 }
 
 /// A request's body.
-pub(super) enum Body {
+pub(crate) enum Body {
     Bytes(Bytes),
     Feed(FeedBody),
 }
@@ -321,13 +322,13 @@ impl hyper::body::Body for Sent {
 
 /// What an error is about.
 #[derive(Clone)]
-pub(super) struct Blame {
+pub(crate) struct Blame {
     method: Method,
     url: Url,
 }
 
 impl Blame {
-    pub(super) fn parts(&self) -> (String, String) {
+    pub(crate) fn parts(&self) -> (String, String) {
         (self.method.to_string(), self.url.to_string())
     }
 
@@ -354,10 +355,10 @@ impl Blame {
 }
 
 /// The head of an answer, with its body to come.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: HeaderMap,
-    pub(super) blame: Blame,
+    pub(crate) blame: Blame,
     body: Incoming,
     watch: Watch,
     tally: Arc<Tally>,
@@ -365,16 +366,16 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Returns a header, if it is there and is text.
-    pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
+    pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// Returns all values of a header that are text.
-    pub(super) fn headers(&self, name: HeaderName) -> impl Iterator<Item = &str> {
+    pub(crate) fn headers(&self, name: HeaderName) -> impl Iterator<Item = &str> {
         self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
     }
 
-    pub(super) fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.blame.url
     }
 
@@ -386,7 +387,7 @@ impl Answer {
     }
 
     /// Reads the next bytes of the body; `None` is its end.
-    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
         loop {
             let frame = std::future::poll_fn(|context| Pin::new(&mut self.body).poll_frame(context));
             let frame = self.watch.over(&Pulse::default(), frame).await;
@@ -401,7 +402,7 @@ impl Answer {
     }
 
     /// Reads the body, up to a limit in bytes; `None` if there is more.
-    pub(super) async fn bytes(&mut self, limit: usize) -> Result<Option<Bytes>, RegistryError> {
+    pub(crate) async fn bytes(&mut self, limit: usize) -> Result<Option<Bytes>, RegistryError> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             if bytes.len() + chunk.len() > limit {
@@ -413,25 +414,25 @@ impl Answer {
     }
 
     /// Makes an error of an answer that is one, with the words that came along.
-    pub(super) async fn into_error(mut self) -> RegistryError {
+    pub(crate) async fn into_error(mut self) -> RegistryError {
         let message = self.message().await;
         self.error(message)
     }
 
     /// Makes an error of an answer whose words were read.
-    pub(super) fn error(&self, message: ServerMessage) -> RegistryError {
+    pub(crate) fn error(&self, message: ServerMessage) -> RegistryError {
         let (method, url) = self.blame.parts();
         let (status, retry_after) = (self.status.as_u16(), self.retry_after());
         RegistryError::Status { method, url, status, message, retry_after }
     }
 
     /// Reads the words that came along with an error; none where they can't be had.
-    pub(super) async fn message(&mut self) -> ServerMessage {
+    pub(crate) async fn message(&mut self) -> ServerMessage {
         ServerMessage::parse(&self.words().await)
     }
 
     /// Reads what came along with an error, as it is; nothing where it can't be had.
-    pub(super) async fn words(&mut self) -> Vec<u8> {
+    pub(crate) async fn words(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while let Ok(Some(chunk)) = self.chunk().await
             && bytes.len() < MAX_MESSAGE
@@ -442,7 +443,7 @@ impl Answer {
     }
 
     /// Makes an error of an answer that should have been another.
-    pub(super) fn odd(&self, reason: impl Into<String>) -> RegistryError {
+    pub(crate) fn odd(&self, reason: impl Into<String>) -> RegistryError {
         let (method, url) = self.blame.parts();
         RegistryError::Answer { method, url, reason: reason.into() }
     }

@@ -13,11 +13,11 @@ use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::registry::auth::basic;
-use crate::registry::credentials::Secret;
-use crate::registry::date::{http_date, rfc3339};
-use crate::registry::redirect::{MAX_REDIRECTS, is_redirect, location, too_many};
-use crate::registry::transport::{Answer, Payload, Request, Transport};
-use crate::registry::url::{Url, percent_encode};
+use crate::registry::auth::credentials::Secret;
+use crate::registry::http::date::{http_date, rfc3339};
+use crate::registry::http::redirect::{MAX_REDIRECTS, is_redirect, location, too_many};
+use crate::registry::http::transport::{Answer, Payload, Request, Transport};
+use crate::registry::http::url::{Url, percent_encode};
 use crate::registry::{Credential, RegistryError};
 
 /// How much is read of a token server's answer, in bytes.

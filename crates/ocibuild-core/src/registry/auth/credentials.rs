@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::reference::Repository;
 use crate::registry::HelperError;
-use crate::registry::docker_config::normalise;
+use crate::registry::auth::docker_config::normalise;
 
 /// Knows the credentials of registries.
 ///

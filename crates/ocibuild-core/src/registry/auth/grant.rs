@@ -19,10 +19,10 @@ const DOUBT: Duration = Duration::from_secs(2);
 
 /// What is presented with requests, and what of it can be told.
 #[derive(Clone)]
-pub(super) struct Grant {
-    pub(super) header: Option<HeaderValue>,
+pub(in crate::registry) struct Grant {
+    pub(in crate::registry) header: Option<HeaderValue>,
     /// As `with …` or `without …`.
-    pub(super) credential: String,
+    pub(in crate::registry) credential: String,
     /// Counts what came of asking, to tell a grant from the one before it.
     turn: u64,
     worth: Arc<Worth>,
@@ -43,44 +43,44 @@ impl Default for Grant {
 }
 
 impl Grant {
-    pub(super) fn told(credential: String) -> Self {
+    pub(in crate::registry) fn told(credential: String) -> Self {
         Self { header: None, credential, turn: 0, worth: Arc::default() }
     }
 
-    pub(super) fn told_with(credential: &Credential) -> Self {
+    pub(in crate::registry) fn told_with(credential: &Credential) -> Self {
         Self::told(format!("with the credentials of {}", credential.source()))
     }
 
-    pub(super) fn with(header: HeaderValue, credential: &Credential) -> Self {
+    pub(in crate::registry) fn with(header: HeaderValue, credential: &Credential) -> Self {
         Self::told_with(credential).showing(header)
     }
 
-    pub(super) fn showing(self, header: HeaderValue) -> Self {
+    pub(in crate::registry) fn showing(self, header: HeaderValue) -> Self {
         Self { header: Some(header), ..self }
     }
 
-    pub(super) fn of_turn(self, turn: u64) -> Self {
+    pub(in crate::registry) fn of_turn(self, turn: u64) -> Self {
         Self { turn, ..self }
     }
 
-    pub(super) fn turn(&self) -> u64 {
+    pub(in crate::registry) fn turn(&self) -> u64 {
         self.turn
     }
 
     /// What another host is presented with.
-    pub(super) fn elsewhere() -> Self {
+    pub(in crate::registry) fn elsewhere() -> Self {
         Self::told("without credentials, as it is not the registry's own address".to_owned())
     }
 
     /// Begins a request with it.
-    pub(super) fn present(&self) -> Presented {
+    pub(in crate::registry) fn present(&self) -> Presented {
         self.worth.under_way.fetch_add(1, Ordering::Relaxed);
         Presented(Arc::clone(&self.worth))
     }
 
     /// Tells, after a refusal, whether asking for another one is worth it: if it ever let anybody in.
     /// Others who presented it at the same time may be about to hear.
-    pub(super) async fn was_good(&self) -> bool {
+    pub(in crate::registry) async fn was_good(&self) -> bool {
         let worth = &self.worth;
         let settled = async {
             loop {
@@ -99,10 +99,10 @@ impl Grant {
 }
 
 /// A request under way with a grant.
-pub(super) struct Presented(Arc<Worth>);
+pub(in crate::registry) struct Presented(Arc<Worth>);
 
 impl Presented {
-    pub(super) fn was_let_in(&self) {
+    pub(in crate::registry) fn was_let_in(&self) {
         self.0.let_in.store(true, Ordering::Relaxed);
     }
 }

@@ -4,15 +4,15 @@ use hyper::header;
 use hyper::{Method, StatusCode};
 
 use crate::registry::RegistryError;
-use crate::registry::transport::Answer;
-use crate::registry::url::Url;
+use crate::registry::http::transport::Answer;
+use crate::registry::http::url::Url;
 
 /// How many redirects of one request are followed.
-pub(super) const MAX_REDIRECTS: u32 = 5;
+pub(crate) const MAX_REDIRECTS: u32 = 5;
 
 /// Returns the address that an answer points to. An https registry that points to http is refused:
 /// what was to be encrypted would not be.
-pub(super) fn location(answer: &Answer) -> Result<Url, RegistryError> {
+pub(crate) fn location(answer: &Answer) -> Result<Url, RegistryError> {
     let text = answer.header(header::LOCATION).ok_or_else(|| answer.odd("no `Location`"))?;
     let url = answer.url().join(text).map_err(|reason| answer.odd(format!("{reason} as its `Location`")))?;
     if answer.url().is_secure() && !url.is_secure() {
@@ -22,7 +22,7 @@ pub(super) fn location(answer: &Answer) -> Result<Url, RegistryError> {
 }
 
 /// A request that changes something is repeated elsewhere only if the answer says so exactly.
-pub(super) fn is_redirect(method: &Method, status: StatusCode) -> bool {
+pub(crate) fn is_redirect(method: &Method, status: StatusCode) -> bool {
     match status.as_u16() {
         307 | 308 => true,
         301..=303 => matches!(*method, Method::GET | Method::HEAD),
@@ -30,6 +30,6 @@ pub(super) fn is_redirect(method: &Method, status: StatusCode) -> bool {
     }
 }
 
-pub(super) fn too_many(answer: &Answer) -> RegistryError {
+pub(crate) fn too_many(answer: &Answer) -> RegistryError {
     answer.odd(format!("more than {MAX_REDIRECTS} redirects"))
 }

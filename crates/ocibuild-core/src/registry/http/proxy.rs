@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::registry::url::is_loopback;
+use crate::registry::http::url::is_loopback;
 
 /// A proxy's address, as `http://user:password@proxy.example.com:3128`.
 ///
@@ -179,7 +179,7 @@ impl Proxies {
     }
 
     /// What is to be shown to the proxy with each request, where requests are handed over to one.
-    pub(super) fn authorization(&self, address: &Uri) -> Option<HeaderValue> {
+    pub(crate) fn authorization(&self, address: &Uri) -> Option<HeaderValue> {
         let proxy = self.find(address).filter(|proxy| !proxy.is_socks)?;
         if address.scheme_str() == Some("https") { None } else { proxy.authorization() }
     }
@@ -280,15 +280,15 @@ impl Error for Failed {
 }
 
 /// Tells whether it was a proxy that failed.
-pub(super) fn is_proxy_fault(error: &(dyn Error + 'static)) -> bool {
+pub(crate) fn is_proxy_fault(error: &(dyn Error + 'static)) -> bool {
     error.is::<Failed>() || error.source().is_some_and(is_proxy_fault)
 }
 
 /// Makes connections, through a proxy where there is one for them.
 #[derive(Clone)]
-pub(super) struct Connector {
-    pub(super) direct: HttpConnector,
-    pub(super) proxies: Arc<Proxies>,
+pub(crate) struct Connector {
+    pub(crate) direct: HttpConnector,
+    pub(crate) proxies: Arc<Proxies>,
 }
 
 impl Service<Uri> for Connector {
@@ -344,7 +344,7 @@ async fn connect(
 }
 
 /// A connection to a host or to a proxy.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     inner: TokioIo<TcpStream>,
     /// Requests are for the proxy to make: it has to be told the whole address.
     is_handed_over: bool,

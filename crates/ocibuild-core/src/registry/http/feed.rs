@@ -26,7 +26,7 @@ use crate::blob::Content;
 use crate::digest::{Verifying, VerifyingReader};
 use crate::oci::Descriptor;
 use crate::registry::RegistryError;
-use crate::registry::watch::Pulse;
+use crate::registry::http::watch::Pulse;
 
 /// The size of a piece in bytes.
 const PIECE: u64 = 256 << 10;
@@ -47,7 +47,7 @@ enum Question {
 }
 
 /// The side that asks.
-pub(super) struct Feed {
+pub(crate) struct Feed {
     questions: mpsc::Sender<Question>,
     size: u64,
     readings: AtomicU64,
@@ -58,7 +58,7 @@ pub(super) struct Feed {
 }
 
 /// Lets the other side go when it is dropped, even if a connection still holds a body.
-pub(super) struct Feeding(pub(super) Arc<Feed>);
+pub(crate) struct Feeding(pub(crate) Arc<Feed>);
 
 impl Drop for Feeding {
     fn drop(&mut self) {
@@ -68,13 +68,13 @@ impl Drop for Feeding {
 }
 
 /// The side that answers, on a thread that may block.
-pub(super) struct Feeder {
+pub(crate) struct Feeder {
     questions: mpsc::Receiver<Question>,
     descriptor: Descriptor,
 }
 
 /// Makes both sides of the way for one blob's bytes.
-pub(super) fn feed(descriptor: &Descriptor) -> (Feeding, Feeder) {
+pub(crate) fn feed(descriptor: &Descriptor) -> (Feeding, Feeder) {
     let (sender, receiver) = mpsc::channel();
     let feed = Feed {
         questions: sender,
@@ -88,14 +88,14 @@ pub(super) fn feed(descriptor: &Descriptor) -> (Feeding, Feeder) {
 
 /// A part of a [`Feed`]'s bytes, as what a request carries.
 #[derive(Clone)]
-pub(super) struct Part {
+pub(crate) struct Part {
     feed: Arc<Feed>,
     range: Range<u64>,
 }
 
 impl Part {
     /// Goes to the beginning, and returns the bytes as a request's body.
-    pub(super) fn body(&self, pulse: Pulse) -> FeedBody {
+    pub(crate) fn body(&self, pulse: Pulse) -> FeedBody {
         let Range { start, end } = self.range;
         let reading = self.feed.readings.fetch_add(1, Ordering::Relaxed) + 1;
         self.feed.handed.store(start, Ordering::Relaxed);
@@ -106,25 +106,25 @@ impl Part {
     }
 
     /// Returns why the bytes could not be had, once.
-    pub(super) fn fault(&self) -> Option<RegistryError> {
+    pub(crate) fn fault(&self) -> Option<RegistryError> {
         self.feed.fault()
     }
 }
 
 impl Feed {
     /// Names a part of the bytes.
-    pub(super) fn part(self: &Arc<Self>, range: Range<u64>) -> Part {
+    pub(crate) fn part(self: &Arc<Self>, range: Range<u64>) -> Part {
         Part { feed: Arc::clone(self), range }
     }
 
     /// Tells whether the last request was handed its last byte, so that it may have done what it was
     /// to do.
-    pub(super) fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.handed.load(Ordering::Relaxed) == self.size
     }
 
     /// Reads all the bytes, and verifies them.
-    pub(super) async fn whole(self: &Arc<Self>) -> Result<Bytes, RegistryError> {
+    pub(crate) async fn whole(self: &Arc<Self>) -> Result<Bytes, RegistryError> {
         let mut body = self.part(0..self.size).body(Pulse::default());
         let mut bytes = Vec::new();
         // What is empty is asked for, too, so that it is verified.
@@ -154,7 +154,7 @@ impl Feed {
 }
 
 /// The bytes of a [`Part`] as the body of one request.
-pub(super) struct FeedBody {
+pub(crate) struct FeedBody {
     feed: Arc<Feed>,
     reading: u64,
     asked: VecDeque<oneshot::Receiver<Piece>>,
@@ -217,7 +217,7 @@ impl Body for FeedBody {
 
 impl Feeder {
     /// Answers until nothing more is needed.
-    pub(super) fn serve(self, content: &dyn Content) {
+    pub(crate) fn serve(self, content: &dyn Content) {
         let mut reading = Reading::new(content, &self.descriptor);
         let mut current = 0;
         // Nowhere, once reading has failed.

@@ -13,10 +13,10 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Counts signs of life; shared by all its clones.
 #[derive(Clone, Default)]
-pub(super) struct Pulse(Arc<AtomicU64>);
+pub(crate) struct Pulse(Arc<AtomicU64>);
 
 impl Pulse {
-    pub(super) fn beat(&self) {
+    pub(crate) fn beat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -27,26 +27,26 @@ impl Pulse {
 
 /// Ends waiting.
 #[derive(Clone)]
-pub(super) struct Watch {
-    pub(super) cancel: Cancel,
+pub(crate) struct Watch {
+    pub(crate) cancel: Cancel,
     /// How long nothing may move.
-    pub(super) idle: Duration,
+    pub(crate) idle: Duration,
 }
 
 /// Why waiting ended early.
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Cancelled(Cancelled),
     Idle,
 }
 
 impl Watch {
     /// The same, but without an end to patience: for waiting that is nobody's fault.
-    pub(super) fn patient(&self) -> Self {
+    pub(crate) fn patient(&self) -> Self {
         Self { cancel: self.cancel.clone(), idle: Duration::MAX }
     }
 
     /// Waits for a future, as long as the run isn't cancelled and the pulse keeps beating.
-    pub(super) async fn over<F: Future>(&self, pulse: &Pulse, future: F) -> Result<F::Output, Stop> {
+    pub(crate) async fn over<F: Future>(&self, pulse: &Pulse, future: F) -> Result<F::Output, Stop> {
         let mut future = pin!(future);
         let mut seen = pulse.count();
         let mut since = Instant::now();
@@ -65,7 +65,7 @@ impl Watch {
     }
 
     /// Lets time pass.
-    pub(super) async fn pause(&self, length: Duration) -> Result<(), Cancelled> {
+    pub(crate) async fn pause(&self, length: Duration) -> Result<(), Cancelled> {
         let until = Instant::now() + length;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             self.cancel.check()?;

@@ -19,13 +19,13 @@ type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Runs jobs on a thread of its own, which is started for the first of them and ends when this is
 /// dropped.
 #[derive(Default)]
-pub(super) struct Runtime {
+pub(crate) struct Runtime {
     jobs: Mutex<Option<UnboundedSender<Job>>>,
 }
 
 impl Runtime {
     /// Starts a job whose result nobody waits for.
-    pub(super) fn start(&self, job: impl Future<Output = ()> + Send + 'static) -> Result<(), RegistryError> {
+    pub(crate) fn start(&self, job: impl Future<Output = ()> + Send + 'static) -> Result<(), RegistryError> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = match &*jobs {
             Some(sender) => sender,
@@ -35,7 +35,7 @@ impl Runtime {
     }
 
     /// Runs a job and blocks this thread until it is done; meanwhile, `serve` runs here.
-    pub(super) fn wait<T: Send + 'static>(
+    pub(crate) fn wait<T: Send + 'static>(
         &self,
         job: impl Future<Output = Result<T, RegistryError>> + Send + 'static,
         serve: impl FnOnce(),
@@ -51,7 +51,7 @@ impl Runtime {
     }
 
     /// Runs a job for a future of any executor; it is stopped when that future is dropped.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         job: impl Future<Output = Result<T, RegistryError>> + Send + 'static,
     ) -> Result<T, RegistryError> {

@@ -10,19 +10,19 @@ use hyper::Uri;
 
 /// An absolute http or https address, without user information.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Url(Uri);
+pub(crate) struct Url(Uri);
 
 /// Scheme, host and port: what secrets may not leave.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Origin {
-    pub(super) secure: bool,
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(crate) struct Origin {
+    pub(crate) secure: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 impl Url {
     /// Reads an absolute address; the error says what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let uri: Uri = text.parse().map_err(|_| "an address that cannot be read")?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err("an address that is neither http nor https");
@@ -36,7 +36,7 @@ impl Url {
     }
 
     /// Returns the address that a `Location` found here means.
-    pub(super) fn join(&self, location: &str) -> Result<Self, &'static str> {
+    pub(crate) fn join(&self, location: &str) -> Result<Self, &'static str> {
         if location.is_empty() {
             return Err("an empty address");
         }
@@ -59,7 +59,7 @@ impl Url {
     }
 
     /// Adds a parameter to the query, keeping what is there.
-    pub(super) fn with_query(&self, name: &str, value: &str) -> Self {
+    pub(crate) fn with_query(&self, name: &str, value: &str) -> Self {
         let separator = if self.0.query().is_some_and(|query| !query.is_empty()) { '&' } else { '?' };
         let text = self.0.to_string();
         let text = text.strip_suffix('?').unwrap_or(&text);
@@ -71,15 +71,15 @@ impl Url {
         )
     }
 
-    pub(super) fn uri(&self) -> &Uri {
+    pub(crate) fn uri(&self) -> &Uri {
         &self.0
     }
 
-    pub(super) fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         self.0.scheme_str() == Some("https")
     }
 
-    pub(super) fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         let secure = self.is_secure();
         Origin {
             secure,
@@ -106,7 +106,7 @@ impl fmt::Debug for Url {
 
 /// Leaves only unreserved characters as they are
 /// ([RFC 3986, 2.3](https://www.rfc-editor.org/rfc/rfc3986#section-2.3)).
-pub(super) fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -120,7 +120,7 @@ pub(super) fn percent_encode(text: &str) -> String {
 }
 
 /// Tells a registry on this machine from one elsewhere, by its name alone.
-pub(super) fn is_loopback(registry: &str) -> bool {
+pub(crate) fn is_loopback(registry: &str) -> bool {
     let host = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
         None => registry.split(':').next().unwrap_or_default(),

@@ -26,7 +26,7 @@
 //! new session begins where the registry doesn't tell how much is there, or tells twice what it
 //! doesn't stand by. One that makes something else of chunks gets blobs whole again.
 //!
-//! What makes the bytes right: [`feed`](super::feed) hashes them in order whatever is sent again, and
+//! What makes the bytes right: [`feed`](crate::registry::http::feed) hashes them in order whatever is sent again, and
 //! the registry holds all it got against the digest in the PUT that ends the session.
 //!
 //! A session that is given up is ended by DELETE, if that can be done at once.
@@ -43,13 +43,13 @@ use crate::registry::RegistryError;
 use crate::registry::auth::{Access, Asking};
 use crate::registry::client::{Call, Client};
 use crate::registry::error::may_pass;
-use crate::registry::feed::Feed;
+use crate::registry::http::feed::Feed;
+use crate::registry::http::retry::Patience;
+use crate::registry::http::transport::{Answer, Payload};
+use crate::registry::http::url::Url;
 use crate::registry::knowledge::{Bodies, LEAST_BODY};
+use crate::registry::push::session::{Session, next_place, there};
 use crate::registry::remote::{Remote, confirm, not, value};
-use crate::registry::retry::Patience;
-use crate::registry::session::{Session, next_place, there};
-use crate::registry::transport::{Answer, Payload};
-use crate::registry::url::Url;
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 

@@ -13,11 +13,11 @@ use crate::event::Transfer;
 use crate::oci::{Descriptor, MediaType};
 use crate::registry::auth::Access;
 use crate::registry::client::Call;
-use crate::registry::feed::Feed;
+use crate::registry::http::feed::Feed;
+use crate::registry::http::transport::Payload;
 use crate::registry::knowledge::Mark;
 use crate::registry::referrers::SUBJECT;
 use crate::registry::remote::{Remote, check_name, check_size, confirm, kind, media_type, told, value};
-use crate::registry::transport::Payload;
 use crate::registry::{RegistryError, ServerMessage};
 
 /// How many bytes of pushed manifests are kept for the tags to come.
@@ -26,7 +26,11 @@ const MAX_KEPT: usize = 8 << 20;
 impl Remote {
     /// Gives a tag to a manifest that is there. Where the tag may not be changed, it is enough that
     /// it means the manifest.
-    pub(super) async fn tag(&self, descriptor: &Descriptor, name: &str) -> Result<bool, RegistryError> {
+    pub(in crate::registry) async fn tag(
+        &self,
+        descriptor: &Descriptor,
+        name: &str,
+    ) -> Result<bool, RegistryError> {
         check_name(name)?;
         let kept = self.kept().get(&descriptor.digest).cloned();
         let bytes = match kept {
@@ -131,7 +135,7 @@ impl Remote {
     }
 
     /// Tells whether the registry notes what the manifest refers to.
-    pub(super) async fn put_manifest(
+    pub(in crate::registry) async fn put_manifest(
         &self,
         descriptor: &Descriptor,
         name: &str,

@@ -28,7 +28,7 @@ const BUNDLES: [&str; 5] = [
 
 /// Makes the configuration of connections to a host; `everywhere` are CA certificates in PEM form.
 /// Without `verify` any certificate is taken for the host's.
-pub(super) fn configure(
+pub(crate) fn configure(
     everywhere: &[Vec<u8>],
     host: &str,
     own: &HostCertificates,

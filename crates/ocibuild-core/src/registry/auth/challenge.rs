@@ -1,6 +1,8 @@
 //! What a registry wants to be shown: the `WWW-Authenticate` header
 //! ([RFC 9110, 11.6.1](https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1)).
 
+use crate::registry::http::field::{split, unquote};
+
 /// A way to authenticate that a registry offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
@@ -59,41 +61,6 @@ fn make(scheme: &str, parameters: &[(String, String)]) -> Option<Challenge> {
         }),
         _ => None,
     }
-}
-
-/// Splits at commas that aren't inside quotes.
-pub(super) fn split(header: &str) -> Vec<&str> {
-    let mut items = Vec::new();
-    let (mut start, mut quoted, mut escaped) = (0, false, false);
-    for (at, character) in header.char_indices() {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            ',' if !quoted => {
-                items.push(header[start..at].trim());
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    items.push(header[start..].trim());
-    items.retain(|item| !item.is_empty());
-    items
-}
-
-pub(super) fn unquote(value: &str) -> String {
-    let Some(inner) = value.strip_prefix('"') else { return value.to_owned() };
-    let inner = inner.strip_suffix('"').unwrap_or(inner);
-    let mut text = String::with_capacity(inner.len());
-    let mut characters = inner.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => text.extend(characters.next()),
-            other => text.push(other),
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -13,23 +13,23 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::event::Cancelled;
 use crate::registry::RegistryOptions;
-use crate::registry::retry::MAX_WISH;
-use crate::registry::url::Origin;
-use crate::registry::watch::{Pulse, Stop, Watch};
+use crate::registry::http::retry::MAX_WISH;
+use crate::registry::http::url::Origin;
+use crate::registry::http::watch::{Pulse, Stop, Watch};
 
 /// All hosts that were met.
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     requests: usize,
     uploads: usize,
     hosts: Mutex<BTreeMap<Origin, Arc<Host>>>,
 }
 
 impl Hosts {
-    pub(super) fn new(options: &RegistryOptions) -> Self {
+    pub(crate) fn new(options: &RegistryOptions) -> Self {
         Self { requests: options.requests.max(1), uploads: options.uploads.max(1), hosts: Mutex::default() }
     }
 
-    pub(super) fn of(&self, origin: Origin) -> Arc<Host> {
+    pub(crate) fn of(&self, origin: Origin) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Host::new(self.requests, self.uploads));
         Arc::clone(hosts.entry(origin).or_insert_with(new))
@@ -37,7 +37,7 @@ impl Hosts {
 }
 
 /// One host.
-pub(super) struct Host {
+pub(crate) struct Host {
     requests: Semaphore,
     uploads: Semaphore,
     /// When it wants to be asked again.
@@ -48,11 +48,11 @@ pub(super) struct Host {
 
 /// Signs of life of a host.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Signs {
+pub(crate) struct Signs {
     /// It was connected to in this run.
-    pub(super) is_reached: bool,
+    pub(crate) is_reached: bool,
     /// How many requests went well.
-    pub(super) successes: u64,
+    pub(crate) successes: u64,
 }
 
 impl Host {
@@ -67,7 +67,7 @@ impl Host {
     }
 
     /// Waits for a turn, and until the host wants to be asked; tells how long the latter took.
-    pub(super) async fn turn(
+    pub(crate) async fn turn(
         &self,
         is_upload: bool,
         watch: &Watch,
@@ -95,22 +95,22 @@ impl Host {
     }
 
     /// Asks nothing of it for this long. What nobody would wait for is left to those who hear of it.
-    pub(super) fn hold(&self, length: Duration) {
+    pub(crate) fn hold(&self, length: Duration) {
         if length <= MAX_WISH {
             let mut open_at = self.open_at.lock().unwrap_or_else(PoisonError::into_inner);
             *open_at = (*open_at).max(Instant::now().checked_add(length));
         }
     }
 
-    pub(super) fn reached(&self) {
+    pub(crate) fn reached(&self) {
         self.is_reached.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         self.successes.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn signs(&self) -> Signs {
+    pub(crate) fn signs(&self) -> Signs {
         Signs {
             is_reached: self.is_reached.load(Ordering::Relaxed),
             successes: self.successes.load(Ordering::Relaxed),

@@ -2,12 +2,12 @@
 //! ([distribution-spec](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#warnings),
 //! [RFC 7234, 5.5](https://www.rfc-editor.org/rfc/rfc7234#section-5.5)).
 
-use crate::registry::challenge::{split, unquote};
 use crate::registry::error::tidy;
+use crate::registry::http::field::{split, unquote};
 
 /// Returns the texts of a header, fit to be shown. Those of the code 299 alone are for people; others
 /// are caches talking to caches.
-pub(super) fn texts(header: &str) -> impl Iterator<Item = String> {
+pub(crate) fn texts(header: &str) -> impl Iterator<Item = String> {
     split(header).into_iter().filter_map(|warning| {
         // Code, agent, text, and perhaps a date.
         let (code, rest) = warning.split_once(' ')?;

@@ -8,9 +8,9 @@ use hyper::{Method, StatusCode};
 use crate::registry::RegistryError;
 use crate::registry::auth::Asking;
 use crate::registry::client::{Call, location};
+use crate::registry::http::transport::Answer;
+use crate::registry::http::url::Url;
 use crate::registry::remote::{Remote, not};
-use crate::registry::transport::Answer;
-use crate::registry::url::Url;
 
 const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 

@@ -52,8 +52,8 @@ impl HostCertificates {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The certificate, and those between it and its authority.
-    pub(super) chain: Vec<u8>,
-    pub(super) key: Vec<u8>,
+    pub(crate) chain: Vec<u8>,
+    pub(crate) key: Vec<u8>,
 }
 
 impl ClientCertificate {

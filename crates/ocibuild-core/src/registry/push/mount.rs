@@ -12,11 +12,11 @@ use crate::registry::RegistryError;
 use crate::registry::auth::Access;
 use crate::registry::client::Call;
 use crate::registry::error::may_pass;
-use crate::registry::feed::Feed;
+use crate::registry::http::feed::Feed;
+use crate::registry::http::transport::Answer;
 use crate::registry::knowledge::Mark;
+use crate::registry::push::session::Session;
 use crate::registry::remote::{Remote, confirm, kind};
-use crate::registry::session::Session;
-use crate::registry::transport::Answer;
 
 /// How many repositories are tried for one blob.
 const MAX_TRIES: usize = 2;
@@ -43,7 +43,7 @@ impl Remote {
     ///
     /// Of several who bring one blob to one registry at the same time the others wait for the first:
     /// then it is there, or can be mounted.
-    pub(super) async fn deliver(
+    pub(in crate::registry) async fn deliver(
         &self,
         descriptor: &Descriptor,
         feed: &Arc<Feed>,
@@ -78,7 +78,7 @@ impl Remote {
     }
 
     /// Tells whether a blob or manifest is there, and asks only where that isn't known.
-    pub(super) async fn has(&self, descriptor: &Descriptor) -> Result<bool, RegistryError> {
+    pub(in crate::registry) async fn has(&self, descriptor: &Descriptor) -> Result<bool, RegistryError> {
         if self.is_doubted(&descriptor.digest) {
             return Ok(false);
         }
@@ -162,6 +162,8 @@ impl Remote {
         Ok(match answer.status {
             StatusCode::CREATED => confirm(answer, &blob.digest).await.map_or(unable, |()| Mount::Done),
             StatusCode::ACCEPTED => Session::of(&answer).map_or(unable, Mount::Begun),
+            // Neither the one nor the other repository: that says nothing of mounts.
+            StatusCode::NOT_FOUND => Mount::Refused(Why::Closed),
             status if status.is_client_error() => unable,
             _ => Mount::Refused(Why::Passing),
         })

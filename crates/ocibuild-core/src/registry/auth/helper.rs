@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Cancel, Cancelled};
-use crate::registry::credentials::Secret;
+use crate::registry::auth::credentials::Secret;
 use crate::registry::error::tidy;
 
 /// What names of helpers' programs begin with.

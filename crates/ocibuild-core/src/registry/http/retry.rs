@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
 use crate::registry::RegistryError;
-use crate::registry::date::http_date;
 use crate::registry::error::GaveUp;
-use crate::registry::host::Signs;
+use crate::registry::http::date::http_date;
+use crate::registry::http::host::Signs;
 
 /// How long a registry is waited for, at most, because it asked for that.
-pub(super) const MAX_WISH: Duration = Duration::from_secs(5 * 60);
+pub(crate) const MAX_WISH: Duration = Duration::from_secs(5 * 60);
 /// The longest pause, in first pauses.
 const LONGEST: u32 = 50;
 /// What is unlikely to pass may fail so often.
@@ -37,7 +37,7 @@ const OTHERS: u32 = 50;
 const LATENESS: Duration = Duration::from_millis(250);
 
 /// How failures are counted of one thing that is tried.
-pub(super) struct Patience {
+pub(crate) struct Patience {
     attempts: u32,
     first_pause: Duration,
     about: Option<Digest>,
@@ -56,7 +56,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub(super) fn new(attempts: u32, first_pause: Duration) -> Self {
+    pub(crate) fn new(attempts: u32, first_pause: Duration) -> Self {
         let since = Instant::now();
         let (about, wished, successes) = (None, Duration::ZERO, None);
         Self { attempts, first_pause, about, tries: 0, spent: 0, wished, since, successes, by_others: 0 }
@@ -64,23 +64,23 @@ impl Patience {
 
     /// Says which blob or manifest it is about, for those who hear of it.
     #[must_use]
-    pub(super) fn about(mut self, digest: Digest) -> Self {
+    pub(crate) fn about(mut self, digest: Digest) -> Self {
         self.about = Some(digest);
         self
     }
 
-    pub(super) fn subject(&self) -> Option<Digest> {
+    pub(crate) fn subject(&self) -> Option<Digest> {
         self.about
     }
 
     /// Something went well: what failed before doesn't count any more.
-    pub(super) fn progressed(&mut self) {
+    pub(crate) fn progressed(&mut self) {
         *self = Self { about: self.about, ..Self::new(self.attempts, self.first_pause) };
     }
 
     /// Counts a failure, and tells how long to wait before the next try; nothing if there should be
     /// none. `luck` is a random number.
-    pub(super) fn failed(&mut self, error: &RegistryError, signs: Signs, luck: u64) -> Option<Duration> {
+    pub(crate) fn failed(&mut self, error: &RegistryError, signs: Signs, luck: u64) -> Option<Duration> {
         let wish = error.retry_after();
         // Who shares a limit with others gets on as they do; but not for ever, as what gets on may be no
         // more than questions about the very thing that is refused.
@@ -112,7 +112,7 @@ impl Patience {
     }
 
     /// Adds to an error how often it came.
-    pub(super) fn give_up(&self, error: RegistryError) -> RegistryError {
+    pub(crate) fn give_up(&self, error: RegistryError) -> RegistryError {
         if self.tries < 2 {
             return error;
         }
@@ -137,7 +137,7 @@ fn is_limit(error: &RegistryError) -> bool {
 /// Reads how long a server wants to be left alone
 /// ([RFC 9110, 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3)): seconds, or a time,
 /// which counts from what the server's own clock says in `Date`.
-pub(super) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
+pub(crate) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
@@ -148,7 +148,7 @@ pub(super) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
 
 /// A random number: machines that failed together shouldn't come back together, and the standard
 /// library seeds its hashers from the system.
-pub(super) fn luck() -> u64 {
+pub(crate) fn luck() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
