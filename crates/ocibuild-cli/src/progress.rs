@@ -194,15 +194,20 @@ impl Inner {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= SILENCE
     }
 
-    /// The line of an event where there are no bars. What breaks a long silence is told even if it is
-    /// nothing much: that more bytes went out, or that a request stood still and is made again.
+    /// The line of an event where there are no bars; how far what is sent has come breaks a long silence.
     fn plain(&self, event: &Event, retry: u32) -> Option<String> {
         self.under_way.note(event);
         match event {
             Event::PushProgress { .. } if self.is_silent() => self.under_way.line(Instant::now()),
-            Event::Retry { .. } if self.is_silent() => plain::line(event, self.verbosity.max(1), retry),
-            _ => plain::line(event, self.verbosity, retry),
+            _ => self.done(event, retry),
         }
+    }
+
+    /// The line of what is done. After a long silence a retry is told however short its pause is: what
+    /// it repeats stood still.
+    fn done(&self, event: &Event, retry: u32) -> Option<String> {
+        let stood_still = retry > 0 && self.is_silent();
+        plain::line(event, if stood_still { self.verbosity.max(1) } else { self.verbosity }, retry)
     }
 }
 
@@ -221,7 +226,7 @@ impl Observer for Reporter {
             View::Plain => self.inner.plain(event, retry),
             View::Bars(bars) => {
                 let is_shown = bars.event(event, retry);
-                let line = plain::line(event, *verbosity, retry);
+                let line = self.inner.done(event, retry);
                 line.filter(|_| *verbosity > 0 || (retry > 0 && !is_shown))
             }
         };
