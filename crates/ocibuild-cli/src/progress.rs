@@ -4,9 +4,11 @@ mod bars;
 pub(crate) mod json;
 mod plain;
 mod retries;
+mod under_way;
 
 use std::io::{IsTerminal as _, Write as _, stderr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ocibuild_core::event::Warning;
 use ocibuild_core::{Event, Observer};
@@ -18,6 +20,7 @@ use crate::verdict::Verdict;
 
 use bars::Bars;
 use retries::Retries;
+use under_way::UnderWay;
 
 /// Tells a user what happens; its clones are one, so that others than the command may tell things.
 #[derive(Clone)]
@@ -32,10 +35,15 @@ struct Inner {
     verbosity: u8,
     palette: Palette,
     retries: Retries,
+    under_way: UnderWay,
+    /// When something was told last.
+    told: Mutex<Instant>,
 }
 
 /// From here on each request is told.
 const REQUESTS: u8 = 2;
+/// Who hears nothing for longer wonders whether anything happens.
+const SILENCE: Duration = Duration::from_secs(5);
 
 enum View {
     /// Bars on a terminal.
@@ -70,7 +78,9 @@ impl Reporter {
     }
 
     fn of(view: View, quiet: bool, verbosity: u8, palette: Palette) -> Self {
-        Self { inner: Arc::new(Inner { view, quiet, verbosity, palette, retries: Retries::default() }) }
+        let (retries, under_way, told) =
+            (Retries::default(), UnderWay::default(), Mutex::new(Instant::now()));
+        Self { inner: Arc::new(Inner { view, quiet, verbosity, palette, retries, under_way, told }) }
     }
 
     /// Tells a warning.
@@ -170,11 +180,34 @@ impl Reporter {
 
     /// A reader that has gone is no reason to stop. One write a line, so that lines stay whole.
     fn line(&self, text: &str) {
+        *self.inner.told.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let write = || drop(stderr().lock().write_all(format!("{text}\n").as_bytes()));
         match &self.inner.view {
             View::Bars(bars) => bars.suspend(write),
             _ => write(),
         }
+    }
+}
+
+impl Inner {
+    fn is_silent(&self) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= SILENCE
+    }
+
+    /// The line of an event where there are no bars; how far what is sent has come breaks a long silence.
+    fn plain(&self, event: &Event, retry: u32) -> Option<String> {
+        self.under_way.note(event);
+        match event {
+            Event::PushProgress { .. } if self.is_silent() => self.under_way.line(Instant::now()),
+            _ => self.done(event, retry),
+        }
+    }
+
+    /// The line of what is done. After a long silence a retry is told however short its pause is: what
+    /// it repeats stood still.
+    fn done(&self, event: &Event, retry: u32) -> Option<String> {
+        let stood_still = retry > 0 && self.is_silent();
+        plain::line(event, if stood_still { self.verbosity.max(1) } else { self.verbosity }, retry)
     }
 }
 
@@ -190,10 +223,10 @@ impl Observer for Reporter {
         let line = match view {
             View::Nothing => None,
             View::Json => (!quiet).then(|| json::event(event)),
-            View::Plain => plain::line(event, *verbosity, retry),
+            View::Plain => self.inner.plain(event, retry),
             View::Bars(bars) => {
                 let is_shown = bars.event(event, retry);
-                let line = plain::line(event, *verbosity, retry);
+                let line = self.inner.done(event, retry);
                 line.filter(|_| *verbosity > 0 || (retry > 0 && !is_shown))
             }
         };

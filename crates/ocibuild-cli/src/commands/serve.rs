@@ -24,7 +24,8 @@ use crate::text;
 /// layout. Repository and tag are the name in the layout: `team/api:1`. What has a plain name there,
 /// such as `1`, is in the repository called like the directory, without `.oci`.
 ///
-/// Standard output gets one line, the address. Ctrl-C ends it; requests under way have a second.
+/// Standard output gets one line, the address. Ctrl-C ends it; requests under way have a second. Standard error tells which requests failed for a
+/// reason of its own, such as a full disk.
 ///
 /// There is neither TLS nor a login: whoever reaches the address can read, and without `--read-only`
 /// push and delete. So it is only reached from this machine, unless `--listen` says otherwise.
@@ -64,12 +65,14 @@ pub(crate) fn run(args: &ServeArgs, options: &Options, reporter: &Reporter) -> R
     let (sender, exchanges) = channel();
     let mut serve = ServeOptions::default();
     (serve.listen, serve.read_only) = (args.listen, args.read_only);
-    if options.verbose > 0 {
-        // Who isn't listening any more is about to end.
-        serve.listener = Some(Arc::new(move |exchange: &Exchange| drop(sender.send(exchange.clone()))));
-    } else {
-        drop(sender);
-    }
+    let is_verbose = options.verbose > 0;
+    serve.listener = Some(Arc::new(move |exchange: &Exchange| {
+        // What went wrong here, such as a full disk, is for who runs this to mend.
+        if is_verbose || exchange.status.is_some_and(|status| status >= 500) {
+            // Who isn't listening any more is about to end.
+            drop(sender.send(exchange.clone()));
+        }
+    }));
     let server = Server::start(&args.directory, serve).map_err(Failure::Serve)?;
     let address = server.address();
     if !args.listen.ip().is_loopback() {

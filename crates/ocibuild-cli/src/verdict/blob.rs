@@ -54,7 +54,7 @@ const FILE_HINT: &str = "check that the path is right, may be written to, and th
 
 fn name_hint(origin: Origin) -> &'static str {
     match origin {
-        Origin::Registry => "check the tag, and the name of the repository",
+        Origin::Registry => "check the tag, and the names of repository and registry",
         _ => "check the name after the last `:`",
     }
 }
@@ -175,20 +175,29 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
         RegistryError::Connect { source, .. } if is_unknown_authority(source.as_ref()) => Some(
             "give the CA certificate that the registry's certificate is signed by: `--ca FILE`".to_owned(),
         ),
-        RegistryError::Connect { source, .. } if is_plain_http(source.as_ref()) => Some(
-            "the registry seems to speak plain http: allow that with `--insecure HOST[:PORT]`".to_owned(),
-        ),
-        RegistryError::Status { status: 400, url, .. } if url.starts_with("http://") => Some(
-            "if it speaks https, `--insecure HOST[:PORT]` tries that; to have it verified, put its CA \
-             certificate into `~/.config/containers/certs.d/HOST[:PORT]/ca.crt`"
-                .to_owned(),
-        ),
+        RegistryError::Connect { source, url, .. } if is_plain_http(source.as_ref()) => Some(format!(
+            "the registry seems to speak plain http: allow that with `--insecure {}`",
+            authority(url)
+        )),
+        RegistryError::Status { status: 400, url, .. } if url.starts_with("http://") => Some(https_hint(url)),
+        // What speaks https only drops who doesn't, and so does what isn't a registry at all.
+        RegistryError::Broken { method, url, .. } if url.starts_with("http://") && is_asking(method) => {
+            Some(format!("try again; {}", https_hint(url)))
+        }
         RegistryError::Connect { url, .. } if is_local_without_port(url) => Some(
             "without a port a registry is looked for at 80 or 443: did you mean `localhost:5000/…`?"
                 .to_owned(),
         ),
         other => remedy(other),
     }
+}
+
+fn https_hint(url: &str) -> String {
+    let host = authority(url);
+    format!(
+        "if it speaks https, `--insecure {host}` tries that; to have it verified, put its CA certificate \
+         into `~/.config/containers/certs.d/{host}/ca.crt`"
+    )
 }
 
 fn remedy(error: &RegistryError) -> Option<String> {
@@ -202,8 +211,7 @@ fn unauthorized_hint(refusal: &Refusal) -> Option<String> {
     if refusal.status == 401 || is_anonymous {
         return Some(format!("log in: `ocibuild login {}`", refusal.registry));
     }
-    let reads = matches!(&*refusal.method, "GET" | "HEAD");
-    reads.then(|| {
+    is_asking(&refusal.method).then(|| {
         "use credentials for this repository, or check its name: registries don't tell what isn't yours from \
          what isn't there"
             .to_owned()
@@ -212,8 +220,17 @@ fn unauthorized_hint(refusal: &Refusal) -> Option<String> {
 
 /// A registry of this machine, which hardly ever listens on the web's own ports.
 fn is_local_without_port(url: &str) -> bool {
-    let authority = url.split_once("://").and_then(|(_, rest)| rest.split('/').next());
-    matches!(authority, Some("localhost" | "127.0.0.1" | "[::1]"))
+    matches!(authority(url), "localhost" | "127.0.0.1" | "[::1]")
+}
+
+/// Host and port of an address.
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+fn is_asking(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD")
 }
 
 /// A server that answers a TLS hello with plain text.
@@ -234,6 +251,20 @@ pub(super) fn credentials(error: &CredentialsError) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_drops_who_speaks_plain_http_may_speak_https() {
+        let hint = |method: &str, url: &str| {
+            let source = "invalid HTTP version parsed".into();
+            registry_hint(&RegistryError::Broken { method: method.to_owned(), url: url.to_owned(), source })
+        };
+        let told = hint("HEAD", "http://localhost:5000/v2/app/manifests/1").unwrap();
+        assert!(told.contains("`--insecure localhost:5000`"), "{told}");
+        assert!(told.contains("certs.d/localhost:5000/ca.crt"), "{told}");
+        for (method, url) in [("PUT", "http://localhost:5000/v2/"), ("HEAD", "https://r.io/v2/")] {
+            assert!(!hint(method, url).unwrap().contains("insecure"), "{method} {url}");
+        }
+    }
 
     #[test]
     fn a_registry_of_this_machine_without_its_port_is_known_by_its_address() {

@@ -97,6 +97,24 @@ fn programs_are_told_in_json() {
 }
 
 #[test]
+fn what_fails_for_a_reason_of_its_own_is_told_unasked() {
+    let bench = Bench::new();
+    let served = Served::start(&bench, &["new.oci"]);
+    // Where a file is, no upload can be begun.
+    std::fs::write(bench.path("new.oci/.ocibuild-serve/uploads"), "").unwrap();
+    for request in ["POST /v2/app/blobs/uploads/", "HEAD /v2/app/manifests/1"] {
+        let mut stream = TcpStream::connect(&served.address).unwrap();
+        let request =
+            format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_string(&mut String::new()).unwrap();
+    }
+    let said = served.stop();
+    let lines: Vec<&str> = said.lines().skip(1).collect();
+    assert!(lines.len() == 1 && lines[0].starts_with("POST /v2/app/blobs/uploads/: 5"), "{said}");
+}
+
+#[test]
 fn what_is_read_only_stays_as_it_is() {
     let bench = Bench::with_spec(SPEC);
     bench.digest(&["--output", "type=oci,dest=my.oci"]);

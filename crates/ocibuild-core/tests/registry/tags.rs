@@ -49,6 +49,16 @@ fn push(built: &Built, host: &str, names: &[&str]) -> Result<CopyReport, BlobErr
 }
 
 #[test]
+fn who_wants_to_be_left_alone_is_asked_once() {
+    let limit = Fault::retry_after(429, 3600);
+    let served = Served::failing(Script::new().on(When::any().times(9), limit));
+    let (image, _directory) = built("x");
+    let error = push(&image, &served.host, &["app:1"]).unwrap_err();
+    assert!(matches!(error, BlobError::Place { .. }), "{error}");
+    assert_eq!(served.lines(), ["HEAD /v2/app/manifests/1"]);
+}
+
+#[test]
 fn an_unchanged_image_costs_a_request_a_tag() {
     let served = Served::start();
     let (image, _directory) = built("x");

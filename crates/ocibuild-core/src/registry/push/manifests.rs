@@ -72,7 +72,7 @@ impl Remote {
             check_name(name)?;
             let meaning = match self.meaning(descriptor, name).await {
                 // It is asked to spare requests, and so nothing hangs on what it refuses to tell.
-                Err(RegistryError::Status { status: 400..=499, .. }) => None,
+                Err(error) if is_refusal(&error) => None,
                 meaning => meaning?,
             };
             if meaning != Some(descriptor.digest) {
@@ -93,7 +93,8 @@ impl Remote {
         check_name(name)?;
         let (answer, bytes) = match self.get_manifest(name, None, Access::Push).await {
             Ok(Some(got)) => got,
-            Ok(None) | Err(RegistryError::Status { status: 400..=499, .. }) => return Ok(Vec::new()),
+            Ok(None) => return Ok(Vec::new()),
+            Err(error) if is_refusal(&error) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
         // What isn't understood tells nothing.
@@ -176,6 +177,12 @@ impl Remote {
         }
         kept.insert(digest, bytes.clone());
     }
+}
+
+/// Tells whether the registry won't tell, which is another thing than that it can't for the moment, or
+/// wants to be left alone.
+fn is_refusal(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::Status { status: 400..=499, .. }) && !error.is_transient()
 }
 
 /// Refusals that a tag which may not be changed is behind, with some registries.
