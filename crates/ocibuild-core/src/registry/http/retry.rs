@@ -10,12 +10,13 @@
 //! With the defaults a fault that doesn't end is one after ten tries and 43 s of pauses (53 s at
 //! most), besides what the registry asked to wait, five minutes in all at most. What is unlikely to
 //! pass, or took long to show, is tried four times (1.4 s of pauses): a host that never gave a sign of
-//! life is mostly a typo, and a request that stands still was waited for for
+//! life, or speaks something else than HTTP, is mostly a typo, and a request that stands still was waited for for
 //! [`idle_timeout`] each time.
 //!
 //! [`first_pause`]: crate::registry::RegistryOptions::first_pause
 //! [`idle_timeout`]: crate::registry::RegistryOptions::idle_timeout
 
+use std::error::Error;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::{Duration, Instant};
 
@@ -125,8 +126,15 @@ fn is_unlikely_to_pass(error: &RegistryError, signs: Signs) -> bool {
     match error {
         RegistryError::Connect { .. } => !signs.is_reached,
         RegistryError::TimedOut { .. } => true,
+        // What answers isn't HTTP: another protocol's port, or TLS.
+        RegistryError::Broken { source, .. } => signs.successes == 0 && is_parse_fault(source.as_ref()),
         _ => false,
     }
+}
+
+fn is_parse_fault(error: &(dyn Error + 'static)) -> bool {
+    let is_one = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+    is_one || error.source().is_some_and(is_parse_fault)
 }
 
 fn is_limit(error: &RegistryError) -> bool {

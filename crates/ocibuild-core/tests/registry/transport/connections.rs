@@ -79,6 +79,19 @@ fn a_connection_that_is_closed_just_when_it_is_used_is_no_fault() {
     }
 }
 
+#[test]
+fn what_is_no_http_is_soon_given_up_on() {
+    let host = serve(|mut stream, _| {
+        drop(stream.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n"));
+        drop(stream.read(&mut [0; 1 << 10]));
+    });
+    let told = Told::default();
+    let repository = Registry::new(told.options()).repository(&repository(&host, "team/app"));
+    let error = fault(repository.exists(&layer(b"one").0).unwrap_err());
+    assert!(matches!(error.last_try(), RegistryError::Broken { .. }), "{error:?}");
+    assert_eq!(told.reasons().len(), 3, "{:?}", told.reasons());
+}
+
 /// A registry that answers an upload before it read any of it, and closes.
 fn hasty(status: &'static str, headers: &'static str, times: usize) -> String {
     let puts = AtomicUsize::new(0);
