@@ -21,7 +21,7 @@ use crate::base::{BaseError, Listing, ListingError};
 use crate::blob::{BlobError, Memory, Source as _, Store};
 use crate::cache::{CacheError, Material, Record, RecordStore};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
-use crate::files::{FileError, FileId, FileTree};
+use crate::files::{FileError, FileId, FileTree, StatCache};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
 use crate::layer::{self, Budget, Circumstances, InputFault, LayerError, Outline, Workshop};
@@ -170,6 +170,8 @@ pub struct Context<'a> {
     pub store: &'a Store,
     /// Where records are kept; without, nothing is answered nor recorded.
     pub records: Option<&'a dyn RecordStore>,
+    /// What is known of the tree's files since they were last read; without, they are read again.
+    pub stat: Option<&'a StatCache>,
     /// Where work runs.
     pub pool: &'a Pool,
     /// The memory that blocks share.
@@ -190,8 +192,8 @@ impl<'a> Context<'a> {
     /// What layers need of it.
     fn workshop(self) -> Workshop<'a> {
         let latest = latest(self);
-        let Self { tree, skip, store, budget, observer, cancel, .. } = self;
-        Workshop { tree, skip, store, budget, observer, cancel, latest }
+        let Self { tree, skip, store, budget, observer, cancel, stat, .. } = self;
+        Workshop { tree, skip, store, budget, observer, cancel, latest, stat, answers: None }
     }
 
     /// What listings of bases need of it.
@@ -370,6 +372,7 @@ pub fn build(
         return Err(fault);
     }
     let layers = layers?;
+    remember(context);
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {
@@ -382,6 +385,14 @@ pub fn build(
     Ok(Built { images, layers, warnings, memory, store, bases: sources, hold: None })
 }
 
+/// Writes down what was learned of files. Where that can't be, they are read again the next time:
+/// of a cache that can't be written to, its records have told.
+fn remember(context: Context<'_>) {
+    if let Some(stat) = context.stat {
+        let _ = stat.save();
+    }
+}
+
 fn make(
     plan: &Plan,
     index: usize,
@@ -392,15 +403,9 @@ fn make(
     let start = Instant::now();
     let layer = &plan.layers[index];
     let Decision { keys, materials, reused } = decision;
-    let outcome = if reused.is_some() { LayerOutcome::Reused } else { LayerOutcome::Built };
-    let record = match reused {
-        Some(record) => record,
-        None => {
-            let record = layer::build(layer, listing, materials, context.workshop())
-                .map_err(|fault| layer_fault(layer, fault))?;
-            keep(&record, &keys, context);
-            record
-        }
+    let (record, outcome) = match reused {
+        Some(record) => (record, LayerOutcome::Reused),
+        None => build_layer(plan, layer, listing, (&keys, materials), context)?,
     };
     let finished = FinishedLayer {
         index,
@@ -422,13 +427,49 @@ fn make(
     Ok(finished)
 }
 
-/// Records a layer under all its keys. A cache that can't be written to costs the next build time,
-/// and this one nothing.
-fn keep(record: &Record, keys: &[Key], context: Context<'_>) {
-    let Some(records) = context.records else { return };
+/// Builds a layer, and records it under all its keys.
+///
+/// Where the last build of the layer left a trace, its files are hashed first: they may hold what
+/// they held then, or some time before.
+fn build_layer(
+    plan: &Plan,
+    layer: &PlannedLayer,
+    listing: &Listing,
+    (keys, materials): (&[Key], Vec<Material>),
+    context: Context<'_>,
+) -> Result<(Record, LayerOutcome), BuildError> {
+    let build = |answers| {
+        let workshop = Workshop { answers, ..context.workshop() };
+        layer::build(layer, listing, materials, workshop).map_err(|fault| layer_fault(layer, fault))
+    };
+    let Some(records) = context.records else { return build(None) };
+    let Context { store, observer, .. } = context;
+    let trace = layer.reads_host().then(|| layer::trace_key(layer, &plan.name));
+    let last = trace.and_then(|trace| known(records, &trace, observer));
+    let answers = |key: &Key| match known(records, key, observer) {
+        Some(record) if holds(store, &record)? => Ok(Some(record)),
+        _ => Ok(None),
+    };
+    let may_answer = match &last {
+        Some(last) => holds(store, last)?,
+        None => false,
+    };
+    let (record, outcome) = build(if may_answer { Some(&answers) } else { None })?;
+    if outcome == LayerOutcome::Reused {
+        records.used(&record.key);
+    }
     // No lockfile went into the key of the content.
-    let of_content = Record { materials: Vec::new(), ..record.clone() };
-    let all = std::iter::once(of_content).chain(keys.iter().map(|key| record.under(*key)));
+    let plain = Record { materials: Vec::new(), ..record.clone() };
+    let of_content = (outcome == LayerOutcome::Built).then(|| plain.clone());
+    let is_traced = |last: &Record| last.layers == record.layers;
+    let trace = trace.filter(|_| !last.as_ref().is_some_and(is_traced)).map(|trace| plain.under(trace));
+    let under_keys = keys.iter().map(|key| record.under(*key));
+    keep(of_content.into_iter().chain(under_keys).chain(trace), context, records);
+    Ok((record, outcome))
+}
+
+/// Keeps records. A cache that can't be written to costs the next build time, and this one nothing.
+fn keep(all: impl Iterator<Item = Record>, context: Context<'_>, records: &dyn RecordStore) {
     for record in all {
         if let Err(fault) = records.put(&record) {
             let warning = Warning::new(format!("the layer is not cached: {fault}"));

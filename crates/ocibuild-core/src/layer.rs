@@ -3,9 +3,12 @@
 mod block;
 mod budget;
 mod check;
+mod content;
 mod draft;
+mod facts;
 mod gather;
 mod ignored;
+mod inputs;
 mod inventory;
 mod keep;
 mod key;
@@ -28,15 +31,16 @@ use crate::base::{Listing, ListingError};
 use crate::blob::{BlobError, Store};
 use crate::cache::{BuiltLayer, CacheError, Material, Record};
 use crate::compress::{Encoder, codec_id};
-use crate::event::{Cancel, Cancelled, Event, Observer, Warning};
-use crate::files::{FileError, FileId, FileKind, FileTree, display};
+use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
+use crate::files::{FileError, FileId, FileKind, FileTree, StatCache, display};
+use crate::key::Key;
 use crate::pattern::IgnoreError;
 use crate::plan::PlannedLayer;
 use crate::spec::Span;
 
 pub use budget::Budget;
 pub use check::check;
-pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys};
+pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys, trace_key};
 pub use near::Nearby;
 pub use outline::{DirectoryOwner, Outline, WrittenDirectory, leads_to, may_disagree, outline};
 
@@ -400,12 +404,21 @@ pub struct Workshop<'a> {
     pub cancel: &'a Cancel,
     /// The latest time that a file may keep, in seconds since 1970-01-01T00:00:00Z; none is unbounded.
     pub latest: Option<i64>,
+    /// What is known of the tree's files since they were last read.
+    pub stat: Option<&'a StatCache>,
+    /// Asks for the record of a content key. Without it nothing is hashed before it is written, as
+    /// nothing could answer.
+    pub answers: Option<&'a Answers<'a>>,
 }
+
+/// Returns the record of a content key, if there is one and its blobs are at hand.
+pub type Answers<'a> = dyn Fn(&Key) -> Result<Option<Record>, BlobError> + Sync + 'a;
 
 /// How often a layer is started again because a file changed under it.
 const ATTEMPTS: u32 = 3;
 
-/// Builds a layer: gathers its files and writes its blob and inventory into the store.
+/// Builds a layer: gathers its files and writes its blob and inventory into the store, unless a
+/// record answers for what they hold.
 ///
 /// The record that is returned stands under the layer's content key. Runs in the rayon pool that
 /// it is called from. A file that changes while it is read starts the layer again, a few times.
@@ -417,7 +430,10 @@ pub fn build(
     listing: &Listing,
     materials: Vec<Material>,
     workshop: Workshop<'_>,
-) -> Result<Record, LayerError> {
+) -> Result<(Record, LayerOutcome), LayerError> {
+    if let Some(stat) = workshop.stat {
+        stat.start();
+    }
     let mut attempt = 1;
     loop {
         match build_once(layer, listing, &materials, workshop) {
@@ -435,22 +451,52 @@ fn build_once(
     listing: &Listing,
     materials: &[Material],
     workshop: Workshop<'_>,
-) -> Result<Record, LayerError> {
-    let Workshop { tree, skip, store, budget, observer, cancel, latest } = workshop;
+) -> Result<(Record, LayerOutcome), LayerError> {
+    let Workshop { tree, skip, observer, cancel, latest, stat, .. } = workshop;
     observer.event(&Event::LayerStarted { layer: layer.label.clone() });
-    let sources = draft::Sources { tree, listing, skip, cancel, latest };
+    let sources = draft::Sources { tree, listing, skip, cancel, latest, stat };
     let gathered = gather::gather(layer, sources)?;
-    let encoder = Encoder::new(layer.compression);
-    let pipeline = pipeline::Pipeline {
-        entries: &gathered.entries,
-        layer,
-        encoder: &encoder,
-        tree,
-        store,
-        budget,
-        observer,
-        cancel,
+    let inputs = inputs::Inputs { layer, tree };
+    if let Some(record) = answered(inputs, &gathered, materials, workshop)? {
+        return Ok((record, LayerOutcome::Reused));
+    }
+    Ok((write(inputs, &gathered, materials, workshop)?, LayerOutcome::Built))
+}
+
+/// Finds the record that answers for what was gathered. It is as a build would have made it: which
+/// machines a layer holds depends on what its copies let through.
+fn answered(
+    inputs: inputs::Inputs<'_>,
+    gathered: &gather::Gathered,
+    materials: &[Material],
+    workshop: Workshop<'_>,
+) -> Result<Option<Record>, LayerError> {
+    let Workshop { budget, observer, cancel, stat, answers: Some(answers), .. } = workshop else {
+        return Ok(None);
     };
+    let layer = inputs.layer;
+    let examiner = content::Examiner { inputs, entries: &gathered.entries, stat, budget, cancel };
+    let content::Content { root, machines, stale_pyc } = examiner.run()?;
+    let key = content_key(&root, &codec_id(layer.compression));
+    let record = answers(&key)?.filter(|record| record.entries == gathered.entries.len() as u64);
+    Ok(record.map(|record| {
+        warn(layer, &gathered.notes, stale_pyc, observer);
+        Record { key, machines, materials: materials.to_vec(), ..record }
+    }))
+}
+
+fn write(
+    inputs: inputs::Inputs<'_>,
+    gathered: &gather::Gathered,
+    materials: &[Material],
+    workshop: Workshop<'_>,
+) -> Result<Record, LayerError> {
+    let Workshop { store, budget, observer, cancel, stat, .. } = workshop;
+    let layer = inputs.layer;
+    let encoder = Encoder::new(layer.compression);
+    let entries = &gathered.entries[..];
+    let pipeline =
+        pipeline::Pipeline { inputs, entries, encoder: &encoder, stat, store, budget, observer, cancel };
     let written = pipeline.run()?;
     warn(layer, &gathered.notes, written.stale_pyc, observer);
     Ok(Record {

@@ -45,6 +45,27 @@ impl ChunkDigest {
     }
 }
 
+/// The digest of a file's content: what `content` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ContentDigest(pub(super) [u8; 32]);
+
+impl ContentDigest {
+    /// Puts the digest of a file of this size together from those of its chunks, which are one for
+    /// a file of at most [`CHUNK`] bytes.
+    pub(super) fn of(size: u64, chunks: impl IntoIterator<Item = ChunkDigest>) -> Self {
+        let mut chunks = chunks.into_iter();
+        if size <= CHUNK {
+            let only = chunks.next().expect("a small file is one chunk");
+            return Self(*only.0.as_bytes());
+        }
+        let mut hasher = blake3::Hasher::new();
+        chunks.for_each(|chunk| {
+            hasher.update(chunk.0.as_bytes());
+        });
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Line<'a> {
@@ -77,7 +98,7 @@ pub(super) struct InventoryWriter {
     lines: Vec<u8>,
     hasher: Sha256Hasher,
     encoder: zstd::stream::Encoder<'static, Sink>,
-    chunks: Option<blake3::Hasher>,
+    chunks: Vec<ChunkDigest>,
 }
 
 /// A finished inventory.
@@ -114,30 +135,28 @@ impl InventoryWriter {
     pub(super) fn new(store: &Store) -> Result<Self, BlobError> {
         let sink = Sink { blob: store.writer()?, fault: None };
         let encoder = zstd::stream::Encoder::new(sink, ZSTD_LEVEL).expect("the level is one of zstd's");
-        Ok(Self { lines: Vec::new(), hasher: Sha256Hasher::new(), encoder, chunks: None })
+        Ok(Self { lines: Vec::new(), hasher: Sha256Hasher::new(), encoder, chunks: Vec::new() })
     }
 
     /// Takes the digest of an entry's content, or those of its next chunks; `last` says that no
-    /// more of this entry follows.
+    /// more of this entry follows. Returns the digest of a file that is complete.
     pub(super) fn add(
         &mut self,
         entry: &Entry,
         chunks: impl Iterator<Item = ChunkDigest>,
         last: bool,
-    ) -> Result<(), BlobError> {
-        let mut single = None;
-        for chunk in chunks {
-            if entry.size() > CHUNK {
-                self.chunks.get_or_insert_default().update(chunk.0.as_bytes());
-            }
-            single = Some(chunk.0);
-        }
+    ) -> Result<Option<ContentDigest>, BlobError> {
+        self.chunks.extend(chunks);
         if !last {
-            return Ok(());
+            return Ok(None);
         }
-        let whole = self.chunks.take().map(|chunks| chunks.finalize());
-        write_line(&mut self.lines, entry, whole.or(single));
-        if self.lines.len() >= BUFFER { self.drain() } else { Ok(()) }
+        let is_file = matches!(entry.kind, EntryKind::File { .. });
+        let content = is_file.then(|| ContentDigest::of(entry.size(), self.chunks.drain(..)));
+        write_line(&mut self.lines, entry, content);
+        if self.lines.len() >= BUFFER {
+            self.drain()?;
+        }
+        Ok(content)
     }
 
     pub(super) fn finish(mut self) -> Result<Inventory, BlobError> {
@@ -163,7 +182,8 @@ fn fault(encoder: &mut zstd::stream::Encoder<'static, Sink>) -> BlobError {
     encoder.get_mut().fault.take().expect("zstd fails only when its writer does")
 }
 
-fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>) {
+/// Adds the line of an entry.
+pub(super) fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<ContentDigest>) {
     let (path, path_hex) = text(&entry.path);
     let (kind, target) = match &entry.kind {
         EntryKind::Directory => ("directory", None),
@@ -189,7 +209,7 @@ fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>)
         gid: entry.gid,
         mtime: Some(entry.mtime).filter(|mtime| *mtime != DEFAULT_MTIME),
         size: is_file.then(|| entry.size()),
-        content: content.map(|digest| format!("blake3:{}", digest.to_hex())),
+        content: content.map(|digest| format!("blake3:{}", to_hex(&digest.0))),
         target,
         target_hex,
         xattrs,

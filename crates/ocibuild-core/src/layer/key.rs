@@ -237,6 +237,18 @@ pub fn content_key(inventory: &Digest, codec: &CodecId) -> Key {
     key.finish()
 }
 
+/// Makes the key under which the last build of a layer leaves its record, whatever it held: that
+/// there is one says that content was recorded before, and the same may come again.
+#[must_use]
+pub fn trace_key(layer: &PlannedLayer, spec: &str) -> Key {
+    let mut key = KeyWriter::new("trace", VERSION);
+    key.number("compat", COMPAT).field("codec", codec_id(layer.compression).as_str());
+    key.field("spec", spec).field("layer", &layer.name);
+    let platforms: Vec<String> = layer.platforms.iter().map(Platform::to_string).collect();
+    key.list("platforms", &platforms);
+    key.finish()
+}
+
 fn hash_file(tree: &dyn FileTree, path: &[u8]) -> std::io::Result<Digest> {
     let file = tree.open(path)?;
     let metadata = file.metadata()?;

@@ -94,6 +94,7 @@ pub(crate) fn try_build_spec(
         bases: &TheBase(&setup.base),
         store: &store,
         records: if setup.use_records { Some(&records) } else { None },
+        stat: None,
         pool: &Pool::new(setup.threads),
         budget: &Budget::new(setup.memory),
         observer: setup.observer,
