@@ -172,11 +172,7 @@ impl Examiner<'_> {
         Ok(Content { root: hasher.finish().0, machines, stale_pyc })
     }
 
-    fn part(
-        &self,
-        entries: &[Entry],
-        known: &[Option<(ContentDigest, Facts)>],
-    ) -> Result<Part, LayerError> {
+    fn part(&self, entries: &[Entry], known: &[Option<(ContentDigest, Facts)>]) -> Result<Part, LayerError> {
         self.cancel.check()?;
         let mut part = Part { lines: Vec::new(), machines: BTreeSet::new(), stale_pyc: 0 };
         part.lines.reserve(entries.len() * 256);

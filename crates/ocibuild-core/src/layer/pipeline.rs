@@ -129,8 +129,7 @@ impl<'a> Pipeline<'a> {
         let mut blob = self.store.writer()?;
         blob.write(header)?;
         let inventory = InventoryWriter::new(self.store)?;
-        let hashed =
-            Hashed {
+        let hashed = Hashed {
             hasher: Sha256Hasher::new(),
             inventory,
             facts: Facts::default(),

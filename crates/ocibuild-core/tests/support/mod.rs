@@ -8,7 +8,7 @@ use ocibuild_core::blob::{BlobError, Source, Store, read_whole};
 use ocibuild_core::build::{Bases, BuildError, Built, Context, OpenBase, Pool, build, resolve};
 use ocibuild_core::cache::LocalRecords;
 use ocibuild_core::event::{Cancel, Observer};
-use ocibuild_core::files::FileTree;
+use ocibuild_core::files::{FileTree, StatCache};
 use ocibuild_core::image::{Created, ValidateOptions, validate};
 use ocibuild_core::layer::Budget;
 use ocibuild_core::oci::Platform;
@@ -27,6 +27,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) observer: &'a dyn Observer,
     pub(crate) cancel: Cancel,
     pub(crate) base: Option<OpenBase>,
+    /// What is known of the tree. Trees in memory have no times to go by.
+    pub(crate) stat: Option<&'a StatCache>,
 }
 
 impl Setup<'_> {
@@ -42,6 +44,7 @@ impl Setup<'_> {
             observer: &(),
             cancel: Cancel::new(),
             base: None,
+            stat: None,
         }
     }
 }
@@ -94,7 +97,7 @@ pub(crate) fn try_build_spec(
         bases: &TheBase(&setup.base),
         store: &store,
         records: if setup.use_records { Some(&records) } else { None },
-        stat: None,
+        stat: setup.stat.filter(|_| setup.use_records),
         pool: &Pool::new(setup.threads),
         budget: &Budget::new(setup.memory),
         observer: setup.observer,
