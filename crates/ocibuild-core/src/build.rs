@@ -372,7 +372,6 @@ pub fn build(
         return Err(fault);
     }
     let layers = layers?;
-    remember(context);
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {
@@ -383,14 +382,6 @@ pub fn build(
     let sources = foundations.into_sources();
     let (memory, store) = (Arc::new(memory), context.store.clone());
     Ok(Built { images, layers, warnings, memory, store, bases: sources, hold: None })
-}
-
-/// Writes down what was learned of files. Where that can't be, they are read again the next time:
-/// of a cache that can't be written to, its records have told.
-fn remember(context: Context<'_>) {
-    if let Some(stat) = context.stat {
-        let _ = stat.save();
-    }
 }
 
 fn make(

@@ -24,5 +24,5 @@ pub use memory::MemoryTree;
 pub use resolve::resolve;
 pub use stat_cache::{Learned, STAT_DIRECTORY, StatCache};
 pub use tree::{FileError, FileId, FileKind, FileTree, Metadata, OpenFile, Timestamp, display};
-pub use walk::{Found, PART_PREFIX, WalkOptions, walk};
+pub use walk::{Child, Found, PART_PREFIX, WalkOptions, Walked, WalkedDirectory, walk};
 pub use xattrs::{CAPABILITY, Xattrs};

@@ -13,7 +13,10 @@ mod inventory;
 mod keep;
 mod key;
 mod links;
+mod look;
+
 mod machine;
+mod memo;
 mod merge;
 mod near;
 mod ordered;
@@ -37,6 +40,8 @@ use crate::key::Key;
 use crate::pattern::IgnoreError;
 use crate::plan::PlannedLayer;
 use crate::spec::Span;
+
+use memo::{Fingerprint, Memo};
 
 pub use budget::Budget;
 pub use check::check;
@@ -422,6 +427,7 @@ const ATTEMPTS: u32 = 3;
 ///
 /// The record that is returned stands under the layer's content key. Runs in the rayon pool that
 /// it is called from. A file that changes while it is read starts the layer again, a few times.
+/// What was learned of files is kept, also where the layer fails.
 ///
 /// # Errors
 /// [`LayerError`]; nothing of the layer is then in the store.
@@ -431,12 +437,28 @@ pub fn build(
     materials: Vec<Material>,
     workshop: Workshop<'_>,
 ) -> Result<(Record, LayerOutcome), LayerError> {
-    if let Some(stat) = workshop.stat {
+    let stat = workshop.stat.map(|tree| tree.of(&layer.label));
+    if let Some(stat) = &stat {
         stat.start();
     }
+    let result = attempts(layer, listing, &materials, Workshop { stat: stat.as_ref(), ..workshop });
+    if let Some(stat) = &stat {
+        // Where that can't be, files are read again the next time: of a cache that can't be written
+        // to, its records have told.
+        let _ = stat.save();
+    }
+    result
+}
+
+fn attempts(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    materials: &[Material],
+    workshop: Workshop<'_>,
+) -> Result<(Record, LayerOutcome), LayerError> {
     let mut attempt = 1;
     loop {
-        match build_once(layer, listing, &materials, workshop) {
+        match build_once(layer, listing, materials, workshop) {
             Err(LayerError::Changed { .. }) if attempt < ATTEMPTS => {
                 std::thread::sleep(Duration::from_millis(20 << attempt));
                 attempt += 1;
@@ -455,34 +477,62 @@ fn build_once(
     let Workshop { tree, skip, observer, cancel, latest, stat, .. } = workshop;
     observer.event(&Event::LayerStarted { layer: layer.label.clone() });
     let sources = draft::Sources { tree, listing, skip, cancel, latest, stat };
-    let gathered = gather::gather(layer, sources)?;
-    let inputs = inputs::Inputs { layer, tree };
-    if let Some(record) = answered(inputs, &gathered, materials, workshop)? {
+    let sights = look::look(layer, sources);
+    let fingerprint = stat.and_then(|stat| Some((Fingerprint::of(layer, &sights, (sources, stat))?, stat)));
+    let recalled = fingerprint.and_then(|(fingerprint, stat)| fingerprint.recall(stat));
+    if let Some(record) = recall(recalled, layer, materials, workshop)? {
         return Ok((record, LayerOutcome::Reused));
     }
-    Ok((write(inputs, &gathered, materials, workshop)?, LayerOutcome::Built))
+    let gathered = gather::gather_seen(layer, sights, sources)?;
+    let inputs = inputs::Inputs { layer, tree };
+    let (record, stale_pyc, outcome) = match answered(inputs, &gathered, materials, workshop)? {
+        Some((record, stale_pyc)) => (record, stale_pyc, LayerOutcome::Reused),
+        None => {
+            let (record, stale_pyc) = write(inputs, &gathered, materials, workshop)?;
+            (record, stale_pyc, LayerOutcome::Built)
+        }
+    };
+    warn(layer, &gathered.notes, stale_pyc, observer);
+    if let Some((fingerprint, stat)) = fingerprint {
+        let Record { key, entries, machines, .. } = record.clone();
+        fingerprint.keep(stat, &Memo { key, entries, machines, stale_pyc, notes: gathered.notes });
+    }
+    Ok((record, outcome))
 }
 
-/// Finds the record that answers for what was gathered. It is as a build would have made it: which
-/// machines a layer holds depends on what its copies let through.
+/// Finds the record that answered when the layer's copies found what they find now.
+fn recall(
+    memo: Option<Memo>,
+    layer: &PlannedLayer,
+    materials: &[Material],
+    workshop: Workshop<'_>,
+) -> Result<Option<Record>, LayerError> {
+    let (Some(memo), Some(answers)) = (memo, workshop.answers) else { return Ok(None) };
+    let Memo { key, entries, machines, stale_pyc, notes } = memo;
+    let record = answers(&key)?.filter(|record| record.entries == entries);
+    Ok(record.map(|record| {
+        warn(layer, &notes, stale_pyc, workshop.observer);
+        Record { key, machines, materials: materials.to_vec(), ..record }
+    }))
+}
+
+/// Finds the record that answers for what was gathered, and how many stale `.pyc` files that has.
+/// It is as a build would have made it: which machines a layer holds depends on what its copies let
+/// through.
 fn answered(
     inputs: inputs::Inputs<'_>,
     gathered: &gather::Gathered,
     materials: &[Material],
     workshop: Workshop<'_>,
-) -> Result<Option<Record>, LayerError> {
-    let Workshop { budget, observer, cancel, stat, answers: Some(answers), .. } = workshop else {
+) -> Result<Option<(Record, u64)>, LayerError> {
+    let Workshop { budget, cancel, stat, answers: Some(answers), .. } = workshop else {
         return Ok(None);
     };
-    let layer = inputs.layer;
     let examiner = content::Examiner { inputs, entries: &gathered.entries, stat, budget, cancel };
     let content::Content { root, machines, stale_pyc } = examiner.run()?;
-    let key = content_key(&root, &codec_id(layer.compression));
+    let key = content_key(&root, &codec_id(inputs.layer.compression));
     let record = answers(&key)?.filter(|record| record.entries == gathered.entries.len() as u64);
-    Ok(record.map(|record| {
-        warn(layer, &gathered.notes, stale_pyc, observer);
-        Record { key, machines, materials: materials.to_vec(), ..record }
-    }))
+    Ok(record.map(|record| (Record { key, machines, materials: materials.to_vec(), ..record }, stale_pyc)))
 }
 
 fn write(
@@ -490,7 +540,7 @@ fn write(
     gathered: &gather::Gathered,
     materials: &[Material],
     workshop: Workshop<'_>,
-) -> Result<Record, LayerError> {
+) -> Result<(Record, u64), LayerError> {
     let Workshop { store, budget, observer, cancel, stat, .. } = workshop;
     let layer = inputs.layer;
     let encoder = Encoder::new(layer.compression);
@@ -498,8 +548,7 @@ fn write(
     let pipeline =
         pipeline::Pipeline { inputs, entries, encoder: &encoder, stat, store, budget, observer, cancel };
     let written = pipeline.run()?;
-    warn(layer, &gathered.notes, written.stale_pyc, observer);
-    Ok(Record {
+    let record = Record {
         version: Record::VERSION,
         key: content_key(&written.inventory.root, &codec_id(layer.compression)),
         layers: vec![BuiltLayer::new(written.descriptor, written.diff_id)],
@@ -508,7 +557,8 @@ fn write(
         machines: written.machines,
         entries: gathered.entries.len() as u64,
         tar_size: written.tar_size,
-    })
+    };
+    Ok((record, written.stale_pyc))
 }
 
 fn warn(layer: &PlannedLayer, notes: &gather::Notes, stale_pyc: u64, observer: &dyn Observer) {

@@ -191,6 +191,23 @@ impl Listing {
         Digest::from_sha256(crate::digest::from_hex(&key.hex()).expect("a key has 32 bytes"))
     }
 
+    /// Digests all entries; accounts don't count. Two listings of one digest hold the same.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut bytes = Vec::with_capacity(self.nodes.len() * 20 + self.owners.len() * 12 + self.text.len());
+        let mut number = |number: u32| bytes.extend_from_slice(&number.to_le_bytes());
+        number(self.nodes.len() as u32);
+        for Node { name, first, kind, value } in &self.nodes {
+            [*name, *first, kind.0, value.0, value.1].into_iter().for_each(&mut number);
+        }
+        number(self.owners.len() as u32);
+        for Owner { mode, uid, gid } in &self.owners {
+            [*mode, *uid, *gid].into_iter().for_each(&mut number);
+        }
+        bytes.extend_from_slice(&self.text);
+        Digest::of(&bytes)
+    }
+
     /// Goes over the entry at a path and all below it, parents first, in component-wise byte order.
     #[must_use]
     pub fn entries(&self, below: &[u8]) -> Entries<'_> {

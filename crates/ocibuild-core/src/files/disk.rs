@@ -4,15 +4,17 @@
 //! where it can (`openat2`), else component by component. A tree that is changed while it is read
 //! can so never lead out of the root.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 #[cfg(target_os = "linux")]
 use crate::files::{CAPABILITY, xattrs::absent_is_none};
@@ -23,6 +25,8 @@ use crate::files::{FileError, FileId, FileKind, FileTree, Metadata, OpenFile, Ti
 pub struct DiskTree {
     root: OwnedFd,
     path: PathBuf,
+    /// Whether files of a device have their times from this system.
+    clocks: Mutex<BTreeMap<u64, bool>>,
 }
 
 impl DiskTree {
@@ -36,7 +40,7 @@ impl DiskTree {
         let path = root.canonicalize().map_err(fault)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| fault(error.into()))?;
-        Ok(Self { root, path })
+        Ok(Self { root, path, clocks: Mutex::default() })
     }
 
     /// Returns the root's path, absolute and without links.
@@ -73,6 +77,16 @@ impl DiskTree {
         Ok(rustix::fs::openat(&at, name, flags, Mode::empty())?)
     }
 
+    /// Notes whose clock files of a device have their times from, by a directory of it.
+    fn note_clock(&self, directory: &OwnedFd, device: u64) {
+        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        // The child may be where another file system is mounted.
+        let is_of = |stat: &Stat| metadata(stat).id.device == device;
+        if !clocks.contains_key(&device) && rustix::fs::fstat(directory).is_ok_and(|stat| is_of(&stat)) {
+            clocks.insert(device, is_local(directory));
+        }
+    }
+
     /// Runs `look` on the directory that holds a path, and on its name there.
     fn in_parent<T>(
         &self,
@@ -105,17 +119,16 @@ impl FileTree for DiskTree {
     fn read_dir(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Metadata)>> {
         let directory = self.open_beneath(path, OFlags::DIRECTORY)?;
         let mut children = Vec::new();
-        for child in Dir::read_from(&directory)? {
-            let child = child?;
-            let name = child.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
+        each_name(&directory, |name| {
             match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => children.push((name.to_vec(), metadata(&stat))),
+                Ok(stat) => children.push((name.to_bytes().to_vec(), metadata(&stat))),
                 Err(rustix::io::Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
+            Ok(())
+        })?;
+        if let Some((_, first)) = children.first() {
+            self.note_clock(&directory, first.id.device);
         }
         Ok(children)
     }
@@ -151,11 +164,65 @@ impl FileTree for DiskTree {
         whole(|buffer| rustix::fs::fgetxattr(&file, CAPABILITY, buffer))
     }
 
+    fn has_our_clock(&self, device: u64) -> bool {
+        let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.get(&device).copied().unwrap_or_default()
+    }
+
     fn locate(&self, absolute: &[u8]) -> Option<Vec<u8>> {
         let path = Path::new(OsStr::from_bytes(absolute));
         let below = path.strip_prefix(&self.path).ok()?;
         Some(below.as_os_str().as_bytes().to_vec())
     }
+}
+
+/// Goes through the names in a directory. Those of a directory lie in one buffer, and nothing is
+/// made of them here.
+#[cfg(target_os = "linux")]
+fn each_name(
+    directory: &OwnedFd,
+    mut each: impl FnMut(&CStr) -> rustix::io::Result<()>,
+) -> rustix::io::Result<()> {
+    let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 16 << 10];
+    let mut entries = rustix::fs::RawDir::new(directory, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            each(name)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn each_name(
+    directory: &OwnedFd,
+    mut each: impl FnMut(&CStr) -> rustix::io::Result<()>,
+) -> rustix::io::Result<()> {
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            each(name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether a directory lies on a file system that takes times from this system's clock: one
+/// of those that are known to.
+#[cfg(target_os = "linux")]
+fn is_local(directory: &OwnedFd) -> bool {
+    // ext2 to 4, XFS, Btrfs, tmpfs, overlayfs, F2FS, bcachefs, ZFS: see statfs(2).
+    const LOCAL: [u64; 8] =
+        [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0xca45_1a4e, 0x2fc1_2fc1];
+    rustix::fs::fstatfs(directory).is_ok_and(|stat| LOCAL.contains(&u64::from(stat.f_type as u32)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_local(_: &OwnedFd) -> bool {
+    true
 }
 
 /// Reads an attribute, or the list of their names, however long it is.

@@ -7,8 +7,9 @@
 //! a later time. That moment is taken from the clock that files have their times from, by writing a
 //! file.
 //!
-//! Trees have a file each, `stat/v1/NAME`, of rows of one length in the order of hashed paths, and a
-//! digest at its end: read in one go, and searched where it lies. A row is found by 128 bits of the
+//! Each user of a tree has a file of its own, `stat/v1/NAME`: a head with what it noted of all it
+//! saw, and rows of one length, one a file, in the order of hashed paths. Each ends with a digest, and
+//! rows are read only if one is asked for: in one go, and searched where they lie. A row is found by 128 bits of the
 //! BLAKE3 digest of the path. Should two paths have the same, one of them isn't kept; neither can be
 //! taken for the other, as that is decided by device, inode, size and times.
 //!
@@ -33,8 +34,8 @@ pub const STAT_DIRECTORY: [&str; 2] = ["stat", "v1"];
 /// What a file begins with: its form, and the version of what is noted in it.
 const MAGIC: &[u8; 16] = b"ocibuild stat 1\n";
 
-/// The magic, the tree, the moment, the number of devices and of rows.
-const HEADER: usize = 16 + 32 + 8 + 8 + 8;
+/// The magic, the user, the moment, the number of devices, of rows, and of bytes of notes.
+const HEADER: usize = 16 + 32 + 8 + 8 + 8 + 8;
 const CHECKSUM: usize = 32;
 const ROW: usize = 88;
 const KEY: usize = 16;
@@ -50,8 +51,15 @@ const MTIME: usize = 40;
 const CTIME: usize = 48;
 const CONTENT: usize = 56;
 
-/// The largest file that is read, in bytes: over two million rows.
-const MAX: u64 = 256 << 20;
+/// The most rows, of altogether 256 MiB.
+const MAX_ROWS: usize = (256 << 20) / ROW;
+
+/// The most devices that are told apart.
+const MAX_DEVICES: usize = 256;
+
+/// As many notes are kept, the last ones, and of so many bytes altogether.
+const NOTES_KEPT: usize = 8;
+const MAX_NOTES: usize = 64 << 10;
 
 /// As often a row is written again without having been asked for: layers that weren't built this
 /// time keep theirs for a while.
@@ -74,55 +82,95 @@ pub struct Learned {
 
 type Row = [u8; ROW];
 
-/// What is known of the files of one tree. Nothing about it is ever a fault: what can't be read or
-/// written is as if it weren't there.
+/// A note, and what it was made of.
+type Note = ([u8; 32], Vec<u8>);
+
+/// What is known of the files of one tree by one user of them. Nothing about it is ever a fault: what
+/// can't be read or written is as if it weren't there.
 #[derive(Debug)]
 pub struct StatCache {
     cache: PathBuf,
-    tree: [u8; 32],
+    user: [u8; 32],
     started: OnceLock<Started>,
     learned: Mutex<Vec<(Row, u64)>>,
+    notes: Mutex<Vec<Note>>,
 }
 
 #[derive(Debug)]
 struct Started {
     /// The moment, in nanoseconds; without, nothing is learned.
     moment: Option<i64>,
-    table: Table,
+    head: Head,
+    /// Where the rows are read from.
+    rest: Mutex<Option<fs::File>>,
+    table: OnceLock<Table>,
 }
 
 impl StatCache {
     /// Names what is known of the tree at `root`, a path without links, in a cache's directory.
     /// Nothing is read yet.
     pub fn new(cache: impl Into<PathBuf>, root: &Path) -> Self {
-        let tree = *blake3::hash(root.as_os_str().as_encoded_bytes()).as_bytes();
-        Self { cache: cache.into(), tree, started: OnceLock::new(), learned: Mutex::default() }
+        Self::named(cache.into(), blake3::hash(root.as_os_str().as_encoded_bytes()))
     }
 
-    /// Takes the moment, and reads what is known, unless that was done already. Comes before the
+    /// Names what one user of the tree's files knows of them. Nothing is read yet.
+    #[must_use]
+    pub fn of(&self, user: &str) -> Self {
+        Self::named(self.cache.clone(), blake3::keyed_hash(&self.user, user.as_bytes()))
+    }
+
+    fn named(cache: PathBuf, user: blake3::Hash) -> Self {
+        let (learned, notes) = (Mutex::default(), Mutex::default());
+        Self { cache, user: *user.as_bytes(), started: OnceLock::new(), learned, notes }
+    }
+
+    /// Takes the moment, and reads what was noted, unless that was done already. Comes before the
     /// first look at any file that is asked for or learned.
     pub fn start(&self) {
         self.started.get_or_init(|| {
             let moment = now(&self.cache).ok();
-            let table = Table::read(&self.path(), &self.tree).unwrap_or_default();
+            let read = Head::read(&self.path(), &self.user);
             // A clock that went back could come by the same time again.
-            let is_sound = moment.is_none_or(|moment| table.moment <= moment);
-            Started { moment, table: if is_sound { table } else { Table::default() } }
+            let is_sound = |head: &Head| moment.is_none_or(|moment| head.moment <= moment);
+            let (head, rest) = read.filter(|(head, _)| is_sound(head)).unzip();
+            let (head, rest) = (head.unwrap_or_default(), Mutex::new(rest));
+            Started { moment, head, rest, table: OnceLock::new() }
         });
+    }
+
+    /// Tells whether a file's times are so far before the moment that no change of it after that
+    /// can leave them as they are.
+    pub fn is_settled(&self, seen: &Metadata) -> bool {
+        let moment = self.started.get().and_then(|started| started.moment);
+        let times = nanoseconds(seen.mtime).zip(nanoseconds(seen.ctime));
+        let (Some(moment), Some((mtime, ctime))) = (moment, times) else { return false };
+        let margin = if seen.ctime.nanoseconds == 0 { COARSE } else { FINE };
+        mtime.max(ctime) < moment.saturating_sub(margin)
+    }
+
+    /// Returns the note that was made of something.
+    pub fn recall(&self, of: &[u8; 32]) -> Option<Vec<u8>> {
+        let notes = &self.started.get()?.head.notes;
+        notes.iter().find(|(known, _)| known == of).map(|(_, note)| note.clone())
+    }
+
+    /// Keeps a note, for whoever comes by the same again. What it is made of must tell apart all
+    /// that it depends on, and be of nothing that isn't [settled](Self::is_settled).
+    pub fn keep(&self, of: [u8; 32], note: Vec<u8>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.push((of, note));
     }
 
     /// Returns what is known of a file that is as it was `seen`.
     pub fn get(&self, path: &[u8], seen: &Metadata) -> Option<Learned> {
-        self.started.get()?.table.find(&key(path), seen)
+        self.started.get()?.table().find(&key(path), seen)
     }
 
     /// Keeps what was learned of a file by reading it after it was `seen`, while it stayed so. What
     /// may change once more without a trace is not kept.
     pub fn learn(&self, path: &[u8], seen: &Metadata, learned: Learned) {
-        let Some(moment) = self.started.get().and_then(|started| started.moment) else { return };
         let (Some(mtime), Some(ctime)) = (nanoseconds(seen.mtime), nanoseconds(seen.ctime)) else { return };
-        let margin = if seen.ctime.nanoseconds == 0 { COARSE } else { FINE };
-        if mtime.max(ctime) >= moment.saturating_sub(margin) {
+        if !self.is_settled(seen) {
             return;
         }
         let mut row = [0; ROW];
@@ -142,15 +190,20 @@ impl StatCache {
     /// Whatever writing meets; what was there before is there still.
     pub fn save(&self) -> io::Result<()> {
         let learned = std::mem::take(&mut *self.learned.lock().unwrap_or_else(PoisonError::into_inner));
-        let started = self.started.get().filter(|_| !learned.is_empty());
+        let notes = std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        let started = self.started.get().filter(|_| !learned.is_empty() || !notes.is_empty());
         let Some((started, moment)) = started.and_then(|started| Some((started, started.moment?))) else {
             return Ok(());
         };
-        let bytes = merge(&started.table, learned, (&self.tree, moment));
         let (temporary, path) = (self.cache.join("tmp"), self.path());
         fs::create_dir_all(&temporary)?;
         fs::create_dir_all(path.parent().expect("the path has directories"))?;
         let mut file = tempfile::NamedTempFile::new_in(temporary)?;
+        if stamp(file.as_file())? < moment {
+            // The clock went back meanwhile: who knows when files were written.
+            return Ok(());
+        }
+        let bytes = merge(started, (learned, notes), (&self.user, moment));
         file.write_all(&bytes)?;
         make_readable(file.as_file())?;
         file.persist(path)?;
@@ -159,27 +212,111 @@ impl StatCache {
 
     fn path(&self) -> PathBuf {
         let [directory, version] = STAT_DIRECTORY;
-        let name = &blake3::Hash::from_bytes(self.tree).to_hex()[..32];
+        let name = &blake3::Hash::from_bytes(self.user).to_hex()[..32];
         self.cache.join(directory).join(version).join(name)
     }
 
-    /// Tells whether a file of the directory is whole: its digest is that of the rest.
+    /// Tells whether a file of the directory is whole: its digests are those of the rest.
     ///
     /// # Errors
     /// Whatever reading it meets.
     pub fn is_whole(path: &Path) -> io::Result<bool> {
-        Ok(body(&read(path)?).is_some())
+        let mut file = open(path)?;
+        Ok(Head::parse(&mut file)?.is_some_and(|head| Table::read(&head, &mut file).is_some()))
     }
+}
+
+impl Started {
+    fn table(&self) -> &Table {
+        self.table.get_or_init(|| {
+            let file = self.rest.lock().unwrap_or_else(PoisonError::into_inner).take();
+            file.and_then(|mut file| Table::read(&self.head, &mut file)).unwrap_or_default()
+        })
+    }
+}
+
+/// What a file begins with.
+#[derive(Debug, Default)]
+struct Head {
+    user: [u8; 32],
+    moment: i64,
+    devices: Vec<u64>,
+    notes: Vec<Note>,
+    /// The number of rows that follow.
+    rows: usize,
+    checksum: [u8; CHECKSUM],
+}
+
+impl Head {
+    /// Reads the head of a user's file, and returns what is left of that.
+    fn read(path: &Path, user: &[u8; 32]) -> Option<(Self, fs::File)> {
+        let mut file = open(path).ok()?;
+        let head = Self::parse(&mut file).ok()??;
+        (head.user == *user).then_some((head, file))
+    }
+
+    fn parse(file: &mut fs::File) -> io::Result<Option<Self>> {
+        let mut bytes = vec![0; HEADER];
+        file.read_exact(&mut bytes)?;
+        let number =
+            |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let [devices, rows, notes] = [56, 64, 72].map(|at| number(&bytes, at));
+        let is_sane = devices <= MAX_DEVICES as u64 && rows <= MAX_ROWS as u64 && notes <= MAX_NOTES as u64;
+        if !bytes.starts_with(MAGIC) || !is_sane {
+            return Ok(None);
+        }
+        let noted = HEADER + devices as usize * 8;
+        let end = noted + notes as usize;
+        bytes.resize(end + CHECKSUM, 0);
+        file.read_exact(&mut bytes[HEADER..])?;
+        let checksum: [u8; CHECKSUM] = bytes[end..].try_into().expect("the rest is a checksum");
+        if *blake3::hash(&bytes[..end]).as_bytes() != checksum {
+            return Ok(None);
+        }
+        let devices = (HEADER..noted).step_by(8).map(|at| number(&bytes, at)).collect();
+        let Some(notes) = read_notes(&bytes[noted..end]) else { return Ok(None) };
+        let user = bytes[16..48].try_into().expect("32 bytes");
+        let moment = number(&bytes, 48).cast_signed();
+        Ok(Some(Self { user, moment, devices, notes, rows: rows as usize, checksum }))
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&self.user);
+        bytes.extend_from_slice(&self.moment.to_le_bytes());
+        let notes: Vec<u8> = self
+            .notes
+            .iter()
+            .flat_map(|(of, note)| [&of[..], &(note.len() as u64).to_le_bytes(), note].concat())
+            .collect();
+        for number in [self.devices.len(), self.rows, notes.len()] {
+            bytes.extend_from_slice(&(number as u64).to_le_bytes());
+        }
+        self.devices.iter().for_each(|device| bytes.extend_from_slice(&device.to_le_bytes()));
+        bytes.extend_from_slice(&notes);
+        let checksum = blake3::hash(&bytes);
+        bytes.extend_from_slice(checksum.as_bytes());
+        bytes
+    }
+}
+
+fn read_notes(mut bytes: &[u8]) -> Option<Vec<Note>> {
+    let mut notes = Vec::new();
+    while !bytes.is_empty() {
+        let (of, rest) = bytes.split_first_chunk::<32>()?;
+        let (length, rest) = rest.split_first_chunk::<8>()?;
+        let (note, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        notes.push((*of, note.to_vec()));
+        bytes = rest;
+    }
+    Some(notes)
 }
 
 /// The rows of a file, where they lie.
 #[derive(Debug, Default)]
 struct Table {
     bytes: Vec<u8>,
-    moment: i64,
     devices: Vec<u64>,
-    /// Where in `bytes` the rows begin.
-    rows: usize,
     /// Where the rows begin whose keys have the same first two bytes; and the end.
     starts: Vec<u32>,
     /// Which rows were asked for, and held.
@@ -187,25 +324,17 @@ struct Table {
 }
 
 impl Table {
-    fn read(path: &Path, tree: &[u8; 32]) -> Option<Self> {
-        let bytes = read(path).ok()?;
-        let length = body(&bytes)?.len();
-        let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        if bytes.get(16..48)? != tree {
+    /// Reads the rows after a head.
+    fn read(head: &Head, file: &mut fs::File) -> Option<Self> {
+        let length = head.rows * ROW;
+        let mut bytes = Vec::with_capacity(length + CHECKSUM + 1);
+        file.take((length + CHECKSUM + 1) as u64).read_to_end(&mut bytes).ok()?;
+        if bytes.len() != length + CHECKSUM || checksum(&head.checksum, &bytes[..length]) != bytes[length..] {
             return None;
         }
-        let (devices, count) = (number(56)?, number(64)?);
-        let devices = (0..usize::try_from(devices).ok()?.min(256)).map(|device| number(HEADER + device * 8));
-        let devices = devices.collect::<Option<Vec<u64>>>()?;
-        let rows = HEADER + devices.len() * 8;
-        let count = u32::try_from(count).ok()? as usize;
-        if rows + count * ROW != length {
-            return None;
-        }
-        let moment = number(48)?.cast_signed();
-        let mut table = Self { bytes, moment, devices, rows, ..Self::default() };
-        table.starts = table.index(count);
-        table.used.resize_with(count, AtomicBool::default);
+        let mut table = Self { bytes, devices: head.devices.clone(), ..Self::default() };
+        table.starts = table.index(head.rows);
+        table.used.resize_with(head.rows, AtomicBool::default);
         Some(table)
     }
 
@@ -220,7 +349,7 @@ impl Table {
     }
 
     fn row(&self, place: usize) -> &[u8] {
-        &self.bytes[self.rows + place * ROW..][..ROW]
+        &self.bytes[place * ROW..][..ROW]
     }
 
     fn find(&self, key: &[u8; KEY], seen: &Metadata) -> Option<Learned> {
@@ -244,7 +373,12 @@ impl Table {
 }
 
 /// Puts a file together: what was learned goes over what was known.
-fn merge(table: &Table, learned: Vec<(Row, u64)>, (tree, moment): (&[u8; 32], i64)) -> Vec<u8> {
+fn merge(
+    started: &Started,
+    (learned, mut notes): (Vec<(Row, u64)>, Vec<Note>),
+    (user, moment): (&[u8; 32], i64),
+) -> Vec<u8> {
+    let table = started.table();
     let mut devices = table.devices.clone();
     let mut rows: Vec<Row> = Vec::with_capacity(table.used.len() + learned.len());
     // The last that was learned of a path comes first, and what was known of it after that.
@@ -258,7 +392,7 @@ fn merge(table: &Table, learned: Vec<(Row, u64)>, (tree, moment): (&[u8; 32], i6
             rows.push(row);
         }
     }
-    devices.truncate(256);
+    devices.truncate(MAX_DEVICES);
     for (place, used) in table.used.iter().enumerate() {
         let mut row: Row = table.row(place).try_into().expect("a row has its length");
         row[AGE] = if used.load(Ordering::Relaxed) { 0 } else { row[AGE].saturating_add(1) };
@@ -268,18 +402,39 @@ fn merge(table: &Table, learned: Vec<(Row, u64)>, (tree, moment): (&[u8; 32], i6
     }
     rows.par_sort_by(|one, other| one[..KEY].cmp(&other[..KEY]));
     rows.dedup_by(|later, first| later[..KEY] == first[..KEY]);
-    rows.truncate((MAX as usize - HEADER - 256 * 8 - CHECKSUM) / ROW);
-    let mut bytes = Vec::with_capacity(HEADER + devices.len() * 8 + rows.len() * ROW + CHECKSUM);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(tree);
-    bytes.extend_from_slice(&moment.to_le_bytes());
-    bytes.extend_from_slice(&(devices.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&(rows.len() as u64).to_le_bytes());
-    devices.iter().for_each(|device| bytes.extend_from_slice(&device.to_le_bytes()));
+    rows.truncate(MAX_ROWS);
+    notes.reverse();
+    notes.extend(started.head.notes.iter().cloned());
+    let notes = newest(notes);
+    let checksum_of = |head: &[u8]| head[head.len() - CHECKSUM..].try_into().expect("a head ends with one");
+    let head = Head { user: *user, moment, devices, notes, rows: rows.len(), checksum: [0; CHECKSUM] };
+    let mut bytes = head.bytes();
+    let head_checksum: [u8; CHECKSUM] = checksum_of(&bytes);
+    let at = bytes.len();
+    bytes.reserve(rows.len() * ROW + CHECKSUM);
     rows.iter().for_each(|row| bytes.extend_from_slice(row));
-    let checksum = blake3::hash(&bytes);
-    bytes.extend_from_slice(checksum.as_bytes());
+    let checksum = checksum(&head_checksum, &bytes[at..]);
+    bytes.extend_from_slice(&checksum);
     bytes
+}
+
+/// Takes as many notes as are kept, of which the newest come first.
+fn newest(notes: Vec<Note>) -> Vec<Note> {
+    let mut kept: Vec<Note> = Vec::new();
+    let mut room = MAX_NOTES;
+    for (of, note) in notes {
+        let length = of.len() + 8 + note.len();
+        if kept.len() < NOTES_KEPT && length <= room && kept.iter().all(|(known, _)| *known != of) {
+            room -= length;
+            kept.push((of, note));
+        }
+    }
+    kept
+}
+
+/// The digest of rows, which belong to a head.
+fn checksum(head: &[u8; CHECKSUM], rows: &[u8]) -> [u8; CHECKSUM] {
+    *blake3::keyed_hash(head, rows).as_bytes()
 }
 
 fn bucket(key: &[u8]) -> usize {
@@ -295,30 +450,24 @@ fn nanoseconds(time: Timestamp) -> Option<i64> {
     time.seconds.checked_mul(1_000_000_000)?.checked_add(i64::from(time.nanoseconds))
 }
 
-/// What a file holds without its digest, if that is right and the form is known.
-fn body(bytes: &[u8]) -> Option<&[u8]> {
-    let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
-    (body.starts_with(MAGIC) && *blake3::hash(body).as_bytes() == *checksum).then_some(body)
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn open(path: &Path) -> io::Result<fs::File> {
     // Opening something else than a file might wait for ever.
-    let metadata = path.symlink_metadata()?;
-    if !metadata.is_file() || metadata.len() > MAX {
+    if !path.symlink_metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1);
-    fs::File::open(path)?.take(MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    fs::File::open(path)
 }
 
 /// What time it is by the clock of the file system that the cache is on.
 fn now(cache: &Path) -> io::Result<i64> {
     let temporary = cache.join("tmp");
     fs::create_dir_all(&temporary)?;
-    let file = tempfile::NamedTempFile::new_in(temporary)?;
-    let time = file.as_file().metadata()?.modified()?;
-    let since = time.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
+    stamp(tempfile::NamedTempFile::new_in(temporary)?.as_file())
+}
+
+/// When a file was last written.
+fn stamp(file: &fs::File) -> io::Result<i64> {
+    let since = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
     i64::try_from(since.as_nanos()).map_err(io::Error::other)
 }
 
@@ -360,14 +509,14 @@ mod tests {
         Learned { content: [byte; 32], notes: [byte; 6] }
     }
 
-    fn open(directory: &Path) -> StatCache {
+    fn started(directory: &Path) -> StatCache {
         let stat = StatCache::new(directory, Path::new("/tree"));
         stat.start();
         stat
     }
 
     fn save(directory: &Path, files: &[(&str, Metadata, u8)]) -> PathBuf {
-        let stat = open(directory);
+        let stat = started(directory);
         files.iter().for_each(|(path, seen, byte)| stat.learn(path.as_bytes(), seen, learned(*byte)));
         stat.save().unwrap();
         stat.path()
@@ -390,7 +539,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let other = Metadata { id: FileId { device: 8, inode: 1 }, ..seen(1) };
         save(directory.path(), &[("a", seen(1), 1), ("b", seen(2), 2), ("c", other, 3), ("b", seen(2), 4)]);
-        let stat = open(directory.path());
+        let stat = started(directory.path());
         assert_eq!(stat.get(b"a", &seen(1)), Some(learned(1)));
         assert_eq!(stat.get(b"b", &seen(2)), Some(learned(4)), "the last that was learned counts");
         assert_eq!(stat.get(b"c", &other), Some(learned(3)));
@@ -410,7 +559,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_what_may_change_without_a_trace() {
         let directory = tempfile::tempdir().unwrap();
-        let stat = open(directory.path());
+        let stat = started(directory.path());
         let moment = stat.started.get().unwrap().moment.unwrap();
         let at = |nanoseconds| after(Timestamp::default(), moment + nanoseconds);
         let whole = |time: Timestamp| Timestamp { nanoseconds: 0, ..time };
@@ -430,7 +579,7 @@ mod tests {
             stat.learn(&[place as u8], &Metadata { mtime: *mtime, ctime: *ctime, ..seen(1) }, learned(1));
         }
         stat.save().unwrap();
-        let stat = open(directory.path());
+        let stat = started(directory.path());
         for (place, (mtime, ctime, is_kept)) in cases.into_iter().enumerate() {
             let known = stat.get(&[place as u8], &Metadata { mtime, ctime, ..seen(1) });
             assert_eq!(known.is_some(), is_kept, "case {place}");
@@ -445,7 +594,7 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         let known = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            open(directory.path()).get(b"a", &seen(1))
+            started(directory.path()).get(b"a", &seen(1))
         };
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
@@ -467,29 +616,44 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = save(directory.path(), &[("a", seen(1), 1)]);
         let bytes = fs::read(&path).unwrap();
-        for (at, number) in [(56, 0), (56, 2), (56, u64::MAX), (64, 0), (64, 2), (64, u64::MAX)] {
-            let mut body = bytes[..bytes.len() - CHECKSUM].to_vec();
-            body[at..at + 8].copy_from_slice(&number.to_le_bytes());
-            let checksum = blake3::hash(&body);
-            fs::write(&path, [&body, &checksum.as_bytes()[..]].concat()).unwrap();
-            assert_eq!(open(directory.path()).get(b"a", &seen(1)), None, "{number} at {at}");
+        let numbers = [0, 2, 3, u64::MAX];
+        let end = bytes.len() - CHECKSUM - ROW - CHECKSUM;
+        for (at, number) in [56, 64, 72].into_iter().flat_map(|at| numbers.map(|number| (at, number))) {
+            let mut head = bytes[..end].to_vec();
+            head[at..at + 8].copy_from_slice(&number.to_le_bytes());
+            if head == bytes[..end] {
+                continue;
+            }
+            let sum = *blake3::hash(&head).as_bytes();
+            let rows = &bytes[end + CHECKSUM..][..ROW];
+            let all = [&head[..], &sum, rows, &checksum(&sum, rows)].concat();
+            fs::write(&path, all).unwrap();
+            assert_eq!(started(directory.path()).get(b"a", &seen(1)), None, "{number} at {at}");
         }
     }
 
     #[test]
     fn what_was_noted_at_a_time_to_come_is_none() {
         let directory = tempfile::tempdir().unwrap();
-        let stat = open(directory.path());
+        let stat = started(directory.path());
+        let now = stat.started.get().unwrap().moment.unwrap();
         let row = |moment| {
             stat.learn(b"a", &seen(1), learned(1));
             let rows = std::mem::take(&mut *stat.learned.lock().unwrap());
             fs::create_dir_all(stat.path().parent().unwrap()).unwrap();
-            fs::write(stat.path(), merge(&Table::default(), rows, (&stat.tree, moment))).unwrap();
-            open(directory.path()).get(b"a", &seen(1))
+            let none = Started {
+                moment: None,
+                head: Head::default(),
+                rest: Mutex::default(),
+                table: OnceLock::new(),
+            };
+            let notes = vec![([1; 32], vec![1])];
+            fs::write(stat.path(), merge(&none, (rows, notes), (&stat.user, moment))).unwrap();
+            assert_eq!(started(directory.path()).recall(&[1; 32]).is_some(), moment <= now);
+            started(directory.path()).get(b"a", &seen(1))
         };
-        let moment = stat.started.get().unwrap().moment.unwrap();
-        assert_eq!(row(moment), Some(learned(1)));
-        assert_eq!(row(moment + (24 * 60 * 60 * 1_000_000_000)), None);
+        assert_eq!(row(now), Some(learned(1)));
+        assert_eq!(row(now + (24 * 60 * 60 * 1_000_000_000)), None);
     }
 
     #[test]
@@ -497,16 +661,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         save(directory.path(), &[("a", seen(1), 1), ("b", seen(2), 2)]);
         let round = |number: u64| {
-            let stat = open(directory.path());
+            let stat = started(directory.path());
             assert_eq!(stat.get(b"a", &seen(1)), Some(learned(1)));
             stat.learn(b"c", &seen(number), learned(3));
             stat.save().unwrap();
         };
         (0..u64::from(MAX_AGE)).for_each(round);
         // Asked for, but not written, so it is counted on.
-        assert_eq!(open(directory.path()).get(b"b", &seen(2)), Some(learned(2)));
+        assert_eq!(started(directory.path()).get(b"b", &seen(2)), Some(learned(2)));
         round(100);
-        let stat = open(directory.path());
+        let stat = started(directory.path());
         assert_eq!(stat.get(b"b", &seen(2)), None);
         assert_eq!(stat.get(b"a", &seen(1)), Some(learned(1)));
         assert_eq!(stat.get(b"c", &seen(100)), Some(learned(3)));
@@ -515,13 +679,13 @@ mod tests {
     #[test]
     fn many_files_and_devices_are_told_apart() {
         let directory = tempfile::tempdir().unwrap();
-        let stat = open(directory.path());
+        let stat = started(directory.path());
         let file = |number: u64| Metadata { id: FileId { device: number % 300, inode: number }, ..seen(0) };
         for number in 0..5000u64 {
             stat.learn(&number.to_le_bytes(), &file(number), learned(number as u8));
         }
         stat.save().unwrap();
-        let stat = open(directory.path());
+        let stat = started(directory.path());
         let is_known = |number: &u64| {
             let known = stat.get(&number.to_le_bytes(), &file(*number));
             assert!(known.is_none_or(|known| known == learned(*number as u8)));
@@ -536,7 +700,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        let stat = open(&file);
+        let stat = started(&file);
         stat.learn(b"a", &seen(1), learned(1));
         stat.save().unwrap();
         assert_eq!(stat.get(b"a", &seen(1)), None);
@@ -545,5 +709,50 @@ mod tests {
         stat.learn(b"a", &seen(1), learned(1));
         stat.save().unwrap();
         assert!(!directory.path().join("stat").exists());
+    }
+
+    #[test]
+    fn the_last_notes_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let note = |number: u8| ([number; 32], vec![number; 5]);
+        for numbers in [&[1, 2][..], &[3, 4, 5, 6], &[7, 8, 2], &[9]] {
+            let stat = started(directory.path());
+            numbers.iter().map(|number| note(*number)).for_each(|(of, note)| stat.keep(of, note));
+            stat.save().unwrap();
+        }
+        let stat = started(directory.path());
+        let known = |number: &u8| stat.recall(&[*number; 32]) == Some(note(*number).1);
+        assert_eq!((1..10).filter(known).collect::<Vec<u8>>(), [2, 3, 4, 5, 6, 7, 8, 9]);
+        // One that is too large for its place takes nobody else's.
+        stat.keep([10; 32], vec![0; MAX_NOTES]);
+        stat.save().unwrap();
+        let stat = started(directory.path());
+        assert!(stat.recall(&[10; 32]).is_none() && stat.recall(&[9; 32]).is_some());
+    }
+
+    #[test]
+    fn users_of_a_tree_know_nothing_of_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = StatCache::new(directory.path(), Path::new("/tree"));
+        let users = ["one", "other"].map(|name| tree.of(name));
+        users.iter().for_each(StatCache::start);
+        users[0].learn(b"a", &seen(1), learned(1));
+        users[0].save().unwrap();
+        let again = ["one", "other"].map(|name| tree.of(name));
+        again.iter().for_each(StatCache::start);
+        assert_eq!(again.map(|user| user.get(b"a", &seen(1)).is_some()), [true, false]);
+    }
+
+    #[test]
+    fn nothing_is_written_after_the_clock_went_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let stat = StatCache::new(directory.path(), Path::new("/tree"));
+        let day = 24 * 60 * 60 * 1_000_000_000;
+        let moment = Some(now(directory.path()).unwrap() + day);
+        let (head, rest, table) = (Head::default(), Mutex::default(), OnceLock::new());
+        stat.started.set(Started { moment, head, rest, table }).unwrap();
+        stat.learn(b"a", &seen(1), learned(1));
+        stat.save().unwrap();
+        assert!(!stat.path().exists());
     }
 }

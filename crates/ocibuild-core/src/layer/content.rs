@@ -141,7 +141,7 @@ impl Examiner<'_> {
                 return;
             };
             if let Some(learned) = known[*index] {
-                facts::learn(stat, (path, seen), entry, learned);
+                facts::learn((stat, self.inputs.tree), (path, seen), entry, learned);
             }
         });
     }

@@ -1,6 +1,6 @@
 //! What of a file's content matters beside its digest, and how it is noted in the stat cache.
 
-use crate::files::{Entry, Learned, Metadata, StatCache};
+use crate::files::{Entry, FileTree, Learned, Metadata, StatCache};
 use crate::layer::inventory::ContentDigest;
 use crate::layer::{machine, pyc};
 
@@ -58,11 +58,14 @@ pub(super) fn is_plain(stat: &StatCache, path: &[u8], seen: &Metadata) -> bool {
 
 /// Notes what was learned by reading the file of an entry.
 pub(super) fn learn(
-    stat: &StatCache,
+    (stat, tree): (&StatCache, &dyn FileTree),
     (path, seen): (&[u8], &Metadata),
     entry: &Entry,
     (content, facts): (ContentDigest, Facts),
 ) {
+    if !tree.has_our_clock(seen.id.device) {
+        return;
+    }
     // Capabilities are looked for before a file is read, where one may have any.
     let is_plain = seen.mode & 0o111 != 0 && entry.xattrs.is_none();
     let notes = facts.notes(if is_plain { HAS_NO_CAPABILITY } else { 0 });

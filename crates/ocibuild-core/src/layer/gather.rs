@@ -3,17 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use rayon::iter::ParallelIterator as _;
+use rayon::slice::ParallelSlice as _;
+use serde::{Deserialize, Serialize};
 
 use crate::files::{
-    DEFAULT_MTIME, Entry, EntryKind, FileError, FileKind, FileSource, Found, Metadata, WalkOptions, display,
-    resolve, walk,
+    Child, DEFAULT_MTIME, Entry, EntryKind, FileKind, FileSource, Found, Metadata, Walked, display,
 };
 use crate::layer::draft::{Claim, Draft, Sources};
-use crate::layer::ignored::Filter;
 use crate::layer::keep::{Kept, speaks_of_directories};
-use crate::layer::{LayerError, Nearby, links, merge, owners, places, removal};
+use crate::layer::look::{Seen, Sight, look};
+use crate::layer::{LayerError, links, merge, owners, places, removal};
 use crate::plan::{From, PlannedCopy, PlannedLayer, What};
+
+/// As many entries are made in one go.
+const RUN: usize = 1024;
 
 /// A layer's entries, ready to be written, and what was noticed on the way.
 pub(super) struct Gathered {
@@ -22,7 +26,7 @@ pub(super) struct Gathered {
 }
 
 /// What is worth a warning.
-#[derive(Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Notes {
     /// What had setuid, setgid or sticky, which are dropped: their number, and one of them.
     pub(super) special_modes: Option<(u64, String)>,
@@ -30,58 +34,85 @@ pub(super) struct Notes {
     pub(super) linked: (u64, u64),
 }
 
+impl Notes {
+    fn special_mode(&mut self, count: u64, path: impl FnOnce() -> String) {
+        self.special_modes.get_or_insert_with(|| (0, path())).0 += count;
+    }
+}
+
 /// Gathers the entries of a layer, in the order they are written in.
 pub(super) fn gather(layer: &PlannedLayer, sources: Sources<'_>) -> Result<Gathered, LayerError> {
+    gather_seen(layer, look(layer, sources), sources)
+}
+
+/// Makes the entries of a layer out of what its copies found.
+pub(super) fn gather_seen(
+    layer: &PlannedLayer,
+    sights: Vec<Result<Option<Sight>, LayerError>>,
+    sources: Sources<'_>,
+) -> Result<Gathered, LayerError> {
     let owners = owners::owners(layer, sources.listing)?;
-    let mut gatherer = Gatherer { sources, drafts: Vec::new(), notes: Notes::default() };
-    for (index, copy) in layer.copies.iter().enumerate() {
-        let owner = owners[index];
-        let copier = Copier { copy, owner, index: index as u32, gatherer: &mut gatherer };
-        copier.run().map_err(|fault| fault.at(copy.span))?;
+    let mut drafted = Drafted::default();
+    for (index, (copy, sight)) in layer.copies.iter().zip(sights).enumerate() {
+        let copier = Copier { copy, owner: owners[index], index: index as u32, sources };
+        copier.run(sight?, &mut drafted).map_err(|fault| fault.at(copy.span))?;
     }
-    let Gatherer { drafts, mut notes, .. } = gatherer;
+    let Drafted { drafts, mut notes } = drafted;
     let mut entries = merge::merge(drafts, layer, &owners, sources)?;
     notes.linked = links::link(&mut entries);
     let entries = removal::add(entries, layer, sources.listing)?;
     Ok(Gathered { entries, notes })
 }
 
-struct Gatherer<'a> {
-    sources: Sources<'a>,
+#[derive(Default)]
+struct Drafted {
     drafts: Vec<Draft>,
     notes: Notes,
 }
 
-struct Copier<'c, 'a> {
-    copy: &'c PlannedCopy,
+#[derive(Clone, Copy)]
+struct Copier<'a> {
+    copy: &'a PlannedCopy,
     /// The owner that the copy names.
     owner: Option<(u32, u32)>,
     index: u32,
-    gatherer: &'c mut Gatherer<'a>,
+    sources: Sources<'a>,
 }
 
-impl<'a> Copier<'_, 'a> {
-    fn run(mut self) -> Result<(), LayerError> {
+/// Where what was found comes from and goes to.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    from: &'a From,
+    start: &'a [u8],
+    to: &'a [u8],
+    /// Whether paths below the destination may meet links of the base.
+    is_mapped: bool,
+}
+
+impl Copier<'_> {
+    fn run(self, sight: Option<Sight>, out: &mut Drafted) -> Result<(), LayerError> {
         match &self.copy.what {
             What::Content(bytes) => {
                 let kind = file(FileSource::Bytes(Arc::clone(bytes)), bytes.len() as u64);
                 let path = self.named(b"file")?;
-                self.push(path, kind, self.copy.mode.unwrap_or(0o644), Kept::default())?;
+                let mode = self.copy.mode.unwrap_or(0o644);
+                out.drafts.push(self.draft(path, kind, mode, Kept::default())?);
             }
             What::Symlink(target) => {
                 let path = self.named(target.rsplit(|byte| *byte == b'/').next().unwrap_or_default())?;
-                self.push(path, EntryKind::Symlink(target.as_slice().into()), 0o777, Kept::default())?;
+                let kind = EntryKind::Symlink(target.as_slice().into());
+                out.drafts.push(self.draft(path, kind, 0o777, Kept::default())?);
             }
             What::Directory => {
                 let path = self.destination()?;
-                self.push_directory(path, self.copy.mode.or(self.copy.dir_mode), Kept::default());
+                let mode = self.copy.mode.or(self.copy.dir_mode);
+                out.drafts.extend(self.directory(path, mode, Kept::default()));
             }
             What::From(from) => {
-                let before = self.gatherer.drafts.len();
-                let filter = Filter::new(self.copy, from, self.sources().tree)?;
-                self.from(from, &filter)?;
-                if self.gatherer.drafts.len() == before && !from.allow_empty {
-                    let ignored_by = filter.culprit();
+                let Sight { start, what, ignored_by } = sight.expect("a copy from the tree has looked there");
+                let before = out.drafts.len();
+                self.from(from, &start, &what, out)?;
+                if out.drafts.len() == before && !from.allow_empty {
                     return Err(LayerError::Empty { from: from.path.clone(), ignored_by, span: None });
                 }
             }
@@ -89,192 +120,133 @@ impl<'a> Copier<'_, 'a> {
         Ok(())
     }
 
-    fn sources(&self) -> Sources<'a> {
-        self.gatherer.sources
-    }
-
     /// Where a single thing of this name goes: links are followed up to its directory.
-    fn named(&self, name: &[u8]) -> Result<Vec<u8>, LayerError> {
+    fn named(self, name: &[u8]) -> Result<Vec<u8>, LayerError> {
         if self.copy.into {
             return Ok(below(&self.destination()?, name));
         }
-        places::named(self.copy, self.sources().listing, &self.copy.to)
+        places::named(self.copy, self.sources.listing, &self.copy.to)
     }
 
     /// The directory that the copy goes to.
-    fn destination(&self) -> Result<Vec<u8>, LayerError> {
-        places::directory(self.copy, self.sources().listing, &self.copy.to)
+    fn destination(self) -> Result<Vec<u8>, LayerError> {
+        places::directory(self.copy, self.sources.listing, &self.copy.to)
     }
 
-    fn from(&mut self, from: &From, filter: &Filter<'_>) -> Result<(), LayerError> {
-        if let Some(glob) = &from.glob {
-            return self.glob(from, glob, filter);
-        }
-        let start = resolve(self.sources().tree, &from.literal)?;
-        let metadata = match self.sources().tree.metadata(&start) {
-            Ok(metadata) => metadata,
-            Err(error) if is_absent(&error) => {
-                let nearby = Box::new(Nearby::of(self.sources().tree, &start));
-                return Err(LayerError::Missing { from: from.path.clone(), nearby, span: None });
+    fn from(self, from: &From, start: &[u8], what: &Seen, out: &mut Drafted) -> Result<(), LayerError> {
+        let walked = match what {
+            Seen::Ours => return Ok(()),
+            Seen::Single(metadata) => {
+                let mut names = from.literal.rsplit(|byte| *byte == b'/');
+                let name = names.find(|name| !name.is_empty() && *name != b".");
+                let path = self.named(name.unwrap_or_default())?;
+                let drafted = self.found(from, path, start.to_vec(), (metadata, None), &mut out.notes)?;
+                out.drafts.extend(drafted);
+                return Ok(());
             }
-            Err(source) => {
-                let path = display(&start);
-                return Err(FileError::Io { action: "read", path, source }.into());
-            }
+            Seen::Directory(_, walked) if walked.is_empty() => return Ok(()),
+            Seen::Directory(_, walked) | Seen::Glob(walked) => walked,
         };
-        if self.is_ours(&start) {
-            return Ok(());
-        }
-        if metadata.kind == FileKind::Directory {
-            return self.tree(from, &start, &metadata, filter);
-        }
-        let name = from.literal.rsplit(|byte| *byte == b'/').find(|name| !name.is_empty() && *name != b".");
-        let path = self.named(name.unwrap_or_default())?;
-        let kept = self.kept(&start, &metadata)?;
-        self.found(from, path, &start, &Found { path: Box::default(), metadata, target: None }, kept)
-    }
-
-    /// Tells whether a path is one of our own outputs or caches, or lies in one.
-    fn is_ours(&self, path: &[u8]) -> bool {
-        let Sources { tree, skip, .. } = self.sources();
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        let mut paths = ends.chain([path.len()]).map(|end| &path[..end]);
-        paths.any(|path| tree.metadata(path).is_ok_and(|metadata| skip.contains(&metadata.id)))
-    }
-
-    /// Merges a directory into the destination.
-    fn tree(
-        &mut self,
-        from: &From,
-        start: &[u8],
-        metadata: &Metadata,
-        filter: &Filter<'_>,
-    ) -> Result<(), LayerError> {
-        let sources = self.sources();
-        let options = WalkOptions {
-            selects: &|path, is_directory| from.selection.selects(path) && filter.takes(path, is_directory),
-            enters: &|path| from.selection.may_select_below(path) && filter.enters(path),
-            skip: sources.skip,
-            cancel: sources.cancel,
-        };
-        let found = walk(sources.tree, start, options).map_err(LayerError::walked)?;
-        if found.is_empty() {
-            return Ok(());
-        }
         let to = self.destination()?;
-        self.gatherer.drafts.reserve(found.len() + 1);
-        let kept = self.kept(start, metadata)?;
-        self.push_directory(to.clone(), self.copy.dir_mode, kept);
-        self.all(from, start, &to, found)
+        // A directory merges into the destination.
+        if let Seen::Directory(metadata, _) = what {
+            let kept = self.kept(start, metadata)?;
+            out.drafts.extend(self.directory(to.clone(), self.copy.dir_mode, kept));
+        }
+        let is_mapped = places::has_links(self.sources.listing, &to);
+        self.all(walked, Way { from, start, to: &to, is_mapped }, out)
     }
 
     /// Takes what a walk found, each under its path below the destination.
-    fn all(&mut self, from: &From, start: &[u8], to: &[u8], mut found: Vec<Found>) -> Result<(), LayerError> {
-        self.add_parents(start, &mut found)?;
-        let this = &*self;
-        let kept = found.par_iter().map(|found| this.kept(&below(start, &found.path), &found.metadata));
-        let kept = kept.collect::<Result<Vec<Kept>, LayerError>>()?;
-        let mapped = places::has_links(self.sources().listing, to);
-        for (found, kept) in found.into_iter().zip(kept) {
-            let path = below(to, &found.path);
-            let path = if mapped { self.map(&path, found.metadata.kind)? } else { path };
-            self.found(from, path, start, &found, kept)?;
+    fn all(self, walked: &Walked, way: Way<'_>, out: &mut Drafted) -> Result<(), LayerError> {
+        let mut found = walked.found();
+        let parents = self.parents(walked, &found);
+        found.extend(parents.into_iter());
+        let some = |found: &[Found<'_>]| {
+            self.sources.cancel.check()?;
+            let mut drafted = Drafted { drafts: Vec::with_capacity(found.len()), notes: Notes::default() };
+            found.iter().try_for_each(|found| self.one(found, way, &mut drafted))?;
+            Ok::<Drafted, LayerError>(drafted)
+        };
+        let runs: Vec<Result<Drafted, LayerError>> = found.par_chunks(RUN).map(some).collect();
+        out.drafts.reserve(found.len());
+        for run in runs {
+            let Drafted { drafts, notes } = run?;
+            out.drafts.extend(drafts);
+            if let Some((count, path)) = notes.special_modes {
+                out.notes.special_mode(count, || path);
+            }
         }
         Ok(())
     }
 
-    /// Adds the directories that weren't selected themselves, where the copy keeps something of
+    fn one(self, found: &Found<'_>, way: Way<'_>, out: &mut Drafted) -> Result<(), LayerError> {
+        let Child { name, metadata, target, .. } = found.child;
+        let under = |directory| below(&below(directory, found.directory), name);
+        let path = under(way.to);
+        let path = if way.is_mapped { self.map(&path, metadata.kind)? } else { path };
+        let source = under(way.start);
+        let drafted = self.found(way.from, path, source, (metadata, target.as_deref()), &mut out.notes)?;
+        out.drafts.extend(drafted);
+        Ok(())
+    }
+
+    /// Returns the directories that weren't selected themselves, where the copy keeps something of
     /// them.
-    fn add_parents(&self, start: &[u8], found: &mut Vec<Found>) -> Result<(), LayerError> {
+    fn parents<'w>(self, walked: &'w Walked, found: &[Found<'w>]) -> Vec<Found<'w>> {
         if !speaks_of_directories(self.copy.preserve) {
-            return Ok(());
+            return Vec::new();
         }
-        let is_directory = |found: &&Found| found.metadata.kind == FileKind::Directory;
-        let mut known: BTreeSet<Vec<u8>> =
-            found.iter().filter(is_directory).map(|found| found.path.to_vec()).collect();
+        let is_directory = |found: &&Found<'_>| found.child.metadata.kind == FileKind::Directory;
+        let mut known: BTreeSet<Vec<u8>> = found.iter().filter(is_directory).map(Found::path).collect();
         let mut parents = Vec::new();
-        for path in found.iter().map(|found| &found.path) {
-            let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-            for parent in ends.map(|end| &path[..end]) {
-                if known.insert(parent.to_vec()) {
-                    let source = below(start, parent);
-                    let fault = |error| LayerError::walked(FileError::io("read", &source, error));
-                    let metadata = self.sources().tree.metadata(&source).map_err(fault)?;
-                    parents.push(Found { path: parent.into(), metadata, target: None });
+        for directory in found.iter().map(|found| found.directory).filter(|path| !path.is_empty()) {
+            let ends = directory.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+            for parent in ends.chain([directory.len()]).map(|end| &directory[..end]) {
+                if !known.contains(parent) {
+                    known.insert(parent.to_vec());
+                    parents.extend(walked.find(parent));
                 }
             }
         }
-        found.extend(parents);
-        Ok(())
+        parents
     }
 
-    fn kept(&self, source: &[u8], metadata: &Metadata) -> Result<Kept, LayerError> {
-        Kept::of(self.copy, self.sources(), source, metadata)
-    }
-
-    /// Takes what a glob matches, each under its path below the glob's first pattern.
-    fn glob(
-        &mut self,
-        from: &From,
-        glob: &crate::pattern::Pattern,
-        filter: &Filter<'_>,
-    ) -> Result<(), LayerError> {
-        let sources = self.sources();
-        let start = resolve(sources.tree, &from.literal)?;
-        let full = |path: &[u8]| below(&from.literal, path);
-        let options = WalkOptions {
-            selects: &|path, is_directory| {
-                glob.covers(&full(path)) && from.selection.selects(path) && filter.takes(path, is_directory)
-            },
-            enters: &|path| {
-                let at = full(path);
-                let may_match = glob.covers(&at) || glob.may_match_below(&at);
-                may_match && from.selection.may_select_below(path) && filter.enters(path)
-            },
-            skip: sources.skip,
-            cancel: sources.cancel,
-        };
-        let found = match sources.tree.metadata(&start) {
-            Ok(metadata) if metadata.kind == FileKind::Directory && !self.is_ours(&start) => {
-                walk(sources.tree, &start, options).map_err(LayerError::walked)?
-            }
-            _ => Vec::new(),
-        };
-        let to = self.destination()?;
-        self.all(from, &start, &to, found)
+    fn kept(self, source: &[u8], metadata: &Metadata) -> Result<Kept, LayerError> {
+        Kept::of(self.copy, self.sources, source, metadata)
     }
 
     /// Where a path below the destination goes, past the base's links; into a directory also past
     /// the last.
-    fn map(&self, path: &[u8], kind: FileKind) -> Result<Vec<u8>, LayerError> {
-        let listing = self.sources().listing;
+    fn map(self, path: &[u8], kind: FileKind) -> Result<Vec<u8>, LayerError> {
+        let listing = self.sources.listing;
         match kind {
             FileKind::Directory => places::directory(self.copy, listing, path),
             _ => places::named(self.copy, listing, path),
         }
     }
 
+    /// Makes an entry of something at `source`; none for the image's root.
     fn found(
-        &mut self,
+        self,
         from: &From,
         path: Vec<u8>,
-        start: &[u8],
-        found: &Found,
-        kept: Kept,
-    ) -> Result<(), LayerError> {
-        let source = below(start, &found.path);
-        let metadata = &found.metadata;
+        source: Vec<u8>,
+        (metadata, target): (&Metadata, Option<&[u8]>),
+        notes: &mut Notes,
+    ) -> Result<Option<Draft>, LayerError> {
+        let kept = self.kept(&source, metadata)?;
         match metadata.kind {
             FileKind::Directory => {
                 // Over a directory of the base, the base's bits count.
-                if self.copy.dir_mode.is_none() && self.sources().listing.directory(&path).is_none() {
-                    self.note_mode(&source, metadata);
+                if self.copy.dir_mode.is_none() && self.sources.listing.directory(&path).is_none() {
+                    self.note_mode(&source, metadata, notes);
                 }
-                self.push_directory(path, self.copy.dir_mode, kept);
+                Ok(self.directory(path, self.copy.dir_mode, kept))
             }
             FileKind::Regular => {
                 if self.copy.mode.is_none() {
-                    self.note_mode(&source, metadata);
+                    self.note_mode(&source, metadata, notes);
                 }
                 let plain = if metadata.mode & 0o100 == 0 { 0o644 } else { 0o755 };
                 let mode = self.copy.mode.or(kept.mode).unwrap_or(plain);
@@ -283,36 +255,32 @@ impl<'a> Copier<'_, 'a> {
                 let keeps_links = self.copy.preserve.hardlinks;
                 let copy = self.index;
                 let source = FileSource::Tree { path: path_in_tree, seen, allow_foreign, copy, keeps_links };
-                self.push(path, file(source, metadata.size), mode, kept)?;
+                self.draft(path, file(source, metadata.size), mode, kept).map(Some)
             }
             FileKind::Symlink => {
-                let target = found.target.clone().unwrap_or_default();
-                self.push(path, EntryKind::Symlink(target), 0o777, kept)?;
+                let target = target.unwrap_or_default().into();
+                self.draft(path, EntryKind::Symlink(target), 0o777, kept).map(Some)
             }
             FileKind::Fifo | FileKind::Socket | FileKind::Device => {
-                return Err(LayerError::Unsupported {
-                    path: display(&source),
-                    kind: metadata.kind,
-                    span: None,
-                });
+                let path = display(&source);
+                Err(LayerError::Unsupported { path, kind: metadata.kind, span: None })
             }
         }
-        Ok(())
     }
 
-    fn note_mode(&mut self, source: &[u8], metadata: &Metadata) {
+    fn note_mode(self, source: &[u8], metadata: &Metadata, notes: &mut Notes) {
         if metadata.mode & 0o7000 != 0 && !self.copy.preserve.mode {
-            self.gatherer.notes.special_modes.get_or_insert_with(|| (0, display(source))).0 += 1;
+            notes.special_mode(1, || display(source));
         }
     }
 
     /// A directory with the metadata asked for or kept; else the base's, where it has the
     /// directory.
-    fn push_directory(&mut self, path: Vec<u8>, mode: Option<u32>, kept: Kept) {
+    fn directory(self, path: Vec<u8>, mode: Option<u32>, kept: Kept) -> Option<Draft> {
         if path.is_empty() {
-            return;
+            return None;
         }
-        let base = self.sources().listing.directory(&path);
+        let base = self.sources.listing.directory(&path);
         let mode = mode.or(kept.mode).or(base.map(|base| base.mode)).unwrap_or(0o755);
         let owner = self.owner.or(kept.owner).or(base.map(|base| (base.uid, base.gid)));
         let preserve = self.copy.preserve;
@@ -323,35 +291,29 @@ impl<'a> Copier<'_, 'a> {
             _ if preserve.mode || preserve.owner || preserve.xattrs => Claim::Rule,
             _ => Claim::Default,
         };
-        self.push_owned(path, EntryKind::Directory, mode, Kept { owner, ..kept }, claim);
+        Some(self.owned(path, EntryKind::Directory, mode, Kept { owner, ..kept }, claim))
     }
 
     /// A file or link: never in the place of a directory of the base, which would vanish with all
     /// that is in it.
-    fn push(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32, kept: Kept) -> Result<(), LayerError> {
-        if self.sources().listing.directory(&path).is_some() {
+    fn draft(self, path: Vec<u8>, kind: EntryKind, mode: u32, kept: Kept) -> Result<Draft, LayerError> {
+        if self.sources.listing.directory(&path).is_some() {
             return Err(LayerError::OverDirectory { path: display(&path), span: None });
         }
         let owner = self.owner.or(kept.owner);
-        self.push_owned(path, kind, mode, Kept { owner, ..kept }, Claim::Default);
-        Ok(())
+        Ok(self.owned(path, kind, mode, Kept { owner, ..kept }, Claim::Default))
     }
 
-    fn push_owned(&mut self, path: Vec<u8>, kind: EntryKind, mode: u32, kept: Kept, claim: Claim) {
+    fn owned(self, path: Vec<u8>, kind: EntryKind, mode: u32, kept: Kept, claim: Claim) -> Draft {
         let (uid, gid) = kept.owner.unwrap_or_default();
         let mtime = kept.mtime.unwrap_or(DEFAULT_MTIME);
         let entry = Entry { path: path.into(), kind, mode, uid, gid, mtime, xattrs: kept.xattrs };
-        self.gatherer.drafts.push(Draft { entry, copy: self.index, claim });
+        Draft { entry, copy: self.index, claim }
     }
 }
 
 fn file(source: FileSource, size: u64) -> EntryKind {
     EntryKind::File { source, size }
-}
-
-/// Tells whether nothing is at a path: also where a file stands for a directory on the way.
-fn is_absent(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 /// Joins a directory and a path below it.

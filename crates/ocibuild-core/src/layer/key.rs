@@ -111,6 +111,26 @@ fn manifest_key(
     Ok(key.finish())
 }
 
+/// Makes the key of everything beside the tree that a layer's bytes are made of: the rules of its
+/// copies, and what the base has.
+pub(super) fn rules_key(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    latest: Option<i64>,
+) -> Result<Key, LayerError> {
+    let mut key = KeyWriter::new("rules", VERSION);
+    key.field("program", env!("CARGO_PKG_VERSION"));
+    key.number("platforms", layer.platforms.len() as u64);
+    let none: Vec<Option<Digest>> = layer.copies.iter().map(|_| None).collect();
+    for platform in &layer.platforms {
+        let circumstances = Circumstances { spec: "", host: "", latest };
+        let rules = manifest_key(layer, listing, platform, (&[], &none), circumstances)?;
+        key.field("rules", rules.hex());
+    }
+    key.digest("base", &listing.digest());
+    Ok(key.finish())
+}
+
 /// Digests the contents of a copy's ignore file, if there is one.
 fn ignored(copy: &PlannedCopy, tree: &dyn FileTree) -> Result<Option<Digest>, LayerError> {
     let What::From(from) = &copy.what else { return Ok(None) };

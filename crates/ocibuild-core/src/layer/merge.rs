@@ -16,9 +16,13 @@ pub(super) fn merge(
     sources: Sources<'_>,
 ) -> Result<Vec<Entry>, LayerError> {
     // Stable: of what two copies agree on, the first copy's stays; the strongest claim comes first.
-    drafts.par_sort_by(|one, other| {
+    let compare = |one: &Draft, other: &Draft| {
         Entry::compare_paths(&one.entry.path, &other.entry.path).then(other.claim.cmp(&one.claim))
-    });
+    };
+    // What one walk found is in order.
+    if !drafts.is_sorted_by(|one, other| compare(one, other).is_le()) {
+        drafts.par_sort_by(compare);
+    }
     let destinations = layer.copies.iter().map(|copy| places::destination(copy, sources.listing)).collect();
     let entries = Vec::with_capacity(drafts.len());
     let mut merger = Merger { layer, owners, sources, destinations, entries, last: None };
@@ -59,6 +63,11 @@ impl Merger<'_> {
     /// Adds those parents that the entry before doesn't lie in.
     fn parents(&mut self, draft: &Draft) -> Result<(), LayerError> {
         let path = &draft.entry.path;
+        // Whoever lies beside the entry before needs nothing more than that did.
+        let parent = path.iter().rposition(|byte| *byte == b'/').map_or(&b""[..], |at| &path[..at]);
+        if self.entries.last().is_some_and(|last| is_below(&last.path, parent)) {
+            return Ok(());
+        }
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for end in ends {
             let parent = &path[..end];

@@ -239,7 +239,7 @@ impl<'a> Pipeline<'a> {
     fn learn(&self, entry: &Entry, learned: Option<(ContentDigest, Facts)>) {
         let EntryKind::File { source: FileSource::Tree { path, seen, .. }, .. } = &entry.kind else { return };
         if let (Some(stat), Some(learned)) = (self.stat, learned) {
-            facts::learn(stat, (path, seen), entry, learned);
+            facts::learn((stat, self.inputs.tree), (path, seen), entry, learned);
         }
     }
 
