@@ -18,14 +18,14 @@ use std::time::Instant;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::base::{BaseError, Listing, ListingError};
-use crate::blob::{BlobError, Memory, Source as _, Store};
-use crate::cache::{CacheError, Material, Record, RecordStore};
+use crate::blob::{BlobError, Memory, Source, Store, Union};
+use crate::cache::{BuiltLayer, CacheError, Material, Record, RecordStore, carried};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
 use crate::layer::{self, Budget, Circumstances, InputFault, LayerError, Outline, Workshop};
-use crate::oci::MediaType;
+use crate::oci::{MediaType, Platform};
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
 
@@ -157,6 +157,17 @@ impl BuildError {
     }
 }
 
+/// A place beside the cache that answers for layers, and has their blobs: an image that was pushed.
+#[derive(Clone)]
+pub struct Tier {
+    /// What it answers.
+    pub records: Arc<dyn RecordStore>,
+    /// The blobs of the layers that it answers with.
+    pub blobs: Arc<dyn Source>,
+    /// What is told of layers that it answered for.
+    pub outcome: LayerOutcome,
+}
+
 /// What a plan is built from and with.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -170,6 +181,9 @@ pub struct Context<'a> {
     pub store: &'a Store,
     /// Where records are kept; without, nothing is answered nor recorded.
     pub records: Option<&'a dyn RecordStore>,
+    /// What is asked, in this order, for layers that no record answers for. Layers that one of them
+    /// has are neither brought to the store nor recorded.
+    pub tiers: &'a [Tier],
     /// Where work runs.
     pub pool: &'a Pool,
     /// The memory that blocks share.
@@ -220,7 +234,15 @@ pub struct Resolved<'p> {
 struct Decision {
     keys: Vec<Key>,
     materials: Vec<Material>,
-    reused: Option<Record>,
+    reused: Option<Answer>,
+}
+
+/// A record that a layer is answered by.
+#[derive(Debug)]
+struct Answer {
+    record: Record,
+    /// The place in [`Context::tiers`] of what answered; none for the cache itself.
+    tier: Option<usize>,
 }
 
 impl Resolved<'_> {
@@ -246,7 +268,7 @@ pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>,
         decide(plan, layer, foundations.listing(&layer.foundation), context)
     };
     let mut layers = plan.layers.iter().map(decide).collect::<Result<Vec<Decision>, BuildError>>()?;
-    let outlines = read_outlines(plan, &mut layers, context.store)?;
+    let outlines = read_outlines(plan, &mut layers, context)?;
     Ok(Resolved { plan, foundations, layers, outlines })
 }
 
@@ -255,17 +277,26 @@ pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>,
 fn read_outlines(
     plan: &Plan,
     layers: &mut [Decision],
-    store: &Store,
+    context: Context<'_>,
 ) -> Result<BTreeMap<usize, Outline>, BuildError> {
+    let store = context.store;
     let mut known = BTreeMap::new();
     for index in plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten() {
-        let Some(record) = &layers[index].reused else { continue };
+        let Some(Answer { record, tier }) = &layers[index].reused else { continue };
         if known.contains_key(&index) {
             continue;
         }
-        match layer::outline(record, store) {
+        // A layer that another place answered for is read there if it must be.
+        let there = tier.map(|tier| &*context.tiers[tier].blobs as &dyn Source);
+        let source = Union::new(std::iter::once(store as &dyn Source).chain(there).collect());
+        match layer::outline(record, &source, context.cancel) {
             Ok(outline) => {
                 known.insert(index, outline);
+            }
+            Err(fault @ BlobError::Cancelled(_)) => return Err(fault.into()),
+            Err(fault) if tier.is_some() => {
+                unused(&fault, context.observer);
+                layers[index].reused = None;
             }
             Err(BlobError::Corrupt { digest, .. }) => {
                 store.remove(&digest)?;
@@ -290,25 +321,77 @@ fn decide(
     let Some(layer::ManifestKeys { keys, materials }) = keys else {
         return Ok(Decision { keys: Vec::new(), materials: Vec::new(), reused: None });
     };
-    let mut reused = None;
-    if let Some(records) = context.records {
-        for key in &keys {
-            let Some(record) = known(records, key, context.observer) else { continue };
-            if layer::suits(&record, layer) && holds(context.store, &record)? {
-                records.used(key);
-                reused = Some(record);
-                break;
+    let reused = match recorded(layer, &keys, context)? {
+        Some(record) => Some(Answer { record, tier: None }),
+        None => shared(layer, &keys, context)?,
+    };
+    Ok(Decision { keys, materials, reused })
+}
+
+/// Asks the cache for one of a layer's keys.
+fn recorded(
+    layer: &PlannedLayer,
+    keys: &[Key],
+    context: Context<'_>,
+) -> Result<Option<Record>, BuildError> {
+    let Some(records) = context.records else { return Ok(None) };
+    for key in keys {
+        let Some(record) = known(records, key, context.observer) else { continue };
+        let is_usable = record.content.is_some() && layer::suits(&record, layer);
+        if is_usable && holds(context.store, &record)? {
+            records.used(key);
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// Asks the other places for one of a layer's keys. A place that has a record and not its blobs is
+/// passed over.
+fn shared(layer: &PlannedLayer, keys: &[Key], context: Context<'_>) -> Result<Option<Answer>, BuildError> {
+    for (index, tier) in context.tiers.iter().enumerate() {
+        for key in keys {
+            context.cancel.check()?;
+            let Some(record) = known(&*tier.records, key, context.observer) else { continue };
+            if !layer::suits(&record, layer) {
+                continue;
+            }
+            let has = |layer: &BuiltLayer| tier.blobs.exists(&layer.descriptor);
+            match record.layers.iter().map(has).find(|has| !matches!(has, Ok(true))) {
+                None => return Ok(Some(Answer { record, tier: Some(index) })),
+                Some(Err(fault)) => unused(&fault, context.observer),
+                Some(Ok(_)) => {}
             }
         }
     }
-    Ok(Decision { keys, materials, reused })
+    context.cancel.check()?;
+    Ok(None)
+}
+
+/// Tells of a record that could have been used.
+fn unused(fault: &BlobError, observer: &dyn Observer) {
+    let message = format!("a layer of another image is not used: {}", chain(fault));
+    observer.event(&Event::Warning(Warning::new(message).hint("the layer is made anew")));
+}
+
+/// A fault with its causes.
+fn chain(fault: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(fault), |fault| fault.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Asks for a record. A cache that can't be read costs time, and nothing else.
 fn known(records: &dyn RecordStore, key: &Key, observer: &dyn Observer) -> Option<Record> {
     records.get(key).unwrap_or_else(|fault| {
-        let warning = Warning::new(format!("a record is not used: {fault}"));
-        observer.event(&Event::Warning(warning.hint("check the cache directory")));
+        let message = match &fault {
+            CacheError::Image { .. } => format!("{}; it answers for no layer", chain(&fault)),
+            _ => format!("a record is not used: {fault}"),
+        };
+        let hint = match &fault {
+            CacheError::Image { .. } => "what it would have answered for is made anew",
+            _ => "check the cache directory",
+        };
+        observer.event(&Event::Warning(Warning::new(message).hint(hint)));
         None
     })
 }
@@ -320,7 +403,7 @@ fn holds(store: &Store, record: &Record) -> Result<bool, BlobError> {
             return Ok(false);
         }
     }
-    store.exists(&record.inventory)
+    record.inventory.as_ref().map_or(Ok(true), |inventory| store.exists(inventory))
 }
 
 fn layer_fault(layer: &PlannedLayer, fault: LayerError) -> BuildError {
@@ -370,14 +453,16 @@ pub fn build(
         return Err(fault);
     }
     let layers = layers?;
+    let elsewhere = elsewhere(&layers, context.tiers);
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {
-        check_outlines(plan, image, &layers, &mut outlines, context.store)?;
+        check_outlines(plan, image, &layers, &mut outlines, context)?;
         images.push(put_together(plan, image, &foundations, &layers, &memory, context.created)?);
     }
     let warnings = start::warnings(plan, &foundations, &layers, context.store);
-    let sources = foundations.into_sources();
+    let mut sources = foundations.into_sources();
+    sources.extend(elsewhere);
     let (memory, store) = (Arc::new(memory), context.store.clone());
     Ok(Built { images, layers, warnings, memory, store, bases: sources, hold: None })
 }
@@ -392,9 +477,14 @@ fn make(
     let start = Instant::now();
     let layer = &plan.layers[index];
     let Decision { keys, materials, reused } = decision;
-    let outcome = if reused.is_some() { LayerOutcome::Reused } else { LayerOutcome::Built };
+    let outcome = match &reused {
+        None => LayerOutcome::Built,
+        Some(Answer { tier: None, .. }) => LayerOutcome::Reused,
+        Some(Answer { tier: Some(tier), .. }) => context.tiers[*tier].outcome,
+    };
+    let tier = reused.as_ref().and_then(|answer| answer.tier);
     let record = match reused {
-        Some(record) => record,
+        Some(answer) => answer.record,
         None => {
             let record = layer::build(layer, listing, materials, context.workshop())
                 .map_err(|fault| layer_fault(layer, fault))?;
@@ -408,6 +498,9 @@ fn make(
         label: layer.label.clone(),
         record,
         outcome,
+        tier,
+        // The key of what a layer without lockfiles holds says all that its manifest key could.
+        manifest_keys: if layer.manifests.is_empty() { Vec::new() } else { keys },
         elapsed: start.elapsed(),
     };
     for built in &finished.record.layers {
@@ -464,12 +557,12 @@ fn check_outlines(
     image: &PlannedImage,
     layers: &[FinishedLayer],
     known: &mut BTreeMap<usize, Outline>,
-    store: &Store,
+    context: Context<'_>,
 ) -> Result<(), BuildError> {
     for pair in doubtful(plan, image) {
         for index in pair {
             if let Entry::Vacant(unknown) = known.entry(index) {
-                unknown.insert(layer::outline(&layers[index].record, store)?);
+                unknown.insert(layer::outline(&layers[index].record, context.store, context.cancel)?);
             }
         }
         let [one, other] = pair;
@@ -504,6 +597,23 @@ fn compare(
     }
 }
 
+/// The layers that other places have, by those places.
+fn elsewhere(layers: &[FinishedLayer], tiers: &[Tier]) -> Vec<BaseLayers> {
+    let of = |(index, tier): (usize, &Tier)| {
+        let own = layers.iter().filter(|layer| layer.tier == Some(index));
+        let blobs = own.flat_map(|layer| &layer.record.layers).map(|layer| layer.descriptor.digest);
+        BaseLayers::new(blobs.collect(), Arc::clone(&tier.blobs))
+    };
+    tiers.iter().enumerate().map(of).collect()
+}
+
+/// What an image for a platform says of a layer: the same whatever answered for it.
+fn carry(planned: &PlannedLayer, layer: &FinishedLayer, platform: &Platform) -> Vec<BuiltLayer> {
+    let place = planned.platforms.iter().position(|own| own == platform);
+    let manifest = place.and_then(|place| layer.manifest_keys.get(place));
+    carried(&layer.record, manifest)
+}
+
 fn put_together(
     plan: &Plan,
     image: &PlannedImage,
@@ -516,9 +626,11 @@ fn put_together(
     let mut assembled = Vec::with_capacity(image.variants.len());
     for variant in &image.variants {
         let base = foundations.base(&variant.foundation).map(Found::base);
-        let own = variant.layers.iter().flat_map(|index| {
+        let built = |index: &usize| carry(&plan.layers[*index], &layers[*index], &variant.platform);
+        let built: Vec<Vec<BuiltLayer>> = variant.layers.iter().map(built).collect();
+        let own = variant.layers.iter().zip(&built).flat_map(|(index, built)| {
             let (layer, comment) = (&layers[*index], plan.layers[*index].comment.as_deref());
-            layer.record.layers.iter().map(move |built| OwnLayer { name: &layer.name, comment, built })
+            built.iter().map(move |built| OwnLayer { name: &layer.name, comment, built })
         });
         let own: Vec<OwnLayer<'_>> = own.collect();
         let image = assemble(variant, base, &own, created).map_err(fault)?;

@@ -279,6 +279,7 @@ impl<'a> Builder<'a> {
             bases: &self.places(&store, self.cache.is_dir()),
             store: &store,
             records: if use_records { Some(&records) } else { None },
+            tiers: &[],
             pool: &self.pool,
             budget: &Budget::new(self.memory),
             observer: self.observer,

@@ -453,12 +453,14 @@ fn build_once(
     };
     let written = pipeline.run()?;
     warn(layer, &gathered.notes, written.stale_pyc, observer);
+    let key = content_key(&written.inventory.root, &codec_id(layer.compression));
     Ok(Record {
         version: Record::VERSION,
-        key: content_key(&written.inventory.root, &codec_id(layer.compression)),
+        key,
+        content: Some(key),
         layers: vec![BuiltLayer::new(written.descriptor, written.diff_id)],
         materials: materials.to_vec(),
-        inventory: written.inventory.descriptor,
+        inventory: Some(written.inventory.descriptor),
         machines: written.machines,
         entries: gathered.entries.len() as u64,
         tar_size: written.tar_size,

@@ -8,6 +8,7 @@ use crate::blob::{BlobError, Content, Memory, Source, Store, Union};
 use crate::cache::{Hold, Record};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
+use crate::key::Key;
 use crate::oci::Descriptor;
 use crate::plan::PlannedImage;
 use crate::reference::Reference;
@@ -25,8 +26,14 @@ pub struct FinishedLayer {
     pub label: String,
     /// Its blobs and what is known of them.
     pub record: Record,
-    /// Whether it was made in this run.
+    /// Whether it was made in this run, and what answered if not. A layer that is
+    /// [`LayerOutcome::Shared`] is in no store: [`Built::source`] has it.
     pub outcome: LayerOutcome,
+    /// Its manifest keys, for each of its platforms in the plan's order; none where no lockfile
+    /// vouches for it.
+    pub manifest_keys: Vec<Key>,
+    /// Which of the places beside the cache has it.
+    pub(super) tier: Option<usize>,
     /// How long that took.
     pub elapsed: Duration,
 }
@@ -62,8 +69,8 @@ pub struct Built {
     pub(super) hold: Option<Hold>,
 }
 
-/// The layers of a base, and nothing else of the place they are in: that is not to be asked for
-/// what it can't have.
+/// The layers of a base, or of an image that answered for them, and nothing else of the place they
+/// are in: that is not to be asked for what it can't have.
 pub(crate) struct BaseLayers {
     layers: BTreeSet<Digest>,
     source: Arc<dyn Source>,

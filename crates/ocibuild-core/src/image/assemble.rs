@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::base::{Base, MAX_LAYERS};
-use crate::cache::BuiltLayer;
+use crate::cache::{BuiltLayer, uncarried};
 use crate::image::ImageError;
 use crate::oci::{
     self, Descriptor, History, ImageConfig, Index, Manifest, MediaType, Platform, annotation, to_json,
@@ -133,7 +133,8 @@ pub fn assemble_over(
     if below + layers.len() > MAX_LAYERS {
         return Err(ImageError::TooManyLayers { base: below, own: layers.len() });
     }
-    let inherited = base.map(|base| base.layers.clone()).unwrap_or_default();
+    let mut inherited = base.map(|base| base.layers.clone()).unwrap_or_default();
+    inherited.iter_mut().for_each(uncarried);
     let layers = layers.iter().map(|layer| layer.descriptor.clone());
     let layers = inherited.into_iter().chain(layers).collect();
     let config = to_json(&config(variant, base, own, created));

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use ocibuild_core::blob::{BlobError, Source, Store, read_whole};
-use ocibuild_core::build::{Bases, BuildError, Built, Context, OpenBase, Pool, build, resolve};
+use ocibuild_core::build::{Bases, BuildError, Built, Context, OpenBase, Pool, Tier, build, resolve};
 use ocibuild_core::cache::LocalRecords;
 use ocibuild_core::event::{Cancel, Observer};
 use ocibuild_core::files::FileTree;
@@ -27,6 +27,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) observer: &'a dyn Observer,
     pub(crate) cancel: Cancel,
     pub(crate) base: Option<OpenBase>,
+    pub(crate) tiers: Vec<Tier>,
 }
 
 impl Setup<'_> {
@@ -42,6 +43,7 @@ impl Setup<'_> {
             observer: &(),
             cancel: Cancel::new(),
             base: None,
+            tiers: Vec::new(),
         }
     }
 }
@@ -94,6 +96,7 @@ pub(crate) fn try_build_spec(
         bases: &TheBase(&setup.base),
         store: &store,
         records: if setup.use_records { Some(&records) } else { None },
+        tiers: &setup.tiers,
         pool: &Pool::new(setup.threads),
         budget: &Budget::new(setup.memory),
         observer: setup.observer,
