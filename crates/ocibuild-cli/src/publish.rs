@@ -9,7 +9,7 @@ use std::thread;
 use ocibuild_core::blob::{BlobError, Source as _, Store};
 use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::copy::{self, CopyOptions, CopyReport, Tally};
-use ocibuild_core::event::{LayerOutcome, Transfer};
+use ocibuild_core::event::Transfer;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::reference::Repository;
 use ocibuild_core::registry::{Registry, RemoteRepository};
@@ -125,7 +125,7 @@ impl<'a> Publisher<'a> {
     /// What was there before may be there still: about those one question a repository, asked
     /// later, is enough.
     fn errands(&self, layer: &FinishedLayer) -> Vec<Errand> {
-        if layer.outcome == LayerOutcome::Reused {
+        if layer.outcome.is_reused() {
             return Vec::new();
         }
         let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();

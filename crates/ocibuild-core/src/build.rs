@@ -329,11 +329,7 @@ fn decide(
 }
 
 /// Asks the cache for one of a layer's keys.
-fn recorded(
-    layer: &PlannedLayer,
-    keys: &[Key],
-    context: Context<'_>,
-) -> Result<Option<Record>, BuildError> {
+fn recorded(layer: &PlannedLayer, keys: &[Key], context: Context<'_>) -> Result<Option<Record>, BuildError> {
     let Some(records) = context.records else { return Ok(None) };
     for key in keys {
         let Some(record) = known(records, key, context.observer) else { continue };

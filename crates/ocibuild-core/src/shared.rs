@@ -30,7 +30,10 @@ pub struct ImageRecords {
 enum Image {
     #[default]
     Unread,
-    Read { records: BTreeMap<Key, Record>, source: Arc<dyn Source> },
+    Read {
+        records: BTreeMap<Key, Record>,
+        source: Arc<dyn Source>,
+    },
     /// It was told why; from now on it just knows nothing.
     Unreadable,
 }

@@ -44,17 +44,18 @@ which Taplo and what is built on it understand, such as Even Better TOML for VS 
 "#;
 
 /// The tables of keys, in the order of the document: the title, and where the schema has them.
-const TABLES: [(&str, &str); 6] = [
+const TABLES: [(&str, &str); 7] = [
     ("The file", "/properties"),
     ("Layers: `[layers.NAME]`", "/definitions/layer/properties"),
     ("Copies: `copy = [{ … }]` of a layer", "/definitions/copy/properties"),
     ("Images: `[images.NAME]`", "/definitions/image/properties"),
     ("Healthchecks: `healthcheck` of an image", "/definitions/healthcheck/properties"),
     ("Defaults: `[defaults]`", "/definitions/defaults/properties"),
+    ("The cache: `[cache]`", "/properties/cache/properties"),
 ];
 
 /// The order of keys within a table; those that aren't here follow by name.
-const ORDER: &str = "version name root extends vars defaults layers images manifests key copy remove \
+const ORDER: &str = "version name root extends vars defaults cache layers images manifests key copy remove \
     from content symlink directory to mode dir-mode owner on-base-symlink include exclude preserve pyc ignore-file \
     base platforms tags entrypoint cmd env user workdir expose volumes labels annotations author \
     test";

@@ -164,8 +164,10 @@ fn fault(encoder: &mut zstd::stream::Encoder<'static, Sink>) -> BlobError {
 }
 
 fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>) {
-    let (path, path_hex) = text(&entry.path);
-    let (kind, target) = match &entry.kind {
+    // Taken apart, so that a field that is added is decided on: what isn't in a line isn't in the key.
+    let Entry { path, kind, mode, uid, gid, mtime, xattrs: all } = entry;
+    let (path, path_hex) = text(path);
+    let (kind, target) = match kind {
         EntryKind::Directory => ("directory", None),
         EntryKind::Symlink(target) => ("symlink", Some(text(target))),
         EntryKind::Hardlink(target) => ("hardlink", Some(text(target))),
@@ -173,7 +175,7 @@ fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>)
     };
     let (target, target_hex) = target.unwrap_or_default();
     let (mut xattrs, mut xattrs_hex) = (BTreeMap::new(), BTreeMap::new());
-    for (name, value) in entry.xattrs.iter().flat_map(|xattrs| xattrs.iter()) {
+    for (name, value) in all.iter().flat_map(|xattrs| xattrs.iter()) {
         match std::str::from_utf8(name) {
             Ok(name) => xattrs.insert(name, to_hex(value)),
             Err(_) => xattrs_hex.insert(to_hex(name), to_hex(value)),
@@ -184,10 +186,10 @@ fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>)
         path,
         path_hex,
         kind,
-        mode: format!("{:04o}", entry.mode),
-        uid: entry.uid,
-        gid: entry.gid,
-        mtime: Some(entry.mtime).filter(|mtime| *mtime != DEFAULT_MTIME),
+        mode: format!("{mode:04o}"),
+        uid: *uid,
+        gid: *gid,
+        mtime: Some(*mtime).filter(|mtime| *mtime != DEFAULT_MTIME),
         size: is_file.then(|| entry.size()),
         content: content.map(|digest| format!("blake3:{}", digest.to_hex())),
         target,

@@ -86,22 +86,36 @@ fn manifest_key(
     (materials, ignored): (&[Material], &[Option<Digest>]),
     circumstances: Circumstances<'_>,
 ) -> Result<Key, LayerError> {
+    // Taken apart, so that a field that is added is decided on: what shows in the layer is written,
+    // and so is what people say to tell layers apart. Of what is below only what shows counts.
+    let PlannedLayer {
+        name,
+        label: _,
+        platforms: _,
+        foundation: _,
+        compression,
+        manifests: _, // By name and content among the materials.
+        extras,
+        copies,
+        remove,
+        comment: _,
+    } = layer;
     let mut key = KeyWriter::new("manifest", VERSION);
     key.number("compat", COMPAT);
-    key.field("codec", codec_id(layer.compression).as_str());
-    key.field("spec", circumstances.spec).field("layer", &layer.name);
+    key.field("codec", codec_id(*compression).as_str());
+    key.field("spec", circumstances.spec).field("layer", name);
     key.field("platform", platform.to_string());
     key.optional("host", layer.reads_host().then_some(circumstances.host));
     key.list("manifests", materials.iter().map(|material| material.name.as_str()));
     key.list("manifest contents", materials.iter().map(|material| material.digest.to_string()));
-    key.list("extras", &layer.extras);
-    key.list("remove", layer.remove.iter().map(|removal| &removal.path));
-    if layer.copies.iter().any(|copy| copy.preserve.mtime) {
+    key.list("extras", extras);
+    key.list("remove", remove.iter().map(|removal| &removal.path));
+    if copies.iter().any(|copy| copy.preserve.mtime) {
         key.optional("latest time", circumstances.latest.map(i64::to_le_bytes));
     }
     write_removed(&mut key, layer, listing)?;
-    key.number("copies", layer.copies.len() as u64);
-    for (copy, ignored) in layer.copies.iter().zip(ignored) {
+    key.number("copies", copies.len() as u64);
+    for (copy, ignored) in copies.iter().zip(ignored) {
         write_copy(&mut key, copy);
         key.optional("ignore-file", ignored.as_ref().map(Digest::to_string));
         let owner = owners::owner(copy, listing)?;
@@ -130,12 +144,25 @@ fn write_removed(key: &mut KeyWriter, layer: &PlannedLayer, listing: &Listing) -
 }
 
 fn write_copy(key: &mut KeyWriter, copy: &PlannedCopy) {
-    key.field("to", &copy.to).number("into", u64::from(copy.into));
-    key.optional("mode", copy.mode.map(u32::to_le_bytes));
-    key.optional("dir-mode", copy.dir_mode.map(u32::to_le_bytes));
-    key.optional("owner", copy.owner.as_ref().map(ToString::to_string));
-    key.list("preserve", &copy.preserve.names().collect::<Vec<_>>()).field("pyc", copy.pyc.to_string());
-    match &copy.what {
+    let PlannedCopy {
+        what,
+        to,
+        into,
+        mode,
+        dir_mode,
+        owner,
+        owner_span: _,
+        preserve,
+        pyc,
+        on_base_symlink: _, // With what is at the destination.
+        span: _,
+    } = copy;
+    key.field("to", to).number("into", u64::from(*into));
+    key.optional("mode", mode.map(u32::to_le_bytes));
+    key.optional("dir-mode", dir_mode.map(u32::to_le_bytes));
+    key.optional("owner", owner.as_ref().map(ToString::to_string));
+    key.list("preserve", &preserve.names().collect::<Vec<_>>()).field("pyc", pyc.to_string());
+    match what {
         What::From(from) => write_from(key, from),
         What::Content(bytes) => {
             key.field("content", bytes);
@@ -150,10 +177,19 @@ fn write_copy(key: &mut KeyWriter, copy: &PlannedCopy) {
 }
 
 fn write_from(key: &mut KeyWriter, from: &From) {
-    let [include, exclude] = &from.patterns;
-    key.field("from", &from.path).list("include", include).list("exclude", exclude);
-    key.number("allow-empty", u64::from(from.allow_empty));
-    key.number("allow-foreign", u64::from(from.allow_foreign));
+    let From {
+        path,
+        literal: _, // Of the path,
+        glob: _,    // as is this.
+        patterns: [include, exclude],
+        selection: _, // Of the patterns.
+        ignore: _,    // By what the file says.
+        allow_empty,
+        allow_foreign,
+    } = from;
+    key.field("from", path).list("include", include).list("exclude", exclude);
+    key.number("allow-empty", u64::from(*allow_empty));
+    key.number("allow-foreign", u64::from(*allow_foreign));
 }
 
 /// What of the base shows in the layer: where the destination leads, what is there and on the way

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::{
-    Base, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode,
+    Base, Cache, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode,
     OnBaseSymlink, Owner, Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Template, VERSION,
     ValueError, Vars, set_pair, validate,
 };
@@ -273,6 +273,7 @@ impl ImageSpec {
             name: self.spec_name.map(Located::from),
             root: self.root.map(Located::from),
             vars: Vars::default(),
+            cache: Cache::default(),
             layers,
             images: vec![self.image],
             warnings: Vec::new(),
