@@ -8,7 +8,7 @@ use ocibuild_core::blob::{BlobError, Source, Store, read_whole};
 use ocibuild_core::build::{Bases, BuildError, Built, Context, OpenBase, Pool, Tier, build, resolve};
 use ocibuild_core::cache::LocalRecords;
 use ocibuild_core::event::{Cancel, Observer};
-use ocibuild_core::files::FileTree;
+use ocibuild_core::files::{FileId, FileTree};
 use ocibuild_core::image::{Created, ValidateOptions, validate};
 use ocibuild_core::layer::Budget;
 use ocibuild_core::oci::Platform;
@@ -28,6 +28,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) cancel: Cancel,
     pub(crate) base: Option<OpenBase>,
     pub(crate) tiers: Vec<Tier>,
+    pub(crate) skip: Vec<FileId>,
 }
 
 impl Setup<'_> {
@@ -44,6 +45,7 @@ impl Setup<'_> {
             cancel: Cancel::new(),
             base: None,
             tiers: Vec::new(),
+            skip: Vec::new(),
         }
     }
 }
@@ -92,7 +94,7 @@ pub(crate) fn try_build_spec(
     let (store, records) = (Store::new(&setup.cache), LocalRecords::new(&setup.cache));
     let context = Context {
         tree,
-        skip: &[],
+        skip: &setup.skip,
         bases: &TheBase(&setup.base),
         store: &store,
         records: if setup.use_records { Some(&records) } else { None },
