@@ -142,7 +142,7 @@ struct Outcome {
 impl World {
     fn tree(&self) -> MemoryTree {
         let mut tree = MemoryTree::new().file(self.manifest, self.lock.as_str());
-        for (path, text) in [(".dockerignore", self.ignore), ("other.ignore", Some("void\n"))] {
+        for (path, text) in [(".dockerignore", self.ignore), ("other.ignore", Some("**/void\n"))] {
             tree = text.into_iter().fold(tree, |tree, text| tree.file(path, text));
         }
         for top in ["modules", "elsewhere"] {
@@ -330,7 +330,7 @@ const CHANGES: &[Change] = &[
     ("nothing at the destination", "", Manifest, |world| drop(world.base.remove("/opt"))),
     ("directory below the destination", "", Both, |world| drop(world.base.insert("/opt/app/void", 0o700))),
     ("directory below, that isn't written", "", Manifest, |world| {
-        world.base.insert("/opt/app/more", 0o700);
+        world.base.insert("/opt/app/unwritten", 0o700);
     }),
     ("far from the destination", "", Nowhere, |world| drop(world.base.insert("/far", 0o700))),
     ("account that isn't named", "", Nowhere, |world| world.passwd = "app:x:11:11::/:\n"),
@@ -406,7 +406,7 @@ fn any_change() -> impl Strategy<Value = &'static Change> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn one_change_at_a_time_in_any_world(world in any_world(), change in any_change()) {
@@ -576,5 +576,5 @@ fn a_key_stays_what_it_was() {
     let tree = MemoryTree::new().file("package.lock", "lock");
     let keys = manifest_keys(&layer, &Listing::empty(), &tree, circumstances).unwrap().unwrap().keys;
     // Whoever changes what a key is made of changes its version, or `COMPAT`, and then this.
-    assert_eq!(keys[0].hex(), "");
+    assert_eq!(keys[0].hex(), "ac8e59f85ee0e44d5c7956e01efdadc6a18ae86c0f3df9a3563dc132f6753e04");
 }

@@ -207,7 +207,8 @@ fn an_image_that_cannot_be_read_is_a_warning_and_a_miss() {
     let built = build(&tree(), &image(), Vec::new());
     let mut plain = manifest(&built.source(), &built.images[0].root);
     plain.layers.iter_mut().for_each(|layer| layer.annotations.clear());
-    copy(&[plain.config.clone()], &built.source(), &place, &CopyOptions::default()).unwrap();
+    let config = read_whole(&built.source(), &plain.config, 1 << 20).unwrap();
+    place.insert(MediaType::CONFIG, config);
     let root = place.insert(MediaType::MANIFEST, to_json(&plain));
     place.tag(&root, "main").unwrap();
     assert_eq!(warned(vec![tier(&Arc::new(place), &["linux/amd64"])]), (vec![Made; 3], Vec::new()));
