@@ -9,7 +9,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ocibuild_core::base::Listing;
 use ocibuild_core::blob::Memory;
@@ -177,7 +177,15 @@ impl World {
         layer.content("/opt/inline", self.inline).symlink("/opt/link", self.link).directory(self.directory)
     }
 
+    /// Made once for all worlds that have the same.
     fn base(&self) -> OpenBase {
+        static KNOWN: Mutex<BTreeMap<String, OpenBase>> = Mutex::new(BTreeMap::new());
+        let of = format!("{} {:?} {}", self.platform, self.base, self.passwd);
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(of).or_insert_with(|| self.make_base()).clone()
+    }
+
+    fn make_base(&self) -> OpenBase {
         let cache = tempfile::tempdir().unwrap();
         let layer = LayerSpec::named("base").content("/etc/passwd", self.passwd);
         let layer = self.base.iter().fold(layer, |layer, (path, mode)| layer.directory(*path).mode(*mode));
@@ -188,7 +196,19 @@ impl World {
         OpenBase { source: Arc::new(memory), root }
     }
 
+    /// Found once for each world.
     fn outcome(&self) -> Outcome {
+        static KNOWN: Mutex<BTreeMap<String, Outcome>> = Mutex::new(BTreeMap::new());
+        let of = format!("{self:?}");
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known().get(&of).cloned();
+        found.unwrap_or_else(|| {
+            let made = self.build();
+            known().entry(of).or_insert(made).clone()
+        })
+    }
+
+    fn build(&self) -> Outcome {
         let cache = tempfile::tempdir().unwrap();
         let image = ImageSpec::scratch(self.platform.parse().unwrap()).base_layout("base");
         let setup = Setup {
@@ -406,7 +426,7 @@ fn any_change() -> impl Strategy<Value = &'static Change> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn one_change_at_a_time_in_any_world(world in any_world(), change in any_change()) {
