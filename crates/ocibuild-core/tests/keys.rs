@@ -346,13 +346,21 @@ const CHANGES: &[Change] = &[
     ("time of the image", "", Nowhere, |world| world.epoch = 1_700_000_000),
     ("bound of times", "mtime", Manifest, |world| world.epoch = 1_700_000_000),
     ("bound of times that counts", "mtime", Both, |world| world.epoch = 50),
-    ("mode at the destination", "", Both, |world| drop(world.base.insert("/opt", 0o700))),
-    ("nothing at the destination", "", Manifest, |world| drop(world.base.remove("/opt"))),
-    ("directory below the destination", "", Both, |world| drop(world.base.insert("/opt/app/void", 0o700))),
+    ("mode at the destination", "", Both, |world| {
+        world.base.insert("/opt", 0o700);
+    }),
+    ("nothing at the destination", "", Manifest, |world| {
+        world.base.remove("/opt");
+    }),
+    ("directory below the destination", "", Both, |world| {
+        world.base.insert("/opt/app/void", 0o700);
+    }),
     ("directory below, that isn't written", "", Manifest, |world| {
         world.base.insert("/opt/app/unwritten", 0o700);
     }),
-    ("far from the destination", "", Nowhere, |world| drop(world.base.insert("/far", 0o700))),
+    ("far from the destination", "", Nowhere, |world| {
+        world.base.insert("/far", 0o700);
+    }),
     ("account that isn't named", "", Nowhere, |world| world.passwd = "app:x:11:11::/:\n"),
     ("threads", "", Nowhere, |world| world.threads = 7),
 ];

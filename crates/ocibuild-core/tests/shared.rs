@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 
 use ocibuild_core::blob::{BlobError, Content, Memory, Sink as _, Source, Target as _, read_whole};
@@ -58,13 +59,15 @@ fn tier(place: &Arc<Memory>, platforms: &[&str]) -> Tier {
     Tier { records: Arc::clone(&records) as _, blobs: records, outcome: LayerOutcome::Shared }
 }
 
+thread_local! {
+    static CACHES: RefCell<Vec<tempfile::TempDir>> = const { RefCell::new(Vec::new()) };
+}
+
 fn build(tree: &dyn FileTree, image: &ImageSpec, tiers: Vec<Tier>) -> Built {
     let cache = tempfile::tempdir().unwrap();
     let built = build_image(tree, image, &Setup { tiers, ..Setup::new(cache.path()) });
-    if built.layers.iter().any(|layer| layer.outcome == LayerOutcome::Built) {
-        // What was made lies there.
-        std::mem::forget(cache);
-    }
+    // What was made lies there for as long as the test runs.
+    CACHES.with_borrow_mut(|caches| caches.push(cache));
     built
 }
 

@@ -92,7 +92,10 @@ fn a_fresh_runner_sends_what_changed_and_nothing_else() {
             assert_eq!(told["hits"]["registry"]["bytes"].as_u64().unwrap(), sizes[0]);
             assert_eq!(told["hits"]["local"]["count"], 0);
             let reads: Vec<_> = requests.iter().filter(|line| line.starts_with("GET")).collect();
-            assert!(reads.iter().filter(|line| line.contains("/manifests/sha256:")).count() <= 1, "{reads:#?}");
+            assert!(
+                reads.iter().filter(|line| line.contains("/manifests/sha256:")).count() <= 1,
+                "{reads:#?}"
+            );
             assert!(reads.iter().filter(|line| line.contains("/blobs/sha256:")).count() <= 1, "{reads:#?}");
             let mounted = requests.iter().filter(|line| line.contains("mount=")).count();
             assert!(mounted >= mounts, "{label}: {requests:#?}");
