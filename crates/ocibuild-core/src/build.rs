@@ -18,13 +18,13 @@ use std::time::Instant;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::base::{BaseError, Listing, ListingError};
-use crate::blob::{BlobError, Memory, Source as _, Store};
+use crate::blob::{BlobError, Memory, Store};
 use crate::cache::{CacheError, Material, Record, RecordStore};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
-use crate::layer::{self, Budget, Circumstances, InputFault, LayerError, Outline, Workshop};
+use crate::layer::{self, Budget, Circumstances, InputFault, LayerError, Made, Outline, Workshop};
 use crate::oci::MediaType;
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
@@ -190,8 +190,8 @@ impl<'a> Context<'a> {
     /// What layers need of it.
     fn workshop(self) -> Workshop<'a> {
         let latest = latest(self);
-        let Self { tree, skip, store, budget, observer, cancel, .. } = self;
-        Workshop { tree, skip, store, budget, observer, cancel, latest }
+        let Self { tree, skip, store, budget, observer, cancel, records, .. } = self;
+        Workshop { tree, skip, store, budget, observer, cancel, latest, records }
     }
 
     /// What listings of bases need of it.
@@ -294,7 +294,7 @@ fn decide(
     if let Some(records) = context.records {
         for key in &keys {
             let Some(record) = known(records, key, context.observer) else { continue };
-            if layer::suits(&record, layer) && holds(context.store, &record)? {
+            if layer::suits(&record, layer) && layer::is_held(&record, context.store)? {
                 records.used(key);
                 reused = Some(record);
                 break;
@@ -311,16 +311,6 @@ fn known(records: &dyn RecordStore, key: &Key, observer: &dyn Observer) -> Optio
         observer.event(&Event::Warning(warning.hint("check the cache directory")));
         None
     })
-}
-
-/// Tells whether the store has everything a record names.
-fn holds(store: &Store, record: &Record) -> Result<bool, BlobError> {
-    for layer in &record.layers {
-        if !store.exists(&layer.descriptor)? {
-            return Ok(false);
-        }
-    }
-    store.exists(&record.inventory)
 }
 
 fn layer_fault(layer: &PlannedLayer, fault: LayerError) -> BuildError {
@@ -393,13 +383,13 @@ fn make(
     let layer = &plan.layers[index];
     let Decision { keys, materials, reused } = decision;
     let outcome = if reused.is_some() { LayerOutcome::Reused } else { LayerOutcome::Built };
-    let record = match reused {
-        Some(record) => record,
+    let (record, parts) = match reused {
+        Some(record) => (record, Vec::new()),
         None => {
-            let record = layer::build(layer, listing, materials, context.workshop())
+            let made = layer::build(layer, listing, materials, context.workshop())
                 .map_err(|fault| layer_fault(layer, fault))?;
-            keep(&record, &keys, context);
-            record
+            keep(&made, &keys, context);
+            (made.record, made.parts)
         }
     };
     let finished = FinishedLayer {
@@ -410,7 +400,9 @@ fn make(
         outcome,
         elapsed: start.elapsed(),
     };
-    for built in &finished.record.layers {
+    for (number, built) in finished.record.layers.iter().enumerate() {
+        let reused = parts.get(number).is_some_and(|part| part.reused);
+        let outcome = if reused { LayerOutcome::Reused } else { outcome };
         context.observer.event(&Event::LayerFinished {
             layer: finished.label.clone(),
             digest: built.descriptor.digest,
@@ -424,11 +416,13 @@ fn make(
 
 /// Records a layer under all its keys. A cache that can't be written to costs the next build time,
 /// and this one nothing.
-fn keep(record: &Record, keys: &[Key], context: Context<'_>) {
-    let Some(records) = context.records else { return };
-    // No lockfile went into the key of the content.
+fn keep(made: &Made, keys: &[Key], context: Context<'_>) {
+    let (Some(records), record) = (context.records, &made.record) else { return };
+    // No lockfile went into the keys of the content.
     let of_content = Record { materials: Vec::new(), ..record.clone() };
-    let all = std::iter::once(of_content).chain(keys.iter().map(|key| record.under(*key)));
+    let further = made.keys.iter().map(|key| of_content.under(*key)).collect::<Vec<Record>>();
+    let parts = made.parts.iter().filter(|part| !part.reused).map(|part| part.record.clone());
+    let all = parts.chain([of_content]).chain(further).chain(keys.iter().map(|key| record.under(*key)));
     for record in all {
         if let Err(fault) = records.put(&record) {
             let warning = Warning::new(format!("the layer is not cached: {fault}"));
