@@ -512,7 +512,11 @@ fn put_together(
         let base = foundations.base(&variant.foundation).map(Found::base);
         let own = variant.layers.iter().flat_map(|index| {
             let (layer, comment) = (&layers[*index], plan.layers[*index].comment.as_deref());
-            layer.record.layers.iter().map(move |built| OwnLayer { name: &layer.name, comment, built })
+            let (built, count) = (layer.record.layers.iter(), layer.record.layers.len());
+            let part = move |number| Some((number + 1, count)).filter(|_| count > 1);
+            let own =
+                move |(number, built)| OwnLayer { name: &layer.name, comment, built, part: part(number) };
+            built.enumerate().map(own)
         });
         let own: Vec<OwnLayer<'_>> = own.collect();
         let image = assemble(variant, base, &own, created).map_err(fault)?;

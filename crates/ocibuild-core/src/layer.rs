@@ -43,6 +43,7 @@ pub use check::check;
 pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys, split_key};
 pub use near::Nearby;
 pub use outline::{DirectoryOwner, Outline, WrittenDirectory, leads_to, may_disagree, outline};
+pub use split::LARGE_FILES;
 
 /// A layer can't be built.
 #[derive(Debug, thiserror::Error)]

@@ -413,7 +413,8 @@ impl<'s> Planner<'s> {
         foundation: &Foundation,
     ) -> usize {
         let mut expander = self.expander(platform);
-        let planned = layer::plan(layer, layer::sharing(self.spec, layer), compression, foundation, &mut expander);
+        let planned =
+            layer::plan(layer, layer::sharing(self.spec, layer), compression, foundation, &mut expander);
         self.absorb(expander.faults);
         match self.layers.iter().position(|known| known.is_same_but_for_platforms(&planned)) {
             Some(index) => {

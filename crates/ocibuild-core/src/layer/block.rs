@@ -157,7 +157,7 @@ mod tests {
             assert_eq!(blocks.iter().map(|block| block.len).sum::<u64>(), stream + 1024);
             assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start));
             assert!(blocks.iter().all(|block| block.len > 0 && block.len <= limits.max + 1024));
-            assert_eq!(cut(&[], limits).len(), 1);
+            assert_eq!(cut::<Entry>(&[], limits).len(), 1);
         }
     }
 

@@ -82,7 +82,8 @@ impl Packages {
 
     /// The first directory below where a copy goes, or the file there.
     fn plain<'e>(&self, path: &'e [u8]) -> Package<'e> {
-        let below = |to: &Vec<u8>| to.is_empty() || (path.starts_with(to) && path.get(to.len()) == Some(&b'/'));
+        let below =
+            |to: &Vec<u8>| to.is_empty() || (path.starts_with(to) && path.get(to.len()) == Some(&b'/'));
         let start = match self.destinations.iter().find(|to| below(to)) {
             Some(to) if to.is_empty() => 0,
             Some(to) => to.len() + 1,
@@ -259,7 +260,8 @@ mod tests {
             ("_cffi_backend.cpython-313-x86_64-linux-gnu.so", "_cffi_backend", ""),
             (".hidden", "_hidden", ""),
         ] {
-            let table = [site, "opt/deps"].map(|shelf| (format!("{shelf}/{inside}"), format!("{shelf}/{name}")));
+            let table =
+                [site, "opt/deps"].map(|shelf| (format!("{shelf}/{inside}"), format!("{shelf}/{name}")));
             for (path, name) in &table {
                 check(&packages, &[(path, name, rest)]);
             }

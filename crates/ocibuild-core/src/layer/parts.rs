@@ -1,9 +1,6 @@
 //! A split layer: which of its parts are there already, and the others made.
 
-use rayon::iter::{
-    IndexedParallelIterator as _, IntoParallelIterator as _, IntoParallelRefIterator as _,
-    ParallelIterator as _,
-};
+use rayon::iter::{IntoParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::base::Listing;
 use crate::cache::{Material, Record, RecordStore};
@@ -15,8 +12,8 @@ use crate::layer::inventory::{self, CHUNK, ChunkDigest, ContentDigest, ContentHa
 use crate::layer::package::Packages;
 use crate::layer::pipeline::span;
 use crate::layer::{
-    LayerError, Made, Part, Workshop, block, content_key, is_held, key, places, split, split_key, suits, warn,
-    write,
+    LayerError, Made, Part, Workshop, block, content_key, is_held, key, places, split, split_key, suits,
+    warn, write,
 };
 use crate::plan::PlannedLayer;
 
@@ -100,9 +97,7 @@ impl Parts<'_> {
         let key = content_key(&inventory::root(lines), &codec_id(self.layer.compression));
         // A cache that can't be read costs time, and nothing else.
         let Ok(Some(record)) = records.get(&key) else { return Ok(None) };
-        if record.layers.len() != 1
-            || !suits(&record, self.layer)
-            || !is_held(&record, self.workshop.store)?
+        if record.layers.len() != 1 || !suits(&record, self.layer) || !is_held(&record, self.workshop.store)?
         {
             return Ok(None);
         }

@@ -307,7 +307,9 @@ impl<'a> Pipeline<'a> {
 /// Where the spec has the copy that an entry comes from.
 pub(super) fn span(layer: &PlannedLayer, entry: &Entry) -> Option<Span> {
     match &entry.kind {
-        EntryKind::File { source: FileSource::Tree { copy, .. }, .. } => layer.copies.get(*copy as usize)?.span,
+        EntryKind::File { source: FileSource::Tree { copy, .. }, .. } => {
+            layer.copies.get(*copy as usize)?.span
+        }
         _ => None,
     }
 }

@@ -17,8 +17,8 @@ use crate::tar;
 /// Files of at least this many bytes have a part of their own.
 const LARGE: u64 = 8 << 20;
 
-/// At most so many files do: the largest.
-const MOST_LARGE: usize = 8;
+/// At most so many files of a split layer have a part of their own: the largest.
+pub const LARGE_FILES: usize = 8;
 
 /// A part that would hold more bytes than this is cut in two, while there may be more parts; a
 /// package that does goes by its directories.
@@ -92,7 +92,7 @@ fn is_whiteout(entry: &Entry) -> bool {
 fn large(entries: &[Entry]) -> Vec<usize> {
     let mut large: Vec<usize> = (0..entries.len()).filter(|index| entries[*index].size() >= LARGE).collect();
     large.sort_by_key(|index| std::cmp::Reverse(entries[*index].size()));
-    large.truncate(MOST_LARGE);
+    large.truncate(LARGE_FILES);
     large.sort_unstable();
     large
 }
@@ -205,5 +205,100 @@ fn with_directories(parents: &[Option<usize>], parts: &mut [Vec<usize>], count: 
             }
         }
         part.sort_unstable();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::FileSource;
+
+    fn entry(path: &str, kind: EntryKind) -> Entry {
+        Entry { path: path.as_bytes().into(), kind, mode: 0o755, uid: 0, gid: 0, mtime: 1, xattrs: None }
+    }
+
+    fn file(path: &str, size: u64) -> Entry {
+        entry(path, EntryKind::File { source: FileSource::Bytes([].into()), size })
+    }
+
+    fn directory(path: &str) -> Entry {
+        entry(path, EntryKind::Directory)
+    }
+
+    /// The paths of each part.
+    fn split(entries: &[Entry], split: Split) -> Vec<Vec<String>> {
+        let path = |index: &usize| String::from_utf8_lossy(&entries[*index].path).into_owned();
+        let parts = parts(entries, split, &Packages::of(entries, vec![Vec::new()]));
+        parts.iter().map(|part| part.iter().map(path).collect()).collect()
+    }
+
+    const AUTO: Split = Split::Auto { most: 64 };
+
+    #[test]
+    fn a_layer_of_nothing_has_a_part() {
+        assert_eq!(split(&[], AUTO), [Vec::<String>::new()]);
+        assert_eq!(split(&[directory("a")], AUTO), [["a"]]);
+        assert_eq!(split(&[file("a/.wh.x", 0)], Split::Into(4)), [["a/.wh.x"]]);
+    }
+
+    #[test]
+    fn the_largest_files_stand_alone_in_order() {
+        let mut entries = vec![directory("d")];
+        let sizes = [9, 30, 10, 31, 8, 32, 33, 34, 35, 36, 7];
+        entries.extend((0..).zip(sizes).map(|(number, size)| file(&format!("d/{number:02}"), size << 20)));
+        let parts = split(&entries, AUTO);
+        let alone: Vec<&str> = parts[..LARGE_FILES].iter().map(|part| part[1].as_str()).collect();
+        assert_eq!(alone, ["d/01", "d/02", "d/03", "d/05", "d/06", "d/07", "d/08", "d/09"]);
+        assert!(parts.iter().all(|part| part[0] == "d"));
+        let rest: Vec<&String> = parts[LARGE_FILES..].iter().flat_map(|part| &part[1..]).collect();
+        assert_eq!(rest.len(), 3);
+    }
+
+    #[test]
+    fn whiteouts_come_first_and_links_follow_their_file() {
+        let mut entries = vec![directory("a"), file("a/.wh..wh..opq", 0), file("a/.wh.x", 0)];
+        entries.extend((0..20).flat_map(|number| [file(&format!("b{number:02}"), 5)]));
+        let links = (0..20).map(|number| {
+            let target = format!("b{number:02}").into_bytes().into();
+            entry(&format!("c{number:02}"), EntryKind::Hardlink(target))
+        });
+        entries.extend(links);
+        let parts = split(&entries, Split::Into(8));
+        assert!(parts.len() > 4);
+        assert_eq!(parts[0][..3], ["a", "a/.wh..wh..opq", "a/.wh.x"]);
+        for part in &parts {
+            let names = |kind: char| -> Vec<&str> {
+                part.iter()
+                    .filter_map(|path| path.strip_prefix(kind))
+                    .filter(|rest| rest.len() == 2)
+                    .collect()
+            };
+            assert_eq!(names('b'), names('c'));
+        }
+    }
+
+    #[test]
+    fn a_package_that_is_too_much_goes_by_its_directories() {
+        let mut entries = vec![directory("node_modules"), directory("node_modules/p")];
+        for number in 0..8 {
+            entries.push(directory(&format!("node_modules/p/d{number}")));
+            entries.extend(
+                (0..3).map(|file_number| file(&format!("node_modules/p/d{number}/{file_number}"), 1 << 20)),
+            );
+        }
+        let parts = split(&entries, AUTO);
+        assert!(parts.len() > 2, "{parts:?}");
+        // A directory that isn't too much stays together.
+        for number in 0..8 {
+            let directory = format!("node_modules/p/d{number}");
+            let with: Vec<_> = parts.iter().filter(|part| part.contains(&directory)).collect();
+            assert_eq!(with.len(), 1, "{directory}");
+            assert_eq!(with[0].iter().filter(|path| path.starts_with(&format!("{directory}/"))).count(), 3);
+        }
+    }
+
+    #[test]
+    fn hashes_are_the_same_for_ever() {
+        assert_eq!(hash(b""), 0xaf13_49b9_f5f9_a1a6);
     }
 }

@@ -2,8 +2,8 @@
 
 use super::fields::{Context, Fields, Value, integer, mismatch, template_of, unknown};
 use crate::spec::{
-    CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Layer, Located, Policy, Preserve, Split, Template, check,
-    validate,
+    CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Layer, Located, Policy, Preserve, Split, Template,
+    check, validate,
 };
 use toml::de::DeValue;
 
