@@ -159,8 +159,9 @@ fn normal(name: &[u8]) -> Vec<u8> {
 /// Go's `HOST/OWNER/NAME`, where a host has owners; Rust's `NAME` or `NAME-VERSION`.
 fn vendor<'e>(shelf: &[u8], inside: &'e [u8]) -> Package<'e> {
     let (first, rest) = split_first(inside);
-    if !first.contains(&b'.') || rest.is_empty() {
-        return named(shelf, without_version(first), rest);
+    let crate_name = without_version(first);
+    if !first.contains(&b'.') || crate_name != first || rest.is_empty() {
+        return named(shelf, crate_name, rest);
     }
     let (second, rest) = split_first(rest);
     let has_owners = [&b"github.com"[..], b"gitlab.com", b"bitbucket.org", b"golang.org", b"codeberg.org"];
