@@ -134,10 +134,23 @@ fn with_outcomes(tree: &dyn FileTree, image: &ImageSpec, cache: &std::path::Path
     (built, outcomes.into_inner().unwrap())
 }
 
-fn fresh(tree: &dyn FileTree, image: &ImageSpec) -> Built {
+/// What was built, with the directory that it is read from.
+struct Fresh {
+    built: Built,
+    _cache: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Fresh {
+    type Target = Built;
+
+    fn deref(&self) -> &Built {
+        &self.built
+    }
+}
+
+fn fresh(tree: &dyn FileTree, image: &ImageSpec) -> Fresh {
     let cache = tempfile::tempdir().unwrap();
-    // What is read of it afterwards must outlast the directory's owner.
-    build_image(tree, image, &Setup::new(&cache.keep()))
+    Fresh { built: build_image(tree, image, &Setup::new(cache.path())), _cache: cache }
 }
 
 #[test]
