@@ -24,7 +24,7 @@ use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
-use crate::layer::{self, Budget, Circumstances, InputFault, LayerError, Outline, Workshop};
+use crate::layer::{self, Budget, Circumstances, InputFault, LayerError, Made, Outline, Workshop};
 use crate::oci::{MediaType, Platform};
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
@@ -204,8 +204,8 @@ impl<'a> Context<'a> {
     /// What layers need of it.
     fn workshop(self) -> Workshop<'a> {
         let latest = latest(self);
-        let Self { tree, skip, store, budget, observer, cancel, .. } = self;
-        Workshop { tree, skip, store, budget, observer, cancel, latest }
+        let Self { tree, skip, store, budget, observer, cancel, records, .. } = self;
+        Workshop { tree, skip, store, budget, observer, cancel, latest, records }
     }
 
     /// What listings of bases need of it.
@@ -334,7 +334,7 @@ fn recorded(layer: &PlannedLayer, keys: &[Key], context: Context<'_>) -> Result<
     for key in keys {
         let Some(record) = known(records, key, context.observer) else { continue };
         let is_usable = record.content.is_some() && layer::suits(&record, layer);
-        if is_usable && holds(context.store, &record)? {
+        if is_usable && layer::is_held(&record, context.store)? {
             records.used(key);
             return Ok(Some(record));
         }
@@ -390,16 +390,6 @@ fn known(records: &dyn RecordStore, key: &Key, observer: &dyn Observer) -> Optio
         observer.event(&Event::Warning(Warning::new(message).hint(hint)));
         None
     })
-}
-
-/// Tells whether the store has everything a record names.
-fn holds(store: &Store, record: &Record) -> Result<bool, BlobError> {
-    for layer in &record.layers {
-        if !store.exists(&layer.descriptor)? {
-            return Ok(false);
-        }
-    }
-    record.inventory.as_ref().map_or(Ok(true), |inventory| store.exists(inventory))
 }
 
 fn layer_fault(layer: &PlannedLayer, fault: LayerError) -> BuildError {
@@ -479,13 +469,13 @@ fn make(
         Some(Answer { tier: Some(tier), .. }) => context.tiers[*tier].outcome,
     };
     let tier = reused.as_ref().and_then(|answer| answer.tier);
-    let record = match reused {
-        Some(answer) => answer.record,
+    let (record, parts) = match reused {
+        Some(answer) => (answer.record, Vec::new()),
         None => {
-            let record = layer::build(layer, listing, materials, context.workshop())
+            let made = layer::build(layer, listing, materials, context.workshop())
                 .map_err(|fault| layer_fault(layer, fault))?;
-            keep(&record, &keys, context);
-            record
+            keep(&made, &keys, context);
+            (made.record, made.parts)
         }
     };
     let finished = FinishedLayer {
@@ -499,7 +489,9 @@ fn make(
         manifest_keys: if layer.manifests.is_empty() { Vec::new() } else { keys },
         elapsed: start.elapsed(),
     };
-    for built in &finished.record.layers {
+    for (number, built) in finished.record.layers.iter().enumerate() {
+        let reused = parts.get(number).is_some_and(|part| part.reused);
+        let outcome = if reused { LayerOutcome::Reused } else { outcome };
         context.observer.event(&Event::LayerFinished {
             layer: finished.label.clone(),
             digest: built.descriptor.digest,
@@ -513,11 +505,13 @@ fn make(
 
 /// Records a layer under all its keys. A cache that can't be written to costs the next build time,
 /// and this one nothing.
-fn keep(record: &Record, keys: &[Key], context: Context<'_>) {
-    let Some(records) = context.records else { return };
-    // No lockfile went into the key of the content.
+fn keep(made: &Made, keys: &[Key], context: Context<'_>) {
+    let (Some(records), record) = (context.records, &made.record) else { return };
+    // No lockfile went into the keys of the content.
     let of_content = Record { materials: Vec::new(), ..record.clone() };
-    let all = std::iter::once(of_content).chain(keys.iter().map(|key| record.under(*key)));
+    let further = made.keys.iter().map(|key| of_content.under(*key)).collect::<Vec<Record>>();
+    let parts = made.parts.iter().filter(|part| !part.reused).map(|part| part.record.clone());
+    let all = parts.chain([of_content]).chain(further).chain(keys.iter().map(|key| record.under(*key)));
     for record in all {
         if let Err(fault) = records.put(&record) {
             let warning = Warning::new(format!("the layer is not cached: {fault}"));
@@ -626,7 +620,11 @@ fn put_together(
         let built: Vec<Vec<BuiltLayer>> = variant.layers.iter().map(built).collect();
         let own = variant.layers.iter().zip(&built).flat_map(|(index, built)| {
             let (layer, comment) = (&layers[*index], plan.layers[*index].comment.as_deref());
-            built.iter().map(move |built| OwnLayer { name: &layer.name, comment, built })
+            let count = built.len();
+            let part = move |number| Some((number + 1, count)).filter(|_| count > 1);
+            let own =
+                move |(number, built)| OwnLayer { name: &layer.name, comment, built, part: part(number) };
+            built.iter().enumerate().map(own)
         });
         let own: Vec<OwnLayer<'_>> = own.collect();
         let image = assemble(variant, base, &own, created).map_err(fault)?;

@@ -16,29 +16,34 @@ mod near;
 mod ordered;
 mod outline;
 mod owners;
+mod package;
+mod parts;
 mod pipeline;
 mod places;
 mod pyc;
 mod removal;
+mod split;
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::base::{Listing, ListingError};
-use crate::blob::{BlobError, Store};
-use crate::cache::{BuiltLayer, CacheError, Material, Record};
+use crate::blob::{BlobError, Source as _, Store};
+use crate::cache::{BuiltLayer, CacheError, Material, Record, RecordStore};
 use crate::compress::{Encoder, codec_id};
 use crate::event::{Cancel, Cancelled, Event, Observer, Warning};
-use crate::files::{FileError, FileId, FileKind, FileTree, display};
+use crate::files::{Entry, FileError, FileId, FileKind, FileTree, display};
+use crate::key::Key;
 use crate::pattern::IgnoreError;
-use crate::plan::PlannedLayer;
+use crate::plan::{PlannedLayer, Split};
 use crate::spec::Span;
 
 pub use budget::Budget;
 pub use check::check;
-pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys};
+pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys, split_key};
 pub use near::Nearby;
 pub use outline::{DirectoryOwner, Outline, WrittenDirectory, leads_to, may_disagree, outline};
+pub use split::LARGE_FILES;
 
 /// A layer can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -400,6 +405,30 @@ pub struct Workshop<'a> {
     pub cancel: &'a Cancel,
     /// The latest time that a file may keep, in seconds since 1970-01-01T00:00:00Z; none is unbounded.
     pub latest: Option<i64>,
+    /// Where the parts of split layers are looked for.
+    pub records: Option<&'a dyn RecordStore>,
+}
+
+/// A layer that was made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Made {
+    /// The record, under the layer's content key.
+    pub record: Record,
+    /// What else it should be kept under.
+    pub keys: Vec<Key>,
+    /// Of a split layer its parts, in the order of the record's layers; none of another.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a split layer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Part {
+    /// Its record, under the key of what the part holds.
+    pub record: Record,
+    /// Whether it was there already.
+    pub reused: bool,
 }
 
 /// How often a layer is started again because a file changed under it.
@@ -407,7 +436,9 @@ const ATTEMPTS: u32 = 3;
 
 /// Builds a layer: gathers its files and writes its blob and inventory into the store.
 ///
-/// The record that is returned stands under the layer's content key. Runs in the rayon pool that
+/// The record that is returned stands under the layer's content key. Of a split layer, parts that
+/// `workshop.records` has are reused: those of unchanged files, which are read and hashed, and not
+/// compressed. Runs in the rayon pool that
 /// it is called from. A file that changes while it is read starts the layer again, a few times.
 ///
 /// # Errors
@@ -417,7 +448,7 @@ pub fn build(
     listing: &Listing,
     materials: Vec<Material>,
     workshop: Workshop<'_>,
-) -> Result<Record, LayerError> {
+) -> Result<Made, LayerError> {
     let mut attempt = 1;
     loop {
         match build_once(layer, listing, &materials, workshop) {
@@ -435,36 +466,49 @@ fn build_once(
     listing: &Listing,
     materials: &[Material],
     workshop: Workshop<'_>,
-) -> Result<Record, LayerError> {
-    let Workshop { tree, skip, store, budget, observer, cancel, latest } = workshop;
+) -> Result<Made, LayerError> {
+    let Workshop { tree, skip, cancel, latest, observer, .. } = workshop;
     observer.event(&Event::LayerStarted { layer: layer.label.clone() });
     let sources = draft::Sources { tree, listing, skip, cancel, latest };
     let gathered = gather::gather(layer, sources)?;
-    let encoder = Encoder::new(layer.compression);
-    let pipeline = pipeline::Pipeline {
-        entries: &gathered.entries,
-        layer,
-        encoder: &encoder,
-        tree,
-        store,
-        budget,
-        observer,
-        cancel,
-    };
-    let written = pipeline.run()?;
+    let materials = materials.to_vec();
+    if layer.split != Split::Whole {
+        return parts::build(layer, listing, &gathered, materials, workshop);
+    }
+    let entries: Vec<&Entry> = gathered.entries.iter().collect();
+    let bytes = block::stream_len(&entries);
+    let count = entries.len() as u64;
+    observer.event(&Event::LayerWalked { layer: layer.label.clone(), entries: count, bytes });
+    let (record, written) = write(layer, &entries, false, workshop)?;
     warn(layer, &gathered.notes, written.stale_pyc, observer);
+    Ok(Made { record: Record { materials, ..record }, keys: Vec::new(), parts: Vec::new() })
+}
+
+/// Writes a blob of entries, with its inventory.
+fn write(
+    layer: &PlannedLayer,
+    entries: &[&Entry],
+    keeps_contents: bool,
+    workshop: Workshop<'_>,
+) -> Result<(Record, pipeline::Written), LayerError> {
+    let Workshop { tree, store, budget, observer, cancel, .. } = workshop;
+    let encoder = &Encoder::new(layer.compression);
+    let pipeline =
+        pipeline::Pipeline { entries, layer, encoder, tree, store, budget, observer, cancel, keeps_contents };
+    let written = pipeline.run()?;
     let key = content_key(&written.inventory.root, &codec_id(layer.compression));
-    Ok(Record {
+    let record = Record {
         version: Record::VERSION,
         key,
         content: Some(key),
-        layers: vec![BuiltLayer::new(written.descriptor, written.diff_id)],
-        materials: materials.to_vec(),
-        inventory: Some(written.inventory.descriptor),
-        machines: written.machines,
-        entries: gathered.entries.len() as u64,
+        layers: vec![BuiltLayer::new(written.descriptor.clone(), written.diff_id)],
+        materials: Vec::new(),
+        inventory: Some(written.inventory.descriptor.clone()),
+        machines: written.machines.clone(),
+        entries: entries.len() as u64,
         tar_size: written.tar_size,
-    })
+    };
+    Ok((record, written))
 }
 
 fn warn(layer: &PlannedLayer, notes: &gather::Notes, stale_pyc: u64, observer: &dyn Observer) {
@@ -501,6 +545,19 @@ fn warn(layer: &PlannedLayer, notes: &gather::Notes, stale_pyc: u64, observer: &
             "compile with `SOURCE_DATE_EPOCH` set, keep times by `preserve = [\"mtime\"]`, or leave them out with `pyc = \"drop\"` on the copy: Python recompiles them at every start",
         );
     }
+}
+
+/// Tells whether a store has everything that a record names.
+///
+/// # Errors
+/// [`BlobError`] if the store can't be asked.
+pub fn is_held(record: &Record, store: &Store) -> Result<bool, BlobError> {
+    for layer in &record.layers {
+        if !store.exists(&layer.descriptor)? {
+            return Ok(false);
+        }
+    }
+    record.inventory.as_ref().map_or(Ok(true), |inventory| store.exists(inventory))
 }
 
 /// Tells whether the programs in a layer run on all platforms it is planned for.

@@ -28,6 +28,17 @@ const TAIL: &str = r#"
 
 `[defaults.layers]`, `[defaults.copies]` and `[defaults.images]` hold what each layer, copy and image says unless it says otherwise: as if it stood there, merged as above. A copy gets those that its kind can have: `owner` and `on-base-symlink` all of them, `mode` files and `content`, the rest `from`; `dir-mode` is also the mode of what `directory` makes. A default of a copy therefore counts before what its layer says; but `owner`, `mode` and `dir-mode` give way to what a copy or its layer keeps (`preserve`). What tells one part from another (`copy`, `to`, `layers`, `tags` and the like) can't have a default.
 
+## Split layers
+
+`split` makes several blobs of one layer, its parts, so that one changed package re-sends one of them. Which part a file is in follows from the layer's files alone, never from what was built before:
+
+- The eight largest files of 8 MiB or more have a part each.
+- The rest goes by packages: what is in one stays in one part, and its name without a version decides which, so the next version takes the place of this one. Packages are known in `node_modules` (with scopes, nested ones, and pnpm's `.pnpm/NAME@VERSION`), in `site-packages`, `dist-packages` and wherever `*.dist-info` lies (a package with its metadata), in `vendor` (Go's modules by host, Rust's crates), and a `.jar` is one. Anything else goes by the first directory below `to`.
+- A package of more than 8 MiB goes by its directories.
+- `split = N` makes N parts of that. `split = "auto"` cuts a part in two wherever it would hold more than 8 MiB, and makes 64 parts at most; several such layers of an image share these, two have 32 each. Packages that come, grow or go move no others: only a part that passes 8 MiB is cut.
+
+Parts have the directories they need, with the same metadata. Hard links that are kept stay with their file, and what `remove` takes away is in the first part. An image with split layers has 100 layers at most, those of its base among them.
+
 ## In an editor
 
 `ocibuild schema > ocibuild.schema.json`, and as the first line of the spec

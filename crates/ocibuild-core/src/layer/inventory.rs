@@ -32,6 +32,33 @@ const BUFFER: usize = 64 << 10;
 /// The largest run of a file that is hashed by itself, in bytes; part of the format.
 pub(super) const CHUNK: u64 = 1 << 20;
 
+/// The digest of a file's content, as its line has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ContentDigest(blake3::Hash);
+
+/// Puts the digest of a file's content together of its chunks'.
+#[derive(Default)]
+pub(super) struct ContentHasher {
+    chunks: Option<blake3::Hasher>,
+    single: Option<blake3::Hash>,
+}
+
+impl ContentHasher {
+    /// Takes the digest of the next chunk of an entry's content.
+    pub(super) fn add(&mut self, entry: &Entry, chunk: ChunkDigest) {
+        if entry.size() > CHUNK {
+            self.chunks.get_or_insert_default().update(chunk.0.as_bytes());
+        }
+        self.single = Some(chunk.0);
+    }
+
+    /// Ends an entry; none is the digest of what has no content.
+    pub(super) fn finish(&mut self) -> Option<ContentDigest> {
+        let (chunks, single) = (self.chunks.take(), self.single.take());
+        chunks.map(|chunks| chunks.finalize()).or(single).map(ContentDigest)
+    }
+}
+
 /// The digest of one run of a file's content.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChunkDigest(blake3::Hash);
@@ -77,7 +104,8 @@ pub(super) struct InventoryWriter {
     lines: Vec<u8>,
     hasher: Sha256Hasher,
     encoder: zstd::stream::Encoder<'static, Sink>,
-    chunks: Option<blake3::Hasher>,
+    content: ContentHasher,
+    kept: Option<Vec<Option<ContentDigest>>>,
 }
 
 /// A finished inventory.
@@ -86,6 +114,8 @@ pub(super) struct Inventory {
     pub(super) descriptor: Descriptor,
     /// The digest of its lines.
     pub(super) root: Digest,
+    /// The digests of its entries' contents, where they were to be kept.
+    pub(super) contents: Vec<Option<ContentDigest>>,
 }
 
 /// Lets zstd write to a blob without losing which fault it met.
@@ -114,7 +144,13 @@ impl InventoryWriter {
     pub(super) fn new(store: &Store) -> Result<Self, BlobError> {
         let sink = Sink { blob: store.writer()?, fault: None };
         let encoder = zstd::stream::Encoder::new(sink, ZSTD_LEVEL).expect("the level is one of zstd's");
-        Ok(Self { lines: Vec::new(), hasher: Sha256Hasher::new(), encoder, chunks: None })
+        let (hasher, content) = (Sha256Hasher::new(), ContentHasher::default());
+        Ok(Self { lines: Vec::new(), hasher, encoder, content, kept: None })
+    }
+
+    /// Keeps the digests of contents, for whoever wants to use them again.
+    pub(super) fn keeping_contents(self) -> Self {
+        Self { kept: Some(Vec::new()), ..self }
     }
 
     /// Takes the digest of an entry's content, or those of its next chunks; `last` says that no
@@ -125,18 +161,20 @@ impl InventoryWriter {
         chunks: impl Iterator<Item = ChunkDigest>,
         last: bool,
     ) -> Result<(), BlobError> {
-        let mut single = None;
-        for chunk in chunks {
-            if entry.size() > CHUNK {
-                self.chunks.get_or_insert_default().update(chunk.0.as_bytes());
-            }
-            single = Some(chunk.0);
-        }
+        chunks.for_each(|chunk| self.content.add(entry, chunk));
         if !last {
             return Ok(());
         }
-        let whole = self.chunks.take().map(|chunks| chunks.finalize());
-        write_line(&mut self.lines, entry, whole.or(single));
+        let content = self.content.finish();
+        self.line(entry, content)
+    }
+
+    /// Takes an entry whose content's digest is known.
+    pub(super) fn line(&mut self, entry: &Entry, content: Option<ContentDigest>) -> Result<(), BlobError> {
+        write_line(&mut self.lines, entry, content);
+        if let Some(kept) = &mut self.kept {
+            kept.push(content);
+        }
         if self.lines.len() >= BUFFER { self.drain() } else { Ok(()) }
     }
 
@@ -148,7 +186,8 @@ impl InventoryWriter {
             Err((mut encoder, _)) => return Err(fault(&mut encoder)),
         };
         let (digest, size) = sink.blob.finish()?;
-        Ok(Inventory { descriptor: Descriptor::new(MediaType::INVENTORY, digest, size), root })
+        let descriptor = Descriptor::new(MediaType::INVENTORY, digest, size);
+        Ok(Inventory { descriptor, root, contents: self.kept.unwrap_or_default() })
     }
 
     fn drain(&mut self) -> Result<(), BlobError> {
@@ -163,7 +202,21 @@ fn fault(encoder: &mut zstd::stream::Encoder<'static, Sink>) -> BlobError {
     encoder.get_mut().fault.take().expect("zstd fails only when its writer does")
 }
 
-fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>) {
+/// Returns the digest of the lines of an inventory that isn't written.
+pub(super) fn root<'e>(lines: impl Iterator<Item = (&'e Entry, Option<ContentDigest>)>) -> Digest {
+    let (mut hasher, mut buffer) = (Sha256Hasher::new(), Vec::new());
+    for (entry, content) in lines {
+        write_line(&mut buffer, entry, content);
+        if buffer.len() >= BUFFER {
+            hasher.update(&buffer);
+            buffer.clear();
+        }
+    }
+    hasher.update(&buffer);
+    hasher.finish().0
+}
+
+fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<ContentDigest>) {
     // Taken apart, so that a field that is added is decided on: what isn't in a line isn't in the key.
     let Entry { path, kind, mode, uid, gid, mtime, xattrs: all } = entry;
     let (path, path_hex) = text(path);
@@ -191,7 +244,7 @@ fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>)
         gid: *gid,
         mtime: Some(*mtime).filter(|mtime| *mtime != DEFAULT_MTIME),
         size: is_file.then(|| entry.size()),
-        content: content.map(|digest| format!("blake3:{}", digest.to_hex())),
+        content: content.map(|digest| format!("blake3:{}", digest.0.to_hex())),
         target,
         target_hex,
         xattrs,

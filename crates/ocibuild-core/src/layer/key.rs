@@ -12,7 +12,7 @@ use crate::files::{FileKind, FileTree, resolve};
 use crate::key::{Key, KeyWriter};
 use crate::layer::{LayerError, ignored, owners, removal};
 use crate::oci::{CodecId, Platform};
-use crate::plan::{From, PlannedCopy, PlannedLayer, PlannedPath, What};
+use crate::plan::{From, PlannedCopy, PlannedLayer, PlannedPath, Split, What};
 use crate::spec::OnBaseSymlink;
 
 /// Pins everything that affects a digest and isn't named by a key's other fields: metadata rules,
@@ -98,6 +98,7 @@ fn manifest_key(
         extras,
         copies,
         remove,
+        split,
         comment: _,
     } = layer;
     let mut key = KeyWriter::new("manifest", VERSION);
@@ -109,6 +110,9 @@ fn manifest_key(
     key.list("manifests", materials.iter().map(|material| material.name.as_str()));
     key.list("manifest contents", materials.iter().map(|material| material.digest.to_string()));
     key.list("extras", extras);
+    if *split != Split::Whole {
+        key.field("split", split.to_string());
+    }
     key.list("remove", remove.iter().map(|removal| &removal.path));
     if copies.iter().any(|copy| copy.preserve.mtime) {
         key.optional("latest time", circumstances.latest.map(i64::to_le_bytes));
@@ -270,6 +274,25 @@ fn is_at_or_below(path: &[u8], directory: &[u8]) -> bool {
 pub fn content_key(inventory: &Digest, codec: &CodecId) -> Key {
     let mut key = KeyWriter::new("content", VERSION);
     key.number("compat", COMPAT).field("codec", codec.as_str()).digest("inventory", inventory);
+    key.finish()
+}
+
+/// Makes the key of what a split layer holds, by the inventory of all its parts. That of a part is
+/// [`content_key`] of what the part holds: however else the layer is split, it is the same blob.
+#[must_use]
+pub fn split_key(inventory: &Digest, codec: &CodecId, split: Split) -> Key {
+    let mut key = KeyWriter::new("split content", VERSION);
+    key.number("compat", COMPAT).field("codec", codec.as_str()).digest("inventory", inventory);
+    key.field("split", split.to_string());
+    key.finish()
+}
+
+/// Makes the key under which it is kept that a layer was once split: where it answers, parts may
+/// be there already, and are looked for before they are made.
+pub(super) fn was_split_key(layer: &PlannedLayer) -> Key {
+    let mut key = KeyWriter::new("was split", VERSION);
+    key.number("compat", COMPAT).field("codec", codec_id(layer.compression).as_str());
+    key.field("layer", &layer.name).field("split", layer.split.to_string());
     key.finish()
 }
 

@@ -27,13 +27,15 @@ use crate::tar;
 #[derive(Clone, Copy)]
 pub(super) struct Pipeline<'a> {
     pub(super) layer: &'a PlannedLayer,
-    pub(super) entries: &'a [Entry],
+    pub(super) entries: &'a [&'a Entry],
     pub(super) encoder: &'a Encoder,
     pub(super) tree: &'a dyn FileTree,
     pub(super) store: &'a Store,
     pub(super) budget: &'a Budget,
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a Cancel,
+    /// Keeps the digests of the files' contents.
+    pub(super) keeps_contents: bool,
 }
 
 /// A layer's bytes, written.
@@ -125,13 +127,9 @@ impl<'a> Pipeline<'a> {
         let mut blob = self.store.writer()?;
         blob.write(header)?;
         let inventory = InventoryWriter::new(self.store)?;
+        let inventory = if self.keeps_contents { inventory.keeping_contents() } else { inventory };
         let hashed =
             Hashed { hasher: Sha256Hasher::new(), inventory, machines: BTreeSet::new(), stale_pyc: 0 };
-        self.observer.event(&Event::LayerWalked {
-            layer: self.layer.label.to_owned(),
-            entries: self.entries.len() as u64,
-            bytes: blocks.iter().map(|block| block.len).sum(),
-        });
         Ok(Shared {
             blocks,
             next: Mutex::new(0),
@@ -210,7 +208,7 @@ impl<'a> Pipeline<'a> {
         let block = &rendered.block;
         let mut digests = &rendered.digests[..];
         for index in block.entries() {
-            let entry = &self.entries[index];
+            let entry = self.entries[index];
             let count = digests.iter().take_while(|(of, _)| *of == index).count();
             let (own, rest) = digests.split_at(count);
             digests = rest;
@@ -231,7 +229,7 @@ impl<'a> Pipeline<'a> {
         };
         for index in block.entries() {
             self.render_entry(&mut rendered, index)
-                .map_err(|fault| fault.at(self.span(&self.entries[index])))?;
+                .map_err(|fault| fault.at(span(self.layer, self.entries[index])))?;
         }
         if block.end.entry == self.entries.len() {
             rendered.bytes.extend_from_slice(&tar::TRAILER);
@@ -240,18 +238,8 @@ impl<'a> Pipeline<'a> {
         Ok(rendered)
     }
 
-    /// Where the spec has the copy that an entry comes from.
-    fn span(&self, entry: &Entry) -> Option<Span> {
-        match &entry.kind {
-            EntryKind::File { source: FileSource::Tree { copy, .. }, .. } => {
-                self.layer.copies.get(*copy as usize)?.span
-            }
-            _ => None,
-        }
-    }
-
     fn render_entry(&self, rendered: &mut Rendered, index: usize) -> Result<(), LayerError> {
-        let entry = &self.entries[index];
+        let entry = self.entries[index];
         let range = content_range(&rendered.block, index, entry);
         if range.start == 0 {
             tar::write_header(entry, &mut rendered.bytes);
@@ -313,5 +301,15 @@ impl<'a> Pipeline<'a> {
             }),
             None => Ok(()),
         }
+    }
+}
+
+/// Where the spec has the copy that an entry comes from.
+pub(super) fn span(layer: &PlannedLayer, entry: &Entry) -> Option<Span> {
+    match &entry.kind {
+        EntryKind::File { source: FileSource::Tree { copy, .. }, .. } => {
+            layer.copies.get(*copy as usize)?.span
+        }
+        _ => None,
     }
 }

@@ -487,8 +487,9 @@ fn build_planned(
         observer: &observer,
         cancel: &cancel,
         latest,
+        records: None,
     };
-    let record = build(layer, &Listing::empty(), Vec::new(), workshop)?;
+    let record = build(layer, &Listing::empty(), Vec::new(), workshop)?.record;
     let warnings = warnings.lock().unwrap().clone();
     Ok((record, warnings))
 }

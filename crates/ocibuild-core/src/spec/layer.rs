@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Located, Mode, OnBaseSymlink, Owner, Policy, Span, Template};
+use super::{Located, Mode, OnBaseSymlink, Owner, Policy, Span, Split, Template};
 use crate::oci::Compression;
 
 /// A layer: a named set of files with destinations.
@@ -26,6 +26,8 @@ pub struct Layer {
     pub comment: Option<Located<Template>>,
     /// How its blob is compressed; `None` leaves it to the build.
     pub compression: Option<Located<Compression>>,
+    /// Into how many blobs it goes; `None` is one.
+    pub split: Option<Located<Split>>,
 }
 
 /// One part of a layer: what is copied, where to, and with which metadata.

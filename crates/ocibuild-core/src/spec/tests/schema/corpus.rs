@@ -24,6 +24,7 @@ compression = "zstd:3"
 key = ["node-22"]
 preserve = ["mtime"]
 pyc = "drop"
+split = 64
 ignore-file = "docker/ignore"
 [defaults.copies]
 mode = "0640"
@@ -47,6 +48,7 @@ key = ["a"]
 compression = "gzip"
 preserve = ["mode", "mtime", "owner", "xattrs", "hardlinks"]
 pyc = "keep"
+split = "auto"
 ignore-file = "x{variant}"
 remove = ["/usr/share/doc", "/var/lib/apt/*"]
 comment = "by {var.tag}"
@@ -295,6 +297,7 @@ const KEYS: &[&str] = &[
     "compression",
     "preserve",
     "pyc",
+    "split",
     "ignore-file",
     "remove",
     "comment",
