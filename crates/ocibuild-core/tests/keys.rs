@@ -21,7 +21,7 @@ use ocibuild_core::files::{DiskTree, FileId, FileKind, MemoryTree, Timestamp};
 use ocibuild_core::key::{Key, KeyWriter};
 use ocibuild_core::layer::{COMPAT, Circumstances, content_key, manifest_keys};
 use ocibuild_core::oci::{CodecId, Compression, Platform};
-use ocibuild_core::spec::{ImageSpec, LayerSpec, OnBaseSymlink, Preserve, Pyc};
+use ocibuild_core::spec::{ImageSpec, LayerSpec, OnBaseSymlink, Preserve, Pyc, Split};
 use ocibuild_testkit::TempTree;
 use proptest::prelude::*;
 use support::{Setup, build_image, planned, root};
@@ -71,6 +71,7 @@ struct World {
     directory: &'static str,
     remove: Option<&'static str>,
     extra: Option<&'static str>,
+    split: Option<Split>,
     comment: Option<&'static str>,
     compression: &'static str,
     layer: &'static str,
@@ -117,6 +118,7 @@ fn world() -> World {
         directory: "/opt/empty",
         remove: None,
         extra: None,
+        split: None,
         comment: None,
         compression: "gzip:3",
         layer: "app",
@@ -164,6 +166,7 @@ impl World {
         let mut layer = layer.compression(self.compression.parse().unwrap()).preserve(self.preserve);
         layer = self.ignore_file.into_iter().fold(layer, LayerSpec::ignore_file);
         layer = self.extra.into_iter().fold(layer, |layer, extra| layer.key([extra]));
+        layer = self.split.into_iter().fold(layer, LayerSpec::split);
         layer = self.comment.into_iter().fold(layer, LayerSpec::comment);
         layer = self.remove.into_iter().fold(layer, LayerSpec::remove);
         layer = layer.pyc(self.pyc).copy(self.from, self.to).on_base_symlink(self.on_base_symlink);
@@ -253,8 +256,10 @@ enum Shows {
     Both,
     /// In both, but what the layer holds stays the same.
     Codec,
+    /// In both keys, but not in the bytes.
+    Keys,
 }
-use Shows::{Both, Codec, Content, Manifest, Nowhere};
+use Shows::{Both, Codec, Content, Keys, Manifest, Nowhere};
 
 type Change = (&'static str, &'static str, Shows, fn(&mut World));
 
@@ -335,6 +340,8 @@ const CHANGES: &[Change] = &[
     ("remove", "", Both, |world| world.remove = Some("/old/x")),
     ("remove, otherwise said", "", Both, |world| world.remove = Some("/old/*")),
     ("extra", "", Manifest, |world| world.extra = Some("node-22")),
+    ("split", "", Both, |world| world.split = Some(Split::Into(4))),
+    ("split that leaves one part", "", Keys, |world| world.split = Some(Split::Auto)),
     ("comment", "", Nowhere, |world| world.comment = Some("a remark")),
     ("codec", "", Codec, |world| world.compression = "zstd:3"),
     ("no codec", "", Codec, |world| world.compression = "none"),
@@ -377,6 +384,7 @@ fn check(before: &World, (name, kept, shows, change): &Change) {
         Manifest => [true, false, false],
         Content => [false, true, true],
         Both | Codec => [true; 3],
+        Keys => [true, true, false],
     };
     assert_eq!(moved, expected, "{name}: manifest key, content key, blob");
     assert_eq!(one.diff_id != other.diff_id, matches!(shows, Content | Both), "{name}: tar bytes");
@@ -467,6 +475,7 @@ fn every_field_of_a_plan_is_decided_on() {
         ("foundation", "mode at the destination"),
         ("compression", "codec"),
         ("manifests", "manifest name"),
+        ("split", "split"),
         ("extras", "extra"),
         ("copies", "inline content"),
         ("remove", "remove"),

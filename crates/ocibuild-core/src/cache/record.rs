@@ -17,13 +17,16 @@ pub struct BuiltLayer {
     pub descriptor: Descriptor,
     /// The digest of its tar bytes.
     pub diff_id: DiffId,
+    /// Of one of several parts of a split layer: the key of what the part alone holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Key>,
 }
 
 impl BuiltLayer {
     /// Puts the two together.
     #[must_use]
     pub fn new(descriptor: Descriptor, diff_id: DiffId) -> Self {
-        Self { descriptor, diff_id }
+        Self { descriptor, diff_id, part: None }
     }
 }
 

@@ -32,33 +32,6 @@ const BUFFER: usize = 64 << 10;
 /// The largest run of a file that is hashed by itself, in bytes; part of the format.
 pub(super) const CHUNK: u64 = 1 << 20;
 
-/// The digest of a file's content, as its line has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ContentDigest(blake3::Hash);
-
-/// Puts the digest of a file's content together of its chunks'.
-#[derive(Default)]
-pub(super) struct ContentHasher {
-    chunks: Option<blake3::Hasher>,
-    single: Option<blake3::Hash>,
-}
-
-impl ContentHasher {
-    /// Takes the digest of the next chunk of an entry's content.
-    pub(super) fn add(&mut self, entry: &Entry, chunk: ChunkDigest) {
-        if entry.size() > CHUNK {
-            self.chunks.get_or_insert_default().update(chunk.0.as_bytes());
-        }
-        self.single = Some(chunk.0);
-    }
-
-    /// Ends an entry; none is the digest of what has no content.
-    pub(super) fn finish(&mut self) -> Option<ContentDigest> {
-        let (chunks, single) = (self.chunks.take(), self.single.take());
-        chunks.map(|chunks| chunks.finalize()).or(single).map(ContentDigest)
-    }
-}
-
 /// The digest of one run of a file's content.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChunkDigest(blake3::Hash);
@@ -69,6 +42,27 @@ impl ChunkDigest {
     pub(super) fn all(bytes: &[u8]) -> impl Iterator<Item = Self> {
         let none = bytes.is_empty().then_some(bytes);
         bytes.chunks(CHUNK as usize).chain(none).map(|chunk| Self(blake3::hash(chunk)))
+    }
+}
+
+/// The digest of a file's content: what `content` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ContentDigest(pub(super) [u8; 32]);
+
+impl ContentDigest {
+    /// Puts the digest of a file of this size together from those of its chunks, which are one for
+    /// a file of at most [`CHUNK`] bytes.
+    pub(super) fn of(size: u64, chunks: impl IntoIterator<Item = ChunkDigest>) -> Self {
+        let mut chunks = chunks.into_iter();
+        if size <= CHUNK {
+            let only = chunks.next().expect("a small file is one chunk");
+            return Self(*only.0.as_bytes());
+        }
+        let mut hasher = blake3::Hasher::new();
+        chunks.for_each(|chunk| {
+            hasher.update(chunk.0.as_bytes());
+        });
+        Self(*hasher.finalize().as_bytes())
     }
 }
 
@@ -104,7 +98,7 @@ pub(super) struct InventoryWriter {
     lines: Vec<u8>,
     hasher: Sha256Hasher,
     encoder: zstd::stream::Encoder<'static, Sink>,
-    content: ContentHasher,
+    chunks: Vec<ChunkDigest>,
     kept: Option<Vec<Option<ContentDigest>>>,
 }
 
@@ -144,8 +138,8 @@ impl InventoryWriter {
     pub(super) fn new(store: &Store) -> Result<Self, BlobError> {
         let sink = Sink { blob: store.writer()?, fault: None };
         let encoder = zstd::stream::Encoder::new(sink, ZSTD_LEVEL).expect("the level is one of zstd's");
-        let (hasher, content) = (Sha256Hasher::new(), ContentHasher::default());
-        Ok(Self { lines: Vec::new(), hasher, encoder, content, kept: None })
+        let hasher = Sha256Hasher::new();
+        Ok(Self { lines: Vec::new(), hasher, encoder, chunks: Vec::new(), kept: None })
     }
 
     /// Keeps the digests of contents, for whoever wants to use them again.
@@ -154,19 +148,21 @@ impl InventoryWriter {
     }
 
     /// Takes the digest of an entry's content, or those of its next chunks; `last` says that no
-    /// more of this entry follows.
+    /// more of this entry follows. Returns the digest of a file that is complete.
     pub(super) fn add(
         &mut self,
         entry: &Entry,
         chunks: impl Iterator<Item = ChunkDigest>,
         last: bool,
-    ) -> Result<(), BlobError> {
-        chunks.for_each(|chunk| self.content.add(entry, chunk));
+    ) -> Result<Option<ContentDigest>, BlobError> {
+        self.chunks.extend(chunks);
         if !last {
-            return Ok(());
+            return Ok(None);
         }
-        let content = self.content.finish();
-        self.line(entry, content)
+        let is_file = matches!(entry.kind, EntryKind::File { .. });
+        let content = is_file.then(|| ContentDigest::of(entry.size(), self.chunks.drain(..)));
+        self.line(entry, content)?;
+        Ok(content)
     }
 
     /// Takes an entry whose content's digest is known.
@@ -216,7 +212,8 @@ pub(super) fn root<'e>(lines: impl Iterator<Item = (&'e Entry, Option<ContentDig
     hasher.finish().0
 }
 
-fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<ContentDigest>) {
+/// Adds the line of an entry.
+pub(super) fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<ContentDigest>) {
     // Taken apart, so that a field that is added is decided on: what isn't in a line isn't in the key.
     let Entry { path, kind, mode, uid, gid, mtime, xattrs: all } = entry;
     let (path, path_hex) = text(path);
@@ -244,7 +241,7 @@ fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<ContentDigest>
         gid: *gid,
         mtime: Some(*mtime).filter(|mtime| *mtime != DEFAULT_MTIME),
         size: is_file.then(|| entry.size()),
-        content: content.map(|digest| format!("blake3:{}", digest.0.to_hex())),
+        content: content.map(|digest| format!("blake3:{}", to_hex(&digest.0))),
         target,
         target_hex,
         xattrs,

@@ -287,12 +287,15 @@ pub fn split_key(inventory: &Digest, codec: &CodecId, split: Split) -> Key {
     key.finish()
 }
 
-/// Makes the key under which it is kept that a layer was once split: where it answers, parts may
-/// be there already, and are looked for before they are made.
-pub(super) fn was_split_key(layer: &PlannedLayer) -> Key {
-    let mut key = KeyWriter::new("was split", VERSION);
+/// Makes the key under which the last build of a layer leaves its record, whatever it held: that
+/// there is one says that content was recorded before, and the same may come again.
+#[must_use]
+pub fn trace_key(layer: &PlannedLayer, spec: &str) -> Key {
+    let mut key = KeyWriter::new("trace", VERSION);
     key.number("compat", COMPAT).field("codec", codec_id(layer.compression).as_str());
-    key.field("layer", &layer.name).field("split", layer.split.to_string());
+    key.field("spec", spec).field("layer", &layer.name);
+    let platforms: Vec<String> = layer.platforms.iter().map(Platform::to_string).collect();
+    key.list("platforms", &platforms);
     key.finish()
 }
 

@@ -6,7 +6,8 @@ use crate::oci::Platform;
 pub(super) const PROBE: usize = 20;
 
 /// The architectures that ELF tells apart here, by Go's names:
-/// `e_machine`, bits (0 for either), little-endian.
+/// `e_machine`, bits (0 for either), little-endian. Their places are kept in caches: a new one goes to
+/// the end, and with it a new version of [`Facts`](super::facts::Facts).
 const MACHINES: &[(u16, u8, bool, &str)] = &[
     (0x03, 32, true, "386"),
     (0x3e, 64, true, "amd64"),
@@ -37,6 +38,18 @@ pub(super) fn of(first: &[u8]) -> Option<&'static str> {
     let bits = if class == 2 { 64 } else { 32 };
     let found = MACHINES.iter().find(|known| (known.0, known.1, known.2) == (machine, bits, little));
     found.map(|(.., name)| *name)
+}
+
+/// Returns a machine's number, never 0.
+pub(super) fn number(machine: &str) -> Option<u8> {
+    let place = MACHINES.iter().position(|(.., name)| *name == machine)?;
+    u8::try_from(place + 1).ok()
+}
+
+/// Returns the machine of a number.
+pub(super) fn numbered(number: u8) -> Option<&'static str> {
+    let (.., name) = MACHINES.get(usize::from(number).checked_sub(1)?)?;
+    Some(name)
 }
 
 /// The systems that don't run ELF files, by Go's names. Of one that isn't known it isn't said: an
@@ -82,6 +95,14 @@ mod tests {
         assert_eq!(of(&elf(2, 1, [0xf7, 0])), None, "BPF runs in any kernel");
         assert_eq!(of(&elf(2, 1, [0x3e, 0])[..19]), None);
         assert_eq!(of(b"#!/bin/sh\n echo hello world"), None);
+    }
+
+    #[test]
+    fn a_number_is_a_machines() {
+        for (.., name) in MACHINES {
+            assert_eq!(number(name).and_then(numbered), Some(*name));
+        }
+        assert!(numbered(0).is_none() && numbered(200).is_none() && number("z80").is_none());
     }
 
     #[test]
