@@ -69,7 +69,8 @@ pub struct Record {
     /// answered: then neither entries nor the length of the tar bytes are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Descriptor>,
-    /// The machines that programs among the files are for, by Go's names.
+    /// The machines that programs among the files are for, by Go's names, and `mach-o` or `pe` for
+    /// programs of other systems.
     pub machines: BTreeSet<String>,
     /// The number of entries; 0 without an inventory.
     pub entries: u64,
