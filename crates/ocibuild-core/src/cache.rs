@@ -3,6 +3,7 @@
 //! A record names a layer's blobs and does not hold them. Whether a record may be believed is
 //! decided by where it was found and with which credentials, by nothing it says itself.
 
+mod carried;
 mod hold;
 mod local;
 mod notes;
@@ -16,9 +17,11 @@ mod verify;
 use std::io;
 use std::path::PathBuf;
 
+use crate::base::BaseError;
 use crate::event::Cancelled;
 use crate::key::Key;
 
+pub use carried::{carried, records_of, uncarried};
 pub use hold::Hold;
 pub use local::LocalRecords;
 pub use notes::RegistryNotes;
@@ -49,6 +52,21 @@ pub enum CacheError {
         root: PathBuf,
         /// What it has, below the directory.
         entry: PathBuf,
+    },
+    /// An image that should answer can't be read.
+    #[error("the image `{image}` cannot be read")]
+    Image {
+        /// What it is called.
+        image: String,
+        /// Why not.
+        #[source]
+        source: Box<BaseError>,
+    },
+    /// A place of records that is only read.
+    #[error("{place} is not written to")]
+    ReadOnly {
+        /// The place, for people.
+        place: String,
     },
     /// The run was cancelled.
     #[error(transparent)]

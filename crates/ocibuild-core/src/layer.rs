@@ -14,7 +14,6 @@ mod keep;
 mod key;
 mod links;
 mod look;
-
 mod machine;
 mod memo;
 mod merge;
@@ -22,10 +21,13 @@ mod near;
 mod ordered;
 mod outline;
 mod owners;
+mod package;
+mod parts;
 mod pipeline;
 mod places;
 mod pyc;
 mod removal;
+mod split;
 
 use std::fmt;
 use std::time::Duration;
@@ -34,20 +36,22 @@ use crate::base::{Listing, ListingError};
 use crate::blob::{BlobError, Store};
 use crate::cache::{BuiltLayer, CacheError, Material, Record};
 use crate::compress::{Encoder, codec_id};
-use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
-use crate::files::{FileError, FileId, FileKind, FileTree, StatCache, display};
+use crate::digest::Digest;
+use crate::event::{Cancel, Cancelled, Event, Observer, Warning};
+use crate::files::{Entry, FileError, FileId, FileKind, FileTree, StatCache, display};
 use crate::key::Key;
 use crate::pattern::IgnoreError;
-use crate::plan::PlannedLayer;
+use crate::plan::{PlannedLayer, Split};
 use crate::spec::Span;
 
 use memo::{Fingerprint, Memo};
 
 pub use budget::Budget;
 pub use check::check;
-pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys, trace_key};
+pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys, split_key, trace_key};
 pub use near::Nearby;
 pub use outline::{DirectoryOwner, Outline, WrittenDirectory, leads_to, may_disagree, outline};
+pub use split::LARGE_FILES;
 
 /// A layer can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -414,16 +418,51 @@ pub struct Workshop<'a> {
     /// Asks for the record of a content key. Without it nothing is hashed before it is written, as
     /// nothing could answer.
     pub answers: Option<&'a Answers<'a>>,
+    /// Whether the inventory is wanted even of a layer that another place has.
+    pub is_listed: bool,
+}
+
+/// Where a blob of a layer is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was made, and is in the store.
+    Made,
+    /// It was in the store.
+    Store,
+    /// Another place has it, by a number of the caller's.
+    Place(usize),
+}
+
+/// A record that answers for a layer, or for a part of one.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What it says.
+    pub record: Record,
+    /// Where all its blobs are.
+    pub origin: Origin,
 }
 
 /// Returns the record of a content key, if there is one and its blobs are at hand.
-pub type Answers<'a> = dyn Fn(&Key) -> Result<Option<Record>, BlobError> + Sync + 'a;
+pub type Answers<'a> = dyn Fn(&Key) -> Result<Option<Answer>, BlobError> + Sync + 'a;
+
+/// A layer that was built, or answered for.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Made {
+    /// The record, under the layer's content key.
+    pub record: Record,
+    /// Where each of the record's layers is from.
+    pub origins: Vec<Origin>,
+    /// Records to be kept under their content keys: of the layer unless a record answered for it, and
+    /// of those of its parts that were made. None of them names a blob that isn't in the store.
+    pub new: Vec<Record>,
+}
 
 /// How often a layer is started again because a file changed under it.
 const ATTEMPTS: u32 = 3;
 
 /// Builds a layer: gathers its files and writes its blob and inventory into the store, unless a
-/// record answers for what they hold.
+/// record answers for what they hold. Of a split layer, records may answer for some of its parts.
 ///
 /// The record that is returned stands under the layer's content key. Runs in the rayon pool that
 /// it is called from. A file that changes while it is read starts the layer again, a few times.
@@ -436,29 +475,26 @@ pub fn build(
     listing: &Listing,
     materials: Vec<Material>,
     workshop: Workshop<'_>,
-) -> Result<(Record, LayerOutcome), LayerError> {
+) -> Result<Made, LayerError> {
     let stat = workshop.stat.map(|tree| tree.of(&layer.label));
     if let Some(stat) = &stat {
         stat.start();
     }
-    let result = attempts(layer, listing, &materials, Workshop { stat: stat.as_ref(), ..workshop });
+    let made = attempts(layer, listing, Workshop { stat: stat.as_ref(), ..workshop });
     if let Some(stat) = &stat {
         // Where that can't be, files are read again the next time: of a cache that can't be written
         // to, its records have told.
         let _ = stat.save();
     }
-    result
+    let made = made?;
+    // No lockfile went into the keys of the content, nor into what is kept under them.
+    Ok(Made { record: Record { materials, ..made.record }, ..made })
 }
 
-fn attempts(
-    layer: &PlannedLayer,
-    listing: &Listing,
-    materials: &[Material],
-    workshop: Workshop<'_>,
-) -> Result<(Record, LayerOutcome), LayerError> {
+fn attempts(layer: &PlannedLayer, listing: &Listing, workshop: Workshop<'_>) -> Result<Made, LayerError> {
     let mut attempt = 1;
     loop {
-        match build_once(layer, listing, materials, workshop) {
+        match build_once(layer, listing, workshop) {
             Err(LayerError::Changed { .. }) if attempt < ATTEMPTS => {
                 std::thread::sleep(Duration::from_millis(20 << attempt));
                 attempt += 1;
@@ -468,97 +504,147 @@ fn attempts(
     }
 }
 
-fn build_once(
-    layer: &PlannedLayer,
-    listing: &Listing,
-    materials: &[Material],
-    workshop: Workshop<'_>,
-) -> Result<(Record, LayerOutcome), LayerError> {
+fn build_once(layer: &PlannedLayer, listing: &Listing, workshop: Workshop<'_>) -> Result<Made, LayerError> {
     let Workshop { tree, skip, observer, cancel, latest, stat, .. } = workshop;
     observer.event(&Event::LayerStarted { layer: layer.label.clone() });
     let sources = draft::Sources { tree, listing, skip, cancel, latest, stat };
     let sights = look::look(layer, sources);
     let fingerprint = stat.and_then(|stat| Some((Fingerprint::of(layer, &sights, (sources, stat))?, stat)));
-    let recalled = fingerprint.and_then(|(fingerprint, stat)| fingerprint.recall(stat));
-    if let Some(record) = recall(recalled, layer, materials, workshop)? {
-        return Ok((record, LayerOutcome::Reused));
+    let memo = fingerprint.and_then(|(fingerprint, stat)| fingerprint.recall(stat));
+    if let Some(made) = memo.map(|memo| recall(memo, layer, workshop)).transpose()?.flatten() {
+        return Ok(made);
     }
     let gathered = gather::gather_seen(layer, sights, sources)?;
-    let inputs = inputs::Inputs { layer, tree };
-    let (record, stale_pyc, outcome) = match answered(inputs, &gathered, materials, workshop)? {
-        Some((record, stale_pyc)) => (record, stale_pyc, LayerOutcome::Reused),
-        None => {
-            let (record, stale_pyc) = write(inputs, &gathered, materials, workshop)?;
-            (record, stale_pyc, LayerOutcome::Built)
-        }
-    };
+    let (made, stale_pyc) = produce(inputs::Inputs { layer, tree }, listing, &gathered, workshop)?;
     warn(layer, &gathered.notes, stale_pyc, observer);
     if let Some((fingerprint, stat)) = fingerprint {
-        let Record { key, entries, machines, .. } = record.clone();
+        let Record { key, machines, .. } = made.record.clone();
+        let entries = gathered.entries.len() as u64;
         fingerprint.keep(stat, &Memo { key, entries, machines, stale_pyc, notes: gathered.notes });
     }
-    Ok((record, outcome))
+    Ok(made)
 }
 
 /// Finds the record that answered when the layer's copies found what they find now.
-fn recall(
-    memo: Option<Memo>,
-    layer: &PlannedLayer,
-    materials: &[Material],
-    workshop: Workshop<'_>,
-) -> Result<Option<Record>, LayerError> {
-    let (Some(memo), Some(answers)) = (memo, workshop.answers) else { return Ok(None) };
+fn recall(memo: Memo, layer: &PlannedLayer, workshop: Workshop<'_>) -> Result<Option<Made>, LayerError> {
+    let Some(answers) = workshop.answers else { return Ok(None) };
     let Memo { key, entries, machines, stale_pyc, notes } = memo;
-    let record = answers(&key)?.filter(|record| record.entries == entries);
-    Ok(record.map(|record| {
-        warn(layer, &notes, stale_pyc, workshop.observer);
-        Record { key, machines, materials: materials.to_vec(), ..record }
-    }))
+    let fits = |answer: &Answer| match answer.record.inventory {
+        Some(_) => answer.record.entries == entries,
+        None => !workshop.is_listed,
+    };
+    let Some(Answer { record, origin }) = answers(&key)?.filter(fits) else { return Ok(None) };
+    warn(layer, &notes, stale_pyc, workshop.observer);
+    let origins = vec![origin; record.layers.len()];
+    Ok(Some(Made { record: Record { key, machines, ..record }, origins, new: Vec::new() }))
 }
 
-/// Finds the record that answers for what was gathered, and how many stale `.pyc` files that has.
-/// It is as a build would have made it: which machines a layer holds depends on what its copies let
-/// through.
-fn answered(
+/// Gets a layer out of what was gathered, answered for or written; and the number of its stale
+/// `.pyc` files.
+fn produce(
+    inputs: inputs::Inputs<'_>,
+    listing: &Listing,
+    gathered: &gather::Gathered,
+    workshop: Workshop<'_>,
+) -> Result<(Made, u64), LayerError> {
+    let layer = inputs.layer;
+    let content = examine(inputs, gathered, workshop)?;
+    if let Some(content) = &content
+        && let Some(made) = answered(layer, gathered, content, workshop)?
+    {
+        return Ok((made, content.stale_pyc));
+    }
+    if layer.split != Split::Whole {
+        return parts::build(inputs, listing, gathered, content.as_ref(), workshop);
+    }
+    let entries: Vec<&Entry> = gathered.entries.iter().collect();
+    let (count, bytes) = (entries.len() as u64, block::stream_len(&entries));
+    workshop.observer.event(&Event::LayerWalked { layer: layer.label.clone(), entries: count, bytes });
+    let (record, written) = write(inputs, &entries, false, workshop)?;
+    Ok((Made { new: vec![record.clone()], record, origins: vec![Origin::Made] }, written.stale_pyc))
+}
+
+/// Finds out what a layer holds before any of it is written, if something could answer for it.
+fn examine(
     inputs: inputs::Inputs<'_>,
     gathered: &gather::Gathered,
-    materials: &[Material],
     workshop: Workshop<'_>,
-) -> Result<Option<(Record, u64)>, LayerError> {
-    let Workshop { budget, cancel, stat, answers: Some(answers), .. } = workshop else {
-        return Ok(None);
-    };
+) -> Result<Option<content::Content>, LayerError> {
+    let Workshop { budget, cancel, stat, answers, .. } = workshop;
     let examiner = content::Examiner { inputs, entries: &gathered.entries, stat, budget, cancel };
-    let content::Content { root, machines, stale_pyc } = examiner.run()?;
-    let key = content_key(&root, &codec_id(inputs.layer.compression));
-    let record = answers(&key)?.filter(|record| record.entries == gathered.entries.len() as u64);
-    Ok(record.map(|record| (Record { key, machines, materials: materials.to_vec(), ..record }, stale_pyc)))
+    answers.map(|_| examiner.run()).transpose()
 }
 
+/// Finds the record that answers for all that a layer holds. It is as a build would have made it:
+/// which machines a layer holds depends on what its copies let through.
+fn answered(
+    layer: &PlannedLayer,
+    gathered: &gather::Gathered,
+    content: &content::Content,
+    workshop: Workshop<'_>,
+) -> Result<Option<Made>, LayerError> {
+    let Some(answers) = workshop.answers else { return Ok(None) };
+    let key = whole_key(layer, &content.root);
+    let count = gathered.entries.len() as u64;
+    let fits = |answer: &Answer| answer.record.inventory.is_none() || answer.record.entries == count;
+    let Some(Answer { record, origin }) = answers(&key)?.filter(fits) else { return Ok(None) };
+    let mut record = Record { key, machines: content.machines.clone(), ..record };
+    if record.inventory.is_none() && workshop.is_listed {
+        let mut inventory = inventory::InventoryWriter::new(workshop.store)?;
+        for (entry, content) in gathered.entries.iter().zip(&content.contents) {
+            inventory.line(entry, *content)?;
+        }
+        record.inventory = Some(inventory.finish()?.descriptor);
+        record.entries = count;
+    }
+    let origins = vec![origin; record.layers.len()];
+    Ok(Some(Made { record, origins, new: Vec::new() }))
+}
+
+/// Makes the content key of a layer.
+fn whole_key(layer: &PlannedLayer, inventory: &Digest) -> Key {
+    let codec = codec_id(layer.compression);
+    match layer.split {
+        Split::Whole => content_key(inventory, &codec),
+        split => split_key(inventory, &codec, split),
+    }
+}
+
+/// Writes a blob of entries, with its inventory.
 fn write(
     inputs: inputs::Inputs<'_>,
-    gathered: &gather::Gathered,
-    materials: &[Material],
+    entries: &[&Entry],
+    keeps_contents: bool,
     workshop: Workshop<'_>,
-) -> Result<(Record, u64), LayerError> {
+) -> Result<(Record, pipeline::Written), LayerError> {
     let Workshop { store, budget, observer, cancel, stat, .. } = workshop;
-    let layer = inputs.layer;
-    let encoder = Encoder::new(layer.compression);
-    let entries = &gathered.entries[..];
-    let pipeline =
-        pipeline::Pipeline { inputs, entries, encoder: &encoder, stat, store, budget, observer, cancel };
+    let compression = inputs.layer.compression;
+    let encoder = &Encoder::new(compression);
+    let pipeline = pipeline::Pipeline {
+        inputs,
+        entries,
+        encoder,
+        stat,
+        store,
+        budget,
+        observer,
+        cancel,
+        keeps_contents,
+    };
     let written = pipeline.run()?;
+    let key = content_key(&written.inventory.root, &codec_id(compression));
     let record = Record {
         version: Record::VERSION,
-        key: content_key(&written.inventory.root, &codec_id(layer.compression)),
-        layers: vec![BuiltLayer::new(written.descriptor, written.diff_id)],
-        materials: materials.to_vec(),
-        inventory: written.inventory.descriptor,
-        machines: written.machines,
-        entries: gathered.entries.len() as u64,
+        key,
+        content: Some(key),
+        layers: vec![BuiltLayer::new(written.descriptor.clone(), written.diff_id)],
+        materials: Vec::new(),
+        inventory: Some(written.inventory.descriptor.clone()),
+        machines: written.machines.clone(),
+        entries: entries.len() as u64,
         tar_size: written.tar_size,
     };
-    Ok((record, written.stale_pyc))
+    Ok((record, written))
 }
 
 fn warn(layer: &PlannedLayer, notes: &gather::Notes, stale_pyc: u64, observer: &dyn Observer) {

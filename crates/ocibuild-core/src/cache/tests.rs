@@ -49,9 +49,10 @@ impl Made {
         let record = Record {
             version: Record::VERSION,
             key: KeyWriter::new(key, 1).finish(),
+            content: Some(KeyWriter::new(key, 1).finish()),
             layers: vec![BuiltLayer::new(descriptor, DiffId(Digest::of(layer.as_bytes())))],
             materials: Vec::new(),
-            inventory: self.blob(MediaType::INVENTORY, "inventory", age),
+            inventory: Some(self.blob(MediaType::INVENTORY, "inventory", age)),
             machines: BTreeSet::new(),
             entries: 1,
             tar_size: 1024,
@@ -316,7 +317,7 @@ fn a_record_that_names_another_size_is_incomplete() {
 fn a_listing_keeps_nothing_of_the_layers_it_is_of() {
     let made = Made::new();
     let mut record = made.record("a", "one", DAY);
-    record.inventory = made.blob(MediaType::LISTING, "listing", DAY);
+    record.inventory = Some(made.blob(MediaType::LISTING, "listing", DAY));
     made.put(&record, DAY);
     assert_eq!(made.prune(PruneOptions::default()).blobs.count, 2);
     let layers = BTreeSet::from([record.layers[0].descriptor.digest]);

@@ -36,6 +36,8 @@ pub(super) struct Content {
     pub(super) machines: BTreeSet<String>,
     /// The number of compiled Python files that check a timestamp.
     pub(super) stale_pyc: u64,
+    /// The digests of what its entries hold, in their order; of a directory or link none.
+    pub(super) contents: Vec<Option<ContentDigest>>,
 }
 
 /// What it is found out with.
@@ -169,7 +171,8 @@ impl Examiner<'_> {
         }
         let Lines { hasher, machines, stale_pyc } = ordered.into_state();
         let machines = machines.into_iter().map(str::to_owned).collect();
-        Ok(Content { root: hasher.finish().0, machines, stale_pyc })
+        let contents = known.iter().map(|known| known.map(|(content, _)| content)).collect();
+        Ok(Content { root: hasher.finish().0, machines, stale_pyc, contents })
     }
 
     fn part(&self, entries: &[Entry], known: &[Option<(ContentDigest, Facts)>]) -> Result<Part, LayerError> {

@@ -27,13 +27,15 @@ use crate::tar;
 #[derive(Clone, Copy)]
 pub(super) struct Pipeline<'a> {
     pub(super) inputs: Inputs<'a>,
-    pub(super) entries: &'a [Entry],
+    pub(super) entries: &'a [&'a Entry],
     pub(super) encoder: &'a Encoder,
     pub(super) stat: Option<&'a StatCache>,
     pub(super) store: &'a Store,
     pub(super) budget: &'a Budget,
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a Cancel,
+    /// Keeps the digests of the files' contents.
+    pub(super) keeps_contents: bool,
 }
 
 /// A layer's bytes, written.
@@ -129,6 +131,7 @@ impl<'a> Pipeline<'a> {
         let mut blob = self.store.writer()?;
         blob.write(header)?;
         let inventory = InventoryWriter::new(self.store)?;
+        let inventory = if self.keeps_contents { inventory.keeping_contents() } else { inventory };
         let hashed = Hashed {
             hasher: Sha256Hasher::new(),
             inventory,
@@ -136,11 +139,6 @@ impl<'a> Pipeline<'a> {
             machines: BTreeSet::new(),
             stale_pyc: 0,
         };
-        self.observer.event(&Event::LayerWalked {
-            layer: self.inputs.layer.label.to_owned(),
-            entries: self.entries.len() as u64,
-            bytes: blocks.iter().map(|block| block.len).sum(),
-        });
         Ok(Shared {
             blocks,
             next: Mutex::new(0),
@@ -220,7 +218,7 @@ impl<'a> Pipeline<'a> {
         let mut digests = &rendered.digests[..];
         let mut facts = rendered.facts.iter().peekable();
         for index in block.entries() {
-            let entry = &self.entries[index];
+            let entry = self.entries[index];
             let count = digests.iter().take_while(|(of, _)| *of == index).count();
             let (own, rest) = digests.split_at(count);
             digests = rest;
@@ -255,7 +253,7 @@ impl<'a> Pipeline<'a> {
         };
         for index in block.entries() {
             self.render_entry(&mut rendered, index)
-                .map_err(|fault| fault.at(self.inputs.span(&self.entries[index])))?;
+                .map_err(|fault| fault.at(self.inputs.span(self.entries[index])))?;
         }
         if block.end.entry == self.entries.len() {
             rendered.bytes.extend_from_slice(&tar::TRAILER);
@@ -265,7 +263,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn render_entry(&self, rendered: &mut Rendered, index: usize) -> Result<(), LayerError> {
-        let entry = &self.entries[index];
+        let entry = self.entries[index];
         let range = content_range(&rendered.block, index, entry);
         if range.start == 0 {
             tar::write_header(entry, &mut rendered.bytes);

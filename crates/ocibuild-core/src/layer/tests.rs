@@ -502,8 +502,9 @@ fn build_planned(
         latest,
         stat: None,
         answers: None,
+        is_listed: false,
     };
-    let (record, _) = build(layer, &Listing::empty(), Vec::new(), workshop)?;
+    let record = build(layer, &Listing::empty(), Vec::new(), workshop)?.record;
     let warnings = warnings.lock().unwrap().clone();
     Ok((record, warnings))
 }

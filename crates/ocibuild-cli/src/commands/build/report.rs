@@ -51,8 +51,11 @@ struct LayerReport {
 /// What only who made a layer knows.
 #[derive(Debug, Clone, Serialize)]
 struct Made {
-    entries: u64,
-    tar_size: u64,
+    /// Unknown of a layer that another image answered for, as is the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tar_size: Option<u64>,
     cache: LayerOutcome,
     seconds: f64,
 }
@@ -124,8 +127,8 @@ fn made(layer: &FinishedLayer) -> impl Iterator<Item = (&str, Option<Made>)> {
     let FinishedLayer { record, outcome, elapsed, .. } = layer;
     let is_one = record.layers.len() == 1;
     let made = is_one.then(|| Made {
-        entries: record.entries,
-        tar_size: record.tar_size,
+        entries: record.inventory.as_ref().map(|_| record.entries),
+        tar_size: record.inventory.as_ref().map(|_| record.tar_size),
         cache: *outcome,
         seconds: seconds(*elapsed),
     });
