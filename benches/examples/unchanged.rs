@@ -8,10 +8,8 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Instant;
 
-use ocibuild_benches::measure::median;
+use ocibuild_benches::measure::{Usage, median, shell};
 use rayon::prelude::*;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -61,50 +59,43 @@ fn compare(program: &Path, tree: &Path, rounds: usize) -> Result<()> {
     );
     fs::write(&spec, text)?;
     let own = std::env::current_exe()?;
-    let build = || {
-        let mut command = Command::new(program);
-        command.args(["build", "--cache-dir", "cache"]).current_dir(directory.path());
-        timed(command)
-    };
-    let least = |what: &str| {
-        let mut command = Command::new(&own);
-        command.arg(what).arg(tree);
-        timed(command)
-    };
-    println!("first build: {:.3} s", build()?);
-    println!("with what it learned: {:.3} s", build()?);
+    let build = format!("{:?} build --cache-dir cache", program.display().to_string());
+    let [look, hash] =
+        ["--look", "--hash"].map(|what| format!("{own:?} {what} {:?}", tree.display().to_string()));
+    println!("first build: {:.3} s", shell(&build, directory.path())?.wall);
+    println!("with what it learned: {:.3} s", shell(&build, directory.path())?.wall);
     let mut rows = [const { Vec::new() }; 4];
     for _ in 0..rounds {
-        rows[0].push(least("--look")?);
-        rows[1].push(build()?);
-        rows[2].push(least("--hash")?);
+        rows[0].push(shell(&look, directory.path())?);
+        rows[1].push(shell(&build, directory.path())?);
+        rows[2].push(shell(&hash, directory.path())?);
         fs::remove_dir_all(directory.path().join("cache/stat"))?;
-        rows[3].push(build()?);
+        rows[3].push(shell(&build, directory.path())?);
     }
-    println!("| row | median | least | ratio |\n|---|---|---|---|");
+    print(&rows);
+    Ok(())
+}
+
+/// Prints the rows, each beside the least that could be done, which is the one before or itself.
+fn print(rows: &[Vec<Usage>; 4]) {
+    println!("| row | wall | least | ratio | cpu | ratio |\n|---|---|---|---|---|---|");
     let names = [
         "every file looked at",
         "ocibuild, nothing changed",
         "every file read and hashed",
         "ocibuild, nothing known of files",
     ];
-    for (at, (name, times)) in names.iter().zip(&rows).enumerate() {
-        let ratios = times.iter().zip(&rows[at & !1]).map(|(time, least)| time / least);
-        let shortest = times.iter().copied().fold(f64::INFINITY, f64::min);
+    for (at, (name, row)) in names.iter().zip(rows).enumerate() {
+        let ratio = |of: fn(&Usage) -> f64| {
+            median(row.iter().zip(&rows[at & !1]).map(|(one, least)| of(one) / of(least)))
+        };
         println!(
-            "| {name} | {:.3} s | {shortest:.3} s | {:.2} |",
-            median(times.iter().copied()),
-            median(ratios)
+            "| {name} | {:.3} s | {:.3} s | {:.2} | {:.3} s | {:.2} |",
+            median(row.iter().map(|one| one.wall)),
+            row.iter().map(|one| one.wall).fold(f64::INFINITY, f64::min),
+            ratio(|one| one.wall),
+            median(row.iter().map(|one| one.cpu)),
+            ratio(|one| one.cpu),
         );
     }
-    Ok(())
-}
-
-/// Says how many seconds a process took.
-fn timed(mut command: Command) -> Result<f64> {
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let start = Instant::now();
-    let status = command.status()?;
-    let elapsed = start.elapsed().as_secs_f64();
-    if status.success() { Ok(elapsed) } else { Err(format!("{command:?} failed: {status}").into()) }
 }
