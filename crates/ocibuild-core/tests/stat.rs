@@ -3,6 +3,7 @@
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "all of this is test")]
+#![allow(clippy::disallowed_methods, reason = "times of files are held against the clock")]
 
 mod support;
 
@@ -68,10 +69,14 @@ fn image() -> ImageSpec {
 }
 
 fn build(tree: &TempTree, cache: &Path, use_records: bool) -> Came {
+    build_image(tree, cache, &image(), use_records)
+}
+
+fn build_image(tree: &TempTree, cache: &Path, image: &ImageSpec, use_records: bool) -> Came {
     let counting = Counting { tree: DiskTree::open(tree.path()).unwrap(), opened: AtomicUsize::new(0) };
     let stat = StatCache::new(cache, counting.tree.path());
     let setup = Setup { stat: Some(&stat), use_records, ..Setup::new(cache) };
-    let built = try_build(&counting, &image(), &setup).unwrap();
+    let built = try_build(&counting, image, &setup).unwrap();
     let (image, outcome) = (root(&built), built.layers[0].outcome);
     Came { image, outcome, opened: counting.opened.into_inner() }
 }
@@ -185,6 +190,37 @@ fn one_new_time_costs_one_file() {
     let came = build(&tree, cache.path(), true);
     assert_eq!(came, Came { image: first.image.clone(), outcome: LayerOutcome::Reused, opened: 1 });
     assert_eq!(build(&tree, cache.path(), true).opened, 0);
+}
+
+#[test]
+fn rules_that_change_are_noticed_where_no_file_did() {
+    let (tree, cache) = (sources().symlink("d/s", "a"), tempfile::tempdir().unwrap());
+    settle();
+    let layer = || LayerSpec::named("app").copy("d", "/d");
+    let layers = [
+        layer(),
+        layer().mode(0o600),
+        layer().dir_mode(0o700),
+        layer().owner(1, 2),
+        layer().exclude("sub"),
+        LayerSpec::named("app").copy("d", "/e"),
+        LayerSpec::named("app").copy("d/*", "/d/"),
+        layer().split("2".parse().unwrap()),
+    ];
+    let images = layers.map(|layer| ImageSpec::scratch(Platform::linux_amd64()).layer(layer));
+    let nothing = tempfile::tempdir().unwrap();
+    let cold = images.each_ref().map(|image| build_image(&tree, nothing.path(), image, false).image);
+    for round in 0..2 {
+        for (number, (image, cold)) in images.iter().zip(&cold).enumerate() {
+            let came = build_image(&tree, cache.path(), image, true);
+            assert_eq!(came.image, *cold, "{number}, round {round}");
+            assert!(round == 0 || (came.outcome, came.opened) == (LayerOutcome::Reused, 0), "{number}");
+        }
+    }
+    // A link that leads elsewhere, of the same length.
+    fs::remove_file(tree.join("d/s")).unwrap();
+    std::os::unix::fs::symlink("b", tree.join("d/s")).unwrap();
+    assert_ne!(build_image(&tree, cache.path(), &images[0], true).image, cold[0]);
 }
 
 #[test]

@@ -161,7 +161,7 @@ impl Copier<'_> {
     fn all(self, walked: &Walked, way: Way<'_>, out: &mut Drafted) -> Result<(), LayerError> {
         let mut found = walked.found();
         let parents = self.parents(walked, &found);
-        found.extend(parents.into_iter());
+        found.extend(parents);
         let some = |found: &[Found<'_>]| {
             self.sources.cancel.check()?;
             let mut drafted = Drafted { drafts: Vec::with_capacity(found.len()), notes: Notes::default() };
