@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use ocibuild_core::event::LayerOutcome;
 use ocibuild_core::files::{DiskTree, FileTree, Metadata, OpenFile, StatCache};
 use ocibuild_core::oci::Platform;
-use ocibuild_core::spec::{ImageSpec, LayerSpec};
+use ocibuild_core::spec::{ImageSpec, LayerSpec, Split};
 use ocibuild_testkit::TempTree;
 use proptest::prelude::*;
 use support::{Setup, root, try_build};
@@ -205,7 +205,7 @@ fn rules_that_change_are_noticed_where_no_file_did() {
         layer().exclude("sub"),
         LayerSpec::named("app").copy("d", "/e"),
         LayerSpec::named("app").copy("d/*", "/d/"),
-        layer().split("2".parse().unwrap()),
+        layer().split(Split::new(2).unwrap()),
     ];
     let images = layers.map(|layer| ImageSpec::scratch(Platform::linux_amd64()).layer(layer));
     let nothing = tempfile::tempdir().unwrap();
