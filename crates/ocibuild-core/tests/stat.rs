@@ -2,8 +2,7 @@
 //! and no change is missed.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "all of this is test")]
-#![allow(clippy::disallowed_methods, reason = "times of files are held against the clock")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "all of this is test")]
 
 mod support;
 
