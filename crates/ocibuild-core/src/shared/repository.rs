@@ -269,9 +269,18 @@ impl RepositoryCache {
         let added = ours.records.iter().map(|record| Entry { generation, record: record.clone() });
         let added: Vec<Entry> = added.collect();
         merge(&mut entries, added.iter().cloned());
+        // A pack that stays would bring back what is dropped: so all are packed anew then, and some more
+        // is dropped, for that not to be with every write.
+        let count = entries.len();
         trim(&mut entries, &self.limits);
+        let packs: &[Pack] = if entries.len() < count {
+            trim(&mut entries, &self.limits.with_room());
+            &[]
+        } else {
+            &state.packs
+        };
         let keys = added.iter().map(|entry| entry.record.key).filter(|key| entries.contains_key(key)).collect();
-        let repacked = repack(&entries, &state.packs, read, &keys);
+        let repacked = repack(&entries, packs, read, &keys);
         let anew: Vec<Entry> = repacked.anew.iter().filter_map(|key| entries.get(key).cloned()).collect();
         let mut packs = repacked.stay;
         let mut blobs = Vec::new();

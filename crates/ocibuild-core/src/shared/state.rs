@@ -40,6 +40,13 @@ impl Default for RepositoryLimits {
     }
 }
 
+impl RepositoryLimits {
+    /// The same with room for more: an eighth less records.
+    pub(super) fn with_room(&self) -> Self {
+        Self { records: self.records - self.records / 8, bytes: self.bytes - self.bytes / 8, ..*self }
+    }
+}
+
 /// A cache repository as it was read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
