@@ -287,7 +287,8 @@ impl<'a> Job<'a> {
     fn gone(&self, error: &BlobError) -> Option<Digest> {
         match error {
             BlobError::Missing { digest, .. } | BlobError::Read { digest, .. } if error.is_absence() => {
-                Some(*digest).filter(|digest| self.named().contains(digest) || self.caches.is_elsewhere(digest))
+                Some(*digest)
+                    .filter(|digest| self.named().contains(digest) || self.caches.is_elsewhere(digest))
             }
             _ => None,
         }
@@ -309,9 +310,7 @@ impl<'a> Job<'a> {
             _ => return None,
         };
         match blob {
-            BlobError::Corrupt { digest, .. } => {
-                self.caches.store.path(digest).exists().then_some(*digest)
-            }
+            BlobError::Corrupt { digest, .. } => self.caches.store.path(digest).exists().then_some(*digest),
             error => self.gone(error),
         }
     }

@@ -7,10 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ocibuild_core::blob::{BlobError, Store};
 use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::cache::{CacheError, Kept};
+use ocibuild_core::event::Cancelled;
 use ocibuild_core::event::Warning;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{CacheMode, CachePlace};
-use ocibuild_core::event::Cancelled;
 use ocibuild_core::{Builder, Built, Digest, Reference};
 use tempfile::TempDir;
 
@@ -77,7 +77,8 @@ impl Caches {
         };
         let builder = self.to.iter().cloned().fold(builder, Builder::cache_to);
         let builder = self.mode.into_iter().fold(builder, Builder::cache_mode);
-        let builder = self.scratch.iter().fold(builder, |builder, _| builder.cache_read_only(self.store.clone()));
+        let builder =
+            self.scratch.iter().fold(builder, |builder, _| builder.cache_read_only(self.store.clone()));
         let tags = plan.into_iter().filter(|_| push).flat_map(|plan| &plan.images);
         let tags: Vec<Reference> = tags.flat_map(|image| image.tags.clone()).collect();
         builder.pushes_to(tags)
@@ -90,7 +91,11 @@ impl Caches {
     }
 
     /// The registry that is told of what was built, if one is.
-    pub(super) fn told_registry(&self, target: Option<(CachePlace, CacheMode)>, push: bool) -> Option<String> {
+    pub(super) fn told_registry(
+        &self,
+        target: Option<(CachePlace, CacheMode)>,
+        push: bool,
+    ) -> Option<String> {
         let (place, mode) = target?;
         let is_told = push || mode == CacheMode::Max;
         place.image().filter(|_| is_told).map(|image| image.repository().registry().to_owned())
