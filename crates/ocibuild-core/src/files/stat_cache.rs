@@ -91,6 +91,7 @@ type Note = ([u8; 32], Vec<u8>);
 pub struct StatCache {
     cache: PathBuf,
     user: [u8; 32],
+    is_read_only: bool,
     started: OnceLock<Started>,
     learned: Mutex<Vec<(Row, u64)>>,
     notes: Mutex<Vec<Note>>,
@@ -113,22 +114,30 @@ impl StatCache {
         Self::named(cache.into(), blake3::hash(root.as_os_str().as_encoded_bytes()))
     }
 
+    /// The same of a cache that stays as it is: nothing is learned.
+    pub fn read_only(cache: impl Into<PathBuf>, root: &Path) -> Self {
+        Self { is_read_only: true, ..Self::new(cache, root) }
+    }
+
     /// Names what one user of the tree's files knows of them. Nothing is read yet.
     #[must_use]
     pub fn of(&self, user: &str) -> Self {
-        Self::named(self.cache.clone(), blake3::keyed_hash(&self.user, user.as_bytes()))
+        let named = Self::named(self.cache.clone(), blake3::keyed_hash(&self.user, user.as_bytes()));
+        Self { is_read_only: self.is_read_only, ..named }
     }
 
     fn named(cache: PathBuf, user: blake3::Hash) -> Self {
         let (learned, notes) = (Mutex::default(), Mutex::default());
-        Self { cache, user: *user.as_bytes(), started: OnceLock::new(), learned, notes }
+        let user = *user.as_bytes();
+        Self { cache, user, is_read_only: false, started: OnceLock::new(), learned, notes }
     }
 
     /// Takes the moment, and reads what was noted, unless that was done already. Comes before the
     /// first look at any file that is asked for or learned.
     pub fn start(&self) {
         self.started.get_or_init(|| {
-            let moment = now(&self.cache).ok();
+            // Only a file that is written tells the time there; without it, nothing is learned.
+            let moment = if self.is_read_only { None } else { now(&self.cache).ok() };
             let read = Head::read(&self.path(), &self.user);
             // A clock that went back could come by the same time again.
             let is_sound = |head: &Head| moment.is_none_or(|moment| head.moment <= moment);
