@@ -97,7 +97,7 @@ impl Locker<'_> {
         let builder = match wanted.is_empty() {
             true => builder,
             false => {
-                builder.registry(registry::open_for(&plan, false, self.options, self.reporter, &self.cancel)?)
+                builder.registry(registry::open_for(&plan, (false, None), self.options, self.reporter, &self.cancel)?)
             }
         };
         if args.check {

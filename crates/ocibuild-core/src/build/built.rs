@@ -34,6 +34,8 @@ pub struct FinishedLayer {
     pub manifest_keys: Vec<Key>,
     /// Which of the places beside the cache has it.
     pub(super) tier: Option<usize>,
+    /// What that place is called.
+    pub place: Option<String>,
     /// How long that took.
     pub elapsed: Duration,
 }
@@ -120,6 +122,18 @@ impl Built {
         // they are.
         let bases = self.bases.iter().map(|base| base as &dyn Source);
         Union::new(std::iter::once(memory).chain(bases).chain([&self.store as &dyn Source]).collect())
+    }
+
+    /// Returns what a cache is to be told, so that it answers for these layers: each under the key of
+    /// what it holds, and under those of its lockfiles.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let of = |layer: &FinishedLayer| {
+            let record = &layer.record;
+            let content = record.content.map(|key| Record { materials: Vec::new(), ..record.under(key) });
+            content.into_iter().chain(layer.manifest_keys.iter().map(|key| record.under(*key)).collect::<Vec<_>>())
+        };
+        self.layers.iter().flat_map(of).collect()
     }
 
     /// Keeps a share in the cache for as long as the layers may be read from it.

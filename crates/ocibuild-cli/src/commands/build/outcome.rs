@@ -1,5 +1,6 @@
 //! What a build came to: the lines of standard output, and the summary.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use ocibuild_core::oci::MediaType;
 use ocibuild_core::plan::Plan;
 use serde_json::{Value, json};
 
+use crate::commands::build::job::Told;
 use crate::commands::build::report::{self, ImageReport};
 use crate::failure::Failure;
 use crate::progress::Reporter;
@@ -34,8 +36,10 @@ pub(super) struct Outcome {
     elapsed: Duration,
     layers: Tally,
     reused: Tally,
-    /// What of that images in registries answered for.
-    shared: Tally,
+    /// What of that each place beside the machine's cache answered for.
+    places: BTreeMap<(LayerOutcome, String), Tally>,
+    /// What a cache was told.
+    pub(super) told: Option<Told>,
     /// Where images were written on disk.
     pub(super) outputs: Vec<String>,
 }
@@ -46,15 +50,16 @@ impl Outcome {
     /// # Errors
     /// [`BlobError`] if a manifest can't be read.
     pub(super) fn new(built: &Built, plan: &Plan, started: Instant) -> Result<Self, BlobError> {
-        let [mut layers, mut reused, mut shared] = [Tally::default(); 3];
+        let [mut layers, mut reused] = [Tally::default(); 2];
+        let mut places: BTreeMap<_, Tally> = BTreeMap::new();
         for layer in &built.layers {
             let size = layer.record.layers.iter().map(|built| built.descriptor.size).sum();
             layers.add(size);
             if layer.outcome.is_reused() {
                 reused.add(size);
             }
-            if layer.outcome == LayerOutcome::Shared {
-                shared.add(size);
+            if let Some(place) = &layer.place {
+                places.entry((layer.outcome, place.clone())).or_default().add(size);
             }
         }
         let images = report::images(built, plan)?;
@@ -69,7 +74,8 @@ impl Outcome {
             elapsed: started.elapsed(),
             layers,
             reused,
-            shared,
+            places,
+            told: None,
             outputs: Vec::new(),
         })
     }
@@ -110,9 +116,32 @@ impl Outcome {
     /// What the machine's cache answered for.
     fn local(&self) -> Tally {
         let mut local = self.reused;
-        local.blobs -= self.shared.blobs;
-        local.bytes -= self.shared.bytes;
+        for place in self.places.values() {
+            local.blobs -= place.blobs;
+            local.bytes -= place.bytes;
+        }
         local
+    }
+
+    /// What places of a kind answered for.
+    fn tier(&self, outcome: LayerOutcome) -> Tally {
+        let mut sum = Tally::default();
+        let own = self.places.iter().filter(|((kind, _), _)| *kind == outcome);
+        own.for_each(|(_, tally)| sum += *tally);
+        sum
+    }
+
+    fn hits(&self) -> Value {
+        let tally = |tally: &Tally| json!({ "count": tally.blobs, "bytes": tally.bytes });
+        let place = |((tier, place), tally): (&(LayerOutcome, String), &Tally)| {
+            json!({ "tier": tier, "place": place, "count": tally.blobs, "bytes": tally.bytes })
+        };
+        json!({
+            "local": tally(&self.local()),
+            "registry": tally(&self.tier(LayerOutcome::Shared)),
+            "store": tally(&self.tier(LayerOutcome::Stored)),
+            "places": self.places.iter().map(place).collect::<Vec<_>>(),
+        })
     }
 
     /// The same for programs.
@@ -124,11 +153,16 @@ impl Outcome {
             "seconds": seconds(self.elapsed),
             "layers": tally(&self.layers),
             "reused": tally(&self.reused),
-            "hits": { "local": tally(&self.local()), "registry": tally(&self.shared) },
+            "hits": self.hits(),
             "uploaded": self.traffic.as_ref().map(|traffic| tally(&traffic.uploaded)),
             "skipped": self.traffic.as_ref().map(|traffic| tally(&traffic.skipped)),
             "mounted": self.traffic.as_ref().map(|traffic| tally(&traffic.mounted)),
             "registry": self.usage.map(Usage::to_json),
+            "cached": self.told.as_ref().map(|told| json!({
+                "place": told.place,
+                "records": told.kept.records,
+                "uploaded": { "count": told.kept.blobs, "bytes": told.kept.bytes },
+            })),
             "outputs": self.outputs,
         })
     }
@@ -163,12 +197,14 @@ impl Outcome {
             text::bytes(self.reused.bytes),
             text::bytes(self.layers.bytes),
         );
-        let cache = match self.shared.blobs {
-            0 => cache,
-            count => {
-                format!("{cache}, {count} by a registry ({})", text::bytes(self.shared.bytes))
-            }
+        let by = |((_, place), tally): (&(LayerOutcome, String), &Tally)| {
+            format!(", {} by `{place}` ({})", tally.blobs, text::bytes(tally.bytes))
         };
+        let mut cache = self.places.iter().map(by).fold(cache, |all, one| all + &one);
+        if let Some(told) = self.told.as_ref().filter(|told| told.kept.records > 0) {
+            let records = usize::try_from(told.kept.records).unwrap_or(usize::MAX);
+            cache = format!("{cache}; {} to `{}`", text::count(records, "record"), told.place);
+        }
         let trouble = self.usage.as_ref().map(Usage::trouble).unwrap_or_default();
         format!("{size}; {}; {cache}{trouble}", text::time(self.elapsed))
     }
