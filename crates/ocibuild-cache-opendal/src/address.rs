@@ -127,7 +127,10 @@ impl FromStr for ObjectAddress {
             _ => place.split_once('/').unwrap_or((place, "")),
         };
         let prefix = read_prefix(prefix)?;
-        if scheme.starts_with("redis") && prefix.bytes().all(|byte| byte.is_ascii_digit()) {
+        if scheme.starts_with("redis")
+            && !prefix.is_empty()
+            && prefix.bytes().all(|byte| byte.is_ascii_digit())
+        {
             let what = "prefix: a database is chosen by `?db=`";
             return Err(AddressError::Part { part: prefix, what });
         }
@@ -292,15 +295,15 @@ mod tests {
 
     #[test]
     fn addresses_are_read() {
-        let s3 = read("s3://bucket/team/api?region=eu-central-1&endpoint=http%3A%2F%2F127.0.0.1:9000/&style=path");
+        let s3 =
+            read("s3://bucket/team/api?region=eu-central-1&endpoint=http%3A%2F%2F127.0.0.1:9000/&style=path");
         assert_eq!(s3.prefix, "team/api");
         let endpoint = Some("http://127.0.0.1:9000".to_owned());
         let region = Some("eu-central-1".to_owned());
         let bucket = "bucket".to_owned();
         assert_eq!(s3.kind, Kind::S3 { bucket: bucket.clone(), region, endpoint, is_virtual: Some(false) });
         for plain in ["s3://bucket", "s3://bucket/", "s3://bucket/?"] {
-            let kind =
-                Kind::S3 { bucket: bucket.clone(), region: None, endpoint: None, is_virtual: None };
+            let kind = Kind::S3 { bucket: bucket.clone(), region: None, endpoint: None, is_virtual: None };
             assert_eq!((read(plain).kind, read(plain).prefix), (kind, "ocibuild".to_owned()), "{plain}");
         }
         assert_eq!(read("gcs://bucket/a").kind, Kind::Gcs { bucket, endpoint: None });

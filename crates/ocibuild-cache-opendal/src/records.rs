@@ -58,6 +58,9 @@ impl ObjectStore {
     pub(crate) fn fault(&self, fault: StoreError) -> CacheError {
         match fault {
             StoreError::Cancelled(cancelled) => cancelled.into(),
+            fault @ StoreError::Damaged { .. } => {
+                CacheError::Damaged { place: self.name(), source: Box::new(fault) }
+            }
             fault => CacheError::Place { place: self.name(), source: Box::new(fault) },
         }
     }

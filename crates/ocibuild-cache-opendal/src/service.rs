@@ -68,7 +68,8 @@ fn s3(
     let region = region.or_else(|| access.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
     // Who speaks like S3 elsewhere mostly doesn't care.
     let region = region.or_else(|| endpoint.map(|_| "us-east-1"));
-    let region = region.ok_or_else(|| lacks("the bucket's region isn't known: add `?region=…`, or set `AWS_REGION`"))?;
+    let region = region
+        .ok_or_else(|| lacks("the bucket's region isn't known: add `?region=…`, or set `AWS_REGION`"))?;
     let mut s3 = S3::default().bucket(bucket).region(region);
     if let Some(endpoint) = endpoint {
         s3 = s3.endpoint(endpoint);
@@ -100,17 +101,13 @@ fn gcs(bucket: &str, endpoint: Option<&str>, access: &Access) -> Gcs {
     if access.machine { gcs } else { gcs.disable_config_load().disable_vm_metadata() }
 }
 
-fn azblob(
-    container: &str,
-    account: Option<&str>,
-    endpoint: Option<&str>,
-    access: &Access,
-) -> Result<Azblob> {
+fn azblob(container: &str, account: Option<&str>, endpoint: Option<&str>, access: &Access) -> Result<Azblob> {
     let account = account.or_else(|| access.variable("AZURE_STORAGE_ACCOUNT"));
     let own = account.map(|account| format!("https://{account}.blob.core.windows.net"));
     let endpoint = endpoint.map(str::to_owned).or(own);
-    let endpoint = endpoint
-        .ok_or_else(|| lacks("the storage account isn't known: add `?account=…`, or set `AZURE_STORAGE_ACCOUNT`"))?;
+    let endpoint = endpoint.ok_or_else(|| {
+        lacks("the storage account isn't known: add `?account=…`, or set `AZURE_STORAGE_ACCOUNT`")
+    })?;
     let mut azblob = Azblob::default().container(container).endpoint(&endpoint);
     if let Some(account) = account {
         azblob = azblob.account_name(account);

@@ -65,12 +65,7 @@ fn without_inventory(record: &Record) -> Record {
 
 impl ObjectStore {
     /// Sends what the store lacks of a record's blobs; `false` if one can't be had.
-    fn keep_blobs(
-        &self,
-        record: &Record,
-        source: &dyn Source,
-        kept: &mut Kept,
-    ) -> Result<bool, CacheError> {
+    fn keep_blobs(&self, record: &Record, source: &dyn Source, kept: &mut Kept) -> Result<bool, CacheError> {
         let fault = |fault: BlobError| match fault {
             BlobError::Cancelled(cancelled) => cancelled.into(),
             fault => CacheError::Place { place: self.name(), source: Box::new(fault) },
@@ -90,18 +85,19 @@ impl ObjectStore {
     }
 }
 
-/// Object stores by their addresses: one that is read and written is one.
-#[derive(Debug)]
+/// Object stores by their addresses. One that is read and written is one, and so it is for clones:
+/// what is damaged in it is known to whoever writes it.
+#[derive(Debug, Clone)]
 pub struct ObjectStores {
     access: Access,
-    opened: Mutex<BTreeMap<String, ObjectStore>>,
+    opened: Arc<Mutex<BTreeMap<String, ObjectStore>>>,
 }
 
 impl ObjectStores {
     /// Reaches stores in one way.
     #[must_use]
     pub fn new(access: Access) -> Self {
-        Self { access, opened: Mutex::default() }
+        Self { access, opened: Arc::default() }
     }
 
     fn store(&self, address: &str) -> Result<ObjectStore, AddressError> {
@@ -118,7 +114,7 @@ impl ObjectStores {
 impl Stores for ObjectStores {
     fn open(&self, address: &str) -> Result<CacheStore, CacheError> {
         let store = self.store(address).map_err(|fault| CacheError::Place {
-            place: "a cache".to_owned(),
+            place: "a cache beside the machine's".to_owned(),
             source: Box::new(fault),
         })?;
         let store = Arc::new(store);

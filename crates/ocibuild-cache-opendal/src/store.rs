@@ -34,7 +34,7 @@ pub enum StoreError {
     #[error("{0}")]
     Failed(String),
     /// What it has isn't what was put there.
-    #[error("`{path}` is damaged there: {reason}")]
+    #[error("`{path}`: {reason}")]
     Damaged {
         /// The object.
         path: String,
@@ -162,7 +162,7 @@ impl Inner {
         match self.reach() {
             Ok(opened) => Ok(self.opened.get_or_init(|| opened)),
             Err(fault) => {
-                state.has_failed = true;
+                state.has_failed = !matches!(fault, StoreError::Cancelled(_));
                 Err(fault)
             }
         }
@@ -177,8 +177,9 @@ impl Inner {
         Ok(Opened { operator, runtime })
     }
 
+    /// Gives the store up, unless it was the run that did.
     pub(crate) fn fail(&self, stop: Stop) -> StoreError {
-        self.state().has_failed = true;
+        self.state().has_failed |= !matches!(stop, Stop::Cancelled(_));
         told(stop)
     }
 }

@@ -124,7 +124,7 @@ fn a_damaged_record_is_told_once_and_written_again() {
         place.write(&path, bytes);
         let store = place.store();
         let error = store.get(&one.key).unwrap_err();
-        assert!(matches!(error, CacheError::Place { .. }), "{error}");
+        assert!(matches!(error, CacheError::Damaged { .. }), "{error}");
         assert_eq!(store.get(&one.key).unwrap(), None);
         // The rest of the store answers still.
         assert_eq!(store.get(&key("another")).unwrap(), None);
@@ -208,7 +208,11 @@ fn a_blob_that_is_gone_or_cut_is_not_there() {
             place.store().keep(&[one.clone()], Some(&memory), &Cancel::new()).unwrap();
             let path = blob_path(&large, part);
             let bytes = place.read(&path).unwrap();
-            if is_cut { place.write(&path, bytes[1..].to_vec()) } else { place.delete(&path) }
+            if is_cut {
+                place.write(&path, bytes[1..].to_vec())
+            } else {
+                place.delete(&path)
+            }
             let store = place.store();
             store.get(&one.key).unwrap().unwrap();
             assert!(!store.exists(&one.layers[0].descriptor).unwrap());

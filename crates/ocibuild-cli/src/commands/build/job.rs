@@ -98,6 +98,7 @@ impl<'a> Job<'a> {
         let cancel = stop.cancel();
         let plan = self.plan(&cancel)?;
         let registry = self.registry(&plan, &cancel)?;
+        self.caches.open_stores(&plan, &self.options, self.reporter, &cancel)?;
         let mut forgotten = BTreeSet::new();
         let outcome = loop {
             let failure = match self.attempt(&plan, registry.as_ref(), &cancel) {
@@ -287,7 +288,8 @@ impl<'a> Job<'a> {
     fn gone(&self, error: &BlobError) -> Option<Digest> {
         match error {
             BlobError::Missing { digest, .. } | BlobError::Read { digest, .. } if error.is_absence() => {
-                Some(*digest).filter(|digest| self.named().contains(digest) || self.caches.is_elsewhere(digest))
+                Some(*digest)
+                    .filter(|digest| self.named().contains(digest) || self.caches.is_elsewhere(digest))
             }
             _ => None,
         }
@@ -309,9 +311,13 @@ impl<'a> Job<'a> {
             _ => return None,
         };
         match blob {
-            BlobError::Corrupt { digest, .. } => {
-                self.caches.store.path(digest).exists().then_some(*digest)
+            // Whatever is wrong with a place beside the machine's cache: its blob can be made.
+            BlobError::Corrupt { digest, .. } | BlobError::Read { digest, .. }
+                if self.caches.is_elsewhere(digest) =>
+            {
+                Some(*digest)
             }
+            BlobError::Corrupt { digest, .. } => self.caches.store.path(digest).exists().then_some(*digest),
             error => self.gone(error),
         }
     }

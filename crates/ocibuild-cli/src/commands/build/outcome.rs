@@ -133,9 +133,7 @@ impl Outcome {
 
     fn hits(&self) -> Value {
         let tally = |tally: &Tally| json!({ "count": tally.blobs, "bytes": tally.bytes });
-        let place = |((tier, place), tally): (&(LayerOutcome, String), &Tally)| {
-            json!({ "tier": tier, "place": place, "count": tally.blobs, "bytes": tally.bytes })
-        };
+        let place = |((tier, place), tally): (&(LayerOutcome, String), &Tally)| json!({ "tier": tier, "place": place, "count": tally.blobs, "bytes": tally.bytes });
         json!({
             "local": tally(&self.local()),
             "registry": tally(&self.tier(LayerOutcome::Shared)),
