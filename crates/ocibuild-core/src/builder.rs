@@ -340,7 +340,8 @@ impl<'a> Builder<'a> {
 
     fn skipped(&self) -> Vec<FileId> {
         let scratch = self.caching.scratch.as_ref().map(Store::root);
-        let paths = std::iter::once(&*self.cache).chain(scratch).chain(self.outputs.iter().map(|path| &**path));
+        let paths =
+            std::iter::once(&*self.cache).chain(scratch).chain(self.outputs.iter().map(|path| &**path));
         paths.filter_map(file_id).collect()
     }
 }

@@ -14,7 +14,8 @@ use crate::base::MAX_LAYERS;
 use crate::oci::{self, Compression, Platform};
 use crate::reference::Reference;
 use crate::spec::{
-    self, Base, CacheMode, CachePlace, Fault, Image, Inherit, Located, Segment, Span, Spec, SpecError, Template,
+    self, Base, CacheMode, CachePlace, Fault, Image, Inherit, Located, Segment, Span, Spec, SpecError,
+    Template,
 };
 
 pub use config::{inherited as inherited_config, merge as merge_configs};

@@ -19,3 +19,5 @@ mod proxied;
 mod random;
 mod resume;
 mod shared;
+#[cfg(feature = "object-stores")]
+mod stores;

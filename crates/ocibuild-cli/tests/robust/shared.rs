@@ -32,7 +32,7 @@ fn text(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// A checkout, as it comes from version control.
-fn checkout(main: &str) -> Bench {
+pub(crate) fn checkout(main: &str) -> Bench {
     let bench = Bench::with_spec(SPEC);
     bench.write("package-lock.json", "{}");
     bench.write("src/main.js", main);
@@ -41,7 +41,7 @@ fn checkout(main: &str) -> Bench {
 }
 
 /// The same after `npm ci`.
-fn installed(main: &str) -> Bench {
+pub(crate) fn installed(main: &str) -> Bench {
     let bench = checkout(main);
     for number in 0..20 {
         bench.write(&format!("node_modules/{number}/index.js"), text(number + 7, 20_000));
@@ -50,7 +50,7 @@ fn installed(main: &str) -> Bench {
 }
 
 /// What a build told of itself.
-fn metadata(bench: &Bench) -> Value {
+pub(crate) fn metadata(bench: &Bench) -> Value {
     serde_json::from_slice(&std::fs::read(bench.path("build.json")).unwrap()).unwrap()
 }
 
@@ -60,13 +60,13 @@ fn build(bench: &Bench, arguments: &[&str]) -> (Value, String) {
     (metadata(bench), output.errors())
 }
 
-fn layers(metadata: &Value) -> (Vec<&str>, Vec<u64>) {
+pub(crate) fn layers(metadata: &Value) -> (Vec<&str>, Vec<u64>) {
     let layers = metadata["images"][0]["platforms"][0]["layers"].as_array().unwrap();
     let of = |layer: &Value| layer["descriptor"]["size"].as_u64().unwrap();
     (layers.iter().map(|layer| layer["cache"].as_str().unwrap()).collect(), layers.iter().map(of).collect())
 }
 
-fn digest(metadata: &Value) -> &str {
+pub(crate) fn digest(metadata: &Value) -> &str {
     metadata["images"][0]["digest"].as_str().unwrap()
 }
 

@@ -225,7 +225,8 @@ mod tests {
     fn over_another_it_reads_that_and_writes_to_its_own() {
         let (_one, below) = store();
         let (_two, own) = store();
-        let (kept, more) = (Descriptor::of(MediaType::LAYER, b"kept"), Descriptor::of(MediaType::LAYER, b"more"));
+        let (kept, more) =
+            (Descriptor::of(MediaType::LAYER, b"kept"), Descriptor::of(MediaType::LAYER, b"more"));
         below.push(&kept, &BytesContent::new(*b"kept")).unwrap();
         let over = Store::over(own.root(), below.root());
         assert_eq!(over.push(&kept, &BytesContent::new(*b"kept")).unwrap(), Transfer::Present);

@@ -131,7 +131,9 @@ impl Built {
         let of = |layer: &FinishedLayer| {
             let record = &layer.record;
             let content = record.content.map(|key| Record { materials: Vec::new(), ..record.under(key) });
-            content.into_iter().chain(layer.manifest_keys.iter().map(|key| record.under(*key)).collect::<Vec<_>>())
+            content
+                .into_iter()
+                .chain(layer.manifest_keys.iter().map(|key| record.under(*key)).collect::<Vec<_>>())
         };
         self.layers.iter().flat_map(of).collect()
     }

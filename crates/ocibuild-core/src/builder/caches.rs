@@ -213,11 +213,8 @@ impl<'a> Builder<'a> {
         let images = images.iter().map(|reference| (*reference, false));
         let all = destinations.chain(images);
         let all = all.filter(|(reference, _)| known.insert(reference.repository().clone()));
-        all.map(|(reference, is_destination)| Whereabout {
-            place: places.source(reference),
-            is_destination,
-        })
-        .collect()
+        all.map(|(reference, is_destination)| Whereabout { place: places.source(reference), is_destination })
+            .collect()
     }
 
     #[cfg(not(feature = "registry"))]

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::cache::Record;
 use crate::compress::{DecodeLimits, Encoder, Framer, decoder};
 use crate::digest::{DiffId, Digest};
-use crate::oci::{Compression, Descriptor, MediaType, annotation, to_json};
 use crate::files::{self, FileSource};
+use crate::oci::{Compression, Descriptor, MediaType, annotation, to_json};
 use crate::tar::{self, EntryKind, Reader, TRAILER};
 
 /// The largest pack that is read, in bytes.

@@ -173,7 +173,8 @@ impl RepositoryCache {
         let Some(blobs) = blobs else { return Ok(ours) };
         for layer in records.iter().flat_map(|record| &record.layers) {
             let blob = plain(&layer.descriptor);
-            if ours.layers.insert(blob.digest, blob.clone()).is_some() || state.layers.contains_key(&blob.digest)
+            if ours.layers.insert(blob.digest, blob.clone()).is_some()
+                || state.layers.contains_key(&blob.digest)
             {
                 continue;
             }
@@ -262,7 +263,8 @@ impl RepositoryCache {
         let added: Vec<Entry> = added.collect();
         merge(&mut entries, added.iter().cloned());
         trim(&mut entries, &self.limits);
-        let keys = added.iter().map(|entry| entry.record.key).filter(|key| entries.contains_key(key)).collect();
+        let keys =
+            added.iter().map(|entry| entry.record.key).filter(|key| entries.contains_key(key)).collect();
         let repacked = repack(&entries, &state.packs, read, &keys);
         let anew: Vec<Entry> = repacked.anew.iter().filter_map(|key| entries.get(key).cloned()).collect();
         let mut packs = repacked.stay;
@@ -285,8 +287,8 @@ impl RepositoryCache {
             let layers = entry.record.layers.iter().map(|layer| layer.descriptor.digest);
             let layers = layers.filter_map(|digest| ours.layers.get(&digest).or(state.layers.get(&digest)));
             let inventory = entry.record.inventory.as_ref().map(|inventory| inventory.digest);
-            let inventory = inventory
-                .and_then(|digest| ours.inventories.get(&digest).or(state.inventories.get(&digest)));
+            let inventory =
+                inventory.and_then(|digest| ours.inventories.get(&digest).or(state.inventories.get(&digest)));
             for blob in layers.chain(inventory) {
                 if held.contains_key(&blob.digest) {
                     continue;
@@ -398,8 +400,7 @@ impl RecordSink for RepositoryCache {
 #[cfg(test)]
 pub(super) fn keys(target: &dyn Target, tag: &str) -> BTreeSet<crate::key::Key> {
     let root = target.resolve(tag).unwrap();
-    let manifest: Manifest =
-        from_json(&read_whole(target, &root, MAX_MANIFEST_SIZE).unwrap()).unwrap();
+    let manifest: Manifest = from_json(&read_whole(target, &root, MAX_MANIFEST_SIZE).unwrap()).unwrap();
     let state = State::read(&manifest, target, &mut Read::new(), &|_| false).unwrap();
     state.entries.keys().copied().collect()
 }

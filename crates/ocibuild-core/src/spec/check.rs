@@ -9,9 +9,9 @@ pub use path::{destination, image_directory, layout, manifest, pattern, removal,
 
 use std::time::Duration;
 
-use super::{CacheMode, CachePlace, ValueError};
 use super::suggest::closest;
 use super::value::id;
+use super::{CacheMode, CachePlace, ValueError};
 use crate::digest::Digest;
 use crate::oci::{Compression, Platform, annotation, is_time};
 use crate::reference::Reference;
