@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blob::{BlobError, Content, Memory, Source, Store, Union};
-use crate::cache::{Hold, Record};
+use crate::cache::{BuiltLayer, Hold, Record};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
 use crate::key::Key;
+use crate::layer::Origin;
 use crate::oci::Descriptor;
 use crate::plan::PlannedImage;
 use crate::reference::Reference;
@@ -26,18 +27,34 @@ pub struct FinishedLayer {
     pub label: String,
     /// Its blobs and what is known of them.
     pub record: Record,
-    /// Whether it was made in this run, and what answered if not. A layer that is
+    /// Whether something of it was made in this run, and what answered if not. What is
     /// [`LayerOutcome::Shared`] is in no store: [`Built::source`] has it.
     pub outcome: LayerOutcome,
-    /// Its manifest keys, for each of its platforms in the plan's order; none where no lockfile
-    /// vouches for it.
+    /// The manifest keys that it goes by, for each of its platforms in the plan's order; none where no
+    /// lockfile vouches for it.
     pub manifest_keys: Vec<Key>,
-    /// Which of the places beside the cache has it.
-    pub(super) tier: Option<usize>,
-    /// What that place is called.
-    pub place: Option<String>,
+    /// The same of each of the record's layers.
+    pub(super) outcomes: Vec<LayerOutcome>,
+    /// Where each of the record's layers is.
+    pub(super) origins: Vec<Origin>,
+    /// What the place beside the cache is called that has it, of each of the record's layers.
+    pub(super) places: Vec<Option<String>>,
     /// How long that took.
     pub elapsed: Duration,
+}
+
+impl FinishedLayer {
+    /// Returns its blobs, and where each is from: of one that is split, parts may be made and others
+    /// reused.
+    pub fn blobs(&self) -> impl Iterator<Item = (&BuiltLayer, LayerOutcome)> {
+        self.record.layers.iter().zip(self.outcomes.iter().copied())
+    }
+
+    /// Returns what the place is called that answered for each of its blobs; nothing for those that
+    /// were made, or that the cache answered for.
+    pub fn places(&self) -> impl Iterator<Item = Option<&str>> {
+        self.places.iter().map(Option::as_deref)
+    }
 }
 
 /// An image that was built.
@@ -125,17 +142,17 @@ impl Built {
     }
 
     /// Returns what a cache is to be told, so that it answers for these layers: each under the key of
-    /// what it holds, and under those of its lockfiles.
+    /// what it holds, and under those of its lockfiles, and each part of one under its own.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
-        let of = |layer: &FinishedLayer| {
-            let record = &layer.record;
+        let mut records = Vec::new();
+        for FinishedLayer { record, manifest_keys, .. } in &self.layers {
             let content = record.content.map(|key| Record { materials: Vec::new(), ..record.under(key) });
-            content
-                .into_iter()
-                .chain(layer.manifest_keys.iter().map(|key| record.under(*key)).collect::<Vec<_>>())
-        };
-        self.layers.iter().flat_map(of).collect()
+            records.extend(content);
+            records.extend(manifest_keys.iter().map(|key| record.under(*key)));
+            records.extend(record.layers.iter().filter_map(|layer| record.part(layer)));
+        }
+        records
     }
 
     /// Keeps a share in the cache for as long as the layers may be read from it.

@@ -17,13 +17,16 @@ pub struct BuiltLayer {
     pub descriptor: Descriptor,
     /// The digest of its tar bytes.
     pub diff_id: DiffId,
+    /// Of one of several parts of a split layer: the key of what the part alone holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Key>,
 }
 
 impl BuiltLayer {
     /// Puts the two together.
     #[must_use]
     pub fn new(descriptor: Descriptor, diff_id: DiffId) -> Self {
-        Self { descriptor, diff_id }
+        Self { descriptor, diff_id, part: None }
     }
 }
 
@@ -66,22 +69,49 @@ pub struct Record {
     /// answered: then neither entries nor the length of the tar bytes are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Descriptor>,
-    /// The machines that programs among the files are for, by Go's names.
+    /// The machines that programs among the files are for, by Go's names, and `mach-o` or `pe` for
+    /// programs of other systems.
     pub machines: BTreeSet<String>,
     /// The number of entries; 0 without an inventory.
     pub entries: u64,
     /// The length of the tar bytes; 0 without an inventory.
     pub tar_size: u64,
+    /// Whether this is what the last build of a layer came to: its key says which layer, and nothing of
+    /// what it holds, so it answers for none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_trace: bool,
 }
 
 impl Record {
     /// The version that is written; another is not understood.
     pub const VERSION: u32 = 1;
 
+    /// Returns it as what the last build of a layer came to, under the layer's
+    /// [`trace_key`](crate::layer::trace_key).
+    #[must_use]
+    pub fn traced(&self, key: Key) -> Self {
+        Self { is_trace: true, materials: Vec::new(), ..self.under(key) }
+    }
+
     /// Returns the same answer under another key.
     #[must_use]
     pub fn under(&self, key: Key) -> Self {
         Self { key, ..self.clone() }
+    }
+
+    /// Returns the record of a part alone, if it is one of a layer of several.
+    pub(crate) fn part(&self, layer: &BuiltLayer) -> Option<Self> {
+        let key = layer.part?;
+        Some(Self {
+            content: Some(key),
+            layers: vec![BuiltLayer { part: None, ..layer.clone() }],
+            materials: Vec::new(),
+            inventory: None,
+            entries: 0,
+            tar_size: 0,
+            is_trace: false,
+            ..self.under(key)
+        })
     }
 
     /// Tells whether this is what a key may be answered with.

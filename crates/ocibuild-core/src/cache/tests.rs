@@ -56,6 +56,7 @@ impl Made {
             machines: BTreeSet::new(),
             entries: 1,
             tar_size: 1024,
+            is_trace: false,
         };
         self.put(&record, age);
         record
@@ -289,6 +290,7 @@ fn damage_is_found_and_dropped_with_the_records_that_name_it() {
         let kind = match damage {
             Damage::Record { .. } => "record",
             Damage::Blob { .. } => "blob",
+            Damage::Stat { .. } => "stat",
             Damage::Incomplete { .. } => "incomplete",
         };
         *kinds.entry(kind).or_default() += 1;

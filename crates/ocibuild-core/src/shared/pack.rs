@@ -73,7 +73,7 @@ pub(super) fn read(descriptor: &Descriptor, bytes: &[u8]) -> io::Result<(Pack, V
             reader.content().read_to_end(&mut lines)?;
         }
     }
-    let is_known = |entry: &Entry| entry.record.version == Record::VERSION;
+    let is_known = |entry: &Entry| entry.record.version == Record::VERSION && !entry.record.is_trace;
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let entries = lines.filter_map(|line| serde_json::from_slice(line).ok()).filter(is_known);
     let entries: Vec<Entry> = entries.collect();

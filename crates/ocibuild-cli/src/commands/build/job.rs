@@ -171,9 +171,9 @@ impl<'a> Job<'a> {
     fn attempt(&self, plan: &Plan, registry: Option<&Registry>, cancel: &Cancel) -> Result<Outcome, Failure> {
         let build = |finished: &(dyn Fn(&FinishedLayer) + Sync)| {
             let noted = |layer: &FinishedLayer| {
-                if !self.caches.note(layer) {
-                    self.named().extend(layer.record.kept().map(|blob| blob.digest));
-                }
+                let elsewhere = self.caches.note(layer);
+                let kept = layer.record.kept().map(|blob| blob.digest);
+                self.named().extend(kept.filter(|digest| !elsewhere.contains(digest)));
                 finished(layer);
             };
             let builder = self.connected(plan, registry, cancel).on_layer(&noted);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ocibuild_core::Built;
 use ocibuild_core::blob::BlobError;
+use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::copy::Tally;
 use ocibuild_core::event::{LayerOutcome, Warning};
 use ocibuild_core::oci::MediaType;
@@ -52,14 +53,15 @@ impl Outcome {
     pub(super) fn new(built: &Built, plan: &Plan, started: Instant) -> Result<Self, BlobError> {
         let [mut layers, mut reused] = [Tally::default(); 2];
         let mut places: BTreeMap<_, Tally> = BTreeMap::new();
-        for layer in &built.layers {
-            let size = layer.record.layers.iter().map(|built| built.descriptor.size).sum();
+        let blobs = |layer| FinishedLayer::blobs(layer).zip(layer.places());
+        for ((built, outcome), place) in built.layers.iter().flat_map(blobs) {
+            let size = built.descriptor.size;
             layers.add(size);
-            if layer.outcome.is_reused() {
+            if outcome.is_reused() {
                 reused.add(size);
             }
-            if let Some(place) = &layer.place {
-                places.entry((layer.outcome, place.clone())).or_default().add(size);
+            if let Some(place) = place {
+                places.entry((outcome, place.to_owned())).or_default().add(size);
             }
         }
         let images = report::images(built, plan)?;

@@ -21,7 +21,7 @@ use crate::text::{self, Format};
 /// of its key; that of the digest of the layer it is of, so that several keys of one layer are seen as
 /// that, or the number of layers of a base; the number of files and directories in it; the size of its
 /// blobs, and of the layer's tar bytes; and what it is found by: lockfiles, its `content`, or `base` for
-/// the listing of a base. A record whose blobs aren't all there is marked: the next build makes them anew.
+/// the listing of a base; `last build` is none of these, and tells that the layer was built before. A record whose blobs aren't all there is marked: the next build makes them anew.
 ///
 /// The last line has the sums, and how much of it no record names.
 #[derive(Debug, Args)]
@@ -86,6 +86,7 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
     let mut what = match what.next() {
         Some(first) => what.fold(first, |all, name| format!("{all}, {name}")),
         None if record.is_listing() => "base".to_owned(),
+        None if record.is_trace => "last build".to_owned(),
         None => "content".to_owned(),
     };
     if !is_whole {
@@ -104,14 +105,17 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
 
 fn totals(survey: &Survey) -> String {
     let (records, blobs, unnamed) = (survey.record_files(), survey.all_blobs(), survey.unnamed_blobs());
-    let (notes, temporary) = (survey.note_files(), survey.temporary_files());
+    let (notes, stat, temporary) = (survey.note_files(), survey.stat_files(), survey.temporary_files());
     let mut parts = vec![
         count(records, "record"),
         count(blobs, "blob"),
-        text::bytes(records.bytes + blobs.bytes + notes.bytes + temporary.bytes),
+        text::bytes(records.bytes + blobs.bytes + notes.bytes + stat.bytes + temporary.bytes),
     ];
     if notes.count > 0 {
         parts.push(count(notes, "registry note"));
+    }
+    if stat.count > 0 {
+        parts.push(count(stat, "stat cache"));
     }
     if unnamed.count > 0 {
         parts.push(format!(
@@ -131,18 +135,19 @@ fn totals(survey: &Survey) -> String {
 
 fn to_json(survey: &Survey) -> Value {
     let (records, blobs) = (survey.record_files(), survey.all_blobs());
-    let (notes, temporary) = (survey.note_files(), survey.temporary_files());
+    let (notes, stat, temporary) = (survey.note_files(), survey.stat_files(), survey.temporary_files());
     json!({
         "version": VERSION,
         "path": survey.root.display().to_string(),
         "records": survey.records.iter().map(record_to_json).collect::<Vec<_>>(),
         "totals": {
-            "bytes": records.bytes + blobs.bytes + notes.bytes + temporary.bytes,
+            "bytes": records.bytes + blobs.bytes + notes.bytes + stat.bytes + temporary.bytes,
             "records": extent_to_json(records),
             "broken_records": survey.broken.len(),
             "blobs": extent_to_json(blobs),
             "unnamed_blobs": extent_to_json(survey.unnamed_blobs()),
             "registry_notes": extent_to_json(notes),
+            "stat_caches": extent_to_json(stat),
             "temporary_files": extent_to_json(temporary),
         },
         "strays": strays_to_json(&survey.strays),
@@ -156,7 +161,11 @@ fn record_to_json(known: &KnownRecord) -> Value {
         record.layers.iter().map(|layer| json!({ "descriptor": layer.descriptor, "diff_id": layer.diff_id }));
     json!({
         "key": record.key,
-        "kind": if record.is_listing() { "base" } else { "layer" },
+        "kind": match (record.is_listing(), record.is_trace) {
+            (true, _) => "base",
+            (_, true) => "trace",
+            _ => "layer",
+        },
         "layers": layers.collect::<Vec<_>>(),
         "inventory": record.inventory,
         "materials": record.materials,

@@ -134,14 +134,12 @@ impl Caches {
         place.image().filter(|_| is_told).map(|image| image.repository().registry().to_owned())
     }
 
-    /// Notes where a layer is.
-    pub(super) fn note(&self, layer: &FinishedLayer) -> bool {
-        let is_elsewhere = layer.place.is_some();
-        if is_elsewhere {
-            let blobs = layer.record.layers.iter().map(|built| built.descriptor.digest);
-            lock(&self.elsewhere).extend(blobs);
-        }
-        is_elsewhere
+    /// Notes which blobs of a layer a place beside the machine's cache has, and returns them.
+    pub(super) fn note(&self, layer: &FinishedLayer) -> Vec<Digest> {
+        let blobs = layer.blobs().zip(layer.places()).filter(|(_, place)| place.is_some());
+        let blobs: Vec<Digest> = blobs.map(|((built, _), _)| built.descriptor.digest).collect();
+        lock(&self.elsewhere).extend(&blobs);
+        blobs
     }
 
     /// Tells whether a blob is one that a place beside the machine's cache was said to have.
