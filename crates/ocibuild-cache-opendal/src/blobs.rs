@@ -11,11 +11,11 @@ use ocibuild_core::blob::{BlobError, Content, PlaceFault, Sink, Source};
 use ocibuild_core::digest::VerifyingReader;
 use ocibuild_core::event::Transfer;
 use ocibuild_core::{Descriptor, Digest};
-use opendal_core::{Buffer, Error, ErrorKind, Operator};
+use opendal_core::{Buffer, Error, ErrorKind, Operator, Writer};
 
 use crate::records::is_there;
 use crate::runtime::{Pending, Stop};
-use crate::store::{Inner, ObjectStore, PART_TIME, QUESTION, StoreError};
+use crate::store::{Inner, ObjectStore, Opened, PART_TIME, QUESTION, StoreError};
 
 /// How much is moved at a time, in bytes: the stores' least is 5 MiB.
 pub(crate) const PART: u64 = 8 << 20;
@@ -52,7 +52,7 @@ impl Blob {
         format!("{}.{part:04}", self.path)
     }
 
-    async fn is_there(self, operator: Operator) -> Result<bool, Error> {
+    async fn found_in(self, operator: Operator) -> Result<bool, Error> {
         for (path, size) in self.objects() {
             match operator.stat(&path).await {
                 Ok(found) if found.content_length() == size => {}
@@ -90,7 +90,7 @@ impl Inner {
             }
         }
         let blob = Blob::new(&self.open()?.operator, descriptor);
-        let is_there = self.ask(QUESTION, |operator| blob.is_there(operator))?.unwrap_or(false);
+        let is_there = self.ask(QUESTION, |operator| blob.found_in(operator))?.unwrap_or(false);
         if is_there {
             self.state().present.insert(descriptor.digest);
         }
@@ -123,67 +123,71 @@ impl ObjectStore {
         let reader = content.open_unverified().map_err(|error| unreadable(descriptor, error))?;
         let reader = VerifyingReader::new(reader, descriptor.digest, descriptor.size);
         let parts = Parts { reader, next: None };
-        let failed = |stop: Stop| self.blob_fault(self.0.fail(stop));
-        let wait = |job| opened.runtime.wait(PART_TIME, job);
-        if blob.in_parts {
-            for (at, part) in parts.enumerate() {
-                let part = part.map_err(|error| unreadable(descriptor, error))?;
-                let (operator, path) = (opened.operator.clone(), blob.part(at as u64));
-                let job: Job<()> = Box::pin(async move { operator.write(&path, part).await.map(|_| ()) });
-                wait(job).map_err(failed)?;
-            }
-            return Ok(());
-        }
-        let (operator, path) = (opened.operator.clone(), blob.path);
-        let part_size = usize::try_from(PART).unwrap_or(usize::MAX);
-        let open = async move { operator.writer_with(&path).chunk(part_size).await };
-        let mut writer = Some(opened.runtime.wait(QUESTION, open).map_err(failed)?);
-        for part in parts {
-            let own = writer.take().expect("it comes back from each part");
-            let (own, fault) = match part {
-                Ok(part) => opened.runtime.wait(PART_TIME, write(own, part)).map_err(failed)?,
-                Err(error) => (own, Some(Abort::Unreadable(error))),
-            };
-            match fault {
-                None => writer = Some(own),
-                Some(fault) => {
-                    let _ = opened.runtime.wait(QUESTION, abort(own));
-                    return Err(match fault {
-                        Abort::Unreadable(error) => unreadable(descriptor, error),
-                        Abort::Refused(error) => failed(Stop::Failed(error)),
-                    });
-                }
-            }
-        }
-        let own = writer.take().expect("it comes back from each part");
-        match opened.runtime.wait(PART_TIME, close(own)) {
-            Err(Stop::Failed(error)) if is_there(&error) => Ok(()),
-            closed => closed.map_err(failed),
-        }
+        let sent =
+            if blob.in_parts { in_parts(opened, &blob, parts) } else { at_once(opened, blob.path, parts) };
+        sent.map_err(|fault| match fault {
+            Fault::Unreadable(error) => unreadable(descriptor, error),
+            Fault::Store(stop) => self.blob_fault(self.0.fail(stop)),
+        })
     }
 }
 
-type Job<T> = std::pin::Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
-
-/// Why a blob isn't sent to its end.
-enum Abort {
+/// Why a blob isn't sent.
+enum Fault {
     Unreadable(io::Error),
-    Refused(Error),
+    Store(Stop),
 }
 
-type Written = (opendal_core::Writer, Option<Abort>);
+impl From<Stop> for Fault {
+    fn from(stop: Stop) -> Self {
+        Self::Store(stop)
+    }
+}
 
-async fn write(mut writer: opendal_core::Writer, part: Bytes) -> Result<Written, Error> {
-    let fault = writer.write(part).await.err().map(Abort::Refused);
+/// Sends each part as an object.
+fn in_parts(opened: &Opened, blob: &Blob, parts: Parts<impl Read>) -> Result<(), Fault> {
+    for (at, part) in parts.enumerate() {
+        let part = part.map_err(Fault::Unreadable)?;
+        let (operator, path) = (opened.operator.clone(), blob.part(at as u64));
+        let job = async move { operator.write(&path, part).await.map(|_| ()) };
+        opened.runtime.wait(PART_TIME, job)?;
+    }
+    Ok(())
+}
+
+/// Sends all parts as one object, which is there when it is closed.
+fn at_once(opened: &Opened, path: String, parts: Parts<impl Read>) -> Result<(), Fault> {
+    let operator = opened.operator.clone();
+    let part_size = usize::try_from(PART).unwrap_or(usize::MAX);
+    let open = async move { operator.writer_with(&path).chunk(part_size).await };
+    let mut writer = opened.runtime.wait(QUESTION, open)?;
+    for part in parts {
+        let fault = match part {
+            Ok(part) => {
+                let (own, fault) = opened.runtime.wait(PART_TIME, write(writer, part))?;
+                writer = own;
+                fault.map(|error| Fault::Store(Stop::Failed(error)))
+            }
+            Err(error) => Some(Fault::Unreadable(error)),
+        };
+        if let Some(fault) = fault {
+            // What is left of it there is nobody's object; the store's own rules see to it.
+            let _ = opened.runtime.wait(QUESTION, async move { writer.abort().await });
+            return Err(fault);
+        }
+    }
+    match opened.runtime.wait(PART_TIME, async move { writer.close().await }) {
+        Err(Stop::Failed(error)) if is_there(&error) => Ok(()),
+        closed => Ok(closed.map(|_| ())?),
+    }
+}
+
+type Written = (Writer, Option<Error>);
+
+/// Hands the writer back whatever comes of it: it can be told to give up then.
+async fn write(mut writer: Writer, part: Bytes) -> Result<Written, Error> {
+    let fault = writer.write(part).await.err();
     Ok((writer, fault))
-}
-
-async fn abort(mut writer: opendal_core::Writer) -> Result<(), Error> {
-    writer.abort().await
-}
-
-async fn close(mut writer: opendal_core::Writer) -> Result<(), Error> {
-    writer.close().await.map(|_| ())
 }
 
 fn unreadable(descriptor: &Descriptor, source: io::Error) -> BlobError {

@@ -128,7 +128,7 @@ fn a_damaged_record_is_told_once_and_written_again() {
         assert_eq!(store.get(&one.key).unwrap(), None);
         // The rest of the store answers still.
         assert_eq!(store.get(&key("another")).unwrap(), None);
-        let kept = store.keep(&[one.clone()], None, &Cancel::new()).unwrap();
+        let kept = store.keep(std::slice::from_ref(&one), None, &Cancel::new()).unwrap();
         assert_eq!(kept.records, 1);
         assert!(place.store().get(&one.key).unwrap().is_some());
     }
@@ -178,7 +178,7 @@ fn blobs_come_back_as_they_were_sent() {
     let exact = large[..usize::try_from(PART).unwrap()].to_vec();
     let one = record("one", &[b"", b"small", &exact, &large]);
     let memory = source(&[b"", b"small", &exact, &large, b"inventory"]);
-    place.store().keep(&[one.clone()], Some(&memory), &Cancel::new()).unwrap();
+    place.store().keep(std::slice::from_ref(&one), Some(&memory), &Cancel::new()).unwrap();
     assert_eq!(place.paths().len(), 1 + 1 + 1 + 1 + 1 + 3);
     let store = place.store();
     let blob = &one.layers[3].descriptor;
@@ -205,7 +205,7 @@ fn a_blob_that_is_gone_or_cut_is_not_there() {
     for part in 0..3 {
         for is_cut in [false, true] {
             let place = Place::new();
-            place.store().keep(&[one.clone()], Some(&memory), &Cancel::new()).unwrap();
+            place.store().keep(std::slice::from_ref(&one), Some(&memory), &Cancel::new()).unwrap();
             let path = blob_path(&large, part);
             let bytes = place.read(&path).unwrap();
             if is_cut {
@@ -219,7 +219,7 @@ fn a_blob_that_is_gone_or_cut_is_not_there() {
             let fault = store.fetch(&one.layers[0].descriptor).err().unwrap();
             assert!(fault.is_absence(), "{fault}");
             // Whoever writes sends it again.
-            let kept = store.keep(&[one.clone()], Some(&memory), &Cancel::new()).unwrap();
+            let kept = store.keep(std::slice::from_ref(&one), Some(&memory), &Cancel::new()).unwrap();
             assert_eq!((kept.records, kept.blobs), (0, 1));
             assert!(read_whole(&place.store(), &one.layers[0].descriptor, u64::MAX).unwrap() == large);
         }
@@ -230,7 +230,10 @@ fn a_blob_that_is_gone_or_cut_is_not_there() {
 fn a_blob_that_goes_while_it_is_read_is_an_absence() {
     let (place, large) = (Place::new(), large());
     let one = record("one", &[&large]);
-    place.store().keep(&[one.clone()], Some(&source(&[&large, b"inventory"])), &Cancel::new()).unwrap();
+    place
+        .store()
+        .keep(std::slice::from_ref(&one), Some(&source(&[&large, b"inventory"])), &Cancel::new())
+        .unwrap();
     let store = place.store();
     let content = store.fetch(&one.layers[0].descriptor).unwrap();
     place.delete(&blob_path(&large, 1));
@@ -244,7 +247,7 @@ fn a_damaged_blob_is_found_when_it_is_read_and_sent_again() {
     let (place, large) = (Place::new(), large());
     let one = record("one", &[&large]);
     let memory = source(&[&large, b"inventory"]);
-    place.store().keep(&[one.clone()], Some(&memory), &Cancel::new()).unwrap();
+    place.store().keep(std::slice::from_ref(&one), Some(&memory), &Cancel::new()).unwrap();
     for (part, at) in [(0, 0), (1, 5_000_000), (2, 12_344)] {
         let mut bytes = place.read(&blob_path(&large, part)).unwrap();
         bytes[at] ^= 0x40;
@@ -256,7 +259,7 @@ fn a_damaged_blob_is_found_when_it_is_read_and_sent_again() {
         let fault = read_whole(&store, blob, u64::MAX).unwrap_err();
         assert!(matches!(fault, BlobError::Corrupt { .. }), "{fault}");
         assert!(!store.exists(blob).unwrap());
-        let kept = store.keep(&[one.clone()], Some(&memory), &Cancel::new()).unwrap();
+        let kept = store.keep(std::slice::from_ref(&one), Some(&memory), &Cancel::new()).unwrap();
         assert_eq!((kept.blobs, kept.bytes), (1, blob.size));
         assert!(store.exists(blob).unwrap());
         assert!(read_whole(&place.store(), blob, u64::MAX).unwrap() == large);
@@ -279,7 +282,7 @@ fn bytes_that_are_not_what_they_should_be_are_not_sent_whole() {
 #[test]
 fn a_record_whose_blobs_cannot_be_had_is_kept_without() {
     let (place, one) = (Place::new(), record("one", &[b"a", b"b"]));
-    place.store().keep(&[one.clone()], Some(&source(&[b"a"])), &Cancel::new()).unwrap();
+    place.store().keep(std::slice::from_ref(&one), Some(&source(&[b"a"])), &Cancel::new()).unwrap();
     let store = place.store();
     assert_eq!(store.get(&one.key).unwrap().unwrap().inventory, None);
     assert!(!store.exists(&one.layers[0].descriptor).unwrap());
