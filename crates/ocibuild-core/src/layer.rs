@@ -544,6 +544,9 @@ fn answered(
         }
         record.inventory = Some(inventory.finish()?.descriptor);
         record.entries = count;
+        if record.layers.len() == 1 {
+            record.tar_size = block::stream_len(&gathered.entries);
+        }
     }
     let origins = vec![origin; record.layers.len()];
     Ok(Some(Made { record, origins, new: Vec::new() }))

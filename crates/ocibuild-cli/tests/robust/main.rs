@@ -17,6 +17,7 @@ mod image;
 mod origins;
 mod proxied;
 mod random;
+mod repository;
 mod resume;
 mod shared;
 #[cfg(feature = "object-stores")]

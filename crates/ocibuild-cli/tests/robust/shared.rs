@@ -6,7 +6,7 @@ use crate::bench::Bench;
 use crate::counts::{Watched, each};
 use crate::double::Double;
 
-const SPEC: &str = r#"version = 1
+pub(crate) const SPEC: &str = r#"version = 1
 name = "api"
 
 [layers.dependencies]
@@ -22,7 +22,7 @@ entrypoint = ["/app/src/main.js"]
 "#;
 
 /// Text that doesn't repeat.
-fn text(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn text(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -54,7 +54,7 @@ pub(crate) fn metadata(bench: &Bench) -> Value {
     serde_json::from_slice(&std::fs::read(bench.path("build.json")).unwrap()).unwrap()
 }
 
-fn build(bench: &Bench, arguments: &[&str]) -> (Value, String) {
+pub(crate) fn build(bench: &Bench, arguments: &[&str]) -> (Value, String) {
     let all = [&["build", "--push", "--metadata-file", "build.json"], arguments].concat();
     let output = bench.ok(&all);
     (metadata(bench), output.errors())
@@ -99,7 +99,7 @@ fn a_fresh_runner_sends_what_changed_and_nothing_else() {
             assert!(reads.iter().filter(|line| line.contains("/blobs/sha256:")).count() <= 1, "{reads:#?}");
             let mounted = requests.iter().filter(|line| line.contains("mount=")).count();
             assert!(mounted >= mounts, "{label}: {requests:#?}");
-            assert!(said.contains("1 by a registry"), "{said}");
+            assert!(said.contains(&format!("1 by `{}`", name("team/api:main"))), "{said}");
             fresh.valid(&name(to));
         }
     });

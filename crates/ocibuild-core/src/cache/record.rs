@@ -74,7 +74,7 @@ pub struct Record {
     pub machines: BTreeSet<String>,
     /// The number of entries; 0 without an inventory.
     pub entries: u64,
-    /// The length of the tar bytes; 0 without an inventory.
+    /// The length of the tar bytes; 0 where it is not known.
     pub tar_size: u64,
     /// Whether this is what the last build of a layer came to: its key says which layer, and nothing of
     /// what it holds, so it answers for none.

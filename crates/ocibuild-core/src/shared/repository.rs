@@ -37,6 +37,7 @@ pub struct RepositoryCache {
     tag: String,
     name: String,
     limits: RepositoryLimits,
+    settle: [Duration; 2],
 }
 
 /// What is there, and under which digest.
@@ -57,7 +58,7 @@ impl RepositoryCache {
     /// Names a tag of a place. Nothing is read yet.
     pub fn new(target: Arc<dyn Target>, tag: &str) -> Self {
         let name = format!("{}: {tag}", Source::place(&*target));
-        Self { target, tag: tag.to_owned(), name, limits: RepositoryLimits::default() }
+        Self { target, tag: tag.to_owned(), name, limits: RepositoryLimits::default(), settle: SETTLE }
     }
 
     /// Calls it this when it is spoken of.
@@ -71,6 +72,13 @@ impl RepositoryCache {
     #[must_use]
     pub fn limits(mut self, limits: RepositoryLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Takes it that nobody else writes.
+    #[cfg(test)]
+    pub(super) fn settled(mut self) -> Self {
+        self.settle = [Duration::ZERO; 2];
         self
     }
 
@@ -141,7 +149,7 @@ impl RepositoryCache {
                 Err(fault) => return Err(self.fault(fault)),
             };
             match start {
-                Some(start) => wait((2 * start.elapsed()).clamp(SETTLE[0], SETTLE[1]), cancel)?,
+                Some(start) => wait((2 * start.elapsed()).clamp(self.settle[0], self.settle[1]), cancel)?,
                 None => wait(self.pause(ours, attempt), cancel)?,
             }
         }
