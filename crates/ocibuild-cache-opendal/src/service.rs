@@ -84,7 +84,12 @@ fn s3(
         s3 = s3.access_key_id(id).secret_access_key(secret);
         s3 = s3.session_token(access.variable("AWS_SESSION_TOKEN").unwrap_or_default());
     }
-    Ok(if key.is_some() || !access.machine { s3.disable_config_load().disable_ec2_metadata() } else { s3 })
+    // Where there is no such cloud, asking it takes until the question's time is over.
+    if access.variable("AWS_EC2_METADATA_DISABLED").is_some_and(|said| said.eq_ignore_ascii_case("true")) {
+        s3 = s3.disable_ec2_metadata();
+    }
+    let is_given = key.is_some() || !access.machine;
+    Ok(if is_given { s3.disable_config_load().disable_ec2_metadata() } else { s3 })
 }
 
 fn gcs(bucket: &str, endpoint: Option<&str>, access: &Access) -> Gcs {
