@@ -15,8 +15,8 @@ pub(crate) struct Tool {
 /// Judges the dependency graph.
 pub(crate) const CARGO_DENY: Tool = Tool { package: "cargo-deny", version: "0.20.2", options: &[] };
 
-/// An S3 server over a directory. A program of its own, not a dependency of the tests: half of what
-/// the product is made of would be built for it again whenever it changed.
+/// An S3 server over a directory. A program of its own, not a dependency of the tests: all
+/// who test anything would build its crates.
 pub(crate) const S3_SERVER: Tool =
     Tool { package: "s3s-fs", version: "0.14.1", options: &["--features", "binary"] };
 
