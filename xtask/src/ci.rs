@@ -3,14 +3,11 @@
 use crate::counts::Counts;
 use crate::fuzz::Search;
 use crate::interrupt::Interrupt;
-use crate::programs::{cargo, run, succeeds};
-use crate::{Result, fixtures, fuzz, test};
-use std::path::{Path, PathBuf};
+use crate::programs::{cargo, run};
+use crate::{Result, fixtures, fuzz, test, tools};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
-
-/// The version of cargo-deny to install: another may judge otherwise.
-const CARGO_DENY: &str = "0.20.2";
 
 /// How long each fuzz target runs here: enough to go through its seeds and a little beyond.
 const FUZZ_SECONDS: u64 = 20;
@@ -24,11 +21,14 @@ pub(crate) fn main(root: &Path) -> Result<ExitCode> {
         run(cargo(root).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
     });
     report.part("clippy", || {
-        let arguments = ["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"];
+        let arguments = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"];
         run(cargo(root).args(arguments))
     });
     report.part("library without its features", || {
         run(cargo(root).args(["check", "--package", "ocibuild-core", "--no-default-features"]))
+    });
+    report.part("program without object stores", || {
+        run(cargo(root).args(["check", "--package", "ocibuild-cli"]))
     });
     let mut counts = Counts::default();
     counts.blame(); // until they ran
@@ -89,7 +89,7 @@ impl<'a> Report<'a> {
 ///
 /// Not its advisories: their database changes without a change of ours.
 fn dependencies(root: &Path) -> Result<()> {
-    let cargo_deny = cargo_deny(root)?;
+    let cargo_deny = tools::CARGO_DENY.built(root)?;
     let checks = ["--config", "deny.toml", "check", "bans", "licenses", "sources"];
     // The fuzz targets are a workspace of their own, judged by the same rules.
     for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
@@ -97,24 +97,4 @@ fn dependencies(root: &Path) -> Result<()> {
         run(check.current_dir(root).args(["--manifest-path", manifest]).args(checks))?;
     }
     Ok(())
-}
-
-/// Gives cargo-deny, built once into `target`: unoptimised, as it has little to do.
-fn cargo_deny(root: &Path) -> Result<PathBuf> {
-    let tools = root.join("target/ci-tools");
-    let program = tools.join("bin/cargo-deny");
-    let version = Command::new(&program).arg("--version").output();
-    let is_there =
-        version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim().ends_with(CARGO_DENY));
-    if !is_there {
-        let mut install = cargo(root);
-        install.env("CARGO_PROFILE_DEV_DEBUG", "0");
-        install.args(["install", "cargo-deny", "--version", CARGO_DENY]);
-        run(install.args(["--locked", "--debug", "--force", "--root"]).arg(&tools))?;
-    }
-    if succeeds(Command::new(&program).arg("--version")) {
-        Ok(program)
-    } else {
-        Err(format!("`{}` doesn't run", program.display()).into())
-    }
 }

@@ -16,6 +16,7 @@ mod programs;
 mod services;
 mod session;
 mod test;
+mod tools;
 
 use std::env;
 use std::error::Error;

@@ -35,6 +35,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("pip3", &["python3-pip", "python3-venv"]),
     ("podman", &["podman"]),
     ("python3", &["python3"]),
+    ("redis-server", &["redis-server"]),
     ("runc", &["runc"]),
     ("skopeo", &["skopeo"]),
     ("strace", &["strace"]),

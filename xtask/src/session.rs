@@ -12,6 +12,7 @@ use crate::furnish;
 use crate::interrupt::Interrupt;
 use crate::programs::{self, is_root, signal_group, succeeds};
 use crate::services::{self, PASSWORD, Service, USER};
+use crate::tools;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -80,6 +81,7 @@ pub(crate) fn session(
     let started = start(home, interrupt);
     let mut command = test_command(root, home, arguments)?;
     command.envs(started.variables);
+    command.env("OCIBUILD_TEST_S3_SERVER", tools::S3_SERVER.path(root));
     if all {
         command.env("OCIBUILD_TEST_ALL", "1");
     }
@@ -135,13 +137,14 @@ impl Started {
     }
 }
 
-/// `cargo test` over the whole workspace, doc tests too, unless the arguments choose packages.
+/// `cargo test` over the whole workspace with all features, doc tests too, unless the arguments choose
+/// packages.
 fn test_command(root: &Path, home: &Path, arguments: &[String]) -> Result<Command> {
     let mut command = programs::cargo(root);
     command.args(["test", "--no-fail-fast"]);
     let own = arguments.iter().take_while(|argument| *argument != "--");
     if !own.into_iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package")) {
-        command.arg("--workspace");
+        command.args(["--workspace", "--all-features"]);
     }
     command.args(arguments);
     let temporary = home.join("tmp");

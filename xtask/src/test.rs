@@ -4,7 +4,7 @@ use crate::Result;
 use crate::counts::Counts;
 use crate::interrupt::Interrupt;
 use crate::programs::is_root;
-use crate::{parts, session};
+use crate::{parts, session, tools};
 use std::env;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -28,6 +28,9 @@ pub(crate) fn tests(root: &Path, arguments: &[String], interrupt: &Interrupt) ->
         eprintln!("{error}");
         true
     });
+    if let Err(error) = tools::S3_SERVER.built(root) {
+        eprintln!("{error}");
+    }
     let all = is_complete && is_root();
     let home = Home::new()?;
     match session::isolated(&home.0, all, arguments) {

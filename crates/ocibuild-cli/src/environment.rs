@@ -60,6 +60,16 @@ pub(crate) fn text(name: &str) -> Result<Option<String>, Failure> {
     value.map_err(|_| Failure::usage(format!("`{name}` is not UTF-8")))
 }
 
+/// The values of those variables that have one.
+///
+/// # Errors
+/// As for [`text`].
+#[cfg(feature = "object-stores")]
+pub(crate) fn texts(names: &[&str]) -> Result<std::collections::BTreeMap<String, String>, Failure> {
+    let value = |name: &&str| Ok(text(name)?.map(|value| ((*name).to_owned(), value)));
+    names.iter().map(value).filter_map(Result::transpose).collect()
+}
+
 /// Where docker keeps its configuration file.
 fn docker_config() -> Option<PathBuf> {
     let own = variable("DOCKER_CONFIG").map(PathBuf::from);

@@ -18,6 +18,7 @@ mod image_place;
 mod keychain;
 mod lock_file;
 mod names;
+mod object_stores;
 mod options;
 mod parse;
 mod progress;

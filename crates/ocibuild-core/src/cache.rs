@@ -74,6 +74,15 @@ pub enum CacheError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A record isn't what was put there.
+    #[error("a record in {place} is damaged")]
+    Damaged {
+        /// The place, for people.
+        place: String,
+        /// How it shows.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// What lies where a cache is to be written is none.
     #[error("{place} is no cache, but {what}")]
     NoCache {

@@ -20,6 +20,7 @@ mod referrers;
 mod remedy;
 mod remote;
 mod repository;
+mod web;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use http::tally::Counts;
 pub use memory::Memory;
 pub use mirror::Mirror;
 pub use repository::RemoteRepository;
+pub use web::{WebAnswer, WebRequest};
 
 /// How registries are reached.
 ///

@@ -31,6 +31,7 @@ pub mod podman;
 pub mod program;
 pub mod registry;
 pub mod skip;
+pub mod stores;
 pub mod tree;
 
 pub use browser::Browser;
@@ -44,4 +45,5 @@ pub use podman::Podman;
 pub use program::hello_program;
 pub use registry::{AuthRegistry, auth_registry, registry};
 pub use skip::{ALL, Missing, SKIPS, skip, tool};
+pub use stores::{Redis, S3, Store};
 pub use tree::{Entry, Kind, TempTree, entries};

@@ -97,6 +97,7 @@ pub(crate) struct BuildArgs {
     ///
     /// A layer whose key it knows is neither built nor downloaded: the registry takes it over where
     /// it can. Whoever may push to that name says what such layers are. What isn't there is a warning.
+    /// With a scheme it is an object store: `s3://bucket/prefix`, `redis://host:6379/prefix`.
     #[arg(long, value_name = "REFERENCE", value_parser = parse::cache_place, help_heading = "Work", conflicts_with = "no_cache")]
     cache_from: Vec<CachePlace>,
 
@@ -104,6 +105,7 @@ pub(crate) struct BuildArgs {
     ///
     /// It is an image of its own, which holds records of many builds and branches; `--cache-from`
     /// reads it. Nothing is written where it has all of it. If it can't be written, that is a warning.
+    /// With a scheme it is an object store, as for `--cache-from`.
     #[arg(long, value_name = "REFERENCE", value_parser = parse::cache_place, help_heading = "Work", conflicts_with = "no_cache")]
     cache_to: Option<CachePlace>,
 

@@ -370,3 +370,20 @@ fn inspect_shows_the_keys_that_the_cache_has() {
     let layer = &shown["images"][0]["layers"][0];
     assert_eq!(layer["tar_size"], layer["size"]);
 }
+
+#[cfg(not(feature = "object-stores"))]
+#[test]
+fn a_program_without_object_stores_says_how_to_come_by_one() {
+    let bench = Bench::with_spec(SPEC);
+    for flag in ["--cache-from", "--cache-to"] {
+        let said = bench.run(&["build", flag, "s3://bucket/prefix"]).expect_code(2).errors();
+        assert!(said.contains("built without caches in object stores, such as `s3://`"), "{said}");
+        assert!(said.contains("--features object-stores"), "{said}");
+    }
+    // A spec is for many programs: this one does without.
+    bench.write("ocibuild.toml", format!("{SPEC}\n[cache]\nfrom = [\"redis://127.0.0.1:1/a\"]\n"));
+    let said = bench.ok(&["build"]).errors();
+    let warnings: Vec<&str> = said.lines().filter(|line| line.starts_with("warning:")).collect();
+    assert_eq!(warnings.len(), 1, "{said}");
+    assert!(warnings[0].contains("`redis://`") && said.contains("--features object-stores"), "{said}");
+}

@@ -20,3 +20,5 @@ mod random;
 mod repository;
 mod resume;
 mod shared;
+#[cfg(feature = "object-stores")]
+mod stores;

@@ -50,7 +50,7 @@ pub(crate) fn installed(main: &str) -> Bench {
 }
 
 /// What a build told of itself.
-fn metadata(bench: &Bench) -> Value {
+pub(crate) fn metadata(bench: &Bench) -> Value {
     serde_json::from_slice(&std::fs::read(bench.path("build.json")).unwrap()).unwrap()
 }
 

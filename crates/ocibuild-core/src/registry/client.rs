@@ -89,6 +89,11 @@ impl Client {
         }
     }
 
+    /// What requests go through that are for no registry.
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// Returns the address that a repository's registry is reached at.
     ///
     /// A registry called insecure is asked once whether it speaks TLS; nothing secret is sent with

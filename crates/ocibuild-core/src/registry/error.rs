@@ -96,6 +96,12 @@ pub enum RegistryError {
         /// What is wrong with the answer.
         reason: String,
     },
+    /// A request can't be made as it was asked for.
+    #[error("a request cannot be made: it has {reason}")]
+    Request {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A manifest is larger than registries must take.
     #[error("the manifest `{digest}` has {size} bytes, over the limit of {MAX_MANIFEST_SIZE}")]
     TooLarge {

@@ -98,6 +98,7 @@ impl<'a> Job<'a> {
         let cancel = stop.cancel();
         let plan = self.plan(&cancel)?;
         let registry = self.registry(&plan, &cancel)?;
+        self.caches.open_stores(&plan, &self.options, self.reporter, &cancel)?;
         let mut forgotten = BTreeSet::new();
         let outcome = loop {
             let failure = match self.attempt(&plan, registry.as_ref(), &cancel) {
@@ -310,6 +311,12 @@ impl<'a> Job<'a> {
             _ => return None,
         };
         match blob {
+            // Whatever is wrong with a place beside the machine's cache: its blob can be made.
+            BlobError::Corrupt { digest, .. } | BlobError::Read { digest, .. }
+                if self.caches.is_elsewhere(digest) =>
+            {
+                Some(*digest)
+            }
             BlobError::Corrupt { digest, .. } => self.caches.store.path(digest).exists().then_some(*digest),
             error => self.gone(error),
         }

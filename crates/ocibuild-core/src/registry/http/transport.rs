@@ -379,6 +379,12 @@ impl Answer {
         &self.blame.url
     }
 
+    /// Returns all headers, as they came.
+    pub(crate) fn all_headers(&self) -> Vec<(String, Vec<u8>)> {
+        let of = |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), value.as_bytes().to_vec());
+        self.headers.iter().map(of).collect()
+    }
+
     /// How long the registry wants to be left alone, if that is why it says no.
     fn retry_after(&self) -> Option<Duration> {
         let is_busy = matches!(self.status.as_u16(), 429 | 503);

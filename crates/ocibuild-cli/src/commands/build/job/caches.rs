@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ocibuild_core::blob::{BlobError, Store};
 use ocibuild_core::build::FinishedLayer;
@@ -11,12 +11,14 @@ use ocibuild_core::event::Cancelled;
 use ocibuild_core::event::Warning;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{CacheMode, CachePlace};
-use ocibuild_core::{Builder, Built, Digest, Reference};
+use ocibuild_core::{Builder, Built, Cancel, Digest, Reference};
 use tempfile::TempDir;
 
 use crate::commands::build::BuildArgs;
 use crate::environment;
 use crate::failure::Failure;
+use crate::object_stores;
+use crate::options::Options;
 use crate::progress::Reporter;
 
 /// Where layers are looked for, and recorded.
@@ -29,6 +31,8 @@ pub(super) struct Caches {
     pub(super) store: Store,
     /// Where what is made goes, if nothing is to be written to.
     scratch: Option<TempDir>,
+    /// Those beside it that are in no registry.
+    stores: OnceLock<object_stores::Opened>,
     /// The blobs of layers that a place beside the machine's cache answered for.
     elsewhere: Mutex<BTreeSet<Digest>>,
     /// Those of them that turned out not to be there.
@@ -64,12 +68,13 @@ impl Caches {
             is_used: !args.no_cache,
             store,
             scratch,
+            stores: OnceLock::new(),
             elsewhere: Mutex::default(),
             gone: Mutex::default(),
         })
     }
 
-    pub(super) fn apply<'b>(&self, builder: Builder<'b>, plan: Option<&Plan>, push: bool) -> Builder<'b> {
+    pub(super) fn apply<'b>(&'b self, builder: Builder<'b>, plan: Option<&Plan>, push: bool) -> Builder<'b> {
         let builder = builder.use_records(self.is_used).without_blobs(lock(&self.gone).iter().copied());
         let builder = match &self.from[..] {
             [] => builder,
@@ -79,9 +84,37 @@ impl Caches {
         let builder = self.mode.into_iter().fold(builder, Builder::cache_mode);
         let builder =
             self.scratch.iter().fold(builder, |builder, _| builder.cache_read_only(self.store.clone()));
+        let builder = match self.stores.get() {
+            None => builder,
+            Some(stores) => builder.cache_stores(object_stores::Shared(&**stores)),
+        };
         let tags = plan.into_iter().filter(|_| push).flat_map(|plan| &plan.images);
         let tags: Vec<Reference> = tags.flat_map(|image| image.tags.clone()).collect();
         builder.pushes_to(tags)
+    }
+
+    /// Opens the places that are in no registry, for all attempts of the run.
+    ///
+    /// # Errors
+    /// [`Failure`] if one can't be meant.
+    pub(super) fn open_stores(
+        &self,
+        plan: &Plan,
+        options: &Options,
+        reporter: &Reporter,
+        cancel: &Cancel,
+    ) -> Result<(), Failure> {
+        if !self.is_used {
+            return Ok(());
+        }
+        let flags = self.from.iter().chain(&self.to);
+        let from = plan.cache_from.iter().filter(|_| self.from.is_empty());
+        let to = plan.cache_to.iter().filter(|_| self.to.is_none());
+        let opened = object_stores::open(flags, from.chain(to), options, reporter, cancel)?;
+        if let Some(opened) = opened {
+            let _ = self.stores.set(opened);
+        }
+        Ok(())
     }
 
     /// Tells whether a place in a registry is asked for layers.
@@ -119,7 +152,7 @@ impl Caches {
         lock(&self.gone).insert(*digest);
         reporter.clear();
         reporter.warn_text(&format!(
-            "the layer `{digest}` is not where it was found a moment ago; it is made anew"
+            "the layer `{digest}` can't be had from where it was found a moment ago; it is made anew"
         ));
     }
 

@@ -1,0 +1,140 @@
+//! The thread that requests run on, and how the caller waits for it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use ocibuild_core::Cancel;
+use opendal_core::{Error, ErrorKind};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How long a cancellation may go unnoticed.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    /// The run was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] ocibuild_core::event::Cancelled),
+    /// The store said no, or nothing.
+    #[error("{}", told(.0))]
+    Failed(Error),
+    /// It took too long.
+    #[error("nothing came for {} seconds", .0.as_secs())]
+    TooLong(Duration),
+}
+
+impl Stop {
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.kind() == ErrorKind::NotFound)
+    }
+
+    pub(crate) fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Failed(error) => Some(error.kind()),
+            _ => None,
+        }
+    }
+}
+
+/// The first words that say something: a library's own account is long, and names addresses with
+/// all that is in their queries.
+fn told(error: &Error) -> String {
+    let mut text = error.message().trim().to_owned();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let own = cause.to_string();
+        if !text.contains(&own) {
+            text = format!("{text}: {own}");
+        }
+        source = cause.source();
+    }
+    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(MAX_WORDS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// How much is told of a fault, in characters.
+const MAX_WORDS: usize = 300;
+
+/// A thread for jobs, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    jobs: UnboundedSender<Job>,
+    cancel: Cancel,
+}
+
+impl Runtime {
+    pub(crate) fn start(cancel: Cancel) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (jobs, received) = unbounded_channel();
+        thread::Builder::new().name("ocibuild-store".to_owned()).spawn(move || run(runtime, received))?;
+        Ok(Self { jobs, cancel })
+    }
+
+    /// Starts a job that has so much time.
+    pub(crate) fn begin<T: Send + 'static>(
+        &self,
+        time: Duration,
+        job: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Pending<T> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let job = async move {
+            let result = match tokio::time::timeout(time, job).await {
+                Ok(result) => result.map_err(Stop::Failed),
+                Err(_) => Err(Stop::TooLong(time)),
+            };
+            drop(sender.send(result));
+        };
+        // A thread that ended drops the job, and its sender with it.
+        let _ = self.jobs.send(Box::pin(job));
+        Pending { receiver, cancel: self.cancel.clone() }
+    }
+
+    /// Runs a job and blocks this thread until it is done.
+    pub(crate) fn wait<T: Send + 'static>(
+        &self,
+        time: Duration,
+        job: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Stop> {
+        self.begin(time, job).wait()
+    }
+}
+
+/// A job that was started.
+pub(crate) struct Pending<T> {
+    receiver: Receiver<Result<T, Stop>>,
+    cancel: Cancel,
+}
+
+impl<T> Pending<T> {
+    pub(crate) fn wait(self) -> Result<T, Stop> {
+        loop {
+            match self.receiver.recv_timeout(LOOK) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) => self.cancel.check()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let error = Error::new(ErrorKind::Unexpected, "the thread of requests ended");
+                    return Err(Stop::Failed(error));
+                }
+            }
+        }
+    }
+}
+
+fn run(runtime: tokio::runtime::Runtime, mut jobs: UnboundedReceiver<Job>) {
+    runtime.block_on(async {
+        while let Some(job) = jobs.recv().await {
+            tokio::spawn(job);
+        }
+    });
+    // A name look-up that hangs must not keep the thread.
+    runtime.shutdown_background();
+}

@@ -1,0 +1,332 @@
+//! A store in memory, and what is done to it behind our back.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use ocibuild_core::blob::{BlobError, BytesContent, Memory, Sink as _, Source as _, read_whole};
+use ocibuild_core::cache::{BuiltLayer, CacheError, Kept, Record, RecordSink as _, RecordStore as _};
+use ocibuild_core::event::Transfer;
+use ocibuild_core::key::{Key, KeyWriter};
+use ocibuild_core::oci::MediaType;
+use ocibuild_core::{Cancel, Descriptor, DiffId, Digest, Registry};
+use opendal_core::services::Memory as MemoryService;
+use opendal_core::{Buffer, Error, ErrorKind, Operator};
+
+use crate::access::Access;
+use crate::blobs::PART;
+use crate::records;
+use crate::store::ObjectStore;
+
+fn key(name: &str) -> Key {
+    KeyWriter::new(name, 1).finish()
+}
+
+fn record(name: &str, blobs: &[&[u8]]) -> Record {
+    let layer = |blob: &&[u8]| {
+        BuiltLayer::new(Descriptor::of(MediaType::LAYER_GZIP, blob), DiffId(Digest::of(b"tar")))
+    };
+    let json = serde_json::json!({
+        "version": Record::VERSION, "key": key(name), "content": key("content"),
+        "layers": blobs.iter().map(layer).collect::<Vec<_>>(), "materials": [],
+        "inventory": Descriptor::of(MediaType::INVENTORY, b"inventory"),
+        "machines": BTreeSet::from(["amd64"]), "entries": 3, "tarSize": 4096,
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+/// A store in memory, and the way to its objects.
+struct Place {
+    operator: Operator,
+    objects: tokio::runtime::Runtime,
+}
+
+impl Place {
+    fn new() -> Self {
+        let operator = Operator::new(MemoryService::default()).unwrap();
+        Self { operator, objects: tokio::runtime::Builder::new_current_thread().build().unwrap() }
+    }
+
+    /// Another machine's view of it.
+    fn store(&self) -> ObjectStore {
+        let operator = self.operator.clone();
+        let access = Access::new(Registry::default());
+        ObjectStore::with("memory".to_owned(), access, None, move || Ok(operator.clone()))
+    }
+
+    fn read(&self, path: &str) -> Option<Vec<u8>> {
+        self.objects.block_on(self.operator.read(path)).ok().map(|bytes: Buffer| bytes.to_vec())
+    }
+
+    fn write(&self, path: &str, bytes: Vec<u8>) {
+        self.objects.block_on(self.operator.write(path, bytes)).unwrap();
+    }
+
+    fn delete(&self, path: &str) {
+        self.objects.block_on(self.operator.delete(path)).unwrap();
+    }
+
+    fn paths(&self) -> Vec<String> {
+        let list = self.operator.list_with("").recursive(true);
+        let entries = self.objects.block_on(async { list.await }).unwrap();
+        let paths = entries.iter().map(|entry| entry.path().to_owned());
+        let mut paths: Vec<String> = paths.filter(|path| !path.ends_with('/')).collect();
+        paths.sort();
+        paths
+    }
+}
+
+fn blob_path(bytes: &[u8], part: u64) -> String {
+    format!("v1/blobs/sha256/{}.{part:04}", Digest::of(bytes).hex())
+}
+
+fn large() -> Vec<u8> {
+    let size = usize::try_from(2 * PART + 12_345).unwrap();
+    (0..size).map(|at| u8::try_from(at % 251).unwrap()).collect()
+}
+
+fn source(blobs: &[&[u8]]) -> Memory {
+    let memory = Memory::new();
+    for blob in blobs {
+        memory.insert(MediaType::LAYER_GZIP, blob.to_vec());
+    }
+    memory
+}
+
+#[test]
+fn a_record_is_read_as_written_under_its_own_key_only() {
+    let place = Place::new();
+    let one = record("one", &[b"a"]);
+    assert_eq!(place.store().get(&one.key).unwrap(), None);
+    place.store().put(&one).unwrap();
+    let hex = one.key.hex();
+    assert_eq!(place.paths(), [format!("v1/records/{}/{hex}.json", &hex[..2])]);
+    let store = place.store();
+    assert_eq!(store.get(&one.key).unwrap(), Some(one.clone()));
+    store.remove(&one.key).unwrap();
+    store.remove(&one.key).unwrap();
+    assert_eq!(store.get(&one.key).unwrap(), None);
+    assert!(place.paths().is_empty());
+}
+
+#[test]
+fn a_damaged_record_is_told_once_and_written_again() {
+    let (place, one) = (Place::new(), record("one", &[b"a"]));
+    let (path, good) = (records::path(&one.key), records::encode(&one, false));
+    let flipped = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let size = String::from_utf8(good.clone()).unwrap().find("\"size\":1").unwrap() + 7;
+    let other = records::encode(&record("other", &[b"a"]), false);
+    for bytes in [Vec::new(), good[..good.len() / 2].to_vec(), flipped(size), flipped(15), other] {
+        place.write(&path, bytes);
+        let store = place.store();
+        let error = store.get(&one.key).unwrap_err();
+        assert!(matches!(error, CacheError::Damaged { .. }), "{error}");
+        assert_eq!(store.get(&one.key).unwrap(), None);
+        // The rest of the store answers still.
+        assert_eq!(store.get(&key("another")).unwrap(), None);
+        let kept = store.keep(std::slice::from_ref(&one), None, &Cancel::new()).unwrap();
+        assert_eq!(kept.records, 1);
+        assert!(place.store().get(&one.key).unwrap().is_some());
+    }
+    // Every single bit of it counts.
+    for at in 0..good.len() {
+        place.write(&path, flipped(at));
+        let answer = place.store().get(&one.key);
+        assert!(!matches!(&answer, Ok(Some(found)) if *found != one), "{at}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_later_versions_record_is_none_and_no_damage() {
+    let place = Place::new();
+    let mut one = record("one", &[b"a"]);
+    one.version += 1;
+    place.write(&records::path(&one.key), records::encode(&one, false));
+    assert_eq!(place.store().get(&one.key).unwrap(), None);
+}
+
+#[test]
+fn what_is_there_is_not_written_again() {
+    let place = Place::new();
+    let (one, two) = (record("one", &[b"a"]), record("two", &[b"a"]));
+    let (all, never) = ([one.clone(), two.clone()], Cancel::new());
+    let kept = place.store().keep(&all[..1], None, &never).unwrap();
+    assert_eq!((kept.records, kept.blobs), (1, 0));
+    let kept = place.store().keep(&all, None, &never).unwrap();
+    assert_eq!(kept.records, 1);
+    assert_eq!(place.store().keep(&all, None, &never).unwrap(), Kept::default());
+    // Records alone name no inventory.
+    let found = place.store().get(&one.key).unwrap().unwrap();
+    assert_eq!((found.inventory, found.layers), (None, one.layers.clone()));
+    // With blobs they say more, and keep saying it.
+    let source = source(&[b"a", b"inventory"]);
+    let kept = place.store().keep(&all, Some(&source), &never).unwrap();
+    assert_eq!((kept.records, kept.blobs, kept.bytes), (2, 2, 10));
+    assert_eq!(place.store().keep(&all, Some(&source), &never).unwrap(), Kept::default());
+    assert_eq!(place.store().keep(&all, None, &never).unwrap(), Kept::default());
+    assert_eq!(place.store().get(&one.key).unwrap(), Some(one));
+}
+
+#[test]
+fn blobs_come_back_as_they_were_sent() {
+    let place = Place::new();
+    let large = large();
+    let exact = large[..usize::try_from(PART).unwrap()].to_vec();
+    let one = record("one", &[b"", b"small", &exact, &large]);
+    let memory = source(&[b"", b"small", &exact, &large, b"inventory"]);
+    place.store().keep(std::slice::from_ref(&one), Some(&memory), &Cancel::new()).unwrap();
+    assert_eq!(place.paths().len(), 1 + 1 + 1 + 1 + 1 + 3);
+    let store = place.store();
+    let blob = &one.layers[3].descriptor;
+    assert!(!store.exists(blob).unwrap(), "no record was read yet");
+    store.get(&one.key).unwrap().unwrap();
+    for (built, bytes) in one.layers.iter().zip([&b""[..], b"small", &exact, &large]) {
+        assert!(store.exists(&built.descriptor).unwrap());
+        assert_eq!(read_whole(&store, &built.descriptor, u64::MAX).unwrap(), bytes);
+    }
+    let content = store.fetch(blob).unwrap();
+    for offset in [1, PART - 1, PART, PART + 1, 2 * PART, 2 * PART + 12_344, 2 * PART + 12_345] {
+        let mut rest = Vec::new();
+        content.open(offset).unwrap().read_to_end(&mut rest).unwrap();
+        assert!(rest == large[usize::try_from(offset).unwrap()..], "{offset}");
+    }
+    assert_eq!(store.push(blob, &BytesContent::new(large)).unwrap(), Transfer::Present);
+}
+
+#[test]
+fn a_blob_that_is_gone_or_cut_is_not_there() {
+    let large = large();
+    let one = record("one", &[&large]);
+    let memory = source(&[&large, b"inventory"]);
+    for part in 0..3 {
+        for is_cut in [false, true] {
+            let place = Place::new();
+            place.store().keep(std::slice::from_ref(&one), Some(&memory), &Cancel::new()).unwrap();
+            let path = blob_path(&large, part);
+            let bytes = place.read(&path).unwrap();
+            if is_cut {
+                place.write(&path, bytes[1..].to_vec())
+            } else {
+                place.delete(&path)
+            }
+            let store = place.store();
+            store.get(&one.key).unwrap().unwrap();
+            assert!(!store.exists(&one.layers[0].descriptor).unwrap());
+            let fault = store.fetch(&one.layers[0].descriptor).err().unwrap();
+            assert!(fault.is_absence(), "{fault}");
+            // Whoever writes sends it again.
+            let kept = store.keep(std::slice::from_ref(&one), Some(&memory), &Cancel::new()).unwrap();
+            assert_eq!((kept.records, kept.blobs), (0, 1));
+            assert!(read_whole(&place.store(), &one.layers[0].descriptor, u64::MAX).unwrap() == large);
+        }
+    }
+}
+
+#[test]
+fn a_blob_that_goes_while_it_is_read_is_an_absence() {
+    let (place, large) = (Place::new(), large());
+    let one = record("one", &[&large]);
+    place
+        .store()
+        .keep(std::slice::from_ref(&one), Some(&source(&[&large, b"inventory"])), &Cancel::new())
+        .unwrap();
+    let store = place.store();
+    let content = store.fetch(&one.layers[0].descriptor).unwrap();
+    place.delete(&blob_path(&large, 1));
+    let error = content.open(0).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    assert!(!store.exists(&one.layers[0].descriptor).unwrap());
+}
+
+#[test]
+fn a_damaged_blob_is_found_when_it_is_read_and_sent_again() {
+    let (place, large) = (Place::new(), large());
+    let one = record("one", &[&large]);
+    let memory = source(&[&large, b"inventory"]);
+    place.store().keep(std::slice::from_ref(&one), Some(&memory), &Cancel::new()).unwrap();
+    for (part, at) in [(0, 0), (1, 5_000_000), (2, 12_344)] {
+        let mut bytes = place.read(&blob_path(&large, part)).unwrap();
+        bytes[at] ^= 0x40;
+        place.write(&blob_path(&large, part), bytes);
+        let store = place.store();
+        store.get(&one.key).unwrap().unwrap();
+        let blob = &one.layers[0].descriptor;
+        assert!(store.exists(blob).unwrap(), "its size is what it should be");
+        let fault = read_whole(&store, blob, u64::MAX).unwrap_err();
+        assert!(matches!(fault, BlobError::Corrupt { .. }), "{fault}");
+        assert!(!store.exists(blob).unwrap());
+        let kept = store.keep(std::slice::from_ref(&one), Some(&memory), &Cancel::new()).unwrap();
+        assert_eq!((kept.blobs, kept.bytes), (1, blob.size));
+        assert!(store.exists(blob).unwrap());
+        assert!(read_whole(&place.store(), blob, u64::MAX).unwrap() == large);
+    }
+}
+
+#[test]
+fn bytes_that_are_not_what_they_should_be_are_not_sent_whole() {
+    let (place, large) = (Place::new(), large());
+    let blob = Descriptor::of(MediaType::LAYER_GZIP, &large);
+    let mut other = large.clone();
+    *other.last_mut().unwrap() ^= 1;
+    for wrong in [other, large[..large.len() - 1].to_vec(), [&large[..], b"x"].concat(), Vec::new()] {
+        let fault = place.store().push(&blob, &BytesContent::new(wrong)).unwrap_err();
+        assert!(matches!(fault, BlobError::Corrupt { .. }), "{fault}");
+        assert!(!place.paths().contains(&blob_path(&large, 2)));
+    }
+}
+
+#[test]
+fn a_record_whose_blobs_cannot_be_had_is_kept_without() {
+    let (place, one) = (Place::new(), record("one", &[b"a", b"b"]));
+    place.store().keep(std::slice::from_ref(&one), Some(&source(&[b"a"])), &Cancel::new()).unwrap();
+    let store = place.store();
+    assert_eq!(store.get(&one.key).unwrap().unwrap().inventory, None);
+    assert!(!store.exists(&one.layers[0].descriptor).unwrap());
+}
+
+#[test]
+fn a_store_that_fails_is_told_once_and_left_alone() {
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let setup = move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err(Error::new(ErrorKind::ConfigInvalid, "nobody knows where it is"))
+    };
+    let access = Access::new(Registry::default());
+    let store = ObjectStore::with("gone".to_owned(), access, None, setup);
+    let one = record("one", &[b"a"]);
+    let fault = store.get(&one.key).unwrap_err();
+    let cause = std::error::Error::source(&fault).unwrap().to_string();
+    assert_eq!(format!("{fault}: {cause}"), "cannot use the cache `gone`: nobody knows where it is");
+    assert_eq!(store.get(&one.key).unwrap(), None);
+    assert_eq!(store.get(&key("two")).unwrap(), None);
+    assert!(!store.exists(&one.layers[0].descriptor).unwrap());
+    store.put(&one).unwrap();
+    let kept = store.keep(&[one], Some(&source(&[b"a"])), &Cancel::new()).unwrap();
+    assert_eq!(kept, Kept::default());
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[test]
+fn who_is_cancelled_waits_for_nobody() {
+    // Nobody answers there, and nobody says no.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("redis://{}/a", listener.local_addr().unwrap());
+    let mut access = Access::new(Registry::default());
+    access.cancel = Cancel::new();
+    let store = ObjectStore::new(&address.parse().unwrap(), &access);
+    let cancel = access.cancel.clone();
+    let start = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            cancel.cancel();
+        });
+        assert!(matches!(store.get(&key("one")), Err(CacheError::Cancelled(_))));
+    });
+    assert!(start.elapsed() < std::time::Duration::from_secs(3));
+}
