@@ -19,7 +19,7 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::base::{BaseError, Listing, ListingError};
 use crate::blob::{BlobError, Memory, Source as _, Store};
-use crate::cache::{CacheError, Material, Record, RecordStore};
+use crate::cache::{BlockIndexes, CacheError, Material, Record, RecordStore};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree, StatCache};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
@@ -193,7 +193,19 @@ impl<'a> Context<'a> {
     fn workshop(self) -> Workshop<'a> {
         let latest = latest(self);
         let Self { tree, skip, store, budget, observer, cancel, stat, .. } = self;
-        Workshop { tree, skip, store, budget, observer, cancel, latest, stat, answers: None }
+        Workshop {
+            tree,
+            skip,
+            store,
+            budget,
+            observer,
+            cancel,
+            latest,
+            stat,
+            answers: None,
+            blocks: None,
+            last: None,
+        }
     }
 
     /// What listings of bases need of it.
@@ -438,11 +450,11 @@ fn build_layer(
     (keys, materials): (&[Key], Vec<Material>),
     context: Context<'_>,
 ) -> Result<(Record, LayerOutcome), BuildError> {
-    let build = |answers| {
-        let workshop = Workshop { answers, ..context.workshop() };
+    let build = |answers, blocks, last| {
+        let workshop = Workshop { answers, blocks, last, ..context.workshop() };
         layer::build(layer, listing, materials, workshop).map_err(|fault| layer_fault(layer, fault))
     };
-    let Some(records) = context.records else { return build(None) };
+    let Some(records) = context.records else { return build(None, None, None) };
     let Context { store, observer, .. } = context;
     let trace = layer.reads_host().then(|| layer::trace_key(layer, &plan.name));
     let last = trace.and_then(|trace| known(records, &trace, observer));
@@ -454,7 +466,10 @@ fn build_layer(
         Some(last) => holds(store, last)?,
         None => false,
     };
-    let (record, outcome) = build(if may_answer { Some(&answers) } else { None })?;
+    // Only of what leaves a trace is it known what there was before.
+    let indexes = trace.map(|_| BlockIndexes::new(store.root()));
+    let before = last.as_ref().and_then(|last| Some(&last.layers.first()?.descriptor));
+    let (record, outcome) = build(if may_answer { Some(&answers) } else { None }, indexes.as_ref(), before)?;
     if outcome == LayerOutcome::Reused {
         records.used(&record.key);
     }

@@ -3,6 +3,7 @@
 //! A record names a layer's blobs and does not hold them. Whether a record may be believed is
 //! decided by where it was found and with which credentials, by nothing it says itself.
 
+mod blocks;
 mod hold;
 mod local;
 mod notes;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use crate::event::Cancelled;
 use crate::key::Key;
 
+pub use blocks::{BlockIndex, BlockIndexes, KnownBlock};
 pub use hold::Hold;
 pub use local::LocalRecords;
 pub use notes::RegistryNotes;

@@ -21,6 +21,7 @@ mod outline;
 mod owners;
 mod pipeline;
 mod places;
+mod previous;
 mod pyc;
 mod removal;
 
@@ -29,11 +30,14 @@ use std::time::Duration;
 
 use crate::base::{Listing, ListingError};
 use crate::blob::{BlobError, Store};
-use crate::cache::{BuiltLayer, CacheError, Material, Record};
+use crate::cache::{BlockIndexes, BuiltLayer, CacheError, Material, Record};
 use crate::compress::{Encoder, codec_id};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileKind, FileTree, StatCache, display};
 use crate::key::Key;
+use crate::layer::content::Content;
+use crate::layer::previous::Previous;
+use crate::oci::Descriptor;
 use crate::pattern::IgnoreError;
 use crate::plan::PlannedLayer;
 use crate::spec::Span;
@@ -409,6 +413,11 @@ pub struct Workshop<'a> {
     /// Asks for the record of a content key. Without it nothing is hashed before it is written, as
     /// nothing could answer.
     pub answers: Option<&'a Answers<'a>>,
+    /// What blocks of large blobs were made of, where that is kept.
+    pub blocks: Option<&'a BlockIndexes>,
+    /// The layer as it was built last: what is the same is taken from its blob. Looked at only where
+    /// something may answer, as it has to be known what the layer is to hold.
+    pub last: Option<&'a Descriptor>,
 }
 
 /// Returns the record of a content key, if there is one and its blobs are at hand.
@@ -429,7 +438,7 @@ pub fn build(
     layer: &PlannedLayer,
     listing: &Listing,
     materials: Vec<Material>,
-    workshop: Workshop<'_>,
+    mut workshop: Workshop<'_>,
 ) -> Result<(Record, LayerOutcome), LayerError> {
     if let Some(stat) = workshop.stat {
         stat.start();
@@ -440,6 +449,8 @@ pub fn build(
             Err(LayerError::Changed { .. }) if attempt < ATTEMPTS => {
                 std::thread::sleep(Duration::from_millis(20 << attempt));
                 attempt += 1;
+                // What was known may be what is wrong.
+                workshop.last = None;
             }
             result => return result,
         }
@@ -457,10 +468,31 @@ fn build_once(
     let sources = draft::Sources { tree, listing, skip, cancel, latest, stat };
     let gathered = gather::gather(layer, sources)?;
     let inputs = inputs::Inputs { layer, tree };
-    if let Some(record) = answered(inputs, &gathered, materials, workshop)? {
+    let last = workshop.blocks.zip(workshop.last).filter(|_| workshop.answers.is_some());
+    let previous = last.and_then(|(blocks, last)| Previous::open(blocks, workshop.store, last));
+    let Some(content) = examine(inputs, &gathered, previous.is_some(), workshop)? else {
+        return Ok((write(inputs, &gathered, materials, None, workshop)?, LayerOutcome::Built));
+    };
+    if let Some(record) = answered(inputs, &gathered, materials, &content, workshop)? {
         return Ok((record, LayerOutcome::Reused));
     }
-    Ok((write(inputs, &gathered, materials, workshop)?, LayerOutcome::Built))
+    let previous = previous.as_ref().map(|previous| (previous, &content));
+    Ok((write(inputs, &gathered, materials, previous, workshop)?, LayerOutcome::Built))
+}
+
+/// Finds out what was gathered holds, if something may answer for it.
+fn examine(
+    inputs: inputs::Inputs<'_>,
+    gathered: &gather::Gathered,
+    keeps_lines: bool,
+    workshop: Workshop<'_>,
+) -> Result<Option<Content>, LayerError> {
+    let Workshop { budget, cancel, stat, answers, .. } = workshop;
+    if answers.is_none() {
+        return Ok(None);
+    }
+    let entries = &gathered.entries[..];
+    content::Examiner { inputs, entries, stat, budget, cancel, keeps_lines }.run().map(Some)
 }
 
 /// Finds the record that answers for what was gathered. It is as a build would have made it: which
@@ -469,18 +501,18 @@ fn answered(
     inputs: inputs::Inputs<'_>,
     gathered: &gather::Gathered,
     materials: &[Material],
+    content: &Content,
     workshop: Workshop<'_>,
 ) -> Result<Option<Record>, LayerError> {
-    let Workshop { budget, observer, cancel, stat, answers: Some(answers), .. } = workshop else {
+    let Workshop { observer, answers: Some(answers), .. } = workshop else {
         return Ok(None);
     };
     let layer = inputs.layer;
-    let examiner = content::Examiner { inputs, entries: &gathered.entries, stat, budget, cancel };
-    let content::Content { root, machines, stale_pyc } = examiner.run()?;
-    let key = content_key(&root, &codec_id(layer.compression));
+    let key = content_key(&content.root, &codec_id(layer.compression));
     let record = answers(&key)?.filter(|record| record.entries == gathered.entries.len() as u64);
     Ok(record.map(|record| {
-        warn(layer, &gathered.notes, stale_pyc, observer);
+        warn(layer, &gathered.notes, content.stale_pyc, observer);
+        let machines = content.machines.clone();
         Record { key, machines, materials: materials.to_vec(), ..record }
     }))
 }
@@ -489,15 +521,31 @@ fn write(
     inputs: inputs::Inputs<'_>,
     gathered: &gather::Gathered,
     materials: &[Material],
+    previous: Option<(&Previous, &Content)>,
     workshop: Workshop<'_>,
 ) -> Result<Record, LayerError> {
-    let Workshop { store, budget, observer, cancel, stat, .. } = workshop;
+    let Workshop { store, budget, observer, cancel, stat, blocks, .. } = workshop;
     let layer = inputs.layer;
     let encoder = Encoder::new(layer.compression);
     let entries = &gathered.entries[..];
-    let pipeline =
-        pipeline::Pipeline { inputs, entries, encoder: &encoder, stat, store, budget, observer, cancel };
+    let pipeline = pipeline::Pipeline {
+        inputs,
+        entries,
+        encoder: &encoder,
+        stat,
+        store,
+        budget,
+        observer,
+        cancel,
+        previous,
+        keeps_index: blocks.is_some(),
+    };
     let written = pipeline.run()?;
+    if let (Some(blocks), Some(index)) = (blocks, &written.index) {
+        // Where it can't be kept, the next build makes all blocks: of a cache that can't be written
+        // to, its records tell.
+        let _ = blocks.put(index);
+    }
     warn(layer, &gathered.notes, written.stale_pyc, observer);
     Ok(Record {
         version: Record::VERSION,

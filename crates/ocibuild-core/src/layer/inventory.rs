@@ -45,6 +45,13 @@ impl ChunkDigest {
     }
 }
 
+impl ChunkDigest {
+    /// The number of chunks of a file of this size.
+    pub(super) fn count(size: u64) -> u64 {
+        size.div_ceil(CHUNK).max(1)
+    }
+}
+
 /// The digest of a file's content: what `content` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ContentDigest(pub(super) [u8; 32]);
@@ -96,6 +103,8 @@ struct Line<'a> {
 /// Writes an inventory, entry by entry.
 pub(super) struct InventoryWriter {
     lines: Vec<u8>,
+    /// Where the last line begins.
+    last: usize,
     hasher: Sha256Hasher,
     encoder: zstd::stream::Encoder<'static, Sink>,
     chunks: Vec<ChunkDigest>,
@@ -135,7 +144,7 @@ impl InventoryWriter {
     pub(super) fn new(store: &Store) -> Result<Self, BlobError> {
         let sink = Sink { blob: store.writer()?, fault: None };
         let encoder = zstd::stream::Encoder::new(sink, ZSTD_LEVEL).expect("the level is one of zstd's");
-        Ok(Self { lines: Vec::new(), hasher: Sha256Hasher::new(), encoder, chunks: Vec::new() })
+        Ok(Self { lines: Vec::new(), last: 0, hasher: Sha256Hasher::new(), encoder, chunks: Vec::new() })
     }
 
     /// Takes the digest of an entry's content, or those of its next chunks; `last` says that no
@@ -152,11 +161,29 @@ impl InventoryWriter {
         }
         let is_file = matches!(entry.kind, EntryKind::File { .. });
         let content = is_file.then(|| ContentDigest::of(entry.size(), self.chunks.drain(..)));
+        self.make_room()?;
         write_line(&mut self.lines, entry, content);
+        Ok(content)
+    }
+
+    /// Takes a line that was made before.
+    pub(super) fn add_line(&mut self, line: &[u8]) -> Result<(), BlobError> {
+        self.make_room()?;
+        self.lines.extend_from_slice(line);
+        Ok(())
+    }
+
+    /// Returns the line that was added last.
+    pub(super) fn last_line(&self) -> &[u8] {
+        &self.lines[self.last..]
+    }
+
+    fn make_room(&mut self) -> Result<(), BlobError> {
         if self.lines.len() >= BUFFER {
             self.drain()?;
         }
-        Ok(content)
+        self.last = self.lines.len();
+        Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<Inventory, BlobError> {
