@@ -4,8 +4,8 @@
 //! as any, gets up to 4 KiB more in its middle, and the image is built three times: by a program that
 //! knows nothing (`--no-cache`, into a cache directory of its own that is emptied before), with what
 //! the last build left, and once more with nothing changed. Digests must agree. The file is put back,
-//! and what it was before is built, before the next. `--output` writes a layout, too, emptied before
-//! every build.
+//! and what it was before is built, before the next. Every build writes a layout, which is removed
+//! before.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -21,10 +21,9 @@ use ocibuild_benches::walk::{Kind, walk};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
-    let (flags, rest): (Vec<String>, Vec<String>) =
-        std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
-    let usage = "usage: incremental PROGRAM TREE [EDITS] [SEED] [--output]";
-    let [program, tree, rest @ ..] = &rest[..] else { return Err(usage.into()) };
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let usage = "usage: incremental PROGRAM TREE [EDITS] [SEED]";
+    let [program, tree, rest @ ..] = &arguments[..] else { return Err(usage.into()) };
     let edits = rest.first().map_or(Ok(20), |edits| edits.parse::<usize>())?;
     let seed = rest.get(1).map_or(Ok(1), |seed| seed.parse::<u64>())?;
     let directory = tempfile::tempdir()?;
@@ -37,7 +36,6 @@ fn main() -> Result<()> {
         let bench = Bench {
             program: fs::canonicalize(program)?,
             directory: directory.path().to_owned(),
-            writes: flags.iter().any(|flag| flag == "--output"),
             compression,
         };
         bench.run(&copied, edits, seed)?;
@@ -48,7 +46,6 @@ fn main() -> Result<()> {
 struct Bench {
     program: PathBuf,
     directory: PathBuf,
-    writes: bool,
     compression: &'static str,
 }
 
@@ -102,10 +99,8 @@ impl Bench {
     fn build(&self, cache: &str, flags: &[&str]) -> Result<(f64, String)> {
         let mut command = Command::new(&self.program);
         command.args(["build", "--cache-dir", cache]).args(flags).current_dir(&self.directory);
-        if self.writes {
-            let _ = fs::remove_dir_all(self.directory.join("app.oci"));
-            command.args(["--output", "type=oci,dest=app.oci"]);
-        }
+        let _ = fs::remove_dir_all(self.directory.join("app.oci"));
+        command.args(["--output", "type=oci,dest=app.oci"]);
         let start = Instant::now();
         let image = succeeds(&mut command)?;
         Ok((start.elapsed().as_secs_f64(), image))
