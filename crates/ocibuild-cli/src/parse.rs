@@ -366,6 +366,11 @@ pub(crate) fn tag(text: &str) -> Result<Reference, String> {
     check::tag(text).map(Reference::or_latest).map_err(told)
 }
 
+/// Parses an image that answers for layers.
+pub(crate) fn cache_image(text: &str) -> Result<Reference, String> {
+    check::cache_image(text).map_err(told)
+}
+
 /// Where a build goes beside a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Output {

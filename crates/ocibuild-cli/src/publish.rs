@@ -9,7 +9,7 @@ use std::thread;
 use ocibuild_core::blob::{BlobError, Source as _, Store};
 use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::copy::{self, CopyOptions, CopyReport, Tally};
-use ocibuild_core::event::{LayerOutcome, Transfer};
+use ocibuild_core::event::Transfer;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::reference::Repository;
 use ocibuild_core::registry::{Registry, RemoteRepository};
@@ -125,9 +125,6 @@ impl<'a> Publisher<'a> {
     /// What was there before may be there still: about those one question a repository, asked
     /// later, is enough.
     fn errands(&self, layer: &FinishedLayer) -> Vec<Errand> {
-        if layer.outcome == LayerOutcome::Reused {
-            return Vec::new();
-        }
         let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
         for (at, place) in self.places.iter().enumerate() {
             if !place.layers.contains(&layer.index) {
@@ -138,7 +135,8 @@ impl<'a> Publisher<'a> {
                 None => groups.push((place.registry(), vec![at])),
             }
         }
-        let blobs = || layer.record.layers.iter().map(|built| built.descriptor.clone());
+        let made = || layer.blobs().filter(|(_, outcome)| !outcome.is_reused());
+        let blobs = || made().map(|(built, _)| built.descriptor.clone());
         groups.into_iter().flat_map(|(_, group)| blobs().map(move |blob| (group.clone(), blob))).collect()
     }
 

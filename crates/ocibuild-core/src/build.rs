@@ -10,22 +10,25 @@ mod check;
 mod pool;
 mod start;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::base::{BaseError, Listing, ListingError};
-use crate::blob::{BlobError, Memory, Source as _, Store};
-use crate::cache::{BlockIndexes, CacheError, Material, Record, RecordStore};
+use crate::blob::{BlobError, Memory, Source, Store, Union};
+use crate::cache::{BlockIndexes, BuiltLayer, CacheError, Record, RecordStore, carried};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree, StatCache};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
-use crate::layer::{self, Budget, Circumstances, InputFault, LayerError, Outline, Workshop};
-use crate::oci::MediaType;
+use crate::layer::{
+    self, Answer, Answers, Budget, Circumstances, InputFault, LayerError, Made, ManifestKeys, Origin,
+    Outline, Workshop,
+};
+use crate::oci::{MediaType, Platform};
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
 
@@ -157,6 +160,17 @@ impl BuildError {
     }
 }
 
+/// A place beside the cache that answers for layers, and has their blobs: an image that was pushed.
+#[derive(Clone)]
+pub struct Tier {
+    /// What it answers.
+    pub records: Arc<dyn RecordStore>,
+    /// The blobs of the layers that it answers with.
+    pub blobs: Arc<dyn Source>,
+    /// What is told of layers that it answered for.
+    pub outcome: LayerOutcome,
+}
+
 /// What a plan is built from and with.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -170,6 +184,9 @@ pub struct Context<'a> {
     pub store: &'a Store,
     /// Where records are kept; without, nothing is answered nor recorded.
     pub records: Option<&'a dyn RecordStore>,
+    /// What is asked, in this order, for layers that no record answers for. Layers that one of them
+    /// has are neither brought to the store nor recorded.
+    pub tiers: &'a [Tier],
     /// What is known of the tree's files since they were last read; without, they are read again.
     pub stat: Option<&'a StatCache>,
     /// Where work runs.
@@ -193,6 +210,7 @@ impl<'a> Context<'a> {
     fn workshop(self) -> Workshop<'a> {
         let latest = latest(self);
         let Self { tree, skip, store, budget, observer, cancel, stat, .. } = self;
+        let (answers, is_listed, blocks, last) = (None, false, None, None);
         Workshop {
             tree,
             skip,
@@ -202,9 +220,10 @@ impl<'a> Context<'a> {
             cancel,
             latest,
             stat,
-            answers: None,
-            blocks: None,
-            last: None,
+            answers,
+            is_listed,
+            blocks,
+            last,
         }
     }
 
@@ -232,9 +251,8 @@ pub struct Resolved<'p> {
 /// What is known of a layer before any of its files is looked at.
 #[derive(Debug)]
 struct Decision {
-    keys: Vec<Key>,
-    materials: Vec<Material>,
-    reused: Option<Record>,
+    keys: ManifestKeys,
+    reused: Option<Answer>,
 }
 
 impl Resolved<'_> {
@@ -260,7 +278,7 @@ pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>,
         decide(plan, layer, foundations.listing(&layer.foundation), context)
     };
     let mut layers = plan.layers.iter().map(decide).collect::<Result<Vec<Decision>, BuildError>>()?;
-    let outlines = read_outlines(plan, &mut layers, context.store)?;
+    let outlines = read_outlines(plan, &mut layers, context)?;
     Ok(Resolved { plan, foundations, layers, outlines })
 }
 
@@ -269,17 +287,25 @@ pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>,
 fn read_outlines(
     plan: &Plan,
     layers: &mut [Decision],
-    store: &Store,
+    context: Context<'_>,
 ) -> Result<BTreeMap<usize, Outline>, BuildError> {
+    let store = context.store;
     let mut known = BTreeMap::new();
     for index in plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten() {
-        let Some(record) = &layers[index].reused else { continue };
+        let Some(Answer { record, origin }) = &layers[index].reused else { continue };
         if known.contains_key(&index) {
             continue;
         }
-        match layer::outline(record, store) {
+        // A layer that another place answered for is read there if it must be.
+        let is_elsewhere = matches!(origin, Origin::Place(_));
+        match layer::outline(record, &source(&[*origin], context), context.cancel) {
             Ok(outline) => {
                 known.insert(index, outline);
+            }
+            Err(fault @ BlobError::Cancelled(_)) => return Err(fault.into()),
+            Err(fault) if is_elsewhere => {
+                unused(&fault, context.observer);
+                layers[index].reused = None;
             }
             Err(BlobError::Corrupt { digest, .. }) => {
                 store.remove(&digest)?;
@@ -292,6 +318,19 @@ fn read_outlines(
     Ok(known)
 }
 
+/// The store, and the other places that something is from.
+fn source<'c>(origins: &[Origin], context: Context<'c>) -> Union<'c> {
+    let places: BTreeSet<usize> = origins
+        .iter()
+        .filter_map(|origin| match origin {
+            Origin::Place(tier) => Some(*tier),
+            Origin::Made | Origin::Store => None,
+        })
+        .collect();
+    let places = places.into_iter().map(|tier| &*context.tiers[tier].blobs as &dyn Source);
+    Union::new(std::iter::once(context.store as &dyn Source).chain(places).collect())
+}
+
 fn decide(
     plan: &Plan,
     layer: &PlannedLayer,
@@ -301,28 +340,71 @@ fn decide(
     let circumstances = Circumstances { spec: &plan.name, host: context.host, latest: latest(context) };
     let keys = layer::manifest_keys(layer, listing, context.tree, circumstances)
         .map_err(|fault| layer_fault(layer, fault))?;
-    let Some(layer::ManifestKeys { keys, materials }) = keys else {
-        return Ok(Decision { keys: Vec::new(), materials: Vec::new(), reused: None });
-    };
-    let mut reused = None;
-    if let Some(records) = context.records {
-        for key in &keys {
-            let Some(record) = known(records, key, context.observer) else { continue };
-            if layer::suits(&record, layer) && holds(context.store, &record)? {
-                records.used(key);
-                reused = Some(record);
-                break;
+    let Some(keys) = keys else { return Ok(Decision { keys: ManifestKeys::default(), reused: None }) };
+    let all: Vec<Key> = keys.all().copied().collect();
+    let fits =
+        |record: &Record| layer::suits(record, layer) && keys.of(&record.machines).contains(&record.key);
+    let reused = find(&all, &fits, context).map_err(|fault| match fault {
+        BlobError::Cancelled(cancelled) => cancelled.into(),
+        fault => BuildError::Blob(fault),
+    })?;
+    Ok(Decision { keys, reused })
+}
+
+/// Asks for one of these keys: first the cache, then the other places in their order. One that has a
+/// record and not its blobs is passed over.
+fn find(
+    keys: &[Key],
+    fits: &dyn Fn(&Record) -> bool,
+    context: Context<'_>,
+) -> Result<Option<Answer>, BlobError> {
+    for (key, records) in keys.iter().filter_map(|key| Some((key, context.records?))) {
+        let Some(record) = known(records, key, context.observer) else { continue };
+        if record.content.is_some() && fits(&record) && holds(context.store, &record)? {
+            records.used(key);
+            return Ok(Some(Answer { record, origin: Origin::Store }));
+        }
+    }
+    for (index, tier) in context.tiers.iter().enumerate() {
+        for key in keys {
+            context.cancel.check()?;
+            let Some(record) = known(&*tier.records, key, context.observer).filter(fits) else { continue };
+            let has = |layer: &BuiltLayer| tier.blobs.exists(&layer.descriptor);
+            match record.layers.iter().map(has).find(|has| !matches!(has, Ok(true))) {
+                None => return Ok(Some(Answer { record, origin: Origin::Place(index) })),
+                Some(Err(fault)) => unused(&fault, context.observer),
+                Some(Ok(_)) => {}
             }
         }
     }
-    Ok(Decision { keys, materials, reused })
+    context.cancel.check()?;
+    Ok(None)
+}
+
+/// Tells of a record that could have been used.
+fn unused(fault: &BlobError, observer: &dyn Observer) {
+    let message = format!("a layer of another image is not used: {}", chain(fault));
+    observer.event(&Event::Warning(Warning::new(message).hint("the layer is made anew")));
+}
+
+/// A fault with its causes.
+fn chain(fault: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(fault), |fault| fault.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Asks for a record. A cache that can't be read costs time, and nothing else.
 fn known(records: &dyn RecordStore, key: &Key, observer: &dyn Observer) -> Option<Record> {
     records.get(key).unwrap_or_else(|fault| {
-        let warning = Warning::new(format!("a record is not used: {fault}"));
-        observer.event(&Event::Warning(warning.hint("check the cache directory")));
+        let message = match &fault {
+            CacheError::Image { .. } => format!("{}; it answers for no layer", chain(&fault)),
+            _ => format!("a record is not used: {fault}"),
+        };
+        let hint = match &fault {
+            CacheError::Image { .. } => "what it would have answered for is made anew",
+            _ => "check the cache directory",
+        };
+        observer.event(&Event::Warning(Warning::new(message).hint(hint)));
         None
     })
 }
@@ -334,7 +416,7 @@ fn holds(store: &Store, record: &Record) -> Result<bool, BlobError> {
             return Ok(false);
         }
     }
-    store.exists(&record.inventory)
+    record.inventory.as_ref().map_or(Ok(true), |inventory| store.exists(inventory))
 }
 
 fn layer_fault(layer: &PlannedLayer, fault: LayerError) -> BuildError {
@@ -361,13 +443,16 @@ pub fn build(
 ) -> Result<Built, BuildError> {
     let Resolved { plan, foundations, layers, mut outlines } = resolved;
     let work: Vec<(usize, Decision)> = layers.into_iter().enumerate().collect();
+    let doubtful: BTreeSet<usize> =
+        plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten().collect();
     // One layer's fault stops the others; theirs, that they were stopped, is not told.
     let stop = context.cancel.child();
     let fault = Mutex::new(None);
     let context = Context { cancel: &stop, ..context };
     let one = |(index, decision): (usize, Decision)| {
         let listing = foundations.listing(&plan.layers[index].foundation);
-        let layer = make(plan, index, decision, listing, context).map_err(|error| {
+        let is_listed = doubtful.contains(&index);
+        let layer = make(plan, index, decision, (listing, is_listed), context).map_err(|error| {
             fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             stop.cancel();
             BuildError::Cancelled(Cancelled)
@@ -385,14 +470,16 @@ pub fn build(
     }
     let layers = layers?;
     remember(context);
+    let elsewhere = elsewhere(&layers, context.tiers);
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {
-        check_outlines(plan, image, &layers, &mut outlines, context.store)?;
+        check_outlines(plan, image, &layers, &mut outlines, context)?;
         images.push(put_together(plan, image, &foundations, &layers, &memory, context.created)?);
     }
     let warnings = start::warnings(plan, &foundations, &layers, context.store);
-    let sources = foundations.into_sources();
+    let mut sources = foundations.into_sources();
+    sources.extend(elsewhere);
     let (memory, store) = (Arc::new(memory), context.store.clone());
     Ok(Built { images, layers, warnings, memory, store, bases: sources, hold: None })
 }
@@ -409,78 +496,111 @@ fn make(
     plan: &Plan,
     index: usize,
     decision: Decision,
-    listing: &Listing,
+    (listing, is_listed): (&Listing, bool),
     context: Context<'_>,
 ) -> Result<FinishedLayer, BuildError> {
     let start = Instant::now();
     let layer = &plan.layers[index];
-    let Decision { keys, materials, reused } = decision;
-    let (record, outcome) = match reused {
-        Some(record) => (record, LayerOutcome::Reused),
-        None => build_layer(plan, layer, listing, (&keys, materials), context)?,
+    let Decision { keys, reused } = decision;
+    let outcome_of = |origin: &Origin| match origin {
+        Origin::Made => LayerOutcome::Built,
+        Origin::Store => LayerOutcome::Reused,
+        Origin::Place(tier) => context.tiers[*tier].outcome,
     };
+    let (record, origins) = match reused {
+        Some(Answer { record, origin }) => {
+            let origins = vec![origin; record.layers.len()];
+            (record, origins)
+        }
+        None => {
+            let made = build_layer(plan, index, (listing, is_listed), &keys, context)?;
+            (made.record, made.origins)
+        }
+    };
+    let outcomes: Vec<LayerOutcome> = origins.iter().map(outcome_of).collect();
     let finished = FinishedLayer {
         index,
         name: layer.name.clone(),
         label: layer.label.clone(),
+        // The key of what a layer without lockfiles holds says all that its manifest key could.
+        manifest_keys: match layer.manifests.is_empty() {
+            true => Vec::new(),
+            false => keys.of(&record.machines).to_vec(),
+        },
         record,
-        outcome,
+        outcome: overall(&outcomes),
+        outcomes,
+        origins,
         elapsed: start.elapsed(),
     };
-    for built in &finished.record.layers {
+    for (built, outcome) in finished.record.layers.iter().zip(&finished.outcomes) {
         context.observer.event(&Event::LayerFinished {
             layer: finished.label.clone(),
             digest: built.descriptor.digest,
             size: built.descriptor.size,
-            outcome,
+            outcome: *outcome,
             elapsed: finished.elapsed,
         });
     }
     Ok(finished)
 }
 
+/// A layer of which something was made was built; one of which something is elsewhere is shared.
+fn overall(outcomes: &[LayerOutcome]) -> LayerOutcome {
+    let has = |outcome| outcomes.contains(&outcome);
+    match outcomes.iter().find(|outcome| **outcome != LayerOutcome::Reused) {
+        _ if has(LayerOutcome::Built) => LayerOutcome::Built,
+        other => other.copied().unwrap_or(LayerOutcome::Reused),
+    }
+}
+
 /// Builds a layer, and records it under all its keys.
 ///
-/// Where the last build of the layer left a trace, its files are hashed first: they may hold what
-/// they held then, or some time before.
+/// Where something could answer for what the layer holds, its files are hashed first: where the last
+/// build of the layer left a trace, as they may hold what they held then, or some time before; and
+/// where other places are asked.
 fn build_layer(
     plan: &Plan,
-    layer: &PlannedLayer,
-    listing: &Listing,
-    (keys, materials): (&[Key], Vec<Material>),
+    index: usize,
+    (listing, is_listed): (&Listing, bool),
+    keys: &ManifestKeys,
     context: Context<'_>,
-) -> Result<(Record, LayerOutcome), BuildError> {
-    let build = |answers, blocks, last| {
-        let workshop = Workshop { answers, blocks, last, ..context.workshop() };
-        layer::build(layer, listing, materials, workshop).map_err(|fault| layer_fault(layer, fault))
-    };
-    let Some(records) = context.records else { return build(None, None, None) };
-    let Context { store, observer, .. } = context;
-    let trace = layer.reads_host().then(|| layer::trace_key(layer, &plan.name));
-    let last = trace.and_then(|trace| known(records, &trace, observer));
-    let answers = |key: &Key| match known(records, key, observer) {
-        Some(record) if holds(store, &record)? => Ok(Some(record)),
-        _ => Ok(None),
-    };
+) -> Result<Made, BuildError> {
+    let layer = &plan.layers[index];
+    let trace = context.records.filter(|_| layer.reads_host());
+    let trace = trace.map(|records| (layer::trace_key(layer, &plan.name), records));
+    let last = trace.and_then(|(trace, records)| known(records, &trace, context.observer));
     let may_answer = match &last {
-        Some(last) => holds(store, last)?,
-        None => false,
+        // Of several blobs some may be there though one is gone.
+        Some(last) if last.layers.len() == 1 => holds(context.store, last)?,
+        last => last.is_some(),
     };
-    // Only of what leaves a trace is it known what there was before.
-    let indexes = trace.map(|_| BlockIndexes::new(store.root()));
-    let before = last.as_ref().and_then(|last| Some(&last.layers.first()?.descriptor));
-    let (record, outcome) = build(if may_answer { Some(&answers) } else { None }, indexes.as_ref(), before)?;
-    if outcome == LayerOutcome::Reused {
-        records.used(&record.key);
+    let answers = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
+    let answers = Some(&answers as &Answers<'_>).filter(|_| may_answer || !context.tiers.is_empty());
+    // Of what leaves no trace it isn't known what there was before.
+    let blocks = trace.map(|_| BlockIndexes::new(context.store.root()));
+    let before = last.as_ref().filter(|last| last.layers.len() == 1).map(|last| &last.layers[0].descriptor);
+    let workshop =
+        Workshop { answers, is_listed, blocks: blocks.as_ref(), last: before, ..context.workshop() };
+    let mut made = layer::build(layer, listing, keys.materials.clone(), workshop)
+        .map_err(|fault| layer_fault(layer, fault))?;
+    let all = std::mem::take(&mut made.new).into_iter();
+    let is_here = |origin: &Origin| !matches!(origin, Origin::Place(_));
+    if let Some(records) = context.records {
+        if made.origins.iter().all(is_here) {
+            let is_traced = |last: &Record| last.layers == made.record.layers;
+            let trace = trace.filter(|_| !last.as_ref().is_some_and(is_traced));
+            let under_keys = keys.of(&made.record.machines).iter().map(|key| made.record.under(*key));
+            keep(
+                all.chain(under_keys).chain(trace.map(|(key, _)| made.record.traced(key))),
+                context,
+                records,
+            );
+        } else {
+            keep(all, context, records);
+        }
     }
-    // No lockfile went into the key of the content.
-    let plain = Record { materials: Vec::new(), ..record.clone() };
-    let of_content = (outcome == LayerOutcome::Built).then(|| plain.clone());
-    let is_traced = |last: &Record| last.layers == record.layers;
-    let trace = trace.filter(|_| !last.as_ref().is_some_and(is_traced)).map(|trace| plain.under(trace));
-    let under_keys = keys.iter().map(|key| record.under(*key));
-    keep(of_content.into_iter().chain(under_keys).chain(trace), context, records);
-    Ok((record, outcome))
+    Ok(made)
 }
 
 /// Keeps records. A cache that can't be written to costs the next build time, and this one nothing.
@@ -520,16 +640,24 @@ fn check_outlines(
     image: &PlannedImage,
     layers: &[FinishedLayer],
     known: &mut BTreeMap<usize, Outline>,
-    store: &Store,
+    context: Context<'_>,
 ) -> Result<(), BuildError> {
     for pair in doubtful(plan, image) {
         for index in pair {
             if let Entry::Vacant(unknown) = known.entry(index) {
-                unknown.insert(layer::outline(&layers[index].record, store)?);
+                let FinishedLayer { record, origins, .. } = &layers[index];
+                match layer::outline(record, &source(origins, context), context.cancel) {
+                    Ok(outline) => unknown.insert(outline),
+                    // What another place has was made under the same rules.
+                    Err(fault) if record.inventory.is_none() && fault.is_absence() => continue,
+                    Err(fault) => return Err(fault.into()),
+                };
             }
         }
         let [one, other] = pair;
-        compare((&layers[one], &known[&one]), (&layers[other], &known[&other]))?;
+        if let (Some(ours), Some(theirs)) = (known.get(&one), known.get(&other)) {
+            compare((&layers[one], ours), (&layers[other], theirs))?;
+        }
     }
     Ok(())
 }
@@ -560,6 +688,24 @@ fn compare(
     }
 }
 
+/// The layers that other places have, by those places.
+fn elsewhere(layers: &[FinishedLayer], tiers: &[Tier]) -> Vec<BaseLayers> {
+    let of = |(index, tier): (usize, &Tier)| {
+        let all = layers.iter().flat_map(|layer| layer.record.layers.iter().zip(&layer.origins));
+        let own = all.filter(|(_, origin)| **origin == Origin::Place(index));
+        let blobs = own.map(|(layer, _)| layer.descriptor.digest);
+        BaseLayers::new(blobs.collect(), Arc::clone(&tier.blobs))
+    };
+    tiers.iter().enumerate().map(of).collect()
+}
+
+/// What an image for a platform says of a layer: the same whatever answered for it.
+fn carry(planned: &PlannedLayer, layer: &FinishedLayer, platform: &Platform) -> Vec<BuiltLayer> {
+    let place = planned.platforms.iter().position(|own| own == platform);
+    let manifest = place.and_then(|place| layer.manifest_keys.get(place));
+    carried(&layer.record, manifest)
+}
+
 fn put_together(
     plan: &Plan,
     image: &PlannedImage,
@@ -572,9 +718,15 @@ fn put_together(
     let mut assembled = Vec::with_capacity(image.variants.len());
     for variant in &image.variants {
         let base = foundations.base(&variant.foundation).map(Found::base);
-        let own = variant.layers.iter().flat_map(|index| {
+        let built = |index: &usize| carry(&plan.layers[*index], &layers[*index], &variant.platform);
+        let built: Vec<Vec<BuiltLayer>> = variant.layers.iter().map(built).collect();
+        let own = variant.layers.iter().zip(&built).flat_map(|(index, built)| {
             let (layer, comment) = (&layers[*index], plan.layers[*index].comment.as_deref());
-            layer.record.layers.iter().map(move |built| OwnLayer { name: &layer.name, comment, built })
+            let count = built.len();
+            let part = move |number| Some((number + 1, count)).filter(|_| count > 1);
+            let own =
+                move |(number, built)| OwnLayer { name: &layer.name, comment, built, part: part(number) };
+            built.iter().enumerate().map(own)
         });
         let own: Vec<OwnLayer<'_>> = own.collect();
         let image = assemble(variant, base, &own, created).map_err(fault)?;

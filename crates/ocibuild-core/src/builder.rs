@@ -245,7 +245,9 @@ impl<'a> Builder<'a> {
             BuildError::Blob(BlobError::File { action: "create", path: self.cache.clone(), source })
         })?;
         let hold = Hold::share(&self.cache, &self.cancel).map_err(BuildError::from)?;
+        let tiers = self.tiers(plan);
         self.within(&tree, self.use_records, |context| {
+            let context = Context { tiers: &tiers, ..context };
             let resolved = resolve(plan, context)?;
             Ok(build(resolved, context, self.finished.unwrap_or(&|_| {}))?.holding(hold))
         })
@@ -280,6 +282,7 @@ impl<'a> Builder<'a> {
             bases: &self.places(&store, self.cache.is_dir()),
             store: &store,
             records: if use_records { Some(&records) } else { None },
+            tiers: &[],
             stat: if use_records { Some(&stat) } else { None },
             pool: &self.pool,
             budget: &Budget::new(self.memory),
@@ -299,6 +302,11 @@ impl<'a> Builder<'a> {
         let first = || spec.images.first().map(|image| image.name.value.clone());
         let name = own.or_else(|| self.name.clone()).or_else(first).unwrap_or_default();
         plan(spec, &name, &self.images, self)
+    }
+
+    #[cfg(not(feature = "registry"))]
+    fn tiers(&self, _: &Plan) -> Vec<crate::build::Tier> {
+        Vec::new()
     }
 
     #[cfg(not(feature = "registry"))]

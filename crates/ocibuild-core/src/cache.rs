@@ -4,6 +4,7 @@
 //! decided by where it was found and with which credentials, by nothing it says itself.
 
 mod blocks;
+mod carried;
 mod hold;
 mod local;
 mod notes;
@@ -17,10 +18,12 @@ mod verify;
 use std::io;
 use std::path::PathBuf;
 
+use crate::base::BaseError;
 use crate::event::Cancelled;
 use crate::key::Key;
 
 pub use blocks::{BlockIndex, BlockIndexes, KnownBlock};
+pub use carried::{carried, records_of, uncarried};
 pub use hold::Hold;
 pub use local::LocalRecords;
 pub use notes::RegistryNotes;
@@ -51,6 +54,21 @@ pub enum CacheError {
         root: PathBuf,
         /// What it has, below the directory.
         entry: PathBuf,
+    },
+    /// An image that should answer can't be read.
+    #[error("the image `{image}` cannot be read")]
+    Image {
+        /// What it is called.
+        image: String,
+        /// Why not.
+        #[source]
+        source: Box<BaseError>,
+    },
+    /// A place of records that is only read.
+    #[error("{place} is not written to")]
+    ReadOnly {
+        /// The place, for people.
+        place: String,
     },
     /// The run was cancelled.
     #[error(transparent)]

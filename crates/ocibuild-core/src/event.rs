@@ -137,6 +137,18 @@ pub enum LayerOutcome {
     /// A record answered; nothing was written. Programs are told `local`, the cache it was in.
     #[serde(rename = "local")]
     Reused,
+    /// An image that was pushed answered, and has the bytes: none were looked at. Programs are told
+    /// `registry`.
+    #[serde(rename = "registry")]
+    Shared,
+}
+
+impl LayerOutcome {
+    /// Tells whether nothing had to be made.
+    #[must_use]
+    pub fn is_reused(self) -> bool {
+        self != Self::Built
+    }
 }
 
 /// How a blob came to its destination.

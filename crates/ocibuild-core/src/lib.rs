@@ -31,6 +31,7 @@ pub mod rebase;
 pub mod reference;
 #[cfg(feature = "registry")]
 pub mod registry;
+pub mod shared;
 pub mod spec;
 pub mod tar;
 

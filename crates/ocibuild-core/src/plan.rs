@@ -18,7 +18,7 @@ use crate::spec::{self, Base, Fault, Image, Inherit, Located, Segment, Span, Spe
 pub use config::{inherited as inherited_config, merge as merge_configs};
 use expand::Expander;
 pub use layer::{
-    BaseName, Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, What,
+    BaseName, Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, Split, What,
 };
 
 /// A spec can't be planned.
@@ -77,6 +77,8 @@ pub struct Plan {
     pub layers: Vec<PlannedLayer>,
     /// The images, in the order of the spec.
     pub images: Vec<PlannedImage>,
+    /// Images in registries that are asked for layers, in this order.
+    pub cache_from: Vec<Reference>,
     /// What the spec's writer should be told.
     pub warnings: Vec<Fault>,
 }
@@ -202,13 +204,14 @@ pub fn plan(
         Planner { spec, surroundings, layers: Vec::new(), faults: Vec::new(), warnings: Vec::new() };
     let images: Vec<PlannedImage> = wanted.into_iter().map(|image| planner.image(image)).collect();
     planner.check_tags(&images, spec);
+    let cache_from = planner.cache_from(&images);
     if !planner.faults.is_empty() {
         return Err(SpecError::new(planner.faults).into());
     }
     let mut layers = planner.layers;
     layer::label(&mut layers);
     let warnings = spec.warnings.iter().cloned().chain(planner.warnings).collect();
-    Ok(Plan { name: name.to_owned(), layers, images, warnings })
+    Ok(Plan { name: name.to_owned(), layers, images, cache_from, warnings })
 }
 
 fn image(base: BaseName, platform: &Platform, span: Option<Span>) -> Foundation {
@@ -322,6 +325,24 @@ impl<'s> Planner<'s> {
         tags
     }
 
+    /// What the spec asks for layers: each image once, however many platforms its name is made of.
+    fn cache_from(&mut self, images: &[PlannedImage]) -> Vec<Reference> {
+        let mut found: Vec<Reference> = Vec::new();
+        for variant in images.iter().flat_map(|image| &image.variants) {
+            let mut expander = self.expander(&variant.platform);
+            for name in &self.spec.cache.from {
+                let Some(text) = expander.text(name) else { continue };
+                match spec::check::cache_image(&text) {
+                    Ok(reference) if found.contains(&reference) => {}
+                    Ok(reference) => found.push(reference),
+                    Err(error) => expander.faults.push(Fault::of(error, name.span)),
+                }
+            }
+            self.absorb(expander.faults);
+        }
+        found
+    }
+
     fn absorb(&mut self, faults: Vec<Fault>) {
         for fault in faults {
             self.fault(fault);
@@ -413,7 +434,8 @@ impl<'s> Planner<'s> {
         foundation: &Foundation,
     ) -> usize {
         let mut expander = self.expander(platform);
-        let planned = layer::plan(layer, compression, foundation, &mut expander);
+        let planned =
+            layer::plan(layer, layer::sharing(self.spec, layer), compression, foundation, &mut expander);
         self.absorb(expander.faults);
         match self.layers.iter().position(|known| known.is_same_but_for_platforms(&planned)) {
             Some(index) => {

@@ -32,7 +32,7 @@ pub use policy::{IgnoreFile, OnBaseSymlink, Policy, Preserve, Pyc};
 pub use sources::{Loader, MAX_EXTENDED, Position, SourceFile, Sources};
 pub(crate) use suggest::closest;
 pub use template::{ExpandError, Segment, Template};
-pub use value::{Account, Mode, Owner, Port, Protocol};
+pub use value::{Account, Mode, Owner, Port, Protocol, Split, Trust};
 pub use vars::{Lookup, Vars};
 
 use std::collections::BTreeMap;
@@ -57,12 +57,23 @@ pub struct Spec {
     pub root: Option<Located<String>>,
     /// Variables.
     pub vars: Vars,
+    /// Where layers are looked for before they are made.
+    pub cache: Cache,
     /// The layers, in the order of writing.
     pub layers: Vec<Layer>,
     /// The images, in the order of writing; never empty in a validated spec.
     pub images: Vec<Image>,
     /// What its writer should be told although it can be built, in the order of the file.
     pub warnings: Vec<Fault>,
+}
+
+/// Where layers are looked for before they are made, beside the cache of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cache {
+    /// Images in registries that answer for the layers they have. Check the expanded text with
+    /// [`check::cache_image`].
+    pub from: Vec<Located<Template>>,
 }
 
 impl Spec {

@@ -33,7 +33,8 @@ fn a_cache_inside_the_root_is_never_an_input_from_its_first_use_on() {
     };
     let (cold, warm) = (build(), build());
     assert_eq!(cold.images[0].root, warm.images[0].root);
-    let all = outline(&cold.layers[1].record, cold.store()).unwrap().directories;
+    let all =
+        outline(&cold.layers[1].record, cold.store(), &ocibuild_core::Cancel::new()).unwrap().directories;
     let paths: Vec<_> = all.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
     assert_eq!(paths, ["all", "all/made"]);
 }

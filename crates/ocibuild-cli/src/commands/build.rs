@@ -91,6 +91,15 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     lock: LockFlags,
 
+    /// Ask this image, which was pushed before, for layers that the machine's cache doesn't have, in
+    /// place of the spec's `[cache]`; repeat it for more
+    ///
+    /// A layer whose key it carries is neither built nor downloaded: the registry takes it over where
+    /// it can. Whoever may push to that name says what such layers are. An image that isn't there is
+    /// a warning.
+    #[arg(long, value_name = "REFERENCE", value_parser = parse::cache_image, help_heading = "Work", conflicts_with = "no_cache")]
+    cache_from: Vec<Reference>,
+
     /// Build every layer anew, and record none: what is recorded stays as it was; the images are the
     /// same either way
     #[arg(long, help_heading = "Work")]

@@ -14,7 +14,7 @@ use crate::front::{Front, Seen};
 use crate::image::{Image, layer};
 
 /// What was asked of a registry since it was looked at last.
-trait Watched {
+pub(crate) trait Watched {
     fn host(&self) -> String;
     /// Methods and paths, without what authentication takes.
     fn requests(&self) -> Vec<String>;
@@ -84,7 +84,7 @@ impl Watched for Theirs {
     }
 }
 
-fn each(judge: impl Fn(&str, &dyn Watched)) {
+pub(crate) fn each(judge: impl Fn(&str, &dyn Watched)) {
     judge("serve", &Ours::start(false));
     judge("serve with tokens", &Ours::start(true));
     if let Some(theirs) = Theirs::start() {

@@ -18,3 +18,4 @@ mod origins;
 mod proxied;
 mod random;
 mod resume;
+mod shared;

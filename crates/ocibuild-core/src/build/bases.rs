@@ -249,18 +249,19 @@ fn known_listing(base: &Base, shelf: Shelf<'_>) -> Result<Option<Listing>, Build
     let Some(records) = shelf.records else { return Ok(None) };
     let key = listing_key(&base.diff_ids);
     let Some(record) = records.get(&key)? else { return Ok(None) };
-    if let Some(bytes) = record.inventory.embedded() {
+    let Some(inventory) = &record.inventory else { return Ok(None) };
+    if let Some(bytes) = inventory.embedded() {
         records.used(&key);
         return Ok(Listing::from_bytes(&bytes).ok());
     }
     // Damaged or gone, it is made again; what is damaged would be taken for it if it stayed.
-    match read_whole(shelf.store, &record.inventory, MAX_LISTING) {
+    match read_whole(shelf.store, inventory, MAX_LISTING) {
         Ok(bytes) => {
             records.used(&key);
             Ok(Listing::from_bytes(&bytes).ok())
         }
         Err(_) => {
-            shelf.store.remove(&record.inventory.digest)?;
+            shelf.store.remove(&inventory.digest)?;
             Ok(None)
         }
     }
@@ -281,12 +282,14 @@ fn keep_listing(base: &Base, listing: &Listing, shelf: Shelf<'_>) {
     let record = Record {
         version: Record::VERSION,
         key: listing_key(&base.diff_ids),
+        content: None,
         layers: layers.map(|(layer, diff_id)| BuiltLayer::new(layer.clone(), *diff_id)).collect(),
         materials: Vec::new(),
-        inventory,
+        inventory: Some(inventory),
         machines: std::collections::BTreeSet::new(),
         entries: listing.len() as u64,
         tar_size: 0,
+        is_trace: false,
     };
     let kept = kept.and_then(|()| records.put(&record).map_err(|fault| fault.to_string()));
     if let Err(fault) = kept {

@@ -7,7 +7,6 @@ use crate::base::Listing;
 use crate::blob::Store;
 use crate::build::FinishedLayer;
 use crate::build::bases::{Found, Foundations};
-use crate::event::LayerOutcome;
 use crate::layer;
 use crate::oci::Config;
 use crate::plan::{
@@ -190,7 +189,7 @@ impl Starter<'_> {
             return false;
         }
         let layer = &self.layers[index];
-        if layer.outcome == LayerOutcome::Reused && layer.record.entries > MAX_ENTRIES {
+        if layer.outcome.is_reused() && layer.record.entries > MAX_ENTRIES {
             return true;
         }
         layer::leads_to(&layer.record, self.store, wanted).unwrap_or(true)

@@ -80,6 +80,8 @@ pub(super) struct Pulling {
     pub(super) locked: bool,
     pub(super) offline: bool,
     pub(super) keep_layers: bool,
+    /// Images that answer for layers, in place of the plan's.
+    pub(super) cache_from: Option<Vec<Reference>>,
 }
 
 /// Opens the bases of one build.
@@ -174,14 +176,7 @@ impl<'a> Places<'a> {
 
     /// Asks the registry what a reference means.
     pub(super) fn resolve(&self, reference: &Reference) -> Result<Descriptor, BlobError> {
-        let digest = reference.digest().map(ToString::to_string);
-        let name = digest.as_deref().or(reference.tag()).unwrap_or("latest");
-        self.repository(reference).resolve(name).map_err(|fault| match fault {
-            BlobError::UnknownName { .. } => {
-                PullError::Gone { digest: reference.digest().copied() }.at(reference)
-            }
-            fault => fault,
-        })
+        resolve(&self.repository(reference), reference)
     }
 }
 
@@ -214,7 +209,19 @@ fn stored(store: &Store, digest: &Digest) -> Option<Descriptor> {
     Some(Descriptor { media_type: form.media_type.unwrap_or(default), ..descriptor })
 }
 
+fn resolve(repository: &RemoteRepository, reference: &Reference) -> Result<Descriptor, BlobError> {
+    let digest = reference.digest().map(ToString::to_string);
+    let name = digest.as_deref().or(reference.tag()).unwrap_or("latest");
+    repository.resolve(name).map_err(|fault| match fault {
+        BlobError::UnknownName { .. } => {
+            PullError::Gone { digest: reference.digest().copied() }.at(reference)
+        }
+        fault => fault,
+    })
+}
+
 /// An image of a registry, with the store before it.
+#[derive(Clone)]
 pub(super) struct Pulled {
     reference: Reference,
     /// None where the registry may not be asked.
@@ -226,6 +233,14 @@ pub(super) struct Pulled {
 }
 
 impl Pulled {
+    /// Asks the registry what the reference means.
+    pub(super) fn resolve(&self) -> Result<Descriptor, BlobError> {
+        match &self.repository {
+            Some(repository) => resolve(repository, &self.reference),
+            None => Err(PullError::Unknown.at(&self.reference)),
+        }
+    }
+
     fn document(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
         match read_whole(&self.store, descriptor, MAX_MANIFEST_SIZE) {
             Ok(bytes) => return Ok(Box::new(BytesContent::new(bytes))),

@@ -123,12 +123,14 @@ mod tests {
         Record {
             version: Record::VERSION,
             key,
+            content: Some(key),
             layers: vec![BuiltLayer::new(descriptor, DiffId(Digest::of(b"tar")))],
             materials: Vec::new(),
-            inventory: Descriptor::of(MediaType::INVENTORY, b"inventory"),
+            inventory: Some(Descriptor::of(MediaType::INVENTORY, b"inventory")),
             machines: BTreeSet::from(["amd64".to_owned()]),
             entries: 3,
             tar_size: 4096,
+            is_trace: false,
         }
     }
 

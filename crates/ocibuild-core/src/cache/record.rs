@@ -17,13 +17,16 @@ pub struct BuiltLayer {
     pub descriptor: Descriptor,
     /// The digest of its tar bytes.
     pub diff_id: DiffId,
+    /// Of one of several parts of a split layer: the key of what the part alone holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Key>,
 }
 
 impl BuiltLayer {
     /// Puts the two together.
     #[must_use]
     pub fn new(descriptor: Descriptor, diff_id: DiffId) -> Self {
-        Self { descriptor, diff_id }
+        Self { descriptor, diff_id, part: None }
     }
 }
 
@@ -54,23 +57,41 @@ pub struct Record {
     pub version: u32,
     /// The key it answers.
     pub key: Key,
+    /// The key of what the layers hold, whatever key the record answers. None for a base's listing,
+    /// and in records from before there was this field: those answer nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Key>,
     /// The blobs, bottom first: one, or several where a layer is split.
     pub layers: Vec<BuiltLayer>,
     /// The manifests that the key is made of.
     pub materials: Vec<Material>,
-    /// The list of what the layers hold.
-    pub inventory: Descriptor,
-    /// The machines that programs among the files are for, by Go's names.
+    /// The list of what the layers hold. None where the layers alone are known, as in an image that
+    /// answered: then neither entries nor the length of the tar bytes are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Descriptor>,
+    /// The machines that programs among the files are for, by Go's names, and `mach-o` or `pe` for
+    /// programs of other systems.
     pub machines: BTreeSet<String>,
-    /// The number of entries.
+    /// The number of entries; 0 without an inventory.
     pub entries: u64,
-    /// The length of the tar bytes.
+    /// The length of the tar bytes; 0 where it is not known.
     pub tar_size: u64,
+    /// Whether this is what the last build of a layer came to: its key says which layer, and nothing of
+    /// what it holds, so it answers for none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_trace: bool,
 }
 
 impl Record {
     /// The version that is written; another is not understood.
     pub const VERSION: u32 = 1;
+
+    /// Returns it as what the last build of a layer came to, under the layer's
+    /// [`trace_key`](crate::layer::trace_key).
+    #[must_use]
+    pub fn traced(&self, key: Key) -> Self {
+        Self { is_trace: true, materials: Vec::new(), ..self.under(key) }
+    }
 
     /// Returns the same answer under another key.
     #[must_use]
@@ -86,14 +107,14 @@ impl Record {
     /// Tells whether it stands for the listing of a base, whose layers are the base's.
     #[must_use]
     pub fn is_listing(&self) -> bool {
-        self.inventory.media_type == MediaType::LISTING
+        self.inventory.as_ref().is_some_and(|inventory| inventory.media_type == MediaType::LISTING)
     }
 
     /// Returns the blobs that a cache keeps for it: the layers and their inventory, or of a base the
     /// listing alone, unless that stands in the record itself.
     pub fn kept(&self) -> impl Iterator<Item = &Descriptor> {
         let layers = if self.is_listing() { &[] } else { &self.layers[..] };
-        let inventory = Some(&self.inventory).filter(|inventory| inventory.data.is_none());
+        let inventory = self.inventory.as_ref().filter(|inventory| inventory.data.is_none());
         layers.iter().map(|layer| &layer.descriptor).chain(inventory)
     }
 

@@ -49,12 +49,14 @@ impl Made {
         let record = Record {
             version: Record::VERSION,
             key: KeyWriter::new(key, 1).finish(),
+            content: Some(KeyWriter::new(key, 1).finish()),
             layers: vec![BuiltLayer::new(descriptor, DiffId(Digest::of(layer.as_bytes())))],
             materials: Vec::new(),
-            inventory: self.blob(MediaType::INVENTORY, "inventory", age),
+            inventory: Some(self.blob(MediaType::INVENTORY, "inventory", age)),
             machines: BTreeSet::new(),
             entries: 1,
             tar_size: 1024,
+            is_trace: false,
         };
         self.put(&record, age);
         record
@@ -288,6 +290,7 @@ fn damage_is_found_and_dropped_with_the_records_that_name_it() {
         let kind = match damage {
             Damage::Record { .. } => "record",
             Damage::Blob { .. } => "blob",
+            Damage::Stat { .. } => "stat",
             Damage::Incomplete { .. } => "incomplete",
         };
         *kinds.entry(kind).or_default() += 1;
@@ -315,7 +318,7 @@ fn a_record_that_names_another_size_is_incomplete() {
 fn a_listing_keeps_nothing_of_the_layers_it_is_of() {
     let made = Made::new();
     let mut record = made.record("a", "one", DAY);
-    record.inventory = made.blob(MediaType::LISTING, "listing", DAY);
+    record.inventory = Some(made.blob(MediaType::LISTING, "listing", DAY));
     made.put(&record, DAY);
     assert_eq!(made.prune(PruneOptions::default()).blobs.count, 2);
     let layers = BTreeSet::from([record.layers[0].descriptor.digest]);

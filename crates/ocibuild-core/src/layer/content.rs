@@ -39,7 +39,7 @@ pub(super) struct Content {
     pub(super) stale_pyc: u64,
     /// The inventory's lines, if they are kept.
     pub(super) lines: Option<Lines>,
-    /// The digests of files' contents, by their places among the entries.
+    /// The digests of what its entries hold, in their order; of a directory or link none.
     pub(super) contents: Vec<Option<ContentDigest>>,
 }
 
@@ -181,11 +181,7 @@ impl Examiner<'_> {
         }
         let Hashing { hasher, kept, machines, stale_pyc } = ordered.into_state();
         let machines = machines.into_iter().map(str::to_owned).collect();
-        let contents = if kept.is_some() {
-            known.iter().map(|known| Some(known.as_ref()?.0)).collect()
-        } else {
-            Vec::new()
-        };
+        let contents = known.iter().map(|known| known.map(|(content, _)| content)).collect();
         Ok(Content { root: hasher.finish().0, machines, stale_pyc, lines: kept, contents })
     }
 

@@ -108,6 +108,7 @@ pub(super) struct InventoryWriter {
     hasher: Sha256Hasher,
     encoder: zstd::stream::Encoder<'static, Sink>,
     chunks: Vec<ChunkDigest>,
+    kept: Option<Vec<Option<ContentDigest>>>,
 }
 
 /// A finished inventory.
@@ -116,6 +117,8 @@ pub(super) struct Inventory {
     pub(super) descriptor: Descriptor,
     /// The digest of its lines.
     pub(super) root: Digest,
+    /// The digests of its entries' contents, where they were to be kept.
+    pub(super) contents: Vec<Option<ContentDigest>>,
 }
 
 /// Lets zstd write to a blob without losing which fault it met.
@@ -144,7 +147,13 @@ impl InventoryWriter {
     pub(super) fn new(store: &Store) -> Result<Self, BlobError> {
         let sink = Sink { blob: store.writer()?, fault: None };
         let encoder = zstd::stream::Encoder::new(sink, ZSTD_LEVEL).expect("the level is one of zstd's");
-        Ok(Self { lines: Vec::new(), last: 0, hasher: Sha256Hasher::new(), encoder, chunks: Vec::new() })
+        let hasher = Sha256Hasher::new();
+        Ok(Self { lines: Vec::new(), last: 0, hasher, encoder, chunks: Vec::new(), kept: None })
+    }
+
+    /// Keeps the digests of contents, for whoever wants to use them again.
+    pub(super) fn keeping_contents(self) -> Self {
+        Self { kept: Some(Vec::new()), ..self }
     }
 
     /// Takes the digest of an entry's content, or those of its next chunks; `last` says that no
@@ -161,8 +170,7 @@ impl InventoryWriter {
         }
         let is_file = matches!(entry.kind, EntryKind::File { .. });
         let content = is_file.then(|| ContentDigest::of(entry.size(), self.chunks.drain(..)));
-        self.make_room()?;
-        write_line(&mut self.lines, entry, content);
+        self.line(entry, content)?;
         Ok(content)
     }
 
@@ -186,6 +194,16 @@ impl InventoryWriter {
         Ok(())
     }
 
+    /// Takes an entry whose content's digest is known.
+    pub(super) fn line(&mut self, entry: &Entry, content: Option<ContentDigest>) -> Result<(), BlobError> {
+        self.make_room()?;
+        write_line(&mut self.lines, entry, content);
+        if let Some(kept) = &mut self.kept {
+            kept.push(content);
+        }
+        Ok(())
+    }
+
     pub(super) fn finish(mut self) -> Result<Inventory, BlobError> {
         self.drain()?;
         let (root, _) = self.hasher.finish();
@@ -194,7 +212,8 @@ impl InventoryWriter {
             Err((mut encoder, _)) => return Err(fault(&mut encoder)),
         };
         let (digest, size) = sink.blob.finish()?;
-        Ok(Inventory { descriptor: Descriptor::new(MediaType::INVENTORY, digest, size), root })
+        let descriptor = Descriptor::new(MediaType::INVENTORY, digest, size);
+        Ok(Inventory { descriptor, root, contents: self.kept.unwrap_or_default() })
     }
 
     fn drain(&mut self) -> Result<(), BlobError> {
@@ -209,10 +228,26 @@ fn fault(encoder: &mut zstd::stream::Encoder<'static, Sink>) -> BlobError {
     encoder.get_mut().fault.take().expect("zstd fails only when its writer does")
 }
 
+/// Returns the digest of the lines of an inventory that isn't written.
+pub(super) fn root<'e>(lines: impl Iterator<Item = (&'e Entry, Option<ContentDigest>)>) -> Digest {
+    let (mut hasher, mut buffer) = (Sha256Hasher::new(), Vec::new());
+    for (entry, content) in lines {
+        write_line(&mut buffer, entry, content);
+        if buffer.len() >= BUFFER {
+            hasher.update(&buffer);
+            buffer.clear();
+        }
+    }
+    hasher.update(&buffer);
+    hasher.finish().0
+}
+
 /// Adds the line of an entry.
 pub(super) fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<ContentDigest>) {
-    let (path, path_hex) = text(&entry.path);
-    let (kind, target) = match &entry.kind {
+    // Taken apart, so that a field that is added is decided on: what isn't in a line isn't in the key.
+    let Entry { path, kind, mode, uid, gid, mtime, xattrs: all } = entry;
+    let (path, path_hex) = text(path);
+    let (kind, target) = match kind {
         EntryKind::Directory => ("directory", None),
         EntryKind::Symlink(target) => ("symlink", Some(text(target))),
         EntryKind::Hardlink(target) => ("hardlink", Some(text(target))),
@@ -220,7 +255,7 @@ pub(super) fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<Con
     };
     let (target, target_hex) = target.unwrap_or_default();
     let (mut xattrs, mut xattrs_hex) = (BTreeMap::new(), BTreeMap::new());
-    for (name, value) in entry.xattrs.iter().flat_map(|xattrs| xattrs.iter()) {
+    for (name, value) in all.iter().flat_map(|xattrs| xattrs.iter()) {
         match std::str::from_utf8(name) {
             Ok(name) => xattrs.insert(name, to_hex(value)),
             Err(_) => xattrs_hex.insert(to_hex(name), to_hex(value)),
@@ -231,10 +266,10 @@ pub(super) fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<Con
         path,
         path_hex,
         kind,
-        mode: format!("{:04o}", entry.mode),
-        uid: entry.uid,
-        gid: entry.gid,
-        mtime: Some(entry.mtime).filter(|mtime| *mtime != DEFAULT_MTIME),
+        mode: format!("{mode:04o}"),
+        uid: *uid,
+        gid: *gid,
+        mtime: Some(*mtime).filter(|mtime| *mtime != DEFAULT_MTIME),
         size: is_file.then(|| entry.size()),
         content: content.map(|digest| format!("blake3:{}", to_hex(&digest.0))),
         target,

@@ -9,12 +9,16 @@ use std::io::{self, BufRead as _, BufReader};
 
 use serde::Deserialize;
 
+use crate::base::{self, BaseError, ListingLimits};
 use crate::blob::{BlobError, Source, read_whole};
 use crate::cache::Record;
-use crate::digest::from_hex_any;
+use crate::digest::{from_hex_any, to_hex};
+use crate::event::Cancel;
 use crate::layer::draft::WHITEOUT;
 use crate::layer::removal::OPAQUE;
+use crate::oci::Descriptor;
 use crate::plan::{PlannedCopy, PlannedLayer, What};
+use crate::tar;
 
 /// Mode, user and group of a directory.
 pub type DirectoryOwner = (u32, u32, u32);
@@ -142,14 +146,47 @@ struct Line {
     xattrs_hex: BTreeMap<String, String>,
 }
 
-/// Reads the outline of a layer from its inventory.
+/// Reads the outline of a layer from its inventory; where there is none, from the layer itself, which
+/// is then read from its start to its end.
 ///
 /// # Errors
-/// [`BlobError`] if the inventory isn't there; [`BlobError::Corrupt`] if it isn't one.
-pub fn outline(record: &Record, source: &dyn Source) -> Result<Outline, BlobError> {
-    let bytes = read_whole(source, &record.inventory, record.inventory.size)?;
-    let fault = |source| BlobError::Corrupt { digest: record.inventory.digest, source };
-    parse(&bytes).map_err(fault)
+/// [`BlobError`] if the inventory or a layer isn't there; [`BlobError::Corrupt`] if it isn't one.
+pub fn outline(record: &Record, source: &dyn Source, cancel: &Cancel) -> Result<Outline, BlobError> {
+    let Some(inventory) = &record.inventory else { return outline_of_blobs(record, source, cancel) };
+    parse(&read_whole(source, inventory, inventory.size)?).map_err(|fault| corrupt(inventory, fault))
+}
+
+fn corrupt(descriptor: &Descriptor, source: io::Error) -> BlobError {
+    BlobError::Corrupt { digest: descriptor.digest, source }
+}
+
+fn outline_of_blobs(record: &Record, source: &dyn Source, cancel: &Cancel) -> Result<Outline, BlobError> {
+    let mut outline = Outline::default();
+    let limits = ListingLimits::default().decode;
+    for layer in &record.layers {
+        let mut add = |entry: tar::Entry, _: &mut dyn io::Read| {
+            let path = base::clean(&entry.path);
+            let directory = match entry.kind {
+                tar::EntryKind::Directory => {
+                    let (uid, gid) = base::owner(&entry)?;
+                    let xattrs = entry.xattrs.iter().map(|(name, value)| (name.clone(), to_hex(value)));
+                    let owner = (entry.mode & 0o7777, uid, gid);
+                    Some(WrittenDirectory { owner, xattrs: xattrs.collect() })
+                }
+                _ => None,
+            };
+            outline.put(path, directory);
+            Ok(())
+        };
+        base::read_layer(source, &layer.descriptor, layer.diff_id, &limits, cancel, &mut add).map_err(
+            |fault| match fault {
+                BaseError::Blob(fault) => fault,
+                BaseError::Cancelled(cancelled) => cancelled.into(),
+                fault => corrupt(&layer.descriptor, io::Error::new(io::ErrorKind::InvalidData, fault)),
+            },
+        )?;
+    }
+    Ok(outline)
 }
 
 fn parse(inventory: &[u8]) -> io::Result<Outline> {
@@ -165,14 +202,21 @@ impl Outline {
     fn add(&mut self, line: Line) {
         let path = line.path.map(String::into_bytes).or_else(|| from_hex_any(&line.path_hex?));
         let path = path.unwrap_or_default();
-        let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        if line.kind == "directory" {
+        let directory = (line.kind == "directory").then(|| {
             let mode = u32::from_str_radix(&line.mode, 8).unwrap_or_default();
             let named = line.xattrs.into_iter().map(|(name, value)| (name.into_bytes(), value));
             let hex = line.xattrs_hex.into_iter();
             let hex = hex.filter_map(|(name, value)| Some((from_hex_any(&name)?, value)));
             let xattrs = named.chain(hex).collect();
-            self.directories.insert(path, WrittenDirectory { owner: (mode, line.uid, line.gid), xattrs });
+            WrittenDirectory { owner: (mode, line.uid, line.gid), xattrs }
+        });
+        self.put(path, directory);
+    }
+
+    fn put(&mut self, path: Vec<u8>, directory: Option<WrittenDirectory>) {
+        let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        if let Some(directory) = directory {
+            self.directories.insert(path, directory);
         } else if path[name..] == *OPAQUE {
             self.removed.push(path[..name].to_vec());
         } else if let Some(removed) = path[name..].strip_prefix(WHITEOUT) {
@@ -188,14 +232,15 @@ fn is_below(path: &[u8], directory: &[u8]) -> bool {
 }
 
 /// Tells from a layer's inventory whether one of these paths leads to something in it: whether it has
-/// the path, or anything but a directory above it. Paths are relative to the image's root.
+/// the path, or anything but a directory above it. Paths are relative to the image's root. Without an
+/// inventory it may.
 ///
 /// # Errors
 /// [`BlobError`] if the inventory isn't there; [`BlobError::Corrupt`] if it isn't one.
 pub fn leads_to(record: &Record, source: &dyn Source, paths: &BTreeSet<Vec<u8>>) -> Result<bool, BlobError> {
-    let bytes = read_whole(source, &record.inventory, record.inventory.size)?;
-    let fault = |source| BlobError::Corrupt { digest: record.inventory.digest, source };
-    look_for(&bytes, paths).map_err(fault)
+    let Some(inventory) = &record.inventory else { return Ok(true) };
+    let bytes = read_whole(source, inventory, inventory.size)?;
+    look_for(&bytes, paths).map_err(|fault| corrupt(inventory, fault))
 }
 
 fn look_for(inventory: &[u8], paths: &BTreeSet<Vec<u8>>) -> io::Result<bool> {

@@ -33,7 +33,7 @@ use crate::tar;
 #[derive(Clone, Copy)]
 pub(super) struct Pipeline<'a> {
     pub(super) inputs: Inputs<'a>,
-    pub(super) entries: &'a [Entry],
+    pub(super) entries: &'a [&'a Entry],
     pub(super) encoder: &'a Encoder,
     pub(super) stat: Option<&'a StatCache>,
     pub(super) store: &'a Store,
@@ -44,6 +44,8 @@ pub(super) struct Pipeline<'a> {
     pub(super) previous: Option<(&'a Previous, &'a Content)>,
     /// Whether it should be known of a large layer what its blocks were made of.
     pub(super) keeps_index: bool,
+    /// Keeps the digests of the files' contents.
+    pub(super) keeps_contents: bool,
 }
 
 /// A layer's bytes, written.
@@ -189,22 +191,21 @@ impl<'a> Pipeline<'a> {
     fn start(&self) -> Result<Shared<'a>, LayerError> {
         let compression = self.encoder.compression();
         let blocks = block::cut(self.entries, Limits::of(compression));
-        let bytes = blocks.iter().map(|block| block.len).sum();
-        let layer = || self.inputs.layer.label.to_owned();
-        self.observer.event(&Event::LayerWalked {
-            layer: layer(),
-            entries: self.entries.len() as u64,
-            bytes,
-        });
         let find = |(previous, content)| Reuse::find(previous, content, &blocks, compression);
         let reuse = self.previous.and_then(find);
+        let bytes: u64 = blocks.iter().map(|block| block.len).sum();
         let keeps_index = self.keeps_index && bytes >= LEAST;
         let (framer, header) = Framer::start(compression);
         let mut blob = self.store.writer()?;
         blob.write(header)?;
+        let inventory = match &reuse {
+            Some(_) => None,
+            None if self.keeps_contents => Some(InventoryWriter::new(self.store)?.keeping_contents()),
+            None => Some(InventoryWriter::new(self.store)?),
+        };
         let hashed = Hashed {
             hasher: Sha256Blocks::new(),
-            inventory: if reuse.is_none() { Some(InventoryWriter::new(self.store)?) } else { None },
+            inventory,
             states: Vec::new(),
             keys: (keeps_index && reuse.is_none()).then(|| KeyMaker::new(compression, &blocks)),
             chunks: Vec::new(),
@@ -397,7 +398,7 @@ impl<'a> Pipeline<'a> {
         let mut digests = &rendered.digests[..];
         let mut facts = rendered.facts.iter().peekable();
         for index in block.entries() {
-            let entry = &self.entries[index];
+            let entry = self.entries[index];
             let count = digests.iter().take_while(|(of, _)| *of == index).count();
             let (own, rest) = digests.split_at(count);
             digests = rest;
@@ -436,7 +437,7 @@ impl<'a> Pipeline<'a> {
         };
         for index in block.entries() {
             self.render_entry(&mut rendered, index)
-                .map_err(|fault| fault.at(self.inputs.span(&self.entries[index])))?;
+                .map_err(|fault| fault.at(self.inputs.span(self.entries[index])))?;
         }
         if block.end.entry == self.entries.len() {
             rendered.bytes.extend_from_slice(&tar::TRAILER);
@@ -446,7 +447,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn render_entry(&self, rendered: &mut Rendered, index: usize) -> Result<(), LayerError> {
-        let entry = &self.entries[index];
+        let entry = self.entries[index];
         let range = content_range(&rendered.block, index, entry);
         if range.start == 0 {
             tar::write_header(entry, &mut rendered.bytes);

@@ -502,8 +502,11 @@ fn build_planned(
         latest,
         stat: None,
         answers: None,
+        is_listed: false,
+        blocks: None,
+        last: None,
     };
-    let (record, _) = build(layer, &Listing::empty(), Vec::new(), workshop)?;
+    let record = build(layer, &Listing::empty(), Vec::new(), workshop)?.record;
     let warnings = warnings.lock().unwrap().clone();
     Ok((record, warnings))
 }

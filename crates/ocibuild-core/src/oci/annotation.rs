@@ -12,6 +12,22 @@ pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
 /// The full name of a reference in a layout's index, as containerd's importer reads it.
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
+/// What keys of this library's own begin with: what the descriptors of layers say in images that it
+/// made. Those of a base are not inherited, as they speak of how the base was made.
+pub const OWN: &str = "vnd.ocibuild.layer.";
+/// The keys that a layer answers, in hexadecimal digits, separated by spaces: the content key, and
+/// behind it the manifest key where lockfiles vouch for the layer.
+pub const KEY: &str = "vnd.ocibuild.layer.key.v1";
+/// The digest of a layer's tar bytes, as the config has it.
+pub const DIFF_ID: &str = "vnd.ocibuild.layer.diff-id";
+/// Which part of a layer of several blobs it is: `3/17`; a layer of one blob doesn't say so.
+pub const PART: &str = "vnd.ocibuild.layer.part";
+/// Of a part of a layer of several blobs: the key of what that part alone holds, in hexadecimal digits.
+pub const PART_KEY: &str = "vnd.ocibuild.layer.part.key.v1";
+/// The machines that programs in a layer are for, by Go's names, separated by spaces, and `mach-o` or
+/// `pe` for programs of other systems; a layer without programs doesn't say so.
+pub const MACHINES: &str = "vnd.ocibuild.layer.machines";
+
 /// What keys of the specification begin with; no other keys may.
 pub const PREFIX: &str = "org.opencontainers.image.";
 

@@ -335,6 +335,17 @@ pub fn tag(text: &str) -> Result<Reference, ValueError> {
     })
 }
 
+/// Parses the reference of an image that answers for layers: `[registry/]repository[:tag]`; without a
+/// tag it is `latest`.
+pub fn cache_image(text: &str) -> Result<Reference, ValueError> {
+    if let Some((name, _)) = text.split_once('@') {
+        let message = format!("the cache `{}` has a digest", text.escape_debug());
+        return Err(ValueError::new(message)
+            .hint(format!("write \"{name}\": a cache is whatever the tag means at the time")));
+    }
+    tag(text).map(Reference::or_latest)
+}
+
 const UNITS: [(&str, u64); 5] =
     [("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000)];
 const HOUR: u64 = 3_600_000_000_000;

@@ -16,14 +16,17 @@ use toml::de::{DeTable, DeValue};
 use self::defaults::Defaults;
 use self::fields::{Context, Fields};
 use super::log::Log;
-use super::{Fault, Located, Sources, Span, Spec, SpecError, VERSION, Vars, check, validate};
+use super::{Cache, Fault, Located, Sources, Span, Spec, SpecError, VERSION, Vars, check, validate};
 
 /// Keys of later versions of the program, and what to do instead.
-const LATER: [(&str, &str); 3] = [
+const LATER: [(&str, &str); 2] = [
     ("steps", "run the commands before the build, and copy what they make with `from`"),
-    ("cache", "leave it out: layers with `manifests` are reused from the local cache"),
     ("checks", "leave it out"),
 ];
+
+/// The same in `[cache]`.
+const LATER_IN_CACHE: [(&str, &str); 1] =
+    [("to", "leave it out: images that are pushed carry their layers' keys, and `from` reads them there")];
 
 /// The place of a whole file, in that file.
 const START: Option<Span> = Some(Span { start: 0, end: 0 });
@@ -84,6 +87,7 @@ fn read(
         name: fields.string("name", &mut context),
         root: fields.string("root", &mut context),
         vars,
+        cache: cache(&mut fields, &mut context),
         layers: fields.tables("layers", &mut context, "layer", layer::read),
         images: fields.tables("images", &mut context, "image", image::read),
         warnings: Vec::new(),
@@ -100,6 +104,19 @@ fn read(
         defaults.check(&names, log);
     }
     Ok(spec)
+}
+
+/// Where layers are looked for.
+fn cache(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Cache {
+    let span = fields.key_span("cache");
+    let Some(table) = fields.table("cache", context.log) else { return Cache::default() };
+    let vars = context.vars;
+    context.log.within("the cache".to_owned(), |log| {
+        let (mut own, mut context) = (Fields::new(table, span), Context { log, vars });
+        let cache = Cache { from: own.templates("from", &mut context) };
+        own.finish(&mut context, &LATER_IN_CACHE);
+        cache
+    })
 }
 
 /// Checks what an extended file says of itself alone.

@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use ocibuild_core::blob::{BlobError, Source, Store, read_whole};
-use ocibuild_core::build::{Bases, BuildError, Built, Context, OpenBase, Pool, build, resolve};
+use ocibuild_core::build::{Bases, BuildError, Built, Context, OpenBase, Pool, Tier, build, resolve};
 use ocibuild_core::cache::LocalRecords;
 use ocibuild_core::event::{Cancel, Observer};
-use ocibuild_core::files::{FileTree, StatCache};
+use ocibuild_core::files::{FileId, FileTree, StatCache};
 use ocibuild_core::image::{Created, ValidateOptions, validate};
 use ocibuild_core::layer::Budget;
 use ocibuild_core::oci::Platform;
@@ -27,6 +27,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) observer: &'a dyn Observer,
     pub(crate) cancel: Cancel,
     pub(crate) base: Option<OpenBase>,
+    pub(crate) tiers: Vec<Tier>,
+    pub(crate) skip: Vec<FileId>,
     /// What is known of the tree. Trees in memory have no times to go by.
     pub(crate) stat: Option<&'a StatCache>,
 }
@@ -44,6 +46,8 @@ impl Setup<'_> {
             observer: &(),
             cancel: Cancel::new(),
             base: None,
+            tiers: Vec::new(),
+            skip: Vec::new(),
             stat: None,
         }
     }
@@ -93,10 +97,11 @@ pub(crate) fn try_build_spec(
     let (store, records) = (Store::new(&setup.cache), LocalRecords::new(&setup.cache));
     let context = Context {
         tree,
-        skip: &[],
+        skip: &setup.skip,
         bases: &TheBase(&setup.base),
         store: &store,
         records: if setup.use_records { Some(&records) } else { None },
+        tiers: &setup.tiers,
         stat: setup.stat.filter(|_| setup.use_records),
         pool: &Pool::new(setup.threads),
         budget: &Budget::new(setup.memory),

@@ -8,11 +8,11 @@ use std::time::Instant;
 use ocibuild_core::blob::{BlobError, Store};
 use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::copy::CopyOptions;
-use ocibuild_core::event::Warning;
+use ocibuild_core::event::{LayerOutcome, Warning};
 use ocibuild_core::layer::LayerError;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{Fault, Located, Template, set_pair};
-use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error, Registry};
+use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error, Reference, Registry};
 
 use crate::commands::build::BuildArgs;
 use crate::commands::build::outcome::Outcome;
@@ -36,6 +36,8 @@ pub(super) struct Job<'a> {
     images: Vec<String>,
     cache: PathBuf,
     use_records: bool,
+    /// What is asked for layers in place of what the spec names.
+    cache_from: Vec<Reference>,
     threads: usize,
     created: Option<u64>,
     destinations: Destinations,
@@ -71,6 +73,7 @@ impl<'a> Job<'a> {
             images: args.images,
             cache,
             use_records: !args.no_cache,
+            cache_from: args.cache_from,
             threads: options.threads(),
             created,
             destinations,
@@ -128,6 +131,10 @@ impl<'a> Job<'a> {
             .builtins(|name, version| self.builtins.get(name, version))
             .keep_base_layers(self.destinations.is_on_disk());
         let builder = self.lock_flags.apply(builder, &self.lock);
+        let builder = match &self.cache_from[..] {
+            [] => builder,
+            images => builder.cache_from(images.iter().cloned()),
+        };
         let outputs = self.destinations.paths(&self.source.beside, &names);
         let builder = outputs.into_iter().chain(self.results.paths()).fold(builder, Builder::output);
         let builder = self.source.name.iter().fold(builder, Builder::name);
@@ -163,7 +170,10 @@ impl<'a> Job<'a> {
     fn attempt(&self, plan: &Plan, registry: Option<&Registry>, cancel: &Cancel) -> Result<Outcome, Failure> {
         let build = |finished: &(dyn Fn(&FinishedLayer) + Sync)| {
             let noted = |layer: &FinishedLayer| {
-                self.named().extend(layer.record.kept().map(|blob| blob.digest));
+                let elsewhere = layer.blobs().filter(|(_, outcome)| *outcome == LayerOutcome::Shared);
+                let elsewhere: Vec<Digest> = elsewhere.map(|(built, _)| built.descriptor.digest).collect();
+                let kept = layer.record.kept().map(|blob| blob.digest);
+                self.named().extend(kept.filter(|digest| !elsewhere.contains(digest)));
                 finished(layer);
             };
             let builder = self.builder(cancel).on_layer(&noted);
@@ -210,7 +220,10 @@ impl<'a> Job<'a> {
     /// A client for registries, if any is needed.
     fn registry(&self, plan: &Plan, cancel: &Cancel) -> Result<Option<Registry>, Failure> {
         let is_pulled = !self.lock_flags.offline && !plan.remote_bases().is_empty();
-        (self.push || is_pulled)
+        let is_asked = self.use_records
+            && !self.lock_flags.offline
+            && !(self.cache_from.is_empty() && plan.cache_from.is_empty());
+        (self.push || is_pulled || is_asked)
             .then(|| registry::open_for(plan, self.push, &self.options, self.reporter, cancel))
             .transpose()
     }

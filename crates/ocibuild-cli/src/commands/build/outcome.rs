@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use ocibuild_core::Built;
 use ocibuild_core::blob::BlobError;
+use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::copy::Tally;
 use ocibuild_core::event::{LayerOutcome, Warning};
 use ocibuild_core::oci::MediaType;
@@ -34,6 +35,8 @@ pub(super) struct Outcome {
     elapsed: Duration,
     layers: Tally,
     reused: Tally,
+    /// What of that images in registries answered for.
+    shared: Tally,
     /// Where images were written on disk.
     pub(super) outputs: Vec<String>,
 }
@@ -44,12 +47,15 @@ impl Outcome {
     /// # Errors
     /// [`BlobError`] if a manifest can't be read.
     pub(super) fn new(built: &Built, plan: &Plan, started: Instant) -> Result<Self, BlobError> {
-        let (mut layers, mut reused) = (Tally::default(), Tally::default());
-        for layer in &built.layers {
-            let size = layer.record.layers.iter().map(|built| built.descriptor.size).sum();
+        let [mut layers, mut reused, mut shared] = [Tally::default(); 3];
+        for (built, outcome) in built.layers.iter().flat_map(FinishedLayer::blobs) {
+            let size = built.descriptor.size;
             layers.add(size);
-            if layer.outcome == LayerOutcome::Reused {
+            if outcome.is_reused() {
                 reused.add(size);
+            }
+            if outcome == LayerOutcome::Shared {
+                shared.add(size);
             }
         }
         let images = report::images(built, plan)?;
@@ -64,6 +70,7 @@ impl Outcome {
             elapsed: started.elapsed(),
             layers,
             reused,
+            shared,
             outputs: Vec::new(),
         })
     }
@@ -101,6 +108,14 @@ impl Outcome {
         text::print(&lines)
     }
 
+    /// What the machine's cache answered for.
+    fn local(&self) -> Tally {
+        let mut local = self.reused;
+        local.blobs -= self.shared.blobs;
+        local.bytes -= self.shared.bytes;
+        local
+    }
+
     /// The same for programs.
     fn to_json(&self) -> Value {
         let tally = |tally: &Tally| json!({ "count": tally.blobs, "bytes": tally.bytes });
@@ -110,6 +125,7 @@ impl Outcome {
             "seconds": seconds(self.elapsed),
             "layers": tally(&self.layers),
             "reused": tally(&self.reused),
+            "hits": { "local": tally(&self.local()), "registry": tally(&self.shared) },
             "uploaded": self.traffic.as_ref().map(|traffic| tally(&traffic.uploaded)),
             "skipped": self.traffic.as_ref().map(|traffic| tally(&traffic.skipped)),
             "mounted": self.traffic.as_ref().map(|traffic| tally(&traffic.mounted)),
@@ -148,6 +164,12 @@ impl Outcome {
             text::bytes(self.reused.bytes),
             text::bytes(self.layers.bytes),
         );
+        let cache = match self.shared.blobs {
+            0 => cache,
+            count => {
+                format!("{cache}, {count} by a registry ({})", text::bytes(self.shared.bytes))
+            }
+        };
         let trouble = self.usage.as_ref().map(Usage::trouble).unwrap_or_default();
         format!("{size}; {}; {cache}{trouble}", text::time(self.elapsed))
     }

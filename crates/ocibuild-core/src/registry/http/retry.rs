@@ -10,8 +10,8 @@
 //! With the defaults a fault that doesn't end is one after ten tries and 43 s of pauses (53 s at
 //! most), besides what the registry asked to wait, five minutes in all at most. What is unlikely to
 //! pass, or took long to show, is tried four times (1.4 s of pauses): a host that never gave a sign of
-//! life, or speaks something else than HTTP, is mostly a typo, and a request that stands still was waited for for
-//! [`idle_timeout`] each time.
+//! life, or speaks something else than HTTP, is mostly a typo, and a request that stands still was
+//! waited for for [`idle_timeout`] each time.
 //!
 //! [`first_pause`]: crate::registry::RegistryOptions::first_pause
 //! [`idle_timeout`]: crate::registry::RegistryOptions::idle_timeout

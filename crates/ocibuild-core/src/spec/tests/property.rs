@@ -132,7 +132,7 @@ proptest! {
 /// One fault each: where the line goes, the line, and what is said of it.
 const FAULTY: [(&str, &str, &str); 12] = [
     ("top", "nmae = 'x'", "unknown key `nmae`"),
-    ("top", "cache = {}", "`cache` is not supported yet"),
+    ("top", "steps = {}", "`steps` is not supported yet"),
     ("top", "root = 1", "`root` should be a string, but is an integer"),
     ("copy", "{ from = '../a', to = '/a' },", "`../a` leads out of the root"),
     ("copy", "{ from = 'a', to = 'a' },", "`a` is not an absolute path"),

@@ -81,9 +81,10 @@ fn a_connection_that_is_closed_just_when_it_is_used_is_no_fault() {
 
 #[test]
 fn what_is_no_http_is_soon_given_up_on() {
+    // As a server that speaks TLS does: it reads what it takes for a greeting, and says that it isn't.
     let host = serve(|mut stream, _| {
-        drop(stream.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n"));
         drop(stream.read(&mut [0; 1 << 10]));
+        drop(stream.write_all(b"\x15\x03\x01\x00\x02\x02\x46"));
     });
     let told = Told::default();
     let repository = Registry::new(told.options()).repository(&repository(&host, "team/app"));

@@ -1,0 +1,152 @@
+//! A fresh runner: an empty cache, nothing installed, and the image that was pushed before.
+
+use serde_json::Value;
+
+use crate::bench::Bench;
+use crate::counts::{Watched, each};
+use crate::double::Double;
+
+const SPEC: &str = r#"version = 1
+name = "api"
+
+[layers.dependencies]
+manifests = ["package-lock.json"]
+copy = [{ from = "node_modules", to = "/app/node_modules" }]
+
+[layers.app]
+copy = [{ from = "src", to = "/app/src" }]
+
+[images.app]
+layers = ["dependencies", "app"]
+entrypoint = ["/app/src/main.js"]
+"#;
+
+/// Text that doesn't repeat.
+fn text(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// A checkout, as it comes from version control.
+fn checkout(main: &str) -> Bench {
+    let bench = Bench::with_spec(SPEC);
+    bench.write("package-lock.json", "{}");
+    bench.write("src/main.js", main);
+    bench.write("src/other.js", text(1, 30_000));
+    bench
+}
+
+/// The same after `npm ci`.
+fn installed(main: &str) -> Bench {
+    let bench = checkout(main);
+    for number in 0..20 {
+        bench.write(&format!("node_modules/{number}/index.js"), text(number + 7, 20_000));
+    }
+    bench
+}
+
+/// What a build told of itself.
+fn metadata(bench: &Bench) -> Value {
+    serde_json::from_slice(&std::fs::read(bench.path("build.json")).unwrap()).unwrap()
+}
+
+fn build(bench: &Bench, arguments: &[&str]) -> (Value, String) {
+    let all = [&["build", "--push", "--metadata-file", "build.json"], arguments].concat();
+    let output = bench.ok(&all);
+    (metadata(bench), output.errors())
+}
+
+fn layers(metadata: &Value) -> (Vec<&str>, Vec<u64>) {
+    let layers = metadata["images"][0]["platforms"][0]["layers"].as_array().unwrap();
+    let of = |layer: &Value| layer["descriptor"]["size"].as_u64().unwrap();
+    (layers.iter().map(|layer| layer["cache"].as_str().unwrap()).collect(), layers.iter().map(of).collect())
+}
+
+fn digest(metadata: &Value) -> &str {
+    metadata["images"][0]["digest"].as_str().unwrap()
+}
+
+#[test]
+fn a_fresh_runner_sends_what_changed_and_nothing_else() {
+    each(|label, registry: &dyn Watched| {
+        let host = registry.host();
+        let name = |path: &str| format!("{host}/{path}");
+        build(&installed("1"), &["-t", &name("team/api:main")]);
+        let expected = build(&installed("2"), &["-t", &name("team/expected:1")]).0;
+        for (to, mounts) in [("team/api:next", 0), ("team/other:next", 1)] {
+            registry.requests();
+            let fresh = checkout("2");
+            let (told, said) = build(&fresh, &["--cache-from", &name("team/api:main"), "-t", &name(to)]);
+            let (uploaded, requests) = (registry.uploaded(), registry.requests());
+            println!("{label}: {to}: {} requests, {uploaded} bytes", requests.len());
+            let (from, sizes) = layers(&told);
+            assert_eq!(from, ["registry", "built"], "{label}");
+            let config = told["images"][0]["platforms"][0]["config"]["size"].as_u64().unwrap();
+            // The app's layer is in `team/expected`, but nobody knows that.
+            assert_eq!(uploaded, sizes[1] + config, "{label}: {requests:#?}");
+            assert_eq!(digest(&told), digest(&expected), "{label}");
+            assert_eq!(told["hits"]["registry"]["bytes"].as_u64().unwrap(), sizes[0]);
+            assert_eq!(told["hits"]["local"]["count"], 0);
+            let reads: Vec<_> = requests.iter().filter(|line| line.starts_with("GET")).collect();
+            assert!(
+                reads.iter().filter(|line| line.contains("/manifests/sha256:")).count() <= 1,
+                "{reads:#?}"
+            );
+            assert!(reads.iter().filter(|line| line.contains("/blobs/sha256:")).count() <= 1, "{reads:#?}");
+            let mounted = requests.iter().filter(|line| line.contains("mount=")).count();
+            assert!(mounted >= mounts, "{label}: {requests:#?}");
+            assert!(said.contains("1 by a registry"), "{said}");
+            fresh.valid(&name(to));
+        }
+    });
+}
+
+#[test]
+fn another_registry_gets_the_bytes_through_this_run() {
+    let [from, to] = [(); 2].map(|()| Double::with(|_: &_| Vec::new(), |_| {}));
+    build(&installed("1"), &["-t", &from.name("team/api:main")]);
+    let fresh = checkout("2");
+    let (told, _) =
+        build(&fresh, &["--cache-from", &from.name("team/api:main"), "-t", &to.name("team/api:1")]);
+    let (made, sizes) = layers(&told);
+    assert_eq!(made, ["registry", "built"]);
+    let config = told["images"][0]["platforms"][0]["config"]["size"].as_u64().unwrap();
+    assert_eq!(to.uploaded(), sizes.iter().sum::<u64>() + config);
+    fresh.valid(&to.name("team/api:1"));
+}
+
+#[test]
+fn a_layout_gets_the_layer_from_the_registry() {
+    let from = Double::with(|_: &_| Vec::new(), |_| {});
+    build(&installed("1"), &["-t", &from.name("team/api:main")]);
+    let fresh = checkout("1");
+    let spec = format!(
+        "{SPEC}\n[cache]\nfrom = [\"{}\"]\n",
+        from.name("team/api:{{var.branch}}").replace("{{", "{").replace("}}", "}")
+    );
+    fresh.write("ocibuild.toml", format!("{spec}\n[vars]\nbranch = \"main\"\n"));
+    fresh.ok(&["build", "--output", "type=oci,dest=out.oci"]);
+    fresh.valid("out.oci");
+    // Nor is it asked where it may not be, and then nothing answers.
+    for flag in ["--offline", "--no-cache"] {
+        from.recorder.clear();
+        fresh.run(&["build", flag, "--output", "type=oci,dest=none.oci"]).expect_code(3);
+        assert!(from.recorder.exchanges().is_empty(), "{flag}");
+    }
+}
+
+#[test]
+fn an_image_that_is_not_there_is_a_warning() {
+    let from = Double::with(|_: &_| Vec::new(), |_| {});
+    let bench = installed("1");
+    let name = from.name("team/api:none");
+    let (told, said) = build(&bench, &["--cache-from", &name, "-t", &from.name("team/api:1")]);
+    assert_eq!(layers(&told).0, ["built", "built"]);
+    assert!(said.contains(&format!("the image `{name}` cannot be read")), "{said}");
+    let refused = bench.run(&["build", "--cache-from", &format!("{name}@sha256:{}", "0".repeat(64))]);
+    assert!(refused.expect_code(2).errors().contains("has a digest"));
+}
