@@ -19,7 +19,7 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::base::{BaseError, Listing, ListingError};
 use crate::blob::{BlobError, Memory, Source, Store, Union};
-use crate::cache::{BuiltLayer, CacheError, Record, RecordStore, carried};
+use crate::cache::{BlockIndexes, BuiltLayer, CacheError, Record, RecordStore, carried};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree, StatCache};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
@@ -212,8 +212,21 @@ impl<'a> Context<'a> {
     fn workshop(self) -> Workshop<'a> {
         let latest = latest(self);
         let Self { tree, skip, store, budget, observer, cancel, stat, .. } = self;
-        let (answers, is_listed) = (None, false);
-        Workshop { tree, skip, store, budget, observer, cancel, latest, stat, answers, is_listed }
+        let (answers, is_listed, blocks, last) = (None, false, None, None);
+        Workshop {
+            tree,
+            skip,
+            store,
+            budget,
+            observer,
+            cancel,
+            latest,
+            stat,
+            answers,
+            is_listed,
+            blocks,
+            last,
+        }
     }
 
     /// What listings of bases need of it.
@@ -590,7 +603,11 @@ fn build_layer(
     };
     let answers = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
     let answers = Some(&answers as &Answers<'_>).filter(|_| may_answer || !context.tiers.is_empty());
-    let workshop = Workshop { answers, is_listed, ..context.workshop() };
+    // Of what leaves no trace it isn't known what there was before.
+    let blocks = trace.map(|_| BlockIndexes::new(context.store.root()));
+    let before = last.as_ref().filter(|last| last.layers.len() == 1).map(|last| &last.layers[0].descriptor);
+    let workshop =
+        Workshop { answers, is_listed, blocks: blocks.as_ref(), last: before, ..context.workshop() };
     let mut made = layer::build(layer, listing, keys.materials.clone(), workshop)
         .map_err(|fault| layer_fault(layer, fault))?;
     let all = std::mem::take(&mut made.new).into_iter();

@@ -3,6 +3,7 @@
 //! A record names a layer's blobs and does not hold them. Whether a record may be believed is
 //! decided by where it was found and with which credentials, by nothing it says itself.
 
+mod blocks;
 mod carried;
 mod hold;
 mod local;
@@ -22,6 +23,7 @@ use crate::base::BaseError;
 use crate::event::Cancelled;
 use crate::key::Key;
 
+pub use blocks::{BlockIndex, BlockIndexes, KnownBlock};
 pub use carried::{carried, records_of, uncarried};
 pub use hold::Hold;
 pub use local::LocalRecords;

@@ -4,4 +4,4 @@ mod decode;
 mod encode;
 
 pub use decode::{Bomb, Codec, DecodeError, DecodeLimits, Decoder, decoder};
-pub use encode::{EncodedBlock, Encoder, Framer, codec_id};
+pub use encode::{EncodedBlock, Encoder, Framer, codec_id, unpack};

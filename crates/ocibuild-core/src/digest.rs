@@ -203,6 +203,73 @@ impl Default for Sha256Hasher {
     }
 }
 
+/// A running SHA-256 over runs of whole 64-byte blocks, which can be left and gone on with from its
+/// state: nothing waits in a buffer at the end of a run.
+#[derive(Clone)]
+pub(crate) struct Sha256Blocks {
+    state: [u32; 8],
+    length: u64,
+}
+
+impl Sha256Blocks {
+    /// The size of a block, in bytes.
+    const BLOCK: usize = 64;
+
+    /// What a hash begins with
+    /// ([FIPS 180-4](https://csrc.nist.gov/pubs/fips/180-4/upd1/final), section 5.3.3).
+    const INITIAL: [u32; 8] = [
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
+    ];
+
+    /// Starts over no bytes.
+    pub(crate) fn new() -> Self {
+        Self::resume(Self::INITIAL, 0)
+    }
+
+    /// Goes on from a state that was reached after so many bytes.
+    pub(crate) fn resume(state: [u32; 8], length: u64) -> Self {
+        Self { state, length }
+    }
+
+    /// Adds bytes, a multiple of 64.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        let (blocks, rest) = bytes.as_chunks::<{ Self::BLOCK }>();
+        assert!(rest.is_empty(), "whole blocks are hashed");
+        sha2::block_api::compress256(&mut self.state, blocks);
+        self.length += bytes.len() as u64;
+    }
+
+    /// Returns what goes on from here.
+    pub(crate) fn state(&self) -> [u32; 8] {
+        self.state
+    }
+
+    /// Returns the number of bytes so far.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Returns the digest and the number of bytes it is over.
+    pub(crate) fn finish(mut self) -> (Digest, u64) {
+        let mut last = [0; Self::BLOCK];
+        last[0] = 0x80;
+        last[Self::BLOCK - 8..].copy_from_slice(&(self.length * 8).to_be_bytes());
+        sha2::block_api::compress256(&mut self.state, &[last]);
+        let mut digest = [0; 32];
+        for (bytes, word) in digest.chunks_exact_mut(4).zip(self.state) {
+            bytes.copy_from_slice(&word.to_be_bytes());
+        }
+        (Digest::from_sha256(digest), self.length)
+    }
+}
+
 /// Hashes everything written through it.
 pub struct HashingWriter<W> {
     inner: W,
@@ -410,6 +477,20 @@ mod tests {
         {
             let error = read_all(bytes, digest, size).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        }
+    }
+
+    #[test]
+    fn a_hash_goes_on_from_its_state() {
+        let bytes: Vec<u8> = (0..64 * 40).map(|at: u32| (at * 7 / 3) as u8).collect();
+        for length in (0..=bytes.len()).step_by(64) {
+            for cut in (0..=length).step_by(64 * 5) {
+                let mut first = Sha256Blocks::new();
+                first.update(&bytes[..cut]);
+                let mut second = Sha256Blocks::resume(first.state(), first.length());
+                second.update(&bytes[cut..length]);
+                assert_eq!(second.finish(), (Digest::of(&bytes[..length]), length as u64));
+            }
         }
     }
 

@@ -42,6 +42,13 @@ pub enum Event {
         /// Uncompressed tar bytes done since the last such event.
         bytes: u64,
     },
+    /// A layer was put together with blocks of the layer as it was built last, which are the same.
+    LayerTaken {
+        /// The layer's label.
+        layer: String,
+        /// Uncompressed tar bytes that were neither read nor compressed.
+        bytes: u64,
+    },
     /// A layer is there: made now, or answered by a cache.
     LayerFinished {
         /// The layer's label.

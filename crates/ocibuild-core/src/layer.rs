@@ -25,6 +25,7 @@ mod package;
 mod parts;
 mod pipeline;
 mod places;
+mod previous;
 mod pyc;
 mod removal;
 mod split;
@@ -34,12 +35,15 @@ use std::time::Duration;
 
 use crate::base::{Listing, ListingError};
 use crate::blob::{BlobError, Store};
-use crate::cache::{BuiltLayer, CacheError, Material, Record};
+use crate::cache::{BlockIndexes, BuiltLayer, CacheError, Material, Record};
 use crate::compress::{Encoder, codec_id};
 use crate::digest::Digest;
 use crate::event::{Cancel, Cancelled, Event, Observer, Warning};
 use crate::files::{Entry, FileError, FileId, FileKind, FileTree, StatCache, display};
 use crate::key::Key;
+use crate::layer::content::Content;
+use crate::layer::previous::Previous;
+use crate::oci::Descriptor;
 use crate::pattern::IgnoreError;
 use crate::plan::{PlannedLayer, Split};
 use crate::spec::Span;
@@ -420,6 +424,11 @@ pub struct Workshop<'a> {
     pub answers: Option<&'a Answers<'a>>,
     /// Whether the inventory is wanted even of a layer that another place has.
     pub is_listed: bool,
+    /// What blocks of large blobs were made of, where that is kept.
+    pub blocks: Option<&'a BlockIndexes>,
+    /// The layer as it was built last: what is the same is taken from its blob. Looked at only where
+    /// something may answer, as it has to be known what the layer is to hold.
+    pub last: Option<&'a Descriptor>,
 }
 
 /// Where a blob of a layer is from.
@@ -491,13 +500,15 @@ pub fn build(
     Ok(Made { record: Record { materials, ..made.record }, ..made })
 }
 
-fn attempts(layer: &PlannedLayer, listing: &Listing, workshop: Workshop<'_>) -> Result<Made, LayerError> {
+fn attempts(layer: &PlannedLayer, listing: &Listing, mut workshop: Workshop<'_>) -> Result<Made, LayerError> {
     let mut attempt = 1;
     loop {
         match build_once(layer, listing, workshop) {
             Err(LayerError::Changed { .. }) if attempt < ATTEMPTS => {
                 std::thread::sleep(Duration::from_millis(20 << attempt));
                 attempt += 1;
+                // What was known may be what is wrong.
+                workshop.last = None;
             }
             result => return result,
         }
@@ -548,19 +559,24 @@ fn produce(
     workshop: Workshop<'_>,
 ) -> Result<(Made, u64), LayerError> {
     let layer = inputs.layer;
-    let content = examine(inputs, gathered, workshop)?;
+    let last = workshop.blocks.zip(workshop.last).filter(|_| workshop.answers.is_some());
+    let previous = last.and_then(|(blocks, last)| Previous::open(blocks, workshop.store, last));
+    let content = examine(inputs, gathered, previous.is_some(), workshop)?;
     if let Some(content) = &content
         && let Some(made) = answered(layer, gathered, content, workshop)?
     {
         return Ok((made, content.stale_pyc));
     }
     if layer.split != Split::Whole {
+        // What is the same is in other parts.
+        let workshop = Workshop { blocks: None, last: None, ..workshop };
         return parts::build(inputs, listing, gathered, content.as_ref(), workshop);
     }
     let entries: Vec<&Entry> = gathered.entries.iter().collect();
     let (count, bytes) = (entries.len() as u64, block::stream_len(&entries));
     workshop.observer.event(&Event::LayerWalked { layer: layer.label.clone(), entries: count, bytes });
-    let (record, written) = write(inputs, &entries, false, workshop)?;
+    let previous = previous.as_ref().zip(content.as_ref());
+    let (record, written) = write(inputs, &entries, previous, false, workshop)?;
     Ok((Made { new: vec![record.clone()], record, origins: vec![Origin::Made] }, written.stale_pyc))
 }
 
@@ -568,10 +584,12 @@ fn produce(
 fn examine(
     inputs: inputs::Inputs<'_>,
     gathered: &gather::Gathered,
+    keeps_lines: bool,
     workshop: Workshop<'_>,
-) -> Result<Option<content::Content>, LayerError> {
+) -> Result<Option<Content>, LayerError> {
     let Workshop { budget, cancel, stat, answers, .. } = workshop;
-    let examiner = content::Examiner { inputs, entries: &gathered.entries, stat, budget, cancel };
+    let entries = &gathered.entries[..];
+    let examiner = content::Examiner { inputs, entries, stat, budget, cancel, keeps_lines };
     answers.map(|_| examiner.run()).transpose()
 }
 
@@ -580,7 +598,7 @@ fn examine(
 fn answered(
     layer: &PlannedLayer,
     gathered: &gather::Gathered,
-    content: &content::Content,
+    content: &Content,
     workshop: Workshop<'_>,
 ) -> Result<Option<Made>, LayerError> {
     let Some(answers) = workshop.answers else { return Ok(None) };
@@ -617,10 +635,11 @@ fn whole_key(layer: &PlannedLayer, inventory: &Digest) -> Key {
 fn write(
     inputs: inputs::Inputs<'_>,
     entries: &[&Entry],
+    previous: Option<(&Previous, &Content)>,
     keeps_contents: bool,
     workshop: Workshop<'_>,
 ) -> Result<(Record, pipeline::Written), LayerError> {
-    let Workshop { store, budget, observer, cancel, stat, .. } = workshop;
+    let Workshop { store, budget, observer, cancel, stat, blocks, .. } = workshop;
     let compression = inputs.layer.compression;
     let encoder = &Encoder::new(compression);
     let pipeline = pipeline::Pipeline {
@@ -632,9 +651,16 @@ fn write(
         budget,
         observer,
         cancel,
+        previous,
+        keeps_index: blocks.is_some(),
         keeps_contents,
     };
     let written = pipeline.run()?;
+    if let (Some(blocks), Some(index)) = (blocks, &written.index) {
+        // Where it can't be kept, the next build makes all blocks: of a cache that can't be written
+        // to, its records tell.
+        let _ = blocks.put(index);
+    }
     let key = content_key(&written.inventory.root, &codec_id(compression));
     let record = Record {
         version: Record::VERSION,

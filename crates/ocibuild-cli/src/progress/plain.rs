@@ -31,6 +31,10 @@ pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
             let noun = if *entries == 1 { "entry" } else { "entries" };
             Some(format!("layer {layer}: {entries} {noun}, {} to compress", text::bytes(*bytes)))
         }
+        Event::LayerTaken { layer, bytes } if verbose => Some(format!(
+            "layer {layer}: {} of it are as they were, and are not compressed again",
+            text::bytes(*bytes)
+        )),
         Event::PushFinished { place, digest, size, transfer } => {
             let hex = digest.hex();
             let short = text::short(&hex);

@@ -23,6 +23,7 @@ fn samples() -> Vec<Event> {
         Event::LayerStarted { layer: layer.clone() },
         Event::LayerWalked { layer: layer.clone(), entries: 3, bytes },
         Event::LayerProgress { layer: layer.clone(), bytes },
+        Event::LayerTaken { layer: layer.clone(), bytes },
         Event::LayerFinished {
             layer,
             digest,

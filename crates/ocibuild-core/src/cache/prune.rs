@@ -47,6 +47,8 @@ pub struct Pruned {
     pub notes: Extent,
     /// What is known of the files of trees: all of it, or what is too old.
     pub stat: Extent,
+    /// What blocks of blobs were made from: of those that are gone.
+    pub blocks: Extent,
     /// The files that killed runs had left.
     pub temporary: Extent,
     /// What is left, records and blobs alike.
@@ -109,6 +111,7 @@ struct Choice<'a> {
     blobs: BTreeMap<Digest, &'a KnownFile>,
     notes: Vec<&'a KnownFile>,
     stat: Vec<&'a KnownFile>,
+    blocks: Vec<&'a KnownFile>,
     temporary: Vec<&'a KnownFile>,
     is_spared: bool,
 }
@@ -153,6 +156,10 @@ impl<'a> Choice<'a> {
             }
             left -= choice.take(known, survey, &mut names, &is_old);
         }
+        // An index is of use as long as its blob is there.
+        let stays = |blob: &Digest| survey.blobs.contains_key(blob) && !choice.blobs.contains_key(blob);
+        let indexes = survey.blocks.iter().filter(|(blob, file)| !stays(blob) && is_old(file));
+        choice.blocks = indexes.map(|(_, file)| file).collect();
         choice
     }
 
@@ -190,6 +197,7 @@ impl<'a> Choice<'a> {
             blobs: Extent::of(self.blobs.values().copied()),
             notes: Extent::of(self.notes.iter().copied()),
             stat: Extent::of(self.stat.iter().copied()),
+            blocks: Extent::of(self.blocks.iter().copied()),
             temporary: Extent::of(self.temporary.iter().copied()),
             left: Extent::default(),
             is_spared: self.is_spared,
@@ -214,6 +222,7 @@ impl<'a> Choice<'a> {
             (self.blobs.values().copied().collect::<Vec<_>>(), &mut gone.blobs),
             (self.notes, &mut gone.notes),
             (self.stat, &mut gone.stat),
+            (self.blocks, &mut gone.blocks),
             (self.temporary, &mut gone.temporary),
         ] {
             for file in files {

@@ -291,6 +291,7 @@ fn damage_is_found_and_dropped_with_the_records_that_name_it() {
             Damage::Record { .. } => "record",
             Damage::Blob { .. } => "blob",
             Damage::Stat { .. } => "stat",
+            Damage::Blocks { .. } => "blocks",
             Damage::Incomplete { .. } => "incomplete",
         };
         *kinds.entry(kind).or_default() += 1;

@@ -8,7 +8,7 @@ use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, Paral
 
 use crate::cache::prune::remove;
 use crate::cache::survey::known_file;
-use crate::cache::{CacheError, Extent, KnownBlob, KnownFile, KnownRecord, Survey};
+use crate::cache::{CacheError, Extent, KnownBlob, KnownFile, KnownRecord, Survey, blocks};
 use crate::digest::{Digest, VerifyingReader};
 use crate::event::Cancel;
 use crate::files::StatCache;
@@ -25,6 +25,11 @@ pub enum Damage {
     },
     /// What is known of a tree isn't as it was written.
     Stat {
+        /// The file.
+        file: KnownFile,
+    },
+    /// What the blocks of a blob were made from isn't as it was written.
+    Blocks {
         /// The file.
         file: KnownFile,
     },
@@ -75,6 +80,9 @@ pub fn verify(
     // What is gone by now was nobody's loss.
     let is_damaged = |file: &&KnownFile| StatCache::is_whole(&file.path).is_ok_and(|is_whole| !is_whole);
     all.extend(survey.stat.iter().filter(is_damaged).map(|file| Damage::Stat { file: file.clone() }));
+    let indexes = survey.blocks.iter().map(|(_, file)| file);
+    let is_damaged = |file: &&KnownFile| blocks::is_whole(&file.path).is_ok_and(|is_whole| !is_whole);
+    all.extend(indexes.filter(is_damaged).map(|file| Damage::Blocks { file: file.clone() }));
     for known in survey.records.iter().filter(|known| !known.is_whole) {
         all.extend(missing(known, survey, &damaged)?);
     }
@@ -146,9 +154,10 @@ pub fn drop_damaged(survey: &Survey, damages: &[Damage]) -> Result<Extent, Cache
     let mut digests = BTreeSet::new();
     for damage in damages {
         match damage {
-            Damage::Record { file } | Damage::Stat { file } | Damage::Incomplete { file, .. } => {
-                files.push(file);
-            }
+            Damage::Record { file }
+            | Damage::Stat { file }
+            | Damage::Blocks { file }
+            | Damage::Incomplete { file, .. } => files.push(file),
             Damage::Blob { digest, .. } => {
                 digests.insert(*digest);
             }

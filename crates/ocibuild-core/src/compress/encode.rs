@@ -48,6 +48,26 @@ pub struct EncodedBlock {
 }
 
 impl EncodedBlock {
+    /// Takes the bytes that a block of `length` bytes was compressed to before, by an encoder of the
+    /// same [`codec_id`], and its checksum.
+    #[must_use]
+    pub fn known(bytes: Vec<u8>, checksum: u32, length: u64) -> Self {
+        Self { bytes, checksum: crc32fast::Hasher::new_with_initial_len(checksum, length) }
+    }
+
+    /// Returns the compressed bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the checksum of the uncompressed bytes, where the compression has one: what
+    /// [`EncodedBlock::known`] takes.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        self.checksum.clone().finalize()
+    }
+
     /// Returns the number of compressed bytes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -99,6 +119,23 @@ impl Encoder {
         idle().push(encoder);
         bytes
     }
+}
+
+/// Unpacks the bytes that a block of `length` bytes was compressed to. `None` if they are
+/// something else.
+#[must_use]
+pub fn unpack(compression: Compression, bytes: &[u8], length: usize) -> Option<Vec<u8>> {
+    let unpacked = match compression {
+        Compression::None => bytes.to_vec(),
+        Compression::Gzip { .. } => {
+            let mut unpacked = Vec::with_capacity(length);
+            let mut inflater = flate2::Decompress::new(false);
+            inflater.decompress_vec(bytes, &mut unpacked, flate2::FlushDecompress::Sync).ok()?;
+            unpacked
+        }
+        Compression::Zstd { .. } => zstd::bulk::decompress(bytes, length).ok()?,
+    };
+    (unpacked.len() == length).then_some(unpacked)
 }
 
 /// Makes a zstd frame of a block; a level beyond zstd's own counts as the nearest.
@@ -218,6 +255,33 @@ mod tests {
         }
         assert_eq!(gunzip(&blob(Compression::default(), &[])), b"");
         assert_eq!(blob(Compression::None, &[b"a", b"b"]), b"ab");
+    }
+
+    #[test]
+    fn a_block_is_unpacked_by_itself_and_known_again() {
+        for text in ["none", "gzip:1", "gzip:3", "gzip:9", "zstd:3", "zstd:19"] {
+            let compression = text.parse().unwrap();
+            let encoder = Encoder::new(compression);
+            let large = probe().repeat(43);
+            for block in [&b"hello"[..], &large, &probe()] {
+                let encoded = encoder.encode(block);
+                let unpack = |length| super::unpack(compression, encoded.bytes(), length);
+                assert!(unpack(block.len()).as_deref() == Some(block), "{text}");
+                assert!(unpack(block.len() + 1).is_none(), "{text}");
+                let again =
+                    EncodedBlock::known(encoded.bytes().to_vec(), encoded.checksum(), block.len() as u64);
+                let join = |middle: &EncodedBlock| {
+                    let (mut framer, header) = Framer::start(compression);
+                    let mut blob = header.to_vec();
+                    blob.extend_from_slice(framer.append(&encoder.encode(b"one"), 3));
+                    blob.extend_from_slice(framer.append(middle, block.len()));
+                    blob.extend_from_slice(framer.append(&encoder.encode(b"two"), 3));
+                    blob.extend(framer.finish());
+                    blob
+                };
+                assert!(join(&encoded) == join(&again), "{text}");
+            }
+        }
     }
 
     /// Cuts a blob into its frames.

@@ -20,6 +20,7 @@ use crate::layer::facts::{self, Facts};
 use crate::layer::inputs::Inputs;
 use crate::layer::inventory::{CHUNK, ChunkDigest, ContentDigest, write_line};
 use crate::layer::ordered::Ordered;
+use crate::layer::previous::Lines;
 use crate::layer::{LayerError, pyc};
 
 /// As many runs of files are read by a worker before it looks for others to share with.
@@ -36,6 +37,8 @@ pub(super) struct Content {
     pub(super) machines: BTreeSet<String>,
     /// The number of compiled Python files that check a timestamp.
     pub(super) stale_pyc: u64,
+    /// The inventory's lines, if they are kept.
+    pub(super) lines: Option<Lines>,
     /// The digests of what its entries hold, in their order; of a directory or link none.
     pub(super) contents: Vec<Option<ContentDigest>>,
 }
@@ -48,6 +51,8 @@ pub(super) struct Examiner<'a> {
     pub(super) stat: Option<&'a StatCache>,
     pub(super) budget: &'a Budget,
     pub(super) cancel: &'a Cancel,
+    /// Whether the lines are wanted again.
+    pub(super) keeps_lines: bool,
 }
 
 /// A run of a file that has to be read.
@@ -62,15 +67,16 @@ struct Run<'a> {
 type Hashed = (usize, ChunkDigest, Facts);
 
 /// The state of hashing lines in order.
-struct Lines {
+struct Hashing {
     hasher: Sha256Hasher,
+    kept: Option<Lines>,
     machines: BTreeSet<&'static str>,
     stale_pyc: u64,
 }
 
 /// Some lines, and what is to be said of their files.
 struct Part {
-    lines: Vec<u8>,
+    lines: Lines,
     machines: BTreeSet<&'static str>,
     stale_pyc: u64,
 }
@@ -149,14 +155,18 @@ impl Examiner<'_> {
     }
 
     fn hash_lines(&self, known: &[Option<(ContentDigest, Facts)>]) -> Result<Content, LayerError> {
-        let state = Lines { hasher: Sha256Hasher::new(), machines: BTreeSet::new(), stale_pyc: 0 };
-        let ordered: Ordered<Part, Lines> = Ordered::new(state);
+        let kept = self.keeps_lines.then(Lines::default);
+        let state = Hashing { hasher: Sha256Hasher::new(), kept, machines: BTreeSet::new(), stale_pyc: 0 };
+        let ordered: Ordered<Part, Hashing> = Ordered::new(state);
         let fault = Mutex::new(None);
         let parts = self.entries.par_chunks(LINES).zip(known.par_chunks(LINES)).enumerate();
         parts.for_each(|(index, (entries, known))| match self.part(entries, known) {
             Ok(part) => {
                 let Ok(()) = ordered.push(index, part, |state, part| {
-                    state.hasher.update(&part.lines);
+                    state.hasher.update(&part.lines.bytes);
+                    if let Some(kept) = &mut state.kept {
+                        kept.append(&part.lines);
+                    }
                     state.machines.extend(part.machines);
                     state.stale_pyc += part.stale_pyc;
                     Ok::<(), std::convert::Infallible>(())
@@ -169,18 +179,19 @@ impl Examiner<'_> {
         if let Some(fault) = fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(fault);
         }
-        let Lines { hasher, machines, stale_pyc } = ordered.into_state();
+        let Hashing { hasher, kept, machines, stale_pyc } = ordered.into_state();
         let machines = machines.into_iter().map(str::to_owned).collect();
         let contents = known.iter().map(|known| known.map(|(content, _)| content)).collect();
-        Ok(Content { root: hasher.finish().0, machines, stale_pyc, contents })
+        Ok(Content { root: hasher.finish().0, machines, stale_pyc, lines: kept, contents })
     }
 
     fn part(&self, entries: &[Entry], known: &[Option<(ContentDigest, Facts)>]) -> Result<Part, LayerError> {
         self.cancel.check()?;
-        let mut part = Part { lines: Vec::new(), machines: BTreeSet::new(), stale_pyc: 0 };
-        part.lines.reserve(entries.len() * 256);
+        let mut part = Part { lines: Lines::default(), machines: BTreeSet::new(), stale_pyc: 0 };
+        part.lines.bytes.reserve(entries.len() * 256);
         for (entry, known) in entries.iter().zip(known) {
-            write_line(&mut part.lines, entry, known.map(|(content, _)| content));
+            write_line(&mut part.lines.bytes, entry, known.map(|(content, _)| content));
+            part.lines.ends.push(part.lines.bytes.len());
             let (EntryKind::File { source, .. }, Some((_, facts))) = (&entry.kind, known) else { continue };
             let is_ours = matches!(source, FileSource::Tree { allow_foreign: false, .. });
             if let Some(machine) = facts.machine.filter(|_| is_ours) {

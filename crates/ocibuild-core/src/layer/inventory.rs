@@ -45,6 +45,13 @@ impl ChunkDigest {
     }
 }
 
+impl ChunkDigest {
+    /// The number of chunks of a file of this size.
+    pub(super) fn count(size: u64) -> u64 {
+        size.div_ceil(CHUNK).max(1)
+    }
+}
+
 /// The digest of a file's content: what `content` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ContentDigest(pub(super) [u8; 32]);
@@ -96,6 +103,8 @@ struct Line<'a> {
 /// Writes an inventory, entry by entry.
 pub(super) struct InventoryWriter {
     lines: Vec<u8>,
+    /// Where the last line begins.
+    last: usize,
     hasher: Sha256Hasher,
     encoder: zstd::stream::Encoder<'static, Sink>,
     chunks: Vec<ChunkDigest>,
@@ -139,7 +148,7 @@ impl InventoryWriter {
         let sink = Sink { blob: store.writer()?, fault: None };
         let encoder = zstd::stream::Encoder::new(sink, ZSTD_LEVEL).expect("the level is one of zstd's");
         let hasher = Sha256Hasher::new();
-        Ok(Self { lines: Vec::new(), hasher, encoder, chunks: Vec::new(), kept: None })
+        Ok(Self { lines: Vec::new(), last: 0, hasher, encoder, chunks: Vec::new(), kept: None })
     }
 
     /// Keeps the digests of contents, for whoever wants to use them again.
@@ -165,13 +174,34 @@ impl InventoryWriter {
         Ok(content)
     }
 
+    /// Takes a line that was made before.
+    pub(super) fn add_line(&mut self, line: &[u8]) -> Result<(), BlobError> {
+        self.make_room()?;
+        self.lines.extend_from_slice(line);
+        Ok(())
+    }
+
+    /// Returns the line that was added last.
+    pub(super) fn last_line(&self) -> &[u8] {
+        &self.lines[self.last..]
+    }
+
+    fn make_room(&mut self) -> Result<(), BlobError> {
+        if self.lines.len() >= BUFFER {
+            self.drain()?;
+        }
+        self.last = self.lines.len();
+        Ok(())
+    }
+
     /// Takes an entry whose content's digest is known.
     pub(super) fn line(&mut self, entry: &Entry, content: Option<ContentDigest>) -> Result<(), BlobError> {
+        self.make_room()?;
         write_line(&mut self.lines, entry, content);
         if let Some(kept) = &mut self.kept {
             kept.push(content);
         }
-        if self.lines.len() >= BUFFER { self.drain() } else { Ok(()) }
+        Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<Inventory, BlobError> {

@@ -114,7 +114,7 @@ impl Parts<'_> {
 
     fn make(&self, number: usize) -> Result<Done, LayerError> {
         let members = self.entries_of(&self.parts[number]);
-        let (record, written) = write(self.inputs, &members, true, self.workshop)?;
+        let (record, written) = write(self.inputs, &members, None, true, self.workshop)?;
         let (contents, stale_pyc) = (written.inventory.contents, written.stale_pyc);
         Ok(Done { record, origin: Origin::Made, contents, stale_pyc })
     }

@@ -4,21 +4,27 @@
 //! into the `diff_id` in order by whoever is there, while the worker compresses them; compressed
 //! blocks are written in order in the same way. So each file is read once, no thread waits for
 //! another but for memory, and the bytes don't depend on how many threads there are.
+//!
+//! Where it is known what the layer holds, and the same was in the layer before, blocks are taken
+//! from its blob instead: see `layer/previous.rs`.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::blob::{BlobWriter, Store};
+use crate::blob::{BlobError, BlobWriter, Store};
+use crate::cache::{BlockIndex, KnownBlock};
 use crate::compress::{EncodedBlock, Encoder, Framer};
-use crate::digest::{DiffId, Sha256Hasher};
+use crate::digest::{DiffId, Sha256Blocks};
 use crate::event::{Cancel, Cancelled, Event, Observer};
 use crate::files::{Entry, EntryKind, FileSource, StatCache};
 use crate::layer::block::{self, Block, Limits, content_range};
 use crate::layer::budget::{Budget, Room};
+use crate::layer::content::Content;
 use crate::layer::facts::{self, Facts};
 use crate::layer::inputs::Inputs;
 use crate::layer::inventory::{ChunkDigest, ContentDigest, Inventory, InventoryWriter};
 use crate::layer::ordered::Ordered;
+use crate::layer::previous::{KeyMaker, Known, LEAST, Previous, Reuse};
 use crate::layer::{LayerError, pyc};
 use crate::oci::{Descriptor, MediaType};
 use crate::tar;
@@ -34,6 +40,10 @@ pub(super) struct Pipeline<'a> {
     pub(super) budget: &'a Budget,
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a Cancel,
+    /// The layer as it was built last, and what it is to hold now.
+    pub(super) previous: Option<(&'a Previous, &'a Content)>,
+    /// Whether it should be known of a large layer what its blocks were made of.
+    pub(super) keeps_index: bool,
     /// Keeps the digests of the files' contents.
     pub(super) keeps_contents: bool,
 }
@@ -47,6 +57,16 @@ pub(super) struct Written {
     pub(super) tar_size: u64,
     /// The number of compiled Python files that check a timestamp.
     pub(super) stale_pyc: u64,
+    /// What its blocks were made of, if that is wanted.
+    pub(super) index: Option<BlockIndex>,
+}
+
+/// A block's tar bytes, and where they come from.
+enum Tar {
+    /// Files were read.
+    Rendered(Rendered),
+    /// The layer as it was built last has them.
+    Known(Known),
 }
 
 /// A block's tar bytes, and what was learned in reading them.
@@ -61,9 +81,25 @@ struct Rendered {
     stale_pyc: u64,
 }
 
+impl Tar {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Rendered(rendered) => &rendered.bytes,
+            Self::Known(Known::Unpacked(bytes)) => bytes,
+            Self::Known(Known::Hashed(_)) => &[],
+        }
+    }
+}
+
 struct Hashed {
-    hasher: Sha256Hasher,
-    inventory: InventoryWriter,
+    hasher: Sha256Blocks,
+    /// None where the lines are known.
+    inventory: Option<InventoryWriter>,
+    /// What makes an index: states after each block, and keys.
+    states: Vec<[u32; 8]>,
+    keys: Option<KeyMaker>,
+    /// Of a file that is known, and is being read again.
+    chunks: Vec<ChunkDigest>,
     /// Of the file whose content is being hashed.
     facts: Facts,
     machines: BTreeSet<String>,
@@ -73,10 +109,35 @@ struct Hashed {
 struct Spool {
     framer: Framer,
     blob: BlobWriter,
+    /// What an index says of the blocks, but for keys and states.
+    rows: Vec<KnownBlock>,
+    /// The tar bytes of blocks that were taken from the last layer.
+    taken: u64,
+}
+
+impl Spool {
+    fn write(&mut self, item: &Compressed<'_>) -> Result<(), BlobError> {
+        let Compressed { block, digest, is_taken, length, .. } = item;
+        if *is_taken {
+            self.taken += *length as u64;
+        }
+        self.rows.extend(digest.map(|digest| KnownBlock {
+            key: [0; 32],
+            length: *length as u32,
+            size: block.len() as u32,
+            checksum: block.checksum(),
+            digest,
+            state: [0; 8],
+        }));
+        self.blob.write(self.framer.append(block, *length))
+    }
 }
 
 struct Compressed<'a> {
     block: EncodedBlock,
+    /// The BLAKE3 digest of its bytes, if an index is made.
+    digest: Option<[u8; 32]>,
+    is_taken: bool,
     length: usize,
     _room: Room<'a>,
 }
@@ -84,8 +145,10 @@ struct Compressed<'a> {
 /// What all workers of a layer share.
 struct Shared<'a> {
     blocks: Vec<Block>,
+    reuse: Option<Reuse<'a>>,
+    keeps_index: bool,
     next: Mutex<usize>,
-    hashed: Ordered<Arc<Rendered>, Hashed>,
+    hashed: Ordered<Arc<Tar>, Hashed>,
     spool: Ordered<Compressed<'a>, Spool>,
     fault: Mutex<Option<LayerError>>,
 }
@@ -126,24 +189,37 @@ impl<'a> Pipeline<'a> {
     }
 
     fn start(&self) -> Result<Shared<'a>, LayerError> {
-        let blocks = block::cut(self.entries, Limits::of(self.encoder.compression()));
-        let (framer, header) = Framer::start(self.encoder.compression());
+        let compression = self.encoder.compression();
+        let blocks = block::cut(self.entries, Limits::of(compression));
+        let find = |(previous, content)| Reuse::find(previous, content, &blocks, compression);
+        let reuse = self.previous.and_then(find);
+        let bytes: u64 = blocks.iter().map(|block| block.len).sum();
+        let keeps_index = self.keeps_index && bytes >= LEAST;
+        let (framer, header) = Framer::start(compression);
         let mut blob = self.store.writer()?;
         blob.write(header)?;
-        let inventory = InventoryWriter::new(self.store)?;
-        let inventory = if self.keeps_contents { inventory.keeping_contents() } else { inventory };
+        let inventory = match &reuse {
+            Some(_) => None,
+            None if self.keeps_contents => Some(InventoryWriter::new(self.store)?.keeping_contents()),
+            None => Some(InventoryWriter::new(self.store)?),
+        };
         let hashed = Hashed {
-            hasher: Sha256Hasher::new(),
+            hasher: Sha256Blocks::new(),
             inventory,
+            states: Vec::new(),
+            keys: (keeps_index && reuse.is_none()).then(|| KeyMaker::new(compression, &blocks)),
+            chunks: Vec::new(),
             facts: Facts::default(),
             machines: BTreeSet::new(),
             stale_pyc: 0,
         };
         Ok(Shared {
             blocks,
+            reuse,
+            keeps_index,
             next: Mutex::new(0),
             hashed: Ordered::new(hashed),
-            spool: Ordered::new(Spool { framer, blob }),
+            spool: Ordered::new(Spool { framer, blob, rows: Vec::new(), taken: 0 }),
             fault: Mutex::new(None),
         })
     }
@@ -152,20 +228,53 @@ impl<'a> Pipeline<'a> {
         if let Some(fault) = shared.fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(fault);
         }
-        let Hashed { hasher, inventory, machines, stale_pyc, .. } = shared.hashed.into_state();
-        let Spool { framer, mut blob } = shared.spool.into_state();
+        let Shared { reuse, keeps_index, hashed, spool, .. } = shared;
+        let Hashed { hasher, inventory, states, keys, machines, stale_pyc, .. } = hashed.into_state();
+        let Spool { framer, mut blob, rows, taken } = spool.into_state();
+        if reuse.is_some() {
+            let layer = self.inputs.layer.label.to_owned();
+            self.observer.event(&Event::LayerTaken { layer, bytes: taken });
+        }
         blob.write(&framer.finish())?;
+        // Syncing waits for the disk.
+        let (written, inventory) = rayon::join(
+            || blob.finish(),
+            || match (inventory, &reuse) {
+                (Some(inventory), _) => inventory.finish(),
+                (None, reuse) => self.write_lines(reuse.as_ref().map(|reuse| reuse.content)),
+            },
+        );
+        let ((digest, size), inventory) = (written?, inventory?);
         let (diff_id, tar_size) = hasher.finish();
-        let (digest, size) = blob.finish()?;
+        let content = reuse.as_ref().map(|reuse| reuse.content);
+        let keys = keys.map(KeyMaker::finish).or_else(|| Some(reuse.as_ref()?.keys().to_vec()));
+        let index = keys.filter(|_| keeps_index).map(|keys| {
+            let rows = rows.into_iter().zip(keys).zip(states);
+            let blocks = rows.map(|((row, key), state)| KnownBlock { key, state, ..row }).collect();
+            let (_, header) = Framer::start(self.encoder.compression());
+            BlockIndex { blob: digest, start: header.len() as u64, blocks }
+        });
         let media_type = MediaType::layer(self.encoder.compression());
         Ok(Written {
             descriptor: Descriptor::new(media_type, digest, size),
             diff_id: DiffId(diff_id),
-            inventory: inventory.finish()?,
-            machines,
+            inventory,
+            machines: content.map_or(machines, |content| content.machines.clone()),
             tar_size,
-            stale_pyc,
+            stale_pyc: content.map_or(stale_pyc, |content| content.stale_pyc),
+            index,
         })
+    }
+
+    /// Writes the inventory of what is known.
+    fn write_lines(&self, content: Option<&Content>) -> Result<Inventory, BlobError> {
+        let mut inventory = InventoryWriter::new(self.store)?;
+        if let Some(lines) = content.and_then(|content| content.lines.as_ref()) {
+            for index in 0..lines.ends.len() {
+                inventory.add_line(lines.of(index..index + 1))?;
+            }
+        }
+        inventory.finish()
     }
 
     /// Does block after block, until there are none, or one went wrong.
@@ -193,27 +302,98 @@ impl<'a> Pipeline<'a> {
 
     fn block(&self, shared: &Shared<'a>, index: usize, room: Room<'a>) -> Result<(), LayerError> {
         self.cancel.check()?;
-        let rendered = Arc::new(self.render(&shared.blocks[index])?);
-        shared.hashed.push(index, Arc::clone(&rendered), |state, item| self.hash(state, &item))?;
-        let length = rendered.bytes.len();
-        let block = self.encoder.encode(&rendered.bytes);
-        drop(rendered);
-        shared.spool.push(index, Compressed { block, length, _room: room }, |state, item| {
-            state.blob.write(state.framer.append(&item.block, item.length))
-        })?;
+        let length = shared.blocks[index].len as usize;
+        let compressed = match shared.reuse.as_ref().and_then(|reuse| reuse.take(index)) {
+            Some(taken) => {
+                let tar = Arc::new(Tar::Known(taken.tar));
+                shared.hashed.push(index, tar, |state, tar| self.hash(shared, state, &tar))?;
+                let digest = Some(taken.digest);
+                Compressed { block: taken.encoded, digest, is_taken: true, length, _room: room }
+            }
+            None => {
+                let rendered = Arc::new(Tar::Rendered(self.render(&shared.blocks[index])?));
+                let tar = Arc::clone(&rendered);
+                shared.hashed.push(index, tar, |state, tar| self.hash(shared, state, &tar))?;
+                let block = self.encoder.encode(rendered.bytes());
+                drop(rendered);
+                let digest = shared.keeps_index.then(|| *blake3::hash(block.bytes()).as_bytes());
+                Compressed { block, digest, is_taken: false, length, _room: room }
+            }
+        };
+        shared.spool.push(index, compressed, |state, item| state.write(&item))?;
         self.observer
             .event(&Event::LayerProgress { layer: self.inputs.layer.label.to_owned(), bytes: length as u64 });
         Ok(())
     }
 
-    fn hash(&self, state: &mut Hashed, rendered: &Rendered) -> Result<(), LayerError> {
-        state.hasher.update(&rendered.bytes);
+    /// Takes a block's tar bytes into all that goes in order.
+    fn hash(&self, shared: &Shared<'a>, state: &mut Hashed, tar: &Tar) -> Result<(), LayerError> {
+        let index = state.states.len();
+        let block = &shared.blocks[index];
+        match tar {
+            Tar::Known(Known::Hashed(known)) => {
+                state.hasher = Sha256Blocks::resume(*known, state.hasher.length() + block.len);
+            }
+            Tar::Known(Known::Unpacked(bytes)) => state.hasher.update(bytes),
+            Tar::Rendered(rendered) => {
+                state.hasher.update(&rendered.bytes);
+                match &shared.reuse {
+                    Some(reuse) => self.compare(reuse.content, state, rendered)?,
+                    None => self.learn_all(state, rendered)?,
+                }
+            }
+        }
+        let reached = state.hasher.state();
+        state.states.push(reached);
+        // A block was damaged, and came out as something else when it was made again.
+        if shared.reuse.as_ref().and_then(|reuse| reuse.state(index)).is_some_and(|known| known != reached) {
+            return Err(self.changed(block.start.entry));
+        }
+        Ok(())
+    }
+
+    /// Holds what was read against what it should be: what is taken from the last layer follows from
+    /// that, and must be of the same files.
+    fn compare(&self, content: &Content, state: &mut Hashed, rendered: &Rendered) -> Result<(), LayerError> {
+        let mut digests = rendered.digests.iter().peekable();
+        for index in rendered.block.entries() {
+            let entry = &self.entries[index];
+            let range = content_range(&rendered.block, index, entry);
+            if range.start == 0 {
+                state.chunks.clear();
+            }
+            while let Some((_, digest)) = digests.next_if(|(of, _)| *of == index) {
+                state.chunks.push(*digest);
+            }
+            // Of a file that goes through blocks which were taken, not all was read.
+            let is_all =
+                range.end == entry.size() && state.chunks.len() as u64 == ChunkDigest::count(entry.size());
+            let Some(known) = content.contents[index].filter(|_| is_all) else { continue };
+            if ContentDigest::of(entry.size(), state.chunks.drain(..)) != known {
+                return Err(self.changed(index));
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&self, index: usize) -> LayerError {
+        let entry = &self.entries[index];
+        let path = match &entry.kind {
+            EntryKind::File { source: FileSource::Tree { path, .. }, .. } => path,
+            _ => &entry.path,
+        };
+        LayerError::changed(path).at(self.inputs.span(entry))
+    }
+
+    /// Takes down all that is learned from a block that was read.
+    fn learn_all(&self, state: &mut Hashed, rendered: &Rendered) -> Result<(), LayerError> {
         state.stale_pyc += rendered.stale_pyc;
         for machine in &rendered.machines {
             if !state.machines.contains(*machine) {
                 state.machines.insert((*machine).to_owned());
             }
         }
+        let Some(inventory) = &mut state.inventory else { return Ok(()) };
         let block = &rendered.block;
         let mut digests = &rendered.digests[..];
         let mut facts = rendered.facts.iter().peekable();
@@ -226,10 +406,14 @@ impl<'a> Pipeline<'a> {
             if let Some((_, found)) = facts.next_if(|(of, _)| *of == index) {
                 state.facts = *found;
             }
-            let content = state.inventory.add(entry, own.iter().map(|(_, digest)| *digest), last)?;
-            if last {
-                self.learn(entry, content.zip(Some(std::mem::take(&mut state.facts))));
+            let content = inventory.add(entry, own.iter().map(|(_, digest)| *digest), last)?;
+            if !last {
+                continue;
             }
+            if let Some(keys) = &mut state.keys {
+                keys.add(index, inventory.last_line());
+            }
+            self.learn(entry, content.zip(Some(std::mem::take(&mut state.facts))));
         }
         Ok(())
     }

@@ -503,6 +503,8 @@ fn build_planned(
         stat: None,
         answers: None,
         is_listed: false,
+        blocks: None,
+        last: None,
     };
     let record = build(layer, &Listing::empty(), Vec::new(), workshop)?.record;
     let warnings = warnings.lock().unwrap().clone();

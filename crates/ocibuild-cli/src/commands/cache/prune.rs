@@ -75,6 +75,7 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
                 "blobs": extent_to_json(pruned.blobs),
                 "registry_notes": extent_to_json(pruned.notes),
                 "stat_caches": extent_to_json(pruned.stat),
+                "block_lists": extent_to_json(pruned.blocks),
                 "temporary_files": extent_to_json(pruned.temporary),
                 "bytes": bytes(&pruned),
                 "left": { "bytes": pruned.left.bytes },
@@ -87,8 +88,8 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
 }
 
 fn bytes(pruned: &Pruned) -> u64 {
-    let Pruned { records, blobs, notes, stat, temporary, .. } = pruned;
-    [records, blobs, notes, stat, temporary].into_iter().map(|extent| extent.bytes).sum()
+    let Pruned { records, blobs, notes, stat, blocks, temporary, .. } = pruned;
+    [records, blobs, notes, stat, blocks, temporary].into_iter().map(|extent| extent.bytes).sum()
 }
 
 fn to_text(pruned: &Pruned, dry_run: bool) -> String {
@@ -99,6 +100,9 @@ fn to_text(pruned: &Pruned, dry_run: bool) -> String {
     }
     if pruned.stat.count > 0 {
         parts.push(count(pruned.stat, "stat cache"));
+    }
+    if pruned.blocks.count > 0 {
+        parts.push(count(pruned.blocks, "block list"));
     }
     if pruned.temporary.count > 0 {
         parts.push(count(pruned.temporary, "unfinished file"));

@@ -92,6 +92,9 @@ fn line(damage: &Damage) -> String {
     match damage {
         Damage::Record { file } => format!("{}: this is no record of that name", file.path.display()),
         Damage::Stat { file } => format!("{}: this is not what was noted of a tree", file.path.display()),
+        Damage::Blocks { file } => {
+            format!("{}: this is not what was noted of a blob's blocks", file.path.display())
+        }
         Damage::Blob { digest, reason, .. } => format!("{digest}: {reason}"),
         Damage::Incomplete { key, blob, .. } => format!("record {key}: it names `{blob}`, which isn't there"),
         _ => "something else is damaged".to_owned(),
@@ -118,6 +121,9 @@ fn damage_to_json(damage: &Damage) -> Value {
         }
         Damage::Stat { file } => {
             json!({ "kind": "stat", "path": file.path.display().to_string(), "message": message })
+        }
+        Damage::Blocks { file } => {
+            json!({ "kind": "blocks", "path": file.path.display().to_string(), "message": message })
         }
         Damage::Blob { digest, file, .. } => json!({
             "kind": "blob",
