@@ -265,13 +265,36 @@ impl Source for Counted {
     }
 
     fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
+        assert!(rayon::current_thread_index().is_none(), "a place may be a registry, and is waited for");
         self.0.exists(descriptor)
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
+        assert!(rayon::current_thread_index().is_none());
         self.1.lock().unwrap().push(descriptor.digest);
         self.0.fetch(descriptor)
     }
+}
+
+fn counting(counted: &Arc<Counted>, root: &Descriptor) -> Tier {
+    let (counted, root) = (Arc::clone(counted), root.clone());
+    let open = move || Ok(OpenBase { source: Arc::clone(&counted) as Arc<dyn Source>, root: root.clone() });
+    let records = Arc::new(ImageRecords::new("main", [Platform::linux_amd64()], open));
+    Tier { place: "memory".to_owned(), records: Arc::clone(&records) as _, blobs: records, outcome: Shared }
+}
+
+#[test]
+fn a_place_is_never_asked_on_a_thread_that_layers_are_made_on() {
+    let image = ImageSpec::scratch(Platform::linux_amd64())
+        .layer(LayerSpec::named("modules").copy("modules", "/app"))
+        .layer(LayerSpec::named("split").copy("modules", "/other").split(Split::Into(4)));
+    let made = build(&tree(), &image, Vec::new());
+    let counted = Arc::new(Counted(pushed(&made), Mutex::default()));
+    let tier = || counting(&counted, &made.images[0].root);
+    assert_eq!(outcomes(&build(&tree(), &image, vec![tier()])), [Shared, Shared]);
+    // Nor for its parts, one by one.
+    let changed = tree().file("modules/b.js", "b");
+    assert_eq!(outcomes(&build(&changed, &image, vec![tier()])), [Made, Made]);
 }
 
 #[test]
@@ -280,21 +303,9 @@ fn an_image_is_read_once_and_only_if_it_is_asked() {
     let place = pushed(&made);
     let root = made.images[0].root.clone();
     let counted = Arc::new(Counted(Arc::clone(&place), Mutex::default()));
-    let tier = |counted: &Arc<Counted>, root: &Descriptor| {
-        let (counted, root) = (Arc::clone(counted), root.clone());
-        let open =
-            move || Ok(OpenBase { source: Arc::clone(&counted) as Arc<dyn Source>, root: root.clone() });
-        let records = Arc::new(ImageRecords::new("main", [Platform::linux_amd64()], open));
-        Tier {
-            place: "memory".to_owned(),
-            records: Arc::clone(&records) as _,
-            blobs: records,
-            outcome: Shared,
-        }
-    };
     let cache = tempfile::tempdir().unwrap();
     let locked = ImageSpec::scratch(Platform::linux_amd64()).layer(dependencies());
-    let setup = || Setup { tiers: vec![tier(&counted, &root)], ..Setup::new(cache.path()) };
+    let setup = || Setup { tiers: vec![counting(&counted, &root)], ..Setup::new(cache.path()) };
     assert_eq!(outcomes(&build_image(&fresh(), &locked, &setup())), [Shared]);
     let config = manifest(&*place, &root).config.digest;
     // Validation in the end reads the layer: behind what the build itself has asked for.
@@ -303,7 +314,7 @@ fn an_image_is_read_once_and_only_if_it_is_asked() {
     let local = tempfile::tempdir().unwrap();
     build_image(&tree(), &locked, &Setup::new(local.path()));
     counted.1.lock().unwrap().clear();
-    let tiers = vec![tier(&counted, &root)];
+    let tiers = vec![counting(&counted, &root)];
     let hit = build_image(&fresh(), &locked, &Setup { tiers, ..Setup::new(local.path()) });
     assert_eq!((outcomes(&hit), counted.1.lock().unwrap().len()), (vec![Reused], 0));
 }
