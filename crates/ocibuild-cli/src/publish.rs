@@ -125,9 +125,6 @@ impl<'a> Publisher<'a> {
     /// What was there before may be there still: about those one question a repository, asked
     /// later, is enough.
     fn errands(&self, layer: &FinishedLayer) -> Vec<Errand> {
-        if layer.outcome.is_reused() {
-            return Vec::new();
-        }
         let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
         for (at, place) in self.places.iter().enumerate() {
             if !place.layers.contains(&layer.index) {
@@ -138,7 +135,8 @@ impl<'a> Publisher<'a> {
                 None => groups.push((place.registry(), vec![at])),
             }
         }
-        let blobs = || layer.record.layers.iter().map(|built| built.descriptor.clone());
+        let made = || layer.blobs().filter(|(_, outcome)| !outcome.is_reused());
+        let blobs = || made().map(|(built, _)| built.descriptor.clone());
         groups.into_iter().flat_map(|(_, group)| blobs().map(move |blob| (group.clone(), blob))).collect()
     }
 

@@ -10,8 +10,8 @@ mod check;
 mod pool;
 mod start;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -19,12 +19,15 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::base::{BaseError, Listing, ListingError};
 use crate::blob::{BlobError, Memory, Source, Store, Union};
-use crate::cache::{BuiltLayer, CacheError, Material, Record, RecordStore, carried};
+use crate::cache::{BuiltLayer, CacheError, Record, RecordStore, carried};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
-use crate::files::{FileError, FileId, FileTree};
+use crate::files::{FileError, FileId, FileTree, StatCache};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
-use crate::layer::{self, Budget, Circumstances, InputFault, LayerError, Outline, Workshop};
+use crate::layer::{
+    self, Answer, Answers, Budget, Circumstances, InputFault, LayerError, Made, ManifestKeys, Origin,
+    Outline, Workshop,
+};
 use crate::oci::{MediaType, Platform};
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
@@ -184,6 +187,8 @@ pub struct Context<'a> {
     /// What is asked, in this order, for layers that no record answers for. Layers that one of them
     /// has are neither brought to the store nor recorded.
     pub tiers: &'a [Tier],
+    /// What is known of the tree's files since they were last read; without, they are read again.
+    pub stat: Option<&'a StatCache>,
     /// Where work runs.
     pub pool: &'a Pool,
     /// The memory that blocks share.
@@ -204,8 +209,9 @@ impl<'a> Context<'a> {
     /// What layers need of it.
     fn workshop(self) -> Workshop<'a> {
         let latest = latest(self);
-        let Self { tree, skip, store, budget, observer, cancel, .. } = self;
-        Workshop { tree, skip, store, budget, observer, cancel, latest }
+        let Self { tree, skip, store, budget, observer, cancel, stat, .. } = self;
+        let (answers, is_listed) = (None, false);
+        Workshop { tree, skip, store, budget, observer, cancel, latest, stat, answers, is_listed }
     }
 
     /// What listings of bases need of it.
@@ -232,17 +238,8 @@ pub struct Resolved<'p> {
 /// What is known of a layer before any of its files is looked at.
 #[derive(Debug)]
 struct Decision {
-    keys: Vec<Key>,
-    materials: Vec<Material>,
+    keys: ManifestKeys,
     reused: Option<Answer>,
-}
-
-/// A record that a layer is answered by.
-#[derive(Debug)]
-struct Answer {
-    record: Record,
-    /// The place in [`Context::tiers`] of what answered; none for the cache itself.
-    tier: Option<usize>,
 }
 
 impl Resolved<'_> {
@@ -282,19 +279,18 @@ fn read_outlines(
     let store = context.store;
     let mut known = BTreeMap::new();
     for index in plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten() {
-        let Some(Answer { record, tier }) = &layers[index].reused else { continue };
+        let Some(Answer { record, origin }) = &layers[index].reused else { continue };
         if known.contains_key(&index) {
             continue;
         }
         // A layer that another place answered for is read there if it must be.
-        let there = tier.map(|tier| &*context.tiers[tier].blobs as &dyn Source);
-        let source = Union::new(std::iter::once(store as &dyn Source).chain(there).collect());
-        match layer::outline(record, &source, context.cancel) {
+        let is_elsewhere = matches!(origin, Origin::Place(_));
+        match layer::outline(record, &source(&[*origin], context), context.cancel) {
             Ok(outline) => {
                 known.insert(index, outline);
             }
             Err(fault @ BlobError::Cancelled(_)) => return Err(fault.into()),
-            Err(fault) if tier.is_some() => {
+            Err(fault) if is_elsewhere => {
                 unused(&fault, context.observer);
                 layers[index].reused = None;
             }
@@ -309,6 +305,19 @@ fn read_outlines(
     Ok(known)
 }
 
+/// The store, and the other places that something is from.
+fn source<'c>(origins: &[Origin], context: Context<'c>) -> Union<'c> {
+    let places: BTreeSet<usize> = origins
+        .iter()
+        .filter_map(|origin| match origin {
+            Origin::Place(tier) => Some(*tier),
+            Origin::Made | Origin::Store => None,
+        })
+        .collect();
+    let places = places.into_iter().map(|tier| &*context.tiers[tier].blobs as &dyn Source);
+    Union::new(std::iter::once(context.store as &dyn Source).chain(places).collect())
+}
+
 fn decide(
     plan: &Plan,
     layer: &PlannedLayer,
@@ -318,43 +327,38 @@ fn decide(
     let circumstances = Circumstances { spec: &plan.name, host: context.host, latest: latest(context) };
     let keys = layer::manifest_keys(layer, listing, context.tree, circumstances)
         .map_err(|fault| layer_fault(layer, fault))?;
-    let Some(layer::ManifestKeys { keys, materials }) = keys else {
-        return Ok(Decision { keys: Vec::new(), materials: Vec::new(), reused: None });
-    };
-    let reused = match recorded(layer, &keys, context)? {
-        Some(record) => Some(Answer { record, tier: None }),
-        None => shared(layer, &keys, context)?,
-    };
-    Ok(Decision { keys, materials, reused })
+    let Some(keys) = keys else { return Ok(Decision { keys: ManifestKeys::default(), reused: None }) };
+    let all: Vec<Key> = keys.all().copied().collect();
+    let fits =
+        |record: &Record| layer::suits(record, layer) && keys.of(&record.machines).contains(&record.key);
+    let reused = find(&all, &fits, context).map_err(|fault| match fault {
+        BlobError::Cancelled(cancelled) => cancelled.into(),
+        fault => BuildError::Blob(fault),
+    })?;
+    Ok(Decision { keys, reused })
 }
 
-/// Asks the cache for one of a layer's keys.
-fn recorded(layer: &PlannedLayer, keys: &[Key], context: Context<'_>) -> Result<Option<Record>, BuildError> {
-    let Some(records) = context.records else { return Ok(None) };
-    for key in keys {
+/// Asks for one of these keys: first the cache, then the other places in their order. One that has a
+/// record and not its blobs is passed over.
+fn find(
+    keys: &[Key],
+    fits: &dyn Fn(&Record) -> bool,
+    context: Context<'_>,
+) -> Result<Option<Answer>, BlobError> {
+    for (key, records) in keys.iter().filter_map(|key| Some((key, context.records?))) {
         let Some(record) = known(records, key, context.observer) else { continue };
-        let is_usable = record.content.is_some() && layer::suits(&record, layer);
-        if is_usable && holds(context.store, &record)? {
+        if record.content.is_some() && fits(&record) && holds(context.store, &record)? {
             records.used(key);
-            return Ok(Some(record));
+            return Ok(Some(Answer { record, origin: Origin::Store }));
         }
     }
-    Ok(None)
-}
-
-/// Asks the other places for one of a layer's keys. A place that has a record and not its blobs is
-/// passed over.
-fn shared(layer: &PlannedLayer, keys: &[Key], context: Context<'_>) -> Result<Option<Answer>, BuildError> {
     for (index, tier) in context.tiers.iter().enumerate() {
         for key in keys {
             context.cancel.check()?;
-            let Some(record) = known(&*tier.records, key, context.observer) else { continue };
-            if !layer::suits(&record, layer) {
-                continue;
-            }
+            let Some(record) = known(&*tier.records, key, context.observer).filter(fits) else { continue };
             let has = |layer: &BuiltLayer| tier.blobs.exists(&layer.descriptor);
             match record.layers.iter().map(has).find(|has| !matches!(has, Ok(true))) {
-                None => return Ok(Some(Answer { record, tier: Some(index) })),
+                None => return Ok(Some(Answer { record, origin: Origin::Place(index) })),
                 Some(Err(fault)) => unused(&fault, context.observer),
                 Some(Ok(_)) => {}
             }
@@ -426,13 +430,16 @@ pub fn build(
 ) -> Result<Built, BuildError> {
     let Resolved { plan, foundations, layers, mut outlines } = resolved;
     let work: Vec<(usize, Decision)> = layers.into_iter().enumerate().collect();
+    let doubtful: BTreeSet<usize> =
+        plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten().collect();
     // One layer's fault stops the others; theirs, that they were stopped, is not told.
     let stop = context.cancel.child();
     let fault = Mutex::new(None);
     let context = Context { cancel: &stop, ..context };
     let one = |(index, decision): (usize, Decision)| {
         let listing = foundations.listing(&plan.layers[index].foundation);
-        let layer = make(plan, index, decision, listing, context).map_err(|error| {
+        let is_listed = doubtful.contains(&index);
+        let layer = make(plan, index, decision, (listing, is_listed), context).map_err(|error| {
             fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             stop.cancel();
             BuildError::Cancelled(Cancelled)
@@ -449,6 +456,7 @@ pub fn build(
         return Err(fault);
     }
     let layers = layers?;
+    remember(context);
     let elsewhere = elsewhere(&layers, context.tiers);
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
@@ -463,61 +471,121 @@ pub fn build(
     Ok(Built { images, layers, warnings, memory, store, bases: sources, hold: None })
 }
 
+/// Writes down what was learned of files. Where that can't be, they are read again the next time:
+/// of a cache that can't be written to, its records have told.
+fn remember(context: Context<'_>) {
+    if let Some(stat) = context.stat {
+        let _ = stat.save();
+    }
+}
+
 fn make(
     plan: &Plan,
     index: usize,
     decision: Decision,
-    listing: &Listing,
+    (listing, is_listed): (&Listing, bool),
     context: Context<'_>,
 ) -> Result<FinishedLayer, BuildError> {
     let start = Instant::now();
     let layer = &plan.layers[index];
-    let Decision { keys, materials, reused } = decision;
-    let outcome = match &reused {
-        None => LayerOutcome::Built,
-        Some(Answer { tier: None, .. }) => LayerOutcome::Reused,
-        Some(Answer { tier: Some(tier), .. }) => context.tiers[*tier].outcome,
+    let Decision { keys, reused } = decision;
+    let outcome_of = |origin: &Origin| match origin {
+        Origin::Made => LayerOutcome::Built,
+        Origin::Store => LayerOutcome::Reused,
+        Origin::Place(tier) => context.tiers[*tier].outcome,
     };
-    let tier = reused.as_ref().and_then(|answer| answer.tier);
-    let record = match reused {
-        Some(answer) => answer.record,
+    let (record, origins) = match reused {
+        Some(Answer { record, origin }) => {
+            let origins = vec![origin; record.layers.len()];
+            (record, origins)
+        }
         None => {
-            let record = layer::build(layer, listing, materials, context.workshop())
-                .map_err(|fault| layer_fault(layer, fault))?;
-            keep(&record, &keys, context);
-            record
+            let made = build_layer(plan, index, (listing, is_listed), &keys, context)?;
+            (made.record, made.origins)
         }
     };
+    let outcomes: Vec<LayerOutcome> = origins.iter().map(outcome_of).collect();
     let finished = FinishedLayer {
         index,
         name: layer.name.clone(),
         label: layer.label.clone(),
-        record,
-        outcome,
-        tier,
         // The key of what a layer without lockfiles holds says all that its manifest key could.
-        manifest_keys: if layer.manifests.is_empty() { Vec::new() } else { keys },
+        manifest_keys: match layer.manifests.is_empty() {
+            true => Vec::new(),
+            false => keys.of(&record.machines).to_vec(),
+        },
+        record,
+        outcome: overall(&outcomes),
+        outcomes,
+        origins,
         elapsed: start.elapsed(),
     };
-    for built in &finished.record.layers {
+    for (built, outcome) in finished.record.layers.iter().zip(&finished.outcomes) {
         context.observer.event(&Event::LayerFinished {
             layer: finished.label.clone(),
             digest: built.descriptor.digest,
             size: built.descriptor.size,
-            outcome,
+            outcome: *outcome,
             elapsed: finished.elapsed,
         });
     }
     Ok(finished)
 }
 
-/// Records a layer under all its keys. A cache that can't be written to costs the next build time,
-/// and this one nothing.
-fn keep(record: &Record, keys: &[Key], context: Context<'_>) {
-    let Some(records) = context.records else { return };
-    // No lockfile went into the key of the content.
-    let of_content = Record { materials: Vec::new(), ..record.clone() };
-    let all = std::iter::once(of_content).chain(keys.iter().map(|key| record.under(*key)));
+/// A layer of which something was made was built; one of which something is elsewhere is shared.
+fn overall(outcomes: &[LayerOutcome]) -> LayerOutcome {
+    let has = |outcome| outcomes.contains(&outcome);
+    match outcomes.iter().find(|outcome| **outcome != LayerOutcome::Reused) {
+        _ if has(LayerOutcome::Built) => LayerOutcome::Built,
+        other => other.copied().unwrap_or(LayerOutcome::Reused),
+    }
+}
+
+/// Builds a layer, and records it under all its keys.
+///
+/// Where something could answer for what the layer holds, its files are hashed first: where the last
+/// build of the layer left a trace, as they may hold what they held then, or some time before; and
+/// where other places are asked.
+fn build_layer(
+    plan: &Plan,
+    index: usize,
+    (listing, is_listed): (&Listing, bool),
+    keys: &ManifestKeys,
+    context: Context<'_>,
+) -> Result<Made, BuildError> {
+    let layer = &plan.layers[index];
+    let trace = context.records.filter(|_| layer.reads_host());
+    let trace = trace.map(|records| (layer::trace_key(layer, &plan.name), records));
+    let last = trace.and_then(|(trace, records)| known(records, &trace, context.observer));
+    let may_answer = match &last {
+        // Of several blobs some may be there though one is gone.
+        Some(last) if last.layers.len() == 1 => holds(context.store, last)?,
+        last => last.is_some(),
+    };
+    let answers = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
+    let answers = Some(&answers as &Answers<'_>).filter(|_| may_answer || !context.tiers.is_empty());
+    let workshop = Workshop { answers, is_listed, ..context.workshop() };
+    let mut made = layer::build(layer, listing, keys.materials.clone(), workshop)
+        .map_err(|fault| layer_fault(layer, fault))?;
+    let all = std::mem::take(&mut made.new).into_iter();
+    let is_here = |origin: &Origin| !matches!(origin, Origin::Place(_));
+    if let Some(records) = context.records {
+        if made.origins.iter().all(is_here) {
+            let is_traced = |last: &Record| last.layers == made.record.layers;
+            let trace = trace.filter(|_| !last.as_ref().is_some_and(is_traced));
+            // No lockfile went into the key of the content.
+            let plain = |(key, _)| Record { materials: Vec::new(), ..made.record.under(key) };
+            let under_keys = keys.of(&made.record.machines).iter().map(|key| made.record.under(*key));
+            keep(all.chain(under_keys).chain(trace.map(plain)), context, records);
+        } else {
+            keep(all, context, records);
+        }
+    }
+    Ok(made)
+}
+
+/// Keeps records. A cache that can't be written to costs the next build time, and this one nothing.
+fn keep(all: impl Iterator<Item = Record>, context: Context<'_>, records: &dyn RecordStore) {
     for record in all {
         if let Err(fault) = records.put(&record) {
             let warning = Warning::new(format!("the layer is not cached: {fault}"));
@@ -558,11 +626,19 @@ fn check_outlines(
     for pair in doubtful(plan, image) {
         for index in pair {
             if let Entry::Vacant(unknown) = known.entry(index) {
-                unknown.insert(layer::outline(&layers[index].record, context.store, context.cancel)?);
+                let FinishedLayer { record, origins, .. } = &layers[index];
+                match layer::outline(record, &source(origins, context), context.cancel) {
+                    Ok(outline) => unknown.insert(outline),
+                    // What another place has was made under the same rules.
+                    Err(fault) if record.inventory.is_none() && fault.is_absence() => continue,
+                    Err(fault) => return Err(fault.into()),
+                };
             }
         }
         let [one, other] = pair;
-        compare((&layers[one], &known[&one]), (&layers[other], &known[&other]))?;
+        if let (Some(ours), Some(theirs)) = (known.get(&one), known.get(&other)) {
+            compare((&layers[one], ours), (&layers[other], theirs))?;
+        }
     }
     Ok(())
 }
@@ -596,8 +672,9 @@ fn compare(
 /// The layers that other places have, by those places.
 fn elsewhere(layers: &[FinishedLayer], tiers: &[Tier]) -> Vec<BaseLayers> {
     let of = |(index, tier): (usize, &Tier)| {
-        let own = layers.iter().filter(|layer| layer.tier == Some(index));
-        let blobs = own.flat_map(|layer| &layer.record.layers).map(|layer| layer.descriptor.digest);
+        let all = layers.iter().flat_map(|layer| layer.record.layers.iter().zip(&layer.origins));
+        let own = all.filter(|(_, origin)| **origin == Origin::Place(index));
+        let blobs = own.map(|(layer, _)| layer.descriptor.digest);
         BaseLayers::new(blobs.collect(), Arc::clone(&tier.blobs))
     };
     tiers.iter().enumerate().map(of).collect()
@@ -626,7 +703,11 @@ fn put_together(
         let built: Vec<Vec<BuiltLayer>> = variant.layers.iter().map(built).collect();
         let own = variant.layers.iter().zip(&built).flat_map(|(index, built)| {
             let (layer, comment) = (&layers[*index], plan.layers[*index].comment.as_deref());
-            built.iter().map(move |built| OwnLayer { name: &layer.name, comment, built })
+            let count = built.len();
+            let part = move |number| Some((number + 1, count)).filter(|_| count > 1);
+            let own =
+                move |(number, built)| OwnLayer { name: &layer.name, comment, built, part: part(number) };
+            built.iter().enumerate().map(own)
         });
         let own: Vec<OwnLayer<'_>> = own.collect();
         let image = assemble(variant, base, &own, created).map_err(fault)?;

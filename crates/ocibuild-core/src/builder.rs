@@ -19,7 +19,7 @@ use crate::build::{Built, BuiltImage, Context, FinishedLayer, Pool, build, resol
 use crate::cache::{Hold, LocalRecords};
 use crate::copy::{CopyOptions, CopyReport, copy};
 use crate::event::{Cancel, Observer};
-use crate::files::{DiskTree, FileError, FileId};
+use crate::files::{DiskTree, FileError, FileId, StatCache};
 use crate::image::Created;
 use crate::layer::Budget;
 use crate::layout::Layout;
@@ -274,6 +274,7 @@ impl<'a> Builder<'a> {
     ) -> Result<T, Error> {
         let store = Store::new(&self.cache);
         let records = LocalRecords::new(&self.cache);
+        let stat = StatCache::new(&self.cache, tree.path());
         work(Context {
             tree,
             skip: &self.skipped(),
@@ -282,6 +283,7 @@ impl<'a> Builder<'a> {
             store: &store,
             records: if use_records { Some(&records) } else { None },
             tiers: &[],
+            stat: if use_records { Some(&stat) } else { None },
             pool: &self.pool,
             budget: &Budget::new(self.memory),
             observer: self.observer,

@@ -127,7 +127,7 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
 pub enum LayerOutcome {
     /// Its bytes were made in this run.
     Built,
-    /// A record answered; no file was looked at. Programs are told `local`, the cache it was in.
+    /// A record answered; nothing was written. Programs are told `local`, the cache it was in.
     #[serde(rename = "local")]
     Reused,
     /// An image that was pushed answered, and has the bytes: none were looked at. Programs are told

@@ -18,7 +18,7 @@ use crate::spec::{self, Base, Fault, Image, Inherit, Located, Segment, Span, Spe
 pub use config::{inherited as inherited_config, merge as merge_configs};
 use expand::Expander;
 pub use layer::{
-    BaseName, Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, What,
+    BaseName, Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, Split, What,
 };
 
 /// A spec can't be planned.
@@ -434,7 +434,8 @@ impl<'s> Planner<'s> {
         foundation: &Foundation,
     ) -> usize {
         let mut expander = self.expander(platform);
-        let planned = layer::plan(layer, compression, foundation, &mut expander);
+        let planned =
+            layer::plan(layer, layer::sharing(self.spec, layer), compression, foundation, &mut expander);
         self.absorb(expander.faults);
         match self.layers.iter().position(|known| known.is_same_but_for_platforms(&planned)) {
             Some(index) => {

@@ -16,7 +16,7 @@ use ocibuild_core::event::{Event, LayerOutcome};
 use ocibuild_core::files::{FileTree, MemoryTree};
 use ocibuild_core::oci::{Descriptor, Manifest, MediaType, Platform, annotation, from_json, to_json};
 use ocibuild_core::shared::ImageRecords;
-use ocibuild_core::spec::{ImageSpec, LayerSpec};
+use ocibuild_core::spec::{ImageSpec, LayerSpec, Split};
 use support::{Setup, build_image, root, try_build};
 
 fn tree() -> MemoryTree {
@@ -106,8 +106,8 @@ fn what_layers_say_is_the_same_on_hit_and_miss() {
     let hit = build_image(&tree(), &image(), &setup());
     let without = build_image(&tree(), &image(), &Setup { use_records: false, ..setup() });
     let shared = build(&tree(), &image(), vec![tier(&pushed(&miss), &["linux/amd64"])]);
-    assert_eq!([outcomes(&miss), outcomes(&hit)], [[Made, Made], [Reused, Made]]);
-    assert_eq!(outcomes(&shared), [Shared, Made]);
+    assert_eq!([outcomes(&miss), outcomes(&hit)], [[Made, Made], [Reused, Reused]]);
+    assert_eq!(outcomes(&shared), [Shared, Shared]);
     assert_eq!([root(&hit), root(&without), root(&shared)], [(); 3].map(|()| root(&miss)));
     let layers = manifest(&miss.source(), &miss.images[0].root).layers;
     let keys = |layer: &Descriptor| layer.annotations[annotation::KEY].split(' ').count();
@@ -306,9 +306,81 @@ fn a_layer_that_another_may_disagree_with_is_looked_into() {
     };
     let place = pushed(&build(&tree(), &layers(0o755), Vec::new()));
     let agreed = build(&fresh(), &layers(0o755), vec![tier(&place, &["linux/amd64"])]);
-    assert_eq!(outcomes(&agreed), [Shared, Made]);
+    assert_eq!(outcomes(&agreed), [Shared, Shared]);
+    let refused = |tree: &MemoryTree, image: &ImageSpec| {
+        let cache = tempfile::tempdir().unwrap();
+        let setup = Setup { tiers: vec![tier(&place, &["linux/amd64"])], ..Setup::new(cache.path()) };
+        let error = try_build(tree, image, &setup).err().unwrap();
+        assert!(matches!(error, BuildError::Disagreement { .. }), "{error}");
+    };
+    refused(&fresh(), &layers(0o700));
+    // Nor does one that is known by what it holds.
+    let layers = |mode: u32| {
+        let lower = LayerSpec::named("lower").copy("modules", "/app/modules");
+        let upper = LayerSpec::named("upper").directory("/app/modules").mode(mode);
+        ImageSpec::scratch(Platform::linux_amd64()).layer(lower).layer(upper)
+    };
+    refused(&tree(), &layers(0o700));
+    let agreed = build(&tree(), &layers(0o755), vec![tier(&place, &["linux/amd64"])]);
+    assert_eq!(outcomes(&agreed), [Shared, Shared]);
+    assert_eq!(agreed.layers[0].record.entries, 4, "two directories and two files");
+}
+
+#[test]
+fn a_layer_without_lockfiles_is_known_by_what_it_holds() {
+    let image = || {
+        let layer = LayerSpec::named("modules").copy("modules", "/app");
+        ImageSpec::scratch(Platform::linux_amd64()).layer(layer)
+    };
+    let made = build(&tree(), &image(), Vec::new());
+    let place = pushed(&made);
     let cache = tempfile::tempdir().unwrap();
     let setup = Setup { tiers: vec![tier(&place, &["linux/amd64"])], ..Setup::new(cache.path()) };
-    let error = try_build(&fresh(), &layers(0o700), &setup).err().unwrap();
-    assert!(matches!(error, BuildError::Disagreement { .. }), "{error}");
+    let built = build_image(&tree(), &image(), &setup);
+    assert_eq!((outcomes(&built), root(&built)), (vec![Shared], root(&made)));
+    assert!(!cache.path().join("blobs").exists() && !cache.path().join("records").exists());
+    let changed = build(&tree().file("modules/a.js", "b"), &image(), vec![tier(&place, &["linux/amd64"])]);
+    assert_eq!(outcomes(&changed), [Made]);
+    // A program that the image can't run is refused all the same.
+    let image = ImageSpec::scratch(Platform::linux_arm64());
+    let image = image.layer(LayerSpec::named("modules").copy("modules", "/app"));
+    assert!(try_build(&tree(), &image, &setup).is_err());
+}
+
+#[test]
+fn parts_of_a_split_layer_answer_alone() {
+    let package = |tree: MemoryTree, number: u32, text: &str| {
+        tree.file(format!("m/node_modules/p{number}/index.js"), format!("{text} {number}"))
+    };
+    let tree = || (0..40).fold(MemoryTree::new(), |tree, number| package(tree, number, "one"));
+    let image = || {
+        let layer = LayerSpec::named("modules").copy("m", "/app").split(Split::Into(8));
+        ImageSpec::scratch(Platform::linux_amd64()).layer(layer)
+    };
+    let place = pushed(&build(&tree(), &image(), Vec::new()));
+    let asked = |tree: &MemoryTree| build(tree, &image(), vec![tier(&place, &["linux/amd64"])]);
+    let same = asked(&tree());
+    assert_eq!(outcomes(&same), [Shared]);
+    let changed = package(tree(), 7, "two");
+    let built = asked(&changed);
+    let parts: Vec<LayerOutcome> = built.layers[0].blobs().map(|(_, outcome)| outcome).collect();
+    assert_eq!(parts.iter().filter(|outcome| **outcome == Made).count(), 1, "{parts:?}");
+    assert_eq!(parts.iter().filter(|outcome| **outcome == Shared).count(), 7);
+    assert_eq!(outcomes(&built), [Made]);
+    for (part, outcome) in built.layers[0].blobs() {
+        assert_eq!(built.store().exists(&part.descriptor).unwrap(), outcome == Made);
+        assert!(built.source().exists(&part.descriptor).unwrap());
+    }
+    assert_eq!(root(&built), root(&build(&changed, &image(), Vec::new())));
+    // What says which part it is and what it holds is the same for all who answered.
+    let layers = manifest(&built.source(), &built.images[0].root).layers;
+    let said: Vec<&str> = layers.iter().map(|layer| layer.annotations[annotation::PART].as_str()).collect();
+    assert_eq!(said, ["1/8", "2/8", "3/8", "4/8", "5/8", "6/8", "7/8", "8/8"]);
+    // Parts from two places, and from the cache.
+    let cache = tempfile::tempdir().unwrap();
+    build_image(&package(tree(), 9, "two"), &image(), &Setup::new(cache.path()));
+    let both = package(changed, 9, "two");
+    let setup = Setup { tiers: vec![tier(&place, &["linux/amd64"])], ..Setup::new(cache.path()) };
+    let mixed = build_image(&both, &image(), &setup);
+    assert_eq!(root(&mixed), root(&build(&both, &image(), Vec::new())));
 }

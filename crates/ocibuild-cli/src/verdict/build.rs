@@ -6,8 +6,9 @@ use std::path::Path;
 use ocibuild_core::BuildError;
 use ocibuild_core::base::BaseError;
 use ocibuild_core::files::FileError;
-use ocibuild_core::layer::{DirectoryOwner, LayerError, Nearby};
-use ocibuild_core::spec::{Fault, Sources};
+use ocibuild_core::image::{ImageError, MAX_SPLIT_LAYERS};
+use ocibuild_core::layer::{DirectoryOwner, LARGE_FILES, LayerError, Nearby};
+use ocibuild_core::spec::{Fault, Sources, Split};
 
 use crate::exit;
 use crate::failure::{BuildFailure, Origin};
@@ -36,6 +37,9 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
             (exit::USAGE, Some(hint.to_owned()))
         }
         BuildError::TakenAway { one, other, .. } => (exit::USAGE, Some(taken_away(one, other))),
+        BuildError::Image { source: ImageError::TooManyParts { base, own, split }, .. } => {
+            (exit::USAGE, Some(fewer_parts(*base, *own, split)))
+        }
         BuildError::Image { .. } => (exit::USAGE, Some("join layers into one".to_owned())),
         BuildError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
         BuildError::Cache(error) => return cache(error, cache_dir),
@@ -86,6 +90,16 @@ fn disagreement(path: &str, (mode, uid, gid): &DirectoryOwner) -> String {
         "put the copies into one layer, or have both layers say what it is: \
          `{{ directory = \"/{path}\", mode = \"{mode:04o}\", owner = \"{uid}:{gid}\" }}`"
     )
+}
+
+/// What is left for split layers is shared evenly, with room for single large files.
+fn fewer_parts(base: usize, own: usize, split: &[(String, usize)]) -> String {
+    let parts: usize = split.iter().map(|(_, parts)| parts).sum();
+    let left = MAX_SPLIT_LAYERS.saturating_sub(base + own - parts) / split.len().max(1);
+    match left.checked_sub(LARGE_FILES).filter(|parts| *parts >= usize::from(*Split::RANGE.start())) {
+        Some(parts) => format!("ask for fewer parts: `split = {parts}`"),
+        None => "leave `split` out of a layer".to_owned(),
+    }
 }
 
 fn taken_away(one: &str, other: &str) -> String {

@@ -22,11 +22,28 @@ const TAIL: &str = r#"
 
 ## Files that extend others
 
-`extends = "../base.toml"` lays this file over another one: as if the tables of that file stood first and this one's came over them, key by key. A layer or image of the same name is merged: a key that is given replaces the whole value, but `vars`, `env`, `labels` and `annotations` are merged by their own keys. `name` and `root` aren't taken over, so all paths count from the root of the file that is built. What both files name stands where the upper one has it. A file that is extended needs no images, may extend another (at most eight in a row), and its layers needn't be used.
+`extends = "../base.toml"` lays this file over another one: as if the tables of that file stood first and this one's came over them, key by key. A layer or image of the same name is merged: a key that is given replaces the whole value, but `vars`, `env`, `labels` and `annotations` are merged by their own keys. `name` and `root` aren't taken over, so all paths count from the root of the file that is built. What both files name stands where the upper one has it. `[cache]` is replaced whole: who says where to look doesn't look elsewhere as well. A file that is extended needs no images, may extend another (at most eight in a row), and its layers needn't be used.
 
 ## Defaults
 
 `[defaults.layers]`, `[defaults.copies]` and `[defaults.images]` hold what each layer, copy and image says unless it says otherwise: as if it stood there, merged as above. A copy gets those that its kind can have: `owner` and `on-base-symlink` all of them, `mode` files and `content`, the rest `from`; `dir-mode` is also the mode of what `directory` makes. A default of a copy therefore counts before what its layer says; but `owner`, `mode` and `dir-mode` give way to what a copy or its layer keeps (`preserve`). What tells one part from another (`copy`, `to`, `layers`, `tags` and the like) can't have a default.
+
+## Split layers
+
+`split` makes several blobs of one layer, its parts, so that one changed package re-sends one of them. Which part a file is in follows from the layer's files alone, never from what was built before:
+
+- The eight largest files of 8 MiB or more have a part each.
+- The rest goes by packages: what is in one stays in one part, and its name without a version decides which, so the next version takes the place of this one. Packages are known in `node_modules` (with scopes, nested ones, and pnpm's `.pnpm/NAME@VERSION`), in `site-packages`, `dist-packages` and wherever `*.dist-info` lies (a package with its metadata), in `vendor` (Go's modules by host, Rust's crates), and a `.jar` is one. Anything else goes by the first directory below `to`.
+- A package of more than 8 MiB goes by its directories.
+- `split = N` makes N parts of that. `split = "auto"` cuts a part in two wherever it would hold more than 8 MiB, and makes 64 parts at most; several such layers of an image share these, two have 32 each. Packages that come, grow or go move no others: only a part that passes 8 MiB is cut.
+
+Parts have the directories they need, with the same metadata. Hard links that are kept stay with their file, and what `remove` takes away is in the first part. An image with split layers has 100 layers at most, those of its base among them.
+
+## What vouches for a layer
+
+A layer with `manifests` is known by its lockfiles: while they and what the spec says of the layer are the same, its files needn't be there. Where there are programs in it (ELF, Mach-O or PE), or `allow-foreign` lets any in, its key names the host's system, architecture and C library as well, since an installation for another one has other programs; anything else is the same from any host, and so is an image of it, manifest included.
+
+`trust = "content"` leaves lockfiles out of it: the files are looked at each time, unchanged ones without reading them, and nothing but what they hold is the layer's key. So the image has the same digest wherever the files are the same, and an installation that doesn't follow from its lockfile can't be taken for one that does.
 
 ## In an editor
 
@@ -55,7 +72,7 @@ const TABLES: [(&str, &str); 7] = [
 ];
 
 /// The order of keys within a table; those that aren't here follow by name.
-const ORDER: &str = "version name root extends vars defaults cache layers images manifests key copy remove \
+const ORDER: &str = "version name root extends vars defaults cache layers images manifests trust key copy remove \
     from content symlink directory to mode dir-mode owner on-base-symlink include exclude preserve pyc ignore-file \
     base platforms tags entrypoint cmd env user workdir expose volumes labels annotations author \
     test";

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blob::{BlobError, Content, Memory, Source, Store, Union};
-use crate::cache::{Hold, Record};
+use crate::cache::{BuiltLayer, Hold, Record};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
 use crate::key::Key;
+use crate::layer::Origin;
 use crate::oci::Descriptor;
 use crate::plan::PlannedImage;
 use crate::reference::Reference;
@@ -26,16 +27,26 @@ pub struct FinishedLayer {
     pub label: String,
     /// Its blobs and what is known of them.
     pub record: Record,
-    /// Whether it was made in this run, and what answered if not. A layer that is
+    /// Whether something of it was made in this run, and what answered if not. What is
     /// [`LayerOutcome::Shared`] is in no store: [`Built::source`] has it.
     pub outcome: LayerOutcome,
-    /// Its manifest keys, for each of its platforms in the plan's order; none where no lockfile
-    /// vouches for it.
+    /// The manifest keys that it goes by, for each of its platforms in the plan's order; none where no
+    /// lockfile vouches for it.
     pub manifest_keys: Vec<Key>,
-    /// Which of the places beside the cache has it.
-    pub(super) tier: Option<usize>,
+    /// The same of each of the record's layers.
+    pub(super) outcomes: Vec<LayerOutcome>,
+    /// Where each of the record's layers is.
+    pub(super) origins: Vec<Origin>,
     /// How long that took.
     pub elapsed: Duration,
+}
+
+impl FinishedLayer {
+    /// Returns its blobs, and where each is from: of one that is split, parts may be made and others
+    /// reused.
+    pub fn blobs(&self) -> impl Iterator<Item = (&BuiltLayer, LayerOutcome)> {
+        self.record.layers.iter().zip(self.outcomes.iter().copied())
+    }
 }
 
 /// An image that was built.

@@ -27,11 +27,14 @@ pub fn carried(record: &Record, manifest: Option<&Key>) -> Vec<BuiltLayer> {
         if count > 1 {
             descriptor = descriptor.with_annotation(annotation::PART, format!("{}/{count}", index + 1));
         }
+        if let Some(part) = &built.part {
+            descriptor = descriptor.with_annotation(annotation::PART_KEY, part.hex());
+        }
         if !record.machines.is_empty() {
             let machines: Vec<&str> = record.machines.iter().map(String::as_str).collect();
             descriptor = descriptor.with_annotation(annotation::MACHINES, machines.join(" "));
         }
-        BuiltLayer::new(descriptor, built.diff_id)
+        BuiltLayer { descriptor, ..built.clone() }
     };
     record.layers.iter().enumerate().map(of).collect()
 }
@@ -42,7 +45,7 @@ pub fn uncarried(descriptor: &mut Descriptor) {
 }
 
 /// Returns the records that an image's layers carry, by the keys that they answer. A layer that says
-/// something else than its config, or of which a part is missing, carries none.
+/// something else than its config carries none; one of which a part is missing, those of its parts.
 #[must_use]
 pub fn records_of(layers: &[Descriptor], diff_ids: &[DiffId]) -> BTreeMap<Key, Record> {
     let mut groups: BTreeMap<&str, Vec<Label>> = BTreeMap::new();
@@ -51,6 +54,9 @@ pub fn records_of(layers: &[Descriptor], diff_ids: &[DiffId]) -> BTreeMap<Key, R
         groups.entry(keys).or_default().extend(Label::read(descriptor, *diff_id));
     }
     let mut records = BTreeMap::new();
+    for record in groups.values().flatten().filter_map(Label::alone) {
+        records.entry(record.key).or_insert(record);
+    }
     for (keys, labels) in groups {
         for record in whole(keys, &labels).into_iter().flatten() {
             records.entry(record.key).or_insert(record);
@@ -83,9 +89,19 @@ impl Label {
         let is_part = (1..=count).contains(&part) && count <= MAX_PARTS;
         let machines = said(annotation::MACHINES).unwrap_or_default();
         let machines = machines.split_whitespace().map(str::to_owned).collect();
+        let key: Option<Key> = said(annotation::PART_KEY).map(str::parse).transpose().ok()?;
+        let is_told_apart = (count > 1) == key.is_some();
         let mut descriptor = descriptor.clone();
         uncarried(&mut descriptor);
-        is_part.then(|| Self { part, count, machines, layer: BuiltLayer::new(descriptor, diff_id) })
+        let layer = BuiltLayer { descriptor, diff_id, part: key };
+        (is_part && is_told_apart).then_some(Self { part, count, machines, layer })
+    }
+
+    /// Of one of several parts, the record of what it alone holds.
+    fn alone(&self) -> Option<Record> {
+        let key = self.layer.part?;
+        let layer = BuiltLayer { part: None, ..self.layer.clone() };
+        Some(record(&[key], vec![layer], self.machines.clone()).remove(0))
     }
 }
 
@@ -98,19 +114,24 @@ fn whole(keys: &str, labels: &[Label]) -> Option<Vec<Record>> {
     }
     let parts: Vec<&Label> = parts.into_iter().collect::<Option<_>>()?;
     let keys: Vec<Key> = keys.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
-    let content = *keys.first()?;
+    let machines = parts.iter().flat_map(|part| part.machines.clone()).collect();
+    Some(record(&keys, parts.iter().map(|part| part.layer.clone()).collect(), machines))
+}
+
+/// Makes a record for each of these keys, the first of which is that of the content.
+fn record(keys: &[Key], layers: Vec<BuiltLayer>, machines: BTreeSet<String>) -> Vec<Record> {
     let record = |key: &Key| Record {
         version: Record::VERSION,
         key: *key,
-        content: Some(content),
-        layers: parts.iter().map(|part| part.layer.clone()).collect(),
+        content: keys.first().copied(),
+        layers: layers.clone(),
         materials: Vec::new(),
         inventory: None,
-        machines: parts.iter().flat_map(|part| part.machines.clone()).collect(),
+        machines: machines.clone(),
         entries: 0,
         tar_size: 0,
     };
-    Some(keys.iter().map(record).collect())
+    keys.iter().map(record).collect()
 }
 
 #[cfg(test)]
@@ -128,7 +149,8 @@ mod tests {
         let built = |blob: &&str| {
             let descriptor = Descriptor::of(MediaType::LAYER_GZIP, blob.as_bytes());
             let descriptor = descriptor.with_annotation("org.example.foreign", "kept");
-            BuiltLayer::new(descriptor, DiffId(Digest::of(format!("tar {blob}").as_bytes())))
+            let diff_id = DiffId(Digest::of(format!("tar {blob}").as_bytes()));
+            BuiltLayer { descriptor, diff_id, part: (blobs.len() > 1).then(|| key(blob)) }
         };
         Record {
             version: Record::VERSION,
@@ -156,10 +178,14 @@ mod tests {
         let mut layers = carried(&parts, None);
         layers.extend(carried(&one, Some(&lock)));
         let found = read(&layers);
-        assert_eq!(found.len(), 3);
+        assert_eq!(found.len(), 3 + 3);
         assert_eq!(found[&key("one")], one);
         assert_eq!(found[&lock], one.under(lock));
         assert_eq!(found[&key("parts")], parts);
+        // A part alone is a layer like any other.
+        let part = BuiltLayer { part: None, ..parts.layers[1].clone() };
+        let of_part = Record { content: Some(key("c")), layers: vec![part], ..parts.under(key("c")) };
+        assert_eq!(found[&key("c")], of_part);
         // The order in the image is nobody's promise.
         layers.reverse();
         assert_eq!(read(&layers)[&key("parts")], parts);
@@ -168,13 +194,15 @@ mod tests {
     #[test]
     fn a_layer_that_is_not_whole_or_not_what_it_says_answers_nothing() {
         let parts = carried(&record(&["b", "c"], "parts"), None);
-        assert!(read(&parts[..1]).is_empty());
+        let keys = |layers: &[BuiltLayer]| read(layers).into_keys().collect::<BTreeSet<Key>>();
+        assert_eq!(keys(&parts[..1]), BTreeSet::from([key("b")]), "the part that is there");
         let change = |name: &str, value: &str| {
             let mut layers = parts.clone();
             layers[1].descriptor.annotations.insert(name.to_owned(), value.to_owned());
-            read(&layers).len()
+            keys(&layers)
         };
-        assert_eq!(change("org.example.foreign", "other"), 1);
+        let all = [key("parts"), key("b"), key("c")];
+        assert_eq!(change("org.example.foreign", "other"), BTreeSet::from(all));
         for (name, value) in [
             (annotation::DIFF_ID, parts[0].diff_id.to_string().as_str()),
             (annotation::PART, "1/2"),
@@ -183,10 +211,15 @@ mod tests {
             (annotation::PART, "2/3"),
             (annotation::PART, "2"),
             (annotation::PART, "2/99999999999999999999"),
+            (annotation::PART_KEY, "other"),
             (annotation::KEY, "other"),
         ] {
-            assert_eq!(change(name, value), 0, "{name} {value}");
+            let found = change(name, value);
+            assert!(!found.contains(&key("parts")) && found.contains(&key("b")), "{name} {value}");
         }
+        let mut layers = parts.clone();
+        layers.iter_mut().for_each(|layer| drop(layer.descriptor.annotations.remove(annotation::PART_KEY)));
+        assert!(read(&layers).is_empty(), "an image would be another than one of parts with keys");
         for keys in ["", "k", "00 "] {
             let mut layers = carried(&record(&["a"], "one"), None);
             layers[0].descriptor.annotations.insert(annotation::KEY.to_owned(), keys.to_owned());

@@ -45,6 +45,8 @@ pub struct Pruned {
     pub blobs: Extent,
     /// The notes on registries: all of them, or those that are too old.
     pub notes: Extent,
+    /// What is known of the files of trees: all of it, or what is too old.
+    pub stat: Extent,
     /// The files that killed runs had left.
     pub temporary: Extent,
     /// What is left, records and blobs alike.
@@ -106,6 +108,7 @@ struct Choice<'a> {
     records: Vec<(&'a KnownFile, Vec<Digest>)>,
     blobs: BTreeMap<Digest, &'a KnownFile>,
     notes: Vec<&'a KnownFile>,
+    stat: Vec<&'a KnownFile>,
     temporary: Vec<&'a KnownFile>,
     is_spared: bool,
 }
@@ -129,6 +132,7 @@ impl<'a> Choice<'a> {
             options.all && is_old(note) || options.max_age.is_some_and(|most| age(note.modified) > most)
         };
         choice.notes = survey.notes.iter().filter(is_old_note).collect();
+        choice.stat = survey.stat.iter().filter(is_old_note).collect();
         choice.records.extend(survey.broken.iter().map(|file| (file, Vec::new())));
         choice.temporary = survey.temporary.iter().filter(|file| age(file.modified) > ABANDONED).collect();
         if options.all && grace.is_zero() {
@@ -185,6 +189,7 @@ impl<'a> Choice<'a> {
             records: Extent::of(self.records.iter().map(|(file, _)| *file)),
             blobs: Extent::of(self.blobs.values().copied()),
             notes: Extent::of(self.notes.iter().copied()),
+            stat: Extent::of(self.stat.iter().copied()),
             temporary: Extent::of(self.temporary.iter().copied()),
             left: Extent::default(),
             is_spared: self.is_spared,
@@ -208,6 +213,7 @@ impl<'a> Choice<'a> {
         for (files, extent) in [
             (self.blobs.values().copied().collect::<Vec<_>>(), &mut gone.blobs),
             (self.notes, &mut gone.notes),
+            (self.stat, &mut gone.stat),
             (self.temporary, &mut gone.temporary),
         ] {
             for file in files {

@@ -17,13 +17,16 @@ pub struct BuiltLayer {
     pub descriptor: Descriptor,
     /// The digest of its tar bytes.
     pub diff_id: DiffId,
+    /// Of one of several parts of a split layer: the key of what the part alone holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Key>,
 }
 
 impl BuiltLayer {
     /// Puts the two together.
     #[must_use]
     pub fn new(descriptor: Descriptor, diff_id: DiffId) -> Self {
-        Self { descriptor, diff_id }
+        Self { descriptor, diff_id, part: None }
     }
 }
 
@@ -66,7 +69,8 @@ pub struct Record {
     /// answered: then neither entries nor the length of the tar bytes are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Descriptor>,
-    /// The machines that programs among the files are for, by Go's names.
+    /// The machines that programs among the files are for, by Go's names, and `mach-o` or `pe` for
+    /// programs of other systems.
     pub machines: BTreeSet<String>,
     /// The number of entries; 0 without an inventory.
     pub entries: u64,

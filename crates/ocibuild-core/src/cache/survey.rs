@@ -10,11 +10,16 @@ use std::time::SystemTime;
 use crate::cache::{CacheError, Record, hold, local, notes};
 use crate::digest::Digest;
 use crate::event::Cancel;
+use crate::files::STAT_DIRECTORY;
 use crate::key::Key;
 use crate::oci::Descriptor;
 
 /// What a cache has in its directory. `CACHEDIR.TAG` is what backups look for, and the user's.
-const ENTRIES: [&str; 6] = ["blobs", "records", notes::NAME, "tmp", hold::NAME, "CACHEDIR.TAG"];
+const ENTRIES: [&str; 7] =
+    ["blobs", "records", notes::NAME, STAT_DIRECTORY[0], "tmp", hold::NAME, "CACHEDIR.TAG"];
+
+/// Those that are directories.
+const DIRECTORIES: [&str; 5] = ["blobs", "records", notes::NAME, STAT_DIRECTORY[0], "tmp"];
 
 /// What a cache holds, as it was when it was looked at: others may write to it meanwhile.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +35,8 @@ pub struct Survey {
     pub blobs: BTreeMap<Digest, KnownBlob>,
     /// Notes on registries.
     pub notes: Vec<KnownFile>,
+    /// What is known of the files of trees since they were last read, a file for each tree.
+    pub stat: Vec<KnownFile>,
     /// Files that were being written: by a run that is under way, or one that was killed.
     pub temporary: Vec<KnownFile>,
     /// What lies among all that and is none of it. It is passed over, and never removed.
@@ -125,6 +132,9 @@ impl Survey {
         for path in entries(&root.join(notes::NAME))?.into_iter().filter(|path| notes::is_note(path)) {
             survey.notes.extend(known_file(path)?);
         }
+        for path in entries(&stat_directory(root))?.into_iter().filter(|path| is_stat(path)) {
+            survey.stat.extend(known_file(path)?);
+        }
         survey.strays = strays(root)?;
         survey.join(records);
         Ok(survey)
@@ -152,6 +162,12 @@ impl Survey {
     #[must_use]
     pub fn note_files(&self) -> Extent {
         Extent::of(&self.notes)
+    }
+
+    /// What is known of trees.
+    #[must_use]
+    pub fn stat_files(&self) -> Extent {
+        Extent::of(&self.stat)
     }
 
     /// The files that were being written.
@@ -253,7 +269,7 @@ pub(super) fn recognise(root: &Path) -> Result<(), CacheError> {
     };
     for path in entries(root)? {
         let known = file_name(&path).filter(|name| ENTRIES.contains(name));
-        let should_be_directory = matches!(known, Some("blobs" | "records" | notes::NAME | "tmp"));
+        let should_be_directory = known.is_some_and(|name| DIRECTORIES.contains(&name));
         if known.is_none() || should_be_directory != is_directory(&path) {
             return Err(foreign(&path));
         }
@@ -292,6 +308,10 @@ fn strays(root: &Path) -> Result<Vec<PathBuf>, CacheError> {
         look(&directory, &|path| digest_of(algorithm, path).is_some() && is_file(path))?;
     }
     look(&root.join(notes::NAME), &|path| notes::is_note(path) && is_file(path))?;
+    look(&root.join(STAT_DIRECTORY[0]), &|path| {
+        file_name(path) == Some(STAT_DIRECTORY[1]) && is_directory(path)
+    })?;
+    look(&stat_directory(root), &|path| is_stat(path) && is_file(path))?;
     look(&root.join("tmp"), &|path| is_temporary(path) && is_file(path))?;
     // What is gone by now was nobody's.
     strays.retain(|path| path.symlink_metadata().is_ok());
@@ -304,6 +324,16 @@ fn key_of(path: &Path) -> Option<Key> {
 
 fn digest_of(algorithm: &str, path: &Path) -> Option<Digest> {
     format!("{algorithm}:{}", file_name(path)?).parse().ok()
+}
+
+fn stat_directory(root: &Path) -> PathBuf {
+    root.join(STAT_DIRECTORY[0]).join(STAT_DIRECTORY[1])
+}
+
+/// Tells whether a file goes by the name of what is known of a tree.
+fn is_stat(path: &Path) -> bool {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    file_name(path).is_some_and(|name| name.len() == 32 && name.bytes().all(is_digit))
 }
 
 /// Tells whether a file goes by the name of one that is being written.

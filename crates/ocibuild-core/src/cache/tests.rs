@@ -289,6 +289,7 @@ fn damage_is_found_and_dropped_with_the_records_that_name_it() {
         let kind = match damage {
             Damage::Record { .. } => "record",
             Damage::Blob { .. } => "blob",
+            Damage::Stat { .. } => "stat",
             Damage::Incomplete { .. } => "incomplete",
         };
         *kinds.entry(kind).or_default() += 1;

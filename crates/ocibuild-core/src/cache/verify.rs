@@ -11,6 +11,7 @@ use crate::cache::survey::known_file;
 use crate::cache::{CacheError, Extent, KnownBlob, KnownFile, KnownRecord, Survey};
 use crate::digest::{Digest, VerifyingReader};
 use crate::event::Cancel;
+use crate::files::StatCache;
 use crate::key::Key;
 
 /// Something in a cache isn't as it was written.
@@ -19,6 +20,11 @@ use crate::key::Key;
 pub enum Damage {
     /// A file in the place of a record is none, or is another's.
     Record {
+        /// The file.
+        file: KnownFile,
+    },
+    /// What is known of a tree isn't as it was written.
+    Stat {
         /// The file.
         file: KnownFile,
     },
@@ -66,6 +72,9 @@ pub fn verify(
     let damaged: BTreeSet<Digest> = faults.iter().map(|(digest, _)| *digest).collect();
     let broken = survey.broken.iter().map(|file| Damage::Record { file: file.clone() });
     let mut all: Vec<Damage> = broken.chain(faults.into_iter().map(|(_, damage)| damage)).collect();
+    // What is gone by now was nobody's loss.
+    let is_damaged = |file: &&KnownFile| StatCache::is_whole(&file.path).is_ok_and(|is_whole| !is_whole);
+    all.extend(survey.stat.iter().filter(is_damaged).map(|file| Damage::Stat { file: file.clone() }));
     for known in survey.records.iter().filter(|known| !known.is_whole) {
         all.extend(missing(known, survey, &damaged)?);
     }
@@ -137,7 +146,9 @@ pub fn drop_damaged(survey: &Survey, damages: &[Damage]) -> Result<Extent, Cache
     let mut digests = BTreeSet::new();
     for damage in damages {
         match damage {
-            Damage::Record { file } | Damage::Incomplete { file, .. } => files.push(file),
+            Damage::Record { file } | Damage::Stat { file } | Damage::Incomplete { file, .. } => {
+                files.push(file);
+            }
             Damage::Blob { digest, .. } => {
                 digests.insert(*digest);
             }

@@ -59,6 +59,19 @@ pub struct OwnLayer<'a> {
     pub comment: Option<&'a str>,
     /// Its blob.
     pub built: &'a BuiltLayer,
+    /// Where the layer is split: which of its parts this is, counted from 1, and of how many.
+    pub part: Option<(usize, usize)>,
+}
+
+impl OwnLayer<'_> {
+    /// What the history says of it.
+    fn created_by(&self) -> String {
+        let Self { name, part, .. } = self;
+        match part {
+            None => format!("{CREATED_BY}{name}"),
+            Some((number, count)) => format!("{CREATED_BY}{name} ({number}/{count})"),
+        }
+    }
 }
 
 /// The bytes of an image for one platform.
@@ -89,7 +102,7 @@ pub struct Overlay {
 impl Overlay {
     fn of(layers: &[OwnLayer<'_>], created: Created) -> Self {
         let entry = |layer: &OwnLayer<'_>| {
-            let entry = History::of_layer(created.to_string(), format!("{CREATED_BY}{}", layer.name));
+            let entry = History::of_layer(created.to_string(), layer.created_by());
             History { comment: layer.comment.map(str::to_owned), ..entry }
         };
         let history = layers.iter().map(entry).collect();
@@ -97,6 +110,10 @@ impl Overlay {
         Self { layers, history, other: BTreeMap::new() }
     }
 }
+
+/// The most layers that an image with split layers may have, those of its base among them: who
+/// builds on it needs some as well.
+pub const MAX_SPLIT_LAYERS: usize = 100;
 
 /// What the history says of layers of ours, with the layer's name behind it.
 pub(crate) const CREATED_BY: &str = "ocibuild layer ";
@@ -107,14 +124,29 @@ pub(crate) const CREATED_BY: &str = "ocibuild layer ";
 /// its annotations are not, for they speak of the base.
 ///
 /// # Errors
-/// [`ImageError`] if the image would have more layers than can be run.
+/// [`ImageError`] if the image would have more layers than can be run, or with split layers more
+/// than [`MAX_SPLIT_LAYERS`].
 pub fn assemble(
     variant: &PlannedVariant,
     base: Option<&Base>,
     layers: &[OwnLayer<'_>],
     created: Created,
 ) -> Result<Assembled, ImageError> {
+    let below = base.map_or(0, |base| base.layers.len());
+    let split = parts(layers);
+    if !split.is_empty() && below + layers.len() > MAX_SPLIT_LAYERS {
+        return Err(ImageError::TooManyParts { base: below, own: layers.len(), split });
+    }
     assemble_over(variant, base, Overlay::of(layers, created), created)
+}
+
+/// The layers that are split, with the numbers of their parts.
+fn parts(layers: &[OwnLayer<'_>]) -> Vec<(String, usize)> {
+    let firsts = layers.iter().filter_map(|layer| match layer.part {
+        Some((1, count)) => Some((layer.name.to_owned(), count)),
+        _ => None,
+    });
+    firsts.collect()
 }
 
 /// Puts an image together whose layers were made elsewhere; else as [`assemble`]. Of the variant's

@@ -4,6 +4,8 @@
 //! file's length disturbs its own block and leaves its neighbours' bytes as they were.
 //! `docs/performance.md` has the trial that settled the numbers.
 
+use std::borrow::Borrow;
+
 use crate::files::Entry;
 use crate::layer::inventory::CHUNK;
 use crate::oci::Compression;
@@ -67,11 +69,17 @@ pub(super) struct Position {
     pub(super) offset: u64,
 }
 
+/// Returns the length of the stream of these entries.
+pub(super) fn stream_len<E: Borrow<Entry>>(entries: &[E]) -> u64 {
+    let length = |entry: &Entry| tar::header_len(entry) + tar::padded(entry.size());
+    entries.iter().map(|entry| length(entry.borrow())).sum::<u64>() + tar::TRAILER.len() as u64
+}
+
 /// Cuts the stream of these entries, with the trailer in the last block.
-pub(super) fn cut(entries: &[Entry], limits: Limits) -> Vec<Block> {
+pub(super) fn cut<E: Borrow<Entry>>(entries: &[E], limits: Limits) -> Vec<Block> {
     let mut cutter = Cutter { limits, blocks: Vec::new(), start: Position { entry: 0, offset: 0 }, held: 0 };
     for (index, entry) in entries.iter().enumerate() {
-        cutter.entry(index, entry);
+        cutter.entry(index, entry.borrow());
     }
     cutter.held += tar::TRAILER.len() as u64;
     cutter.cut(Position { entry: entries.len(), offset: 0 });
@@ -149,7 +157,7 @@ mod tests {
             assert_eq!(blocks.iter().map(|block| block.len).sum::<u64>(), stream + 1024);
             assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start));
             assert!(blocks.iter().all(|block| block.len > 0 && block.len <= limits.max + 1024));
-            assert_eq!(cut(&[], limits).len(), 1);
+            assert_eq!(cut::<Entry>(&[], limits).len(), 1);
         }
     }
 

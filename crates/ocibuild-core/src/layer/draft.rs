@@ -2,7 +2,7 @@
 
 use crate::base::{ListedKind, Listing};
 use crate::event::Cancel;
-use crate::files::{Entry, FileId, FileTree, display};
+use crate::files::{Entry, FileId, FileTree, StatCache, display};
 use crate::layer::LayerError;
 
 /// Names that begin like this are whiteouts: they take away what lies below.
@@ -17,6 +17,8 @@ pub(super) struct Sources<'a> {
     pub(super) cancel: &'a Cancel,
     /// The latest time that a file may keep.
     pub(super) latest: Option<i64>,
+    /// What is known of the tree's files since they were last read.
+    pub(super) stat: Option<&'a StatCache>,
 }
 
 /// An entry as one copy wants it.

@@ -209,8 +209,7 @@ impl<'a> Copier<'_, 'a> {
     }
 
     fn kept(&self, source: &[u8], metadata: &Metadata) -> Result<Kept, LayerError> {
-        let Sources { tree, latest, .. } = self.sources();
-        Kept::of(self.copy, tree, source, metadata, latest)
+        Kept::of(self.copy, self.sources(), source, metadata)
     }
 
     /// Takes what a glob matches, each under its path below the glob's first pattern.

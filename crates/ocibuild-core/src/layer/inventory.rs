@@ -45,6 +45,27 @@ impl ChunkDigest {
     }
 }
 
+/// The digest of a file's content: what `content` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ContentDigest(pub(super) [u8; 32]);
+
+impl ContentDigest {
+    /// Puts the digest of a file of this size together from those of its chunks, which are one for
+    /// a file of at most [`CHUNK`] bytes.
+    pub(super) fn of(size: u64, chunks: impl IntoIterator<Item = ChunkDigest>) -> Self {
+        let mut chunks = chunks.into_iter();
+        if size <= CHUNK {
+            let only = chunks.next().expect("a small file is one chunk");
+            return Self(*only.0.as_bytes());
+        }
+        let mut hasher = blake3::Hasher::new();
+        chunks.for_each(|chunk| {
+            hasher.update(chunk.0.as_bytes());
+        });
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Line<'a> {
@@ -77,7 +98,8 @@ pub(super) struct InventoryWriter {
     lines: Vec<u8>,
     hasher: Sha256Hasher,
     encoder: zstd::stream::Encoder<'static, Sink>,
-    chunks: Option<blake3::Hasher>,
+    chunks: Vec<ChunkDigest>,
+    kept: Option<Vec<Option<ContentDigest>>>,
 }
 
 /// A finished inventory.
@@ -86,6 +108,8 @@ pub(super) struct Inventory {
     pub(super) descriptor: Descriptor,
     /// The digest of its lines.
     pub(super) root: Digest,
+    /// The digests of its entries' contents, where they were to be kept.
+    pub(super) contents: Vec<Option<ContentDigest>>,
 }
 
 /// Lets zstd write to a blob without losing which fault it met.
@@ -114,29 +138,39 @@ impl InventoryWriter {
     pub(super) fn new(store: &Store) -> Result<Self, BlobError> {
         let sink = Sink { blob: store.writer()?, fault: None };
         let encoder = zstd::stream::Encoder::new(sink, ZSTD_LEVEL).expect("the level is one of zstd's");
-        Ok(Self { lines: Vec::new(), hasher: Sha256Hasher::new(), encoder, chunks: None })
+        let hasher = Sha256Hasher::new();
+        Ok(Self { lines: Vec::new(), hasher, encoder, chunks: Vec::new(), kept: None })
+    }
+
+    /// Keeps the digests of contents, for whoever wants to use them again.
+    pub(super) fn keeping_contents(self) -> Self {
+        Self { kept: Some(Vec::new()), ..self }
     }
 
     /// Takes the digest of an entry's content, or those of its next chunks; `last` says that no
-    /// more of this entry follows.
+    /// more of this entry follows. Returns the digest of a file that is complete.
     pub(super) fn add(
         &mut self,
         entry: &Entry,
         chunks: impl Iterator<Item = ChunkDigest>,
         last: bool,
-    ) -> Result<(), BlobError> {
-        let mut single = None;
-        for chunk in chunks {
-            if entry.size() > CHUNK {
-                self.chunks.get_or_insert_default().update(chunk.0.as_bytes());
-            }
-            single = Some(chunk.0);
-        }
+    ) -> Result<Option<ContentDigest>, BlobError> {
+        self.chunks.extend(chunks);
         if !last {
-            return Ok(());
+            return Ok(None);
         }
-        let whole = self.chunks.take().map(|chunks| chunks.finalize());
-        write_line(&mut self.lines, entry, whole.or(single));
+        let is_file = matches!(entry.kind, EntryKind::File { .. });
+        let content = is_file.then(|| ContentDigest::of(entry.size(), self.chunks.drain(..)));
+        self.line(entry, content)?;
+        Ok(content)
+    }
+
+    /// Takes an entry whose content's digest is known.
+    pub(super) fn line(&mut self, entry: &Entry, content: Option<ContentDigest>) -> Result<(), BlobError> {
+        write_line(&mut self.lines, entry, content);
+        if let Some(kept) = &mut self.kept {
+            kept.push(content);
+        }
         if self.lines.len() >= BUFFER { self.drain() } else { Ok(()) }
     }
 
@@ -148,7 +182,8 @@ impl InventoryWriter {
             Err((mut encoder, _)) => return Err(fault(&mut encoder)),
         };
         let (digest, size) = sink.blob.finish()?;
-        Ok(Inventory { descriptor: Descriptor::new(MediaType::INVENTORY, digest, size), root })
+        let descriptor = Descriptor::new(MediaType::INVENTORY, digest, size);
+        Ok(Inventory { descriptor, root, contents: self.kept.unwrap_or_default() })
     }
 
     fn drain(&mut self) -> Result<(), BlobError> {
@@ -163,7 +198,22 @@ fn fault(encoder: &mut zstd::stream::Encoder<'static, Sink>) -> BlobError {
     encoder.get_mut().fault.take().expect("zstd fails only when its writer does")
 }
 
-fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>) {
+/// Returns the digest of the lines of an inventory that isn't written.
+pub(super) fn root<'e>(lines: impl Iterator<Item = (&'e Entry, Option<ContentDigest>)>) -> Digest {
+    let (mut hasher, mut buffer) = (Sha256Hasher::new(), Vec::new());
+    for (entry, content) in lines {
+        write_line(&mut buffer, entry, content);
+        if buffer.len() >= BUFFER {
+            hasher.update(&buffer);
+            buffer.clear();
+        }
+    }
+    hasher.update(&buffer);
+    hasher.finish().0
+}
+
+/// Adds the line of an entry.
+pub(super) fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<ContentDigest>) {
     // Taken apart, so that a field that is added is decided on: what isn't in a line isn't in the key.
     let Entry { path, kind, mode, uid, gid, mtime, xattrs: all } = entry;
     let (path, path_hex) = text(path);
@@ -191,7 +241,7 @@ fn write_line(lines: &mut Vec<u8>, entry: &Entry, content: Option<blake3::Hash>)
         gid: *gid,
         mtime: Some(*mtime).filter(|mtime| *mtime != DEFAULT_MTIME),
         size: is_file.then(|| entry.size()),
-        content: content.map(|digest| format!("blake3:{}", digest.to_hex())),
+        content: content.map(|digest| format!("blake3:{}", to_hex(&digest.0))),
         target,
         target_hex,
         xattrs,

@@ -1,7 +1,8 @@
 //! What a copy keeps of the host's metadata.
 
-use crate::files::{CAPABILITY, FileError, FileKind, FileTree, Metadata, Xattrs, display};
-use crate::layer::LayerError;
+use crate::files::{CAPABILITY, FileError, FileKind, Metadata, Xattrs, display};
+use crate::layer::draft::Sources;
+use crate::layer::{LayerError, facts};
 use crate::plan::PlannedCopy;
 use crate::spec::Preserve;
 use crate::tar;
@@ -22,21 +23,21 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Looks up what a copy keeps of something found at a path of the tree. No time is later than
-    /// `latest`.
+    /// the latest.
     pub(super) fn of(
         copy: &PlannedCopy,
-        tree: &dyn FileTree,
+        sources: Sources<'_>,
         path: &[u8],
         metadata: &Metadata,
-        latest: Option<i64>,
     ) -> Result<Self, LayerError> {
+        let latest = sources.latest;
         let Preserve { mode, mtime, owner, xattrs, .. } = copy.preserve;
         let time = metadata.mtime.seconds;
         Ok(Self {
             mode: mode.then_some(metadata.mode),
             owner: owner.then_some((metadata.uid, metadata.gid)),
             mtime: mtime.then(|| latest.map_or(time, |latest| time.min(latest))),
-            xattrs: attributes(tree, path, metadata, xattrs)?,
+            xattrs: attributes(sources, path, metadata, xattrs)?,
         })
     }
 }
@@ -48,7 +49,7 @@ pub(super) fn speaks_of_directories(preserve: Preserve) -> bool {
 
 /// Reads the attributes that stay: a program's capabilities always, all others on request.
 fn attributes(
-    tree: &dyn FileTree,
+    Sources { tree, stat, .. }: Sources<'_>,
     path: &[u8],
     metadata: &Metadata,
     all: bool,
@@ -57,6 +58,7 @@ fn attributes(
     let fault = |error| LayerError::walked(FileError::io("read the attributes of", path, error));
     let found = match metadata.kind {
         FileKind::Regular | FileKind::Directory if all => tree.xattrs(path).map_err(fault)?,
+        _ if is_program && stat.is_some_and(|stat| facts::is_plain(stat, path, metadata)) => return Ok(None),
         _ if is_program => {
             let capability = tree.capability(path).map_err(fault)?;
             capability.map(|value| (CAPABILITY.to_vec(), value)).into_iter().collect()

@@ -12,28 +12,30 @@ use crate::blob::{BlobWriter, Store};
 use crate::compress::{EncodedBlock, Encoder, Framer};
 use crate::digest::{DiffId, Sha256Hasher};
 use crate::event::{Cancel, Cancelled, Event, Observer};
-use crate::files::{Entry, EntryKind, FileSource, FileTree, Metadata, display};
+use crate::files::{Entry, EntryKind, FileSource, StatCache};
 use crate::layer::block::{self, Block, Limits, content_range};
 use crate::layer::budget::{Budget, Room};
-use crate::layer::inventory::{ChunkDigest, Inventory, InventoryWriter};
+use crate::layer::facts::{self, Facts};
+use crate::layer::inputs::Inputs;
+use crate::layer::inventory::{ChunkDigest, ContentDigest, Inventory, InventoryWriter};
 use crate::layer::ordered::Ordered;
-use crate::layer::{LayerError, machine, pyc};
+use crate::layer::{LayerError, pyc};
 use crate::oci::{Descriptor, MediaType};
-use crate::plan::PlannedLayer;
-use crate::spec::Span;
 use crate::tar;
 
 /// What a layer is written with.
 #[derive(Clone, Copy)]
 pub(super) struct Pipeline<'a> {
-    pub(super) layer: &'a PlannedLayer,
-    pub(super) entries: &'a [Entry],
+    pub(super) inputs: Inputs<'a>,
+    pub(super) entries: &'a [&'a Entry],
     pub(super) encoder: &'a Encoder,
-    pub(super) tree: &'a dyn FileTree,
+    pub(super) stat: Option<&'a StatCache>,
     pub(super) store: &'a Store,
     pub(super) budget: &'a Budget,
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a Cancel,
+    /// Keeps the digests of the files' contents.
+    pub(super) keeps_contents: bool,
 }
 
 /// A layer's bytes, written.
@@ -53,6 +55,8 @@ struct Rendered {
     bytes: Vec<u8>,
     /// Of files' content in the block, in order, with the index of the entry.
     digests: Vec<(usize, ChunkDigest)>,
+    /// Of files that begin in the block, where there is anything to say.
+    facts: Vec<(usize, Facts)>,
     machines: BTreeSet<&'static str>,
     stale_pyc: u64,
 }
@@ -60,6 +64,8 @@ struct Rendered {
 struct Hashed {
     hasher: Sha256Hasher,
     inventory: InventoryWriter,
+    /// Of the file whose content is being hashed.
+    facts: Facts,
     machines: BTreeSet<String>,
     stale_pyc: u64,
 }
@@ -125,13 +131,14 @@ impl<'a> Pipeline<'a> {
         let mut blob = self.store.writer()?;
         blob.write(header)?;
         let inventory = InventoryWriter::new(self.store)?;
-        let hashed =
-            Hashed { hasher: Sha256Hasher::new(), inventory, machines: BTreeSet::new(), stale_pyc: 0 };
-        self.observer.event(&Event::LayerWalked {
-            layer: self.layer.label.to_owned(),
-            entries: self.entries.len() as u64,
-            bytes: blocks.iter().map(|block| block.len).sum(),
-        });
+        let inventory = if self.keeps_contents { inventory.keeping_contents() } else { inventory };
+        let hashed = Hashed {
+            hasher: Sha256Hasher::new(),
+            inventory,
+            facts: Facts::default(),
+            machines: BTreeSet::new(),
+            stale_pyc: 0,
+        };
         Ok(Shared {
             blocks,
             next: Mutex::new(0),
@@ -145,7 +152,7 @@ impl<'a> Pipeline<'a> {
         if let Some(fault) = shared.fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(fault);
         }
-        let Hashed { hasher, inventory, machines, stale_pyc } = shared.hashed.into_state();
+        let Hashed { hasher, inventory, machines, stale_pyc, .. } = shared.hashed.into_state();
         let Spool { framer, mut blob } = shared.spool.into_state();
         blob.write(&framer.finish())?;
         let (diff_id, tar_size) = hasher.finish();
@@ -195,7 +202,7 @@ impl<'a> Pipeline<'a> {
             state.blob.write(state.framer.append(&item.block, item.length))
         })?;
         self.observer
-            .event(&Event::LayerProgress { layer: self.layer.label.to_owned(), bytes: length as u64 });
+            .event(&Event::LayerProgress { layer: self.inputs.layer.label.to_owned(), bytes: length as u64 });
         Ok(())
     }
 
@@ -209,15 +216,29 @@ impl<'a> Pipeline<'a> {
         }
         let block = &rendered.block;
         let mut digests = &rendered.digests[..];
+        let mut facts = rendered.facts.iter().peekable();
         for index in block.entries() {
-            let entry = &self.entries[index];
+            let entry = self.entries[index];
             let count = digests.iter().take_while(|(of, _)| *of == index).count();
             let (own, rest) = digests.split_at(count);
             digests = rest;
             let last = index != block.end.entry || content_range(block, index, entry).end == entry.size();
-            state.inventory.add(entry, own.iter().map(|(_, digest)| *digest), last)?;
+            if let Some((_, found)) = facts.next_if(|(of, _)| *of == index) {
+                state.facts = *found;
+            }
+            let content = state.inventory.add(entry, own.iter().map(|(_, digest)| *digest), last)?;
+            if last {
+                self.learn(entry, content.zip(Some(std::mem::take(&mut state.facts))));
+            }
         }
         Ok(())
+    }
+
+    fn learn(&self, entry: &Entry, learned: Option<(ContentDigest, Facts)>) {
+        let EntryKind::File { source: FileSource::Tree { path, seen, .. }, .. } = &entry.kind else { return };
+        if let (Some(stat), Some(learned)) = (self.stat, learned) {
+            facts::learn(stat, (path, seen), entry, learned);
+        }
     }
 
     /// Reads a block's files and writes its tar bytes.
@@ -226,12 +247,13 @@ impl<'a> Pipeline<'a> {
             block: *block,
             bytes: Vec::with_capacity(usize::try_from(block.len).unwrap_or_default()),
             digests: Vec::new(),
+            facts: Vec::new(),
             machines: BTreeSet::new(),
             stale_pyc: 0,
         };
         for index in block.entries() {
             self.render_entry(&mut rendered, index)
-                .map_err(|fault| fault.at(self.span(&self.entries[index])))?;
+                .map_err(|fault| fault.at(self.inputs.span(self.entries[index])))?;
         }
         if block.end.entry == self.entries.len() {
             rendered.bytes.extend_from_slice(&tar::TRAILER);
@@ -240,18 +262,8 @@ impl<'a> Pipeline<'a> {
         Ok(rendered)
     }
 
-    /// Where the spec has the copy that an entry comes from.
-    fn span(&self, entry: &Entry) -> Option<Span> {
-        match &entry.kind {
-            EntryKind::File { source: FileSource::Tree { copy, .. }, .. } => {
-                self.layer.copies.get(*copy as usize)?.span
-            }
-            _ => None,
-        }
-    }
-
     fn render_entry(&self, rendered: &mut Rendered, index: usize) -> Result<(), LayerError> {
-        let entry = &self.entries[index];
+        let entry = self.entries[index];
         let range = content_range(&rendered.block, index, entry);
         if range.start == 0 {
             tar::write_header(entry, &mut rendered.bytes);
@@ -266,52 +278,26 @@ impl<'a> Pipeline<'a> {
                 true
             }
             FileSource::Tree { path, seen, allow_foreign, .. } => {
-                self.read(path, seen, range.clone(), &mut rendered.bytes)?;
+                self.inputs.read(path, seen, range.clone(), &mut rendered.bytes)?;
                 *allow_foreign
             }
         };
         let content = &rendered.bytes[at..];
         rendered.digests.extend(ChunkDigest::all(content).map(|digest| (index, digest)));
-        if let (0, false, Some(machine)) = (range.start, allow_foreign, machine::of(content)) {
-            self.check_machine(entry, machine)?;
-            rendered.machines.insert(machine);
-        }
-        if range.start == 0 && pyc::is_stale(&entry.path, entry.mtime, &rendered.bytes[at..]) {
-            rendered.stale_pyc += 1;
+        if range.start == 0 {
+            let facts = Facts::of(content);
+            if let (false, Some(machine)) = (allow_foreign, facts.machine) {
+                self.inputs.check_machine(entry, machine)?;
+                rendered.machines.insert(machine);
+            }
+            if facts.pyc.is_some_and(|checked| pyc::is_stale(&entry.path, entry.mtime, checked)) {
+                rendered.stale_pyc += 1;
+            }
+            if facts.is_any() {
+                rendered.facts.push((index, facts));
+            }
         }
         tar::pad(&mut rendered.bytes);
         Ok(())
-    }
-
-    /// Reads a range of a file that must be as it was found.
-    fn read(
-        &self,
-        path: &[u8],
-        seen: &Metadata,
-        range: std::ops::Range<u64>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), LayerError> {
-        let fault = |source| LayerError::read(path, source);
-        let file = self.tree.open(path).map_err(fault)?;
-        let at = out.len();
-        let length = (range.end - range.start) as usize;
-        out.resize(at + length, 0);
-        let count = file.read_at(&mut out[at..], range.start).map_err(fault)?;
-        if count != length || !file.metadata().map_err(fault)?.is_unchanged(seen) {
-            return Err(LayerError::changed(path));
-        }
-        Ok(())
-    }
-
-    fn check_machine(&self, entry: &Entry, machine: &str) -> Result<(), LayerError> {
-        match self.layer.platforms.iter().find(|platform| !machine::runs(platform, machine)) {
-            Some(platform) => Err(LayerError::Foreign {
-                path: display(&entry.path),
-                machine: machine::describe(platform, machine),
-                platform: platform.to_string(),
-                span: None,
-            }),
-            None => Ok(()),
-        }
     }
 }

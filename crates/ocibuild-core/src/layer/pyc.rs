@@ -7,20 +7,33 @@ const CACHE: &[u8] = b"__pycache__";
 /// What an interpreter's number in a compiled file ends with.
 const MAGIC_END: &[u8] = b"\r\n";
 
-/// Tells whether a file is compiled Python that is checked by its source's timestamp
-/// ([PEP 552](https://peps.python.org/pep-0552/)), and that time is later than `mtime`, the file's
-/// own in the image: the source was written before it was compiled, so its time isn't kept.
-pub(super) fn is_stale(path: &[u8], mtime: i64, first: &[u8]) -> bool {
+/// The time of a source that a compiled file is checked by; `None` if it's cut off.
+pub(super) type SourceTime = Option<u32>;
+
+/// Tells by the first bytes whether a file looks like compiled Python that is checked by its
+/// source's timestamp ([PEP 552](https://peps.python.org/pep-0552/)), and by which.
+pub(super) fn checked(first: &[u8]) -> Option<SourceTime> {
+    let is_checked = first.get(2..4) == Some(MAGIC_END) && first.get(4..8) == Some(&[0; 4]);
+    let written = || first.get(8..12).and_then(|bytes| Some(u32::from_le_bytes(bytes.try_into().ok()?)));
+    is_checked.then(written)
+}
+
+/// Tells whether a file that looks like it is compiled Python, and its source's time is later than
+/// `mtime`, the file's own in the image: the source was written before it was compiled, so its time
+/// isn't kept.
+pub(super) fn is_stale(path: &[u8], mtime: i64, checked: SourceTime) -> bool {
     let mut names = path.rsplit(|byte| *byte == b'/');
     let is_cached = names.next().is_some_and(|name| name.ends_with(b".pyc")) && names.next() == Some(CACHE);
-    let is_checked = is_cached && first.get(2..4) == Some(MAGIC_END) && first.get(4..8) == Some(&[0; 4]);
-    let written = first.get(8..12).and_then(|bytes| Some(u32::from_le_bytes(bytes.try_into().ok()?)));
-    is_checked && written.is_none_or(|written| i64::from(written) > mtime)
+    is_cached && checked.is_none_or(|written| i64::from(written) > mtime)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_stale(path: &[u8], mtime: i64, first: &[u8]) -> bool {
+        checked(first).is_some_and(|checked| super::is_stale(path, mtime, checked))
+    }
 
     #[test]
     fn only_timestamp_checked_files_are_stale() {

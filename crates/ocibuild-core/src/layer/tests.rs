@@ -65,7 +65,7 @@ fn gathered_from(
     let cancel = Cancel::new();
     gather::gather(
         &planned(layer),
-        draft::Sources { tree, listing, skip: &[], cancel: &cancel, latest: None },
+        draft::Sources { tree, listing, skip: &[], cancel: &cancel, latest: None, stat: None },
     )
 }
 
@@ -229,8 +229,14 @@ fn our_own_outputs_are_never_input() {
     let skip = [tree.metadata(b"src/.cache").unwrap().id];
     let cancel = Cancel::new();
     let listing = Listing::empty();
-    let sources =
-        draft::Sources { tree: &tree, listing: &listing, skip: &skip, cancel: &cancel, latest: None };
+    let sources = draft::Sources {
+        tree: &tree,
+        listing: &listing,
+        skip: &skip,
+        cancel: &cancel,
+        latest: None,
+        stat: None,
+    };
     let gathered = gather::gather(&planned(layer().copy("src", "/")), sources).unwrap();
     assert!(show(&gathered.entries).iter().all(|line| !line.contains(".cache")));
     for from in ["src/.cache", "src/.cache/blob", "src/.cache/*", "src/.cache/b*"] {
@@ -296,7 +302,14 @@ fn a_conflict_is_told_with_its_place_in_the_spec() {
     let spec = Spec::parse(text, &std::collections::BTreeMap::new()).unwrap();
     let planned = plan(&spec, "test", &[], &Nothing).unwrap().layers.remove(0);
     let (tree, listing, cancel) = (MemoryTree::new(), Listing::empty(), Cancel::new());
-    let sources = draft::Sources { tree: &tree, listing: &listing, skip: &[], cancel: &cancel, latest: None };
+    let sources = draft::Sources {
+        tree: &tree,
+        listing: &listing,
+        skip: &[],
+        cancel: &cancel,
+        latest: None,
+        stat: None,
+    };
     let span = gather::gather(&planned, sources).err().unwrap().span().unwrap();
     assert_eq!(&text[span.start..span.end], "{ content = \"b\", to = \"/x\" }");
 }
@@ -487,8 +500,11 @@ fn build_planned(
         observer: &observer,
         cancel: &cancel,
         latest,
+        stat: None,
+        answers: None,
+        is_listed: false,
     };
-    let record = build(layer, &Listing::empty(), Vec::new(), workshop)?;
+    let record = build(layer, &Listing::empty(), Vec::new(), workshop)?.record;
     let warnings = warnings.lock().unwrap().clone();
     Ok((record, warnings))
 }

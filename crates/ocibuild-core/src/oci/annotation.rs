@@ -22,8 +22,10 @@ pub const KEY: &str = "vnd.ocibuild.layer.key.v1";
 pub const DIFF_ID: &str = "vnd.ocibuild.layer.diff-id";
 /// Which part of a layer of several blobs it is: `3/17`; a layer of one blob doesn't say so.
 pub const PART: &str = "vnd.ocibuild.layer.part";
-/// The machines that programs in a layer are for, by Go's names, separated by spaces; a layer
-/// without programs doesn't say so.
+/// Of a part of a layer of several blobs: the key of what that part alone holds, in hexadecimal digits.
+pub const PART_KEY: &str = "vnd.ocibuild.layer.part.key.v1";
+/// The machines that programs in a layer are for, by Go's names, separated by spaces, and `mach-o` or
+/// `pe` for programs of other systems; a layer without programs doesn't say so.
 pub const MACHINES: &str = "vnd.ocibuild.layer.machines";
 
 /// What keys of the specification begin with; no other keys may.

@@ -9,7 +9,7 @@ use crate::plan::expand::Expander;
 use crate::reference::Reference;
 use crate::spec::{
     self, Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, OnBaseSymlink, Owner, Policy,
-    Preserve, Pyc, Span, Template,
+    Preserve, Pyc, Span, Spec, Template, Trust,
 };
 
 /// What an image's own layers stand on.
@@ -81,8 +81,12 @@ pub struct PlannedLayer {
     pub foundation: Foundation,
     /// How it is compressed.
     pub compression: Compression,
+    /// Into how many blobs it goes.
+    pub split: Split,
     /// The lockfiles that vouch for it.
     pub manifests: Vec<PlannedPath>,
+    /// What it may be known by without a look at its files.
+    pub trust: Trust,
     /// What else its key is made of.
     pub extras: Vec<String>,
     /// What it consists of.
@@ -91,6 +95,61 @@ pub struct PlannedLayer {
     pub remove: Vec<PlannedRemoval>,
     /// A remark for the image's history.
     pub comment: Option<String>,
+}
+
+/// Into how many blobs a layer goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Split {
+    /// One.
+    #[default]
+    Whole,
+    /// So many, beside those of single large files.
+    Into(u8),
+    /// As many as its size asks for, beside those of single large files.
+    Auto {
+        /// At most so many: a power of two.
+        most: u8,
+    },
+}
+
+impl Split {
+    /// The most that a layer is split into where nobody says how many.
+    pub const MOST: u8 = 64;
+
+    /// As the spec has it. Of a split that is left to us, all those of an image share what one of
+    /// them could have.
+    fn of(split: Option<spec::Split>, sharing: usize) -> Self {
+        match split {
+            None => Self::Whole,
+            Some(spec::Split::Into(parts)) => Self::Into(parts),
+            Some(spec::Split::Auto) => {
+                let shared = u8::try_from(sharing.next_power_of_two()).unwrap_or(Self::MOST);
+                Self::Auto { most: (Self::MOST / shared).max(1) }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => f.write_str("whole"),
+            Self::Into(parts) => write!(f, "into {parts}"),
+            Self::Auto { most } => write!(f, "into {most} at most"),
+        }
+    }
+}
+
+/// Tells how many layers share an image with one, itself included, whose split is left to us; of
+/// the image where they are most.
+pub(super) fn sharing(spec: &Spec, layer: &spec::Layer) -> usize {
+    let is_auto = |name: &Located<String>| {
+        let layer = spec.layer(name).and_then(|layer| layer.split.as_ref());
+        layer.is_some_and(|split| split.value == spec::Split::Auto)
+    };
+    let images = spec.images.iter().filter(|image| image.layers.iter().any(|name| **name == *layer.name));
+    images.map(|image| image.layers.iter().filter(|name| is_auto(name)).count()).max().unwrap_or(1).max(1)
 }
 
 /// Something of the base that is taken away.
@@ -247,7 +306,9 @@ impl PlannedLayer {
         self.name == other.name
             && self.foundation == other.foundation
             && self.compression == other.compression
+            && self.split == other.split
             && self.manifests == other.manifests
+            && self.trust == other.trust
             && self.extras == other.extras
             && self.copies == other.copies
             && self.remove == other.remove
@@ -261,9 +322,11 @@ impl PlannedLayer {
     }
 }
 
-/// Plans a layer, for no platform yet. `compression` is the image's, for a layer without one.
+/// Plans a layer, for no platform yet. `compression` is the image's, for a layer without one;
+/// `sharing` is what [`sharing`] says.
 pub(super) fn plan(
     layer: &spec::Layer,
+    sharing: usize,
     compression: Option<Compression>,
     foundation: &Foundation,
     expander: &mut Expander<'_>,
@@ -279,7 +342,9 @@ pub(super) fn plan(
         platforms: Vec::new(),
         foundation: foundation.clone(),
         compression: layer.compression.map(|own| own.value).or(compression).unwrap_or_default(),
+        split: Split::of(layer.split.as_ref().map(|split| split.value), sharing),
         manifests,
+        trust: layer.trust.as_ref().map(|trust| trust.value).unwrap_or_default(),
         extras: layer.key.iter().map(|extra| extra.value.clone()).collect(),
         copies: layer.copies.iter().filter_map(|rule| copy(rule, &layer.policy, expander)).collect(),
         remove: layer.remove.iter().filter_map(|path| removal(path, expander)).collect(),

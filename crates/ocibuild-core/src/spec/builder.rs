@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::log::Log;
 use super::{
     Base, Cache, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode,
-    OnBaseSymlink, Owner, Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Template, VERSION,
-    ValueError, Vars, set_pair, validate,
+    OnBaseSymlink, Owner, Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Split, Template,
+    Trust, VERSION, ValueError, Vars, set_pair, validate,
 };
 use crate::oci::{Compression, Platform};
 use crate::reference::Reference;
@@ -299,6 +299,8 @@ impl LayerSpec {
             key: Vec::new(),
             copies: Vec::new(),
             compression: None,
+            split: None,
+            trust: None,
             policy: Policy::default(),
             remove: Vec::new(),
             comment: None,
@@ -466,6 +468,26 @@ impl LayerSpec {
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.layer.compression = Some(compression.into());
+        self
+    }
+
+    /// Says what the layer may be known by without a look at its files; the lockfiles unless said.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.layer.trust = Some(trust.into());
+        self
+    }
+
+    /// Lets the layer go into several blobs, so that a change re-sends only those that it is in.
+    #[must_use]
+    pub fn split(mut self, split: Split) -> Self {
+        match split {
+            Split::Into(parts) => match Split::new(parts.into()) {
+                Ok(split) => self.layer.split = Some(split.into()),
+                Err(fault) => self.misuse.push(fault),
+            },
+            split => self.layer.split = Some(split.into()),
+        }
         self
     }
 

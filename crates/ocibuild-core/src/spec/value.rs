@@ -204,6 +204,87 @@ impl FromStr for Port {
     }
 }
 
+/// What a layer may be known by without a look at its files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Trust {
+    /// The lockfiles that vouch for it.
+    #[default]
+    Manifests,
+    /// Nothing: its files are looked at each time, and nothing but what they hold is its key.
+    Content,
+}
+
+impl fmt::Display for Trust {
+    /// Writes it as in the spec.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Manifests => "manifests",
+            Self::Content => "content",
+        })
+    }
+}
+
+impl FromStr for Trust {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "manifests" => Ok(Self::Manifests),
+            "content" => Ok(Self::Content),
+            _ => Err(ValueError::new(format!("`{}` is nothing to know a layer by", text.escape_debug()))
+                .hint("write \"manifests\" or \"content\"")),
+        }
+    }
+}
+
+/// Into how many blobs a layer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Split {
+    /// As many as its size asks for.
+    Auto,
+    /// Into so many, beside those of single large files.
+    Into(u8),
+}
+
+impl Split {
+    /// The numbers of blobs that can be asked for.
+    pub const RANGE: std::ops::RangeInclusive<u8> = 2..=64;
+
+    /// A split into so many blobs; an error if there can't be so many.
+    pub fn new(parts: i64) -> Result<Self, ValueError> {
+        let parts = u8::try_from(parts).ok().filter(|parts| Self::RANGE.contains(parts));
+        parts.map(Self::Into).ok_or_else(|| {
+            let (least, most) = (Self::RANGE.start(), Self::RANGE.end());
+            ValueError::new(format!("a layer can be split into {least} to {most} parts"))
+                .hint("`split = \"auto\"` chooses the number by the layer's size")
+        })
+    }
+}
+
+impl fmt::Display for Split {
+    /// Writes it as in the spec.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Into(parts) => write!(f, "{parts}"),
+        }
+    }
+}
+
+impl FromStr for Split {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ => Err(ValueError::new(format!("`{}` is no way to split a layer", text.escape_debug()))
+                .hint("write \"auto\", or a number of parts without quotes")),
+        }
+    }
+}
+
 pub(super) fn bad_port(text: &str) -> ValueError {
     ValueError::new(format!("`{text}` is not a port"))
         .hint("write a number from 1 to 65535, with `/udp` if it isn't TCP: \"3000/tcp\", \"53/udp\"")

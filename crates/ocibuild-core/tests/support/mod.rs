@@ -8,7 +8,7 @@ use ocibuild_core::blob::{BlobError, Source, Store, read_whole};
 use ocibuild_core::build::{Bases, BuildError, Built, Context, OpenBase, Pool, Tier, build, resolve};
 use ocibuild_core::cache::LocalRecords;
 use ocibuild_core::event::{Cancel, Observer};
-use ocibuild_core::files::{FileId, FileTree};
+use ocibuild_core::files::{FileId, FileTree, StatCache};
 use ocibuild_core::image::{Created, ValidateOptions, validate};
 use ocibuild_core::layer::Budget;
 use ocibuild_core::oci::Platform;
@@ -29,6 +29,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) base: Option<OpenBase>,
     pub(crate) tiers: Vec<Tier>,
     pub(crate) skip: Vec<FileId>,
+    /// What is known of the tree. Trees in memory have no times to go by.
+    pub(crate) stat: Option<&'a StatCache>,
 }
 
 impl Setup<'_> {
@@ -46,6 +48,7 @@ impl Setup<'_> {
             base: None,
             tiers: Vec::new(),
             skip: Vec::new(),
+            stat: None,
         }
     }
 }
@@ -99,6 +102,7 @@ pub(crate) fn try_build_spec(
         store: &store,
         records: if setup.use_records { Some(&records) } else { None },
         tiers: &setup.tiers,
+        stat: setup.stat.filter(|_| setup.use_records),
         pool: &Pool::new(setup.threads),
         budget: &Budget::new(setup.memory),
         observer: setup.observer,

@@ -170,9 +170,10 @@ impl<'a> Job<'a> {
     fn attempt(&self, plan: &Plan, registry: Option<&Registry>, cancel: &Cancel) -> Result<Outcome, Failure> {
         let build = |finished: &(dyn Fn(&FinishedLayer) + Sync)| {
             let noted = |layer: &FinishedLayer| {
-                if layer.outcome != LayerOutcome::Shared {
-                    self.named().extend(layer.record.kept().map(|blob| blob.digest));
-                }
+                let elsewhere = layer.blobs().filter(|(_, outcome)| *outcome == LayerOutcome::Shared);
+                let elsewhere: Vec<Digest> = elsewhere.map(|(built, _)| built.descriptor.digest).collect();
+                let kept = layer.record.kept().map(|blob| blob.digest);
+                self.named().extend(kept.filter(|digest| !elsewhere.contains(digest)));
                 finished(layer);
             };
             let builder = self.builder(cancel).on_layer(&noted);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use ocibuild_core::Built;
 use ocibuild_core::blob::BlobError;
+use ocibuild_core::build::FinishedLayer;
 use ocibuild_core::copy::Tally;
 use ocibuild_core::event::{LayerOutcome, Warning};
 use ocibuild_core::oci::MediaType;
@@ -47,13 +48,13 @@ impl Outcome {
     /// [`BlobError`] if a manifest can't be read.
     pub(super) fn new(built: &Built, plan: &Plan, started: Instant) -> Result<Self, BlobError> {
         let [mut layers, mut reused, mut shared] = [Tally::default(); 3];
-        for layer in &built.layers {
-            let size = layer.record.layers.iter().map(|built| built.descriptor.size).sum();
+        for (built, outcome) in built.layers.iter().flat_map(FinishedLayer::blobs) {
+            let size = built.descriptor.size;
             layers.add(size);
-            if layer.outcome.is_reused() {
+            if outcome.is_reused() {
                 reused.add(size);
             }
-            if layer.outcome == LayerOutcome::Shared {
+            if outcome == LayerOutcome::Shared {
                 shared.add(size);
             }
         }

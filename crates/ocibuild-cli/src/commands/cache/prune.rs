@@ -74,6 +74,7 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
                 "records": extent_to_json(pruned.records),
                 "blobs": extent_to_json(pruned.blobs),
                 "registry_notes": extent_to_json(pruned.notes),
+                "stat_caches": extent_to_json(pruned.stat),
                 "temporary_files": extent_to_json(pruned.temporary),
                 "bytes": bytes(&pruned),
                 "left": { "bytes": pruned.left.bytes },
@@ -86,7 +87,8 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
 }
 
 fn bytes(pruned: &Pruned) -> u64 {
-    pruned.records.bytes + pruned.blobs.bytes + pruned.notes.bytes + pruned.temporary.bytes
+    let Pruned { records, blobs, notes, stat, temporary, .. } = pruned;
+    [records, blobs, notes, stat, temporary].into_iter().map(|extent| extent.bytes).sum()
 }
 
 fn to_text(pruned: &Pruned, dry_run: bool) -> String {
@@ -94,6 +96,9 @@ fn to_text(pruned: &Pruned, dry_run: bool) -> String {
     let mut parts = vec![count(pruned.records, "record"), count(pruned.blobs, "blob")];
     if pruned.notes.count > 0 {
         parts.push(count(pruned.notes, "registry note"));
+    }
+    if pruned.stat.count > 0 {
+        parts.push(count(pruned.stat, "stat cache"));
     }
     if pruned.temporary.count > 0 {
         parts.push(count(pruned.temporary, "unfinished file"));

@@ -91,6 +91,7 @@ fn to_text(survey: &Survey, damages: &[Damage], removed: Option<Extent>) -> Stri
 fn line(damage: &Damage) -> String {
     match damage {
         Damage::Record { file } => format!("{}: this is no record of that name", file.path.display()),
+        Damage::Stat { file } => format!("{}: this is not what was noted of a tree", file.path.display()),
         Damage::Blob { digest, reason, .. } => format!("{digest}: {reason}"),
         Damage::Incomplete { key, blob, .. } => format!("record {key}: it names `{blob}`, which isn't there"),
         _ => "something else is damaged".to_owned(),
@@ -114,6 +115,9 @@ fn damage_to_json(damage: &Damage) -> Value {
     match damage {
         Damage::Record { file } => {
             json!({ "kind": "record", "path": file.path.display().to_string(), "message": message })
+        }
+        Damage::Stat { file } => {
+            json!({ "kind": "stat", "path": file.path.display().to_string(), "message": message })
         }
         Damage::Blob { digest, file, .. } => json!({
             "kind": "blob",

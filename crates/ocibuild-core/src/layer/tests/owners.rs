@@ -59,7 +59,14 @@ fn an_unknown_owner_has_its_place_in_the_spec() {
     let spec = Spec::parse(text, &Default::default()).unwrap();
     let layer = plan(&spec, "test", &[], &Nothing).unwrap().layers.remove(0);
     let (tree, listing, cancel) = (sources(), base_with_users(), Cancel::new());
-    let sources = draft::Sources { tree: &tree, listing: &listing, skip: &[], latest: None, cancel: &cancel };
+    let sources = draft::Sources {
+        tree: &tree,
+        listing: &listing,
+        skip: &[],
+        latest: None,
+        stat: None,
+        cancel: &cancel,
+    };
     let span = gather::gather(&layer, sources).err().unwrap().span().unwrap();
     assert_eq!(&text[span.start..span.end], "\"ghost\"");
 }

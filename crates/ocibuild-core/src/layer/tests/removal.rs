@@ -132,7 +132,14 @@ fn the_place_in_the_spec_is_told() {
     let spec = Spec::parse(text, &Default::default()).unwrap();
     let layer = plan(&spec, "test", &[], &Nothing).unwrap().layers.remove(0);
     let (tree, listing, cancel) = (sources(), base(BASE), Cancel::new());
-    let sources = draft::Sources { tree: &tree, listing: &listing, skip: &[], latest: None, cancel: &cancel };
+    let sources = draft::Sources {
+        tree: &tree,
+        listing: &listing,
+        skip: &[],
+        latest: None,
+        stat: None,
+        cancel: &cancel,
+    };
     let error = gather::gather(&layer, sources).err().unwrap();
     let span = error.span().unwrap();
     assert_eq!(&text[span.start..span.end], "\"/gone\"");

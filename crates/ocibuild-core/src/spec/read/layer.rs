@@ -1,14 +1,13 @@
 //! Layers and their copies.
 
-use super::fields::{Context, Fields, Value, mismatch, template_of, unknown};
+use super::fields::{Context, Fields, Value, integer, mismatch, template_of, unknown};
 use crate::spec::{
-    CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Layer, Located, Policy, Preserve, Template, check,
-    validate,
+    CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Layer, Located, Policy, Preserve, Split, Template,
+    check, validate,
 };
 use toml::de::DeValue;
 
-const LATER: [(&str, &str); 3] =
-    [("split", "leave it out"), ("trust", "leave it out"), ("max-size", "leave it out")];
+const LATER: [(&str, &str); 1] = [("max-size", "leave it out")];
 
 const LATER_IN_COPY: [(&str, &str); 1] =
     [("step", "run the command before the build, and copy what it makes with `from`")];
@@ -26,9 +25,11 @@ pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut 
     let empty = copies.is_empty() && remove.is_empty() && unharmed;
     let layer = Layer {
         manifests: fields.templates("manifests", context),
+        trust: fields.parsed("trust", context, str::parse),
         key: fields.strings("key", context),
         copies,
         compression: fields.parsed("compression", context, check::compression),
+        split: split(&mut fields, context),
         policy: policy(&mut fields, context),
         remove,
         comment: fields.template("comment", context),
@@ -39,6 +40,21 @@ pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut 
     }
     fields.finish(context, &LATER);
     layer
+}
+
+/// Reads into how many blobs a layer goes: a number, or the word that leaves it to the build.
+fn split(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Located<Split>> {
+    let value = fields.take("split")?;
+    let span = Some(value.span().into());
+    let split = match value.get_ref() {
+        DeValue::Integer(_) => Split::new(integer(value.get_ref()).unwrap_or(i64::MAX)),
+        DeValue::String(text) => text.parse(),
+        _ => {
+            context.log.report(mismatch("split", "a number or \"auto\"", value));
+            return None;
+        }
+    };
+    context.log.accept(split, span).map(|split| Located::new(split, span))
 }
 
 fn copy(key: &str, value: &Value<'_>, context: &mut Context<'_>) -> Option<CopyRule> {

@@ -24,6 +24,8 @@ compression = "zstd:3"
 key = ["node-22"]
 preserve = ["mtime"]
 pyc = "drop"
+split = 64
+trust = "content"
 ignore-file = "docker/ignore"
 [defaults.copies]
 mode = "0640"
@@ -47,6 +49,8 @@ key = ["a"]
 compression = "gzip"
 preserve = ["mode", "mtime", "owner", "xattrs", "hardlinks"]
 pyc = "keep"
+split = "auto"
+trust = "manifests"
 ignore-file = "x{variant}"
 remove = ["/usr/share/doc", "/var/lib/apt/*"]
 comment = "by {var.tag}"
@@ -295,6 +299,8 @@ const KEYS: &[&str] = &[
     "compression",
     "preserve",
     "pyc",
+    "split",
+    "trust",
     "ignore-file",
     "remove",
     "comment",

@@ -1,0 +1,549 @@
+//! What was learned of files when they were last read, so that unchanged ones needn't be read again.
+//!
+//! An entry is believed if the file at its path is still the same by device, inode, size and both
+//! times. What that can miss is a change within the grain of the file system's clock, right after
+//! the file was read. So, as git does with its index, nothing is kept of a file whose times aren't
+//! clearly before the moment at which the cache began to look: whatever changes it after that gets
+//! a later time. That moment is taken from the clock that files have their times from, by writing a
+//! file.
+//!
+//! Trees have a file each, `stat/v1/NAME`, of rows of one length in the order of hashed paths, and a
+//! digest at its end: read in one go, and searched where it lies. A row is found by 128 bits of the
+//! BLAKE3 digest of the path. Should two paths have the same, one of them isn't kept; neither can be
+//! taken for the other, as that is decided by device, inode, size and times.
+//!
+//! The file is written beside and renamed. Several processes may do so: the last one's stays, and
+//! what the others learned is read again some day. One that is damaged, or another tree's, or of a
+//! time to come (somebody set the clock back) is none.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use rayon::slice::ParallelSliceMut as _;
+
+use crate::files::{Metadata, Timestamp};
+
+/// The directories of caches of trees, below that of the whole cache.
+pub const STAT_DIRECTORY: [&str; 2] = ["stat", "v1"];
+
+/// What a file begins with: its form, and the version of what is noted in it.
+const MAGIC: &[u8; 16] = b"ocibuild stat 1\n";
+
+/// The magic, the tree, the moment, the number of devices and of rows.
+const HEADER: usize = 16 + 32 + 8 + 8 + 8;
+const CHECKSUM: usize = 32;
+const ROW: usize = 88;
+const KEY: usize = 16;
+
+/// Where a row has what: key, device (its place among those named), age, notes, inode, size, mtime,
+/// ctime, content.
+const DEVICE: usize = 16;
+const AGE: usize = 17;
+const NOTES: usize = 18;
+const INODE: usize = 24;
+const SIZE: usize = 32;
+const MTIME: usize = 40;
+const CTIME: usize = 48;
+const CONTENT: usize = 56;
+
+/// The largest file that is read, in bytes: over two million rows.
+const MAX: u64 = 256 << 20;
+
+/// As often a row is written again without having been asked for: layers that weren't built this
+/// time keep theirs for a while.
+const MAX_AGE: u8 = 16;
+
+/// By how much a file must be older than the moment, in nanoseconds: where its times have fractions
+/// of a second, more than the ticks in which systems count; else more than the two seconds that the
+/// coarsest file systems count in.
+const FINE: i64 = 100_000_000;
+const COARSE: i64 = 3_000_000_000;
+
+/// What was learned of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Learned {
+    /// The digest of its content.
+    pub content: [u8; 32],
+    /// Whatever else was worth a note, to whoever reads it.
+    pub notes: [u8; 6],
+}
+
+type Row = [u8; ROW];
+
+/// What is known of the files of one tree. Nothing about it is ever a fault: what can't be read or
+/// written is as if it weren't there.
+#[derive(Debug)]
+pub struct StatCache {
+    cache: PathBuf,
+    tree: [u8; 32],
+    started: OnceLock<Started>,
+    learned: Mutex<Vec<(Row, u64)>>,
+}
+
+#[derive(Debug)]
+struct Started {
+    /// The moment, in nanoseconds; without, nothing is learned.
+    moment: Option<i64>,
+    table: Table,
+}
+
+impl StatCache {
+    /// Names what is known of the tree at `root`, a path without links, in a cache's directory.
+    /// Nothing is read yet.
+    pub fn new(cache: impl Into<PathBuf>, root: &Path) -> Self {
+        let tree = *blake3::hash(root.as_os_str().as_encoded_bytes()).as_bytes();
+        Self { cache: cache.into(), tree, started: OnceLock::new(), learned: Mutex::default() }
+    }
+
+    /// Takes the moment, and reads what is known, unless that was done already. Comes before the
+    /// first look at any file that is asked for or learned.
+    pub fn start(&self) {
+        self.started.get_or_init(|| {
+            let moment = now(&self.cache).ok();
+            let table = Table::read(&self.path(), &self.tree).unwrap_or_default();
+            // A clock that went back could come by the same time again.
+            let is_sound = moment.is_none_or(|moment| table.moment <= moment);
+            Started { moment, table: if is_sound { table } else { Table::default() } }
+        });
+    }
+
+    /// Returns what is known of a file that is as it was `seen`.
+    pub fn get(&self, path: &[u8], seen: &Metadata) -> Option<Learned> {
+        self.started.get()?.table.find(&key(path), seen)
+    }
+
+    /// Keeps what was learned of a file by reading it after it was `seen`, while it stayed so. What
+    /// may change once more without a trace is not kept.
+    pub fn learn(&self, path: &[u8], seen: &Metadata, learned: Learned) {
+        let Some(moment) = self.started.get().and_then(|started| started.moment) else { return };
+        let (Some(mtime), Some(ctime)) = (nanoseconds(seen.mtime), nanoseconds(seen.ctime)) else { return };
+        let margin = if seen.ctime.nanoseconds == 0 { COARSE } else { FINE };
+        if mtime.max(ctime) >= moment.saturating_sub(margin) {
+            return;
+        }
+        let mut row = [0; ROW];
+        row[..KEY].copy_from_slice(&key(path));
+        row[NOTES..INODE].copy_from_slice(&learned.notes);
+        row[INODE..SIZE].copy_from_slice(&seen.id.inode.to_le_bytes());
+        row[SIZE..MTIME].copy_from_slice(&seen.size.to_le_bytes());
+        row[MTIME..CTIME].copy_from_slice(&mtime.to_le_bytes());
+        row[CTIME..CONTENT].copy_from_slice(&ctime.to_le_bytes());
+        row[CONTENT..].copy_from_slice(&learned.content);
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).push((row, seen.id.device));
+    }
+
+    /// Writes what was learned, together with what was known; nothing if nothing was learned.
+    ///
+    /// # Errors
+    /// Whatever writing meets; what was there before is there still.
+    pub fn save(&self) -> io::Result<()> {
+        let learned = std::mem::take(&mut *self.learned.lock().unwrap_or_else(PoisonError::into_inner));
+        let started = self.started.get().filter(|_| !learned.is_empty());
+        let Some((started, moment)) = started.and_then(|started| Some((started, started.moment?))) else {
+            return Ok(());
+        };
+        let bytes = merge(&started.table, learned, (&self.tree, moment));
+        let (temporary, path) = (self.cache.join("tmp"), self.path());
+        fs::create_dir_all(&temporary)?;
+        fs::create_dir_all(path.parent().expect("the path has directories"))?;
+        let mut file = tempfile::NamedTempFile::new_in(temporary)?;
+        file.write_all(&bytes)?;
+        make_readable(file.as_file())?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    fn path(&self) -> PathBuf {
+        let [directory, version] = STAT_DIRECTORY;
+        let name = &blake3::Hash::from_bytes(self.tree).to_hex()[..32];
+        self.cache.join(directory).join(version).join(name)
+    }
+
+    /// Tells whether a file of the directory is whole: its digest is that of the rest.
+    ///
+    /// # Errors
+    /// Whatever reading it meets.
+    pub fn is_whole(path: &Path) -> io::Result<bool> {
+        Ok(body(&read(path)?).is_some())
+    }
+}
+
+/// The rows of a file, where they lie.
+#[derive(Debug, Default)]
+struct Table {
+    bytes: Vec<u8>,
+    moment: i64,
+    devices: Vec<u64>,
+    /// Where in `bytes` the rows begin.
+    rows: usize,
+    /// Where the rows begin whose keys have the same first two bytes; and the end.
+    starts: Vec<u32>,
+    /// Which rows were asked for, and held.
+    used: Vec<AtomicBool>,
+}
+
+impl Table {
+    fn read(path: &Path, tree: &[u8; 32]) -> Option<Self> {
+        let bytes = read(path).ok()?;
+        let length = body(&bytes)?.len();
+        let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        if bytes.get(16..48)? != tree {
+            return None;
+        }
+        let (devices, count) = (number(56)?, number(64)?);
+        let devices = (0..usize::try_from(devices).ok()?.min(256)).map(|device| number(HEADER + device * 8));
+        let devices = devices.collect::<Option<Vec<u64>>>()?;
+        let rows = HEADER + devices.len() * 8;
+        let count = u32::try_from(count).ok()? as usize;
+        if rows + count * ROW != length {
+            return None;
+        }
+        let moment = number(48)?.cast_signed();
+        let mut table = Self { bytes, moment, devices, rows, ..Self::default() };
+        table.starts = table.index(count);
+        table.used.resize_with(count, AtomicBool::default);
+        Some(table)
+    }
+
+    fn index(&self, count: usize) -> Vec<u32> {
+        let mut starts = Vec::with_capacity((1 << 16) + 1);
+        for place in 0..count {
+            let bucket = bucket(self.row(place));
+            starts.resize(starts.len().max(bucket + 1), place as u32);
+        }
+        starts.resize((1 << 16) + 1, count as u32);
+        starts
+    }
+
+    fn row(&self, place: usize) -> &[u8] {
+        &self.bytes[self.rows + place * ROW..][..ROW]
+    }
+
+    fn find(&self, key: &[u8; KEY], seen: &Metadata) -> Option<Learned> {
+        let bucket = bucket(key);
+        let places = *self.starts.get(bucket)? as usize..*self.starts.get(bucket + 1)? as usize;
+        let place = places.into_iter().find(|place| self.row(*place)[..KEY] == *key)?;
+        let row = self.row(place);
+        let is_same = self.devices.get(usize::from(row[DEVICE])) == Some(&seen.id.device)
+            && row[INODE..SIZE] == seen.id.inode.to_le_bytes()
+            && row[SIZE..MTIME] == seen.size.to_le_bytes()
+            && row[MTIME..CTIME] == nanoseconds(seen.mtime)?.to_le_bytes()
+            && row[CTIME..CONTENT] == nanoseconds(seen.ctime)?.to_le_bytes();
+        if !is_same {
+            return None;
+        }
+        self.used[place].store(true, Ordering::Relaxed);
+        let content = row[CONTENT..].try_into().expect("a row ends with a digest");
+        let notes = row[NOTES..INODE].try_into().expect("notes have their place");
+        Some(Learned { content, notes })
+    }
+}
+
+/// Puts a file together: what was learned goes over what was known.
+fn merge(table: &Table, learned: Vec<(Row, u64)>, (tree, moment): (&[u8; 32], i64)) -> Vec<u8> {
+    let mut devices = table.devices.clone();
+    let mut rows: Vec<Row> = Vec::with_capacity(table.used.len() + learned.len());
+    // The last that was learned of a path comes first, and what was known of it after that.
+    for (mut row, device) in learned.into_iter().rev() {
+        let place = devices.iter().position(|known| *known == device).unwrap_or_else(|| {
+            devices.push(device);
+            devices.len() - 1
+        });
+        if let Ok(place) = u8::try_from(place) {
+            row[DEVICE] = place;
+            rows.push(row);
+        }
+    }
+    devices.truncate(256);
+    for (place, used) in table.used.iter().enumerate() {
+        let mut row: Row = table.row(place).try_into().expect("a row has its length");
+        row[AGE] = if used.load(Ordering::Relaxed) { 0 } else { row[AGE].saturating_add(1) };
+        if row[AGE] <= MAX_AGE {
+            rows.push(row);
+        }
+    }
+    rows.par_sort_by(|one, other| one[..KEY].cmp(&other[..KEY]));
+    rows.dedup_by(|later, first| later[..KEY] == first[..KEY]);
+    rows.truncate((MAX as usize - HEADER - 256 * 8 - CHECKSUM) / ROW);
+    let mut bytes = Vec::with_capacity(HEADER + devices.len() * 8 + rows.len() * ROW + CHECKSUM);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(tree);
+    bytes.extend_from_slice(&moment.to_le_bytes());
+    bytes.extend_from_slice(&(devices.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&(rows.len() as u64).to_le_bytes());
+    devices.iter().for_each(|device| bytes.extend_from_slice(&device.to_le_bytes()));
+    rows.iter().for_each(|row| bytes.extend_from_slice(row));
+    let checksum = blake3::hash(&bytes);
+    bytes.extend_from_slice(checksum.as_bytes());
+    bytes
+}
+
+fn bucket(key: &[u8]) -> usize {
+    usize::from(u16::from_be_bytes([key[0], key[1]]))
+}
+
+fn key(path: &[u8]) -> [u8; KEY] {
+    blake3::hash(path).as_bytes()[..KEY].try_into().expect("a digest is longer")
+}
+
+/// A time as one number; none for one that doesn't fit, centuries from now.
+fn nanoseconds(time: Timestamp) -> Option<i64> {
+    time.seconds.checked_mul(1_000_000_000)?.checked_add(i64::from(time.nanoseconds))
+}
+
+/// What a file holds without its digest, if that is right and the form is known.
+fn body(bytes: &[u8]) -> Option<&[u8]> {
+    let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
+    (body.starts_with(MAGIC) && *blake3::hash(body).as_bytes() == *checksum).then_some(body)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening something else than a file might wait for ever.
+    let metadata = path.symlink_metadata()?;
+    if !metadata.is_file() || metadata.len() > MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1);
+    fs::File::open(path)?.take(MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What time it is by the clock of the file system that the cache is on.
+fn now(cache: &Path) -> io::Result<i64> {
+    let temporary = cache.join("tmp");
+    fs::create_dir_all(&temporary)?;
+    let file = tempfile::NamedTempFile::new_in(temporary)?;
+    let time = file.as_file().metadata()?.modified()?;
+    let since = time.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
+    i64::try_from(since.as_nanos()).map_err(io::Error::other)
+}
+
+/// Temporary files are private; this is for everyone that may enter the cache.
+#[cfg(unix)]
+fn make_readable(file: &fs::File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &fs::File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{FileId, FileKind};
+
+    /// Long ago, with fractions of a second.
+    const THEN: Timestamp = Timestamp { seconds: 1_600_000_000, nanoseconds: 5 };
+
+    fn seen(inode: u64) -> Metadata {
+        Metadata {
+            kind: FileKind::Regular,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: 10,
+            id: FileId { device: 7, inode },
+            links: 1,
+            mtime: THEN,
+            ctime: THEN,
+        }
+    }
+
+    fn learned(byte: u8) -> Learned {
+        Learned { content: [byte; 32], notes: [byte; 6] }
+    }
+
+    fn open(directory: &Path) -> StatCache {
+        let stat = StatCache::new(directory, Path::new("/tree"));
+        stat.start();
+        stat
+    }
+
+    fn save(directory: &Path, files: &[(&str, Metadata, u8)]) -> PathBuf {
+        let stat = open(directory);
+        files.iter().for_each(|(path, seen, byte)| stat.learn(path.as_bytes(), seen, learned(*byte)));
+        stat.save().unwrap();
+        stat.path()
+    }
+
+    fn after(time: Timestamp, nanoseconds: i64) -> Timestamp {
+        let all = nanoseconds_of(time) + nanoseconds;
+        Timestamp {
+            seconds: all.div_euclid(1_000_000_000),
+            nanoseconds: all.rem_euclid(1_000_000_000) as u32,
+        }
+    }
+
+    fn nanoseconds_of(time: Timestamp) -> i64 {
+        nanoseconds(time).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_known_while_it_is_as_it_was_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = Metadata { id: FileId { device: 8, inode: 1 }, ..seen(1) };
+        save(directory.path(), &[("a", seen(1), 1), ("b", seen(2), 2), ("c", other, 3), ("b", seen(2), 4)]);
+        let stat = open(directory.path());
+        assert_eq!(stat.get(b"a", &seen(1)), Some(learned(1)));
+        assert_eq!(stat.get(b"b", &seen(2)), Some(learned(4)), "the last that was learned counts");
+        assert_eq!(stat.get(b"c", &other), Some(learned(3)));
+        let whole = seen(1);
+        for changed in [
+            Metadata { size: 11, ..whole },
+            Metadata { id: FileId { device: 7, inode: 2 }, ..whole },
+            Metadata { id: FileId { device: 8, inode: 1 }, ..whole },
+            Metadata { mtime: after(THEN, 1), ..whole },
+            Metadata { ctime: after(THEN, -1), ..whole },
+        ] {
+            assert_eq!(stat.get(b"a", &changed), None, "{changed:?}");
+        }
+        assert_eq!(stat.get(b"d", &whole), None);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_may_change_without_a_trace() {
+        let directory = tempfile::tempdir().unwrap();
+        let stat = open(directory.path());
+        let moment = stat.started.get().unwrap().moment.unwrap();
+        let at = |nanoseconds| after(Timestamp::default(), moment + nanoseconds);
+        let whole = |time: Timestamp| Timestamp { nanoseconds: 0, ..time };
+        let cases = [
+            (at(0), THEN, false),
+            (THEN, at(0), false),
+            (at(-FINE), THEN, false),
+            (THEN, at(-FINE), false),
+            (at(1 << 40), THEN, false),
+            // A millisecond more, for one without a fraction is none of these.
+            (at(-FINE - 1_000_000), at(-FINE - 1_000_000), true),
+            (THEN, whole(at(-1_000_000_000)), false),
+            (THEN, whole(at(-COARSE - 1_000_000_000)), true),
+            (Timestamp { seconds: i64::MAX, nanoseconds: 0 }, THEN, false),
+        ];
+        for (place, (mtime, ctime, _)) in cases.iter().enumerate() {
+            stat.learn(&[place as u8], &Metadata { mtime: *mtime, ctime: *ctime, ..seen(1) }, learned(1));
+        }
+        stat.save().unwrap();
+        let stat = open(directory.path());
+        for (place, (mtime, ctime, is_kept)) in cases.into_iter().enumerate() {
+            let known = stat.get(&[place as u8], &Metadata { mtime, ctime, ..seen(1) });
+            assert_eq!(known.is_some(), is_kept, "case {place}");
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_or_another_trees_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = save(directory.path(), &[("a", seen(1), 1), ("b", seen(2), 2)]);
+        assert!(StatCache::is_whole(&path).unwrap());
+        let bytes = fs::read(&path).unwrap();
+        let known = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            open(directory.path()).get(b"a", &seen(1))
+        };
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            assert_eq!(known(&damaged), None, "byte {at}");
+            assert_eq!(known(&bytes[..at]), None, "cut off at {at}");
+        }
+        assert!(!StatCache::is_whole(&path).is_ok_and(|whole| whole));
+        assert_eq!(known(&[&bytes[..], b"x"].concat()), None);
+        assert_eq!(known(&bytes), Some(learned(1)));
+        let other = StatCache::new(directory.path(), Path::new("/other"));
+        fs::copy(&path, other.path()).unwrap();
+        other.start();
+        assert_eq!(other.get(b"a", &seen(1)), None);
+    }
+
+    #[test]
+    fn numbers_that_lie_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = save(directory.path(), &[("a", seen(1), 1)]);
+        let bytes = fs::read(&path).unwrap();
+        for (at, number) in [(56, 0), (56, 2), (56, u64::MAX), (64, 0), (64, 2), (64, u64::MAX)] {
+            let mut body = bytes[..bytes.len() - CHECKSUM].to_vec();
+            body[at..at + 8].copy_from_slice(&number.to_le_bytes());
+            let checksum = blake3::hash(&body);
+            fs::write(&path, [&body, &checksum.as_bytes()[..]].concat()).unwrap();
+            assert_eq!(open(directory.path()).get(b"a", &seen(1)), None, "{number} at {at}");
+        }
+    }
+
+    #[test]
+    fn what_was_noted_at_a_time_to_come_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let stat = open(directory.path());
+        let row = |moment| {
+            stat.learn(b"a", &seen(1), learned(1));
+            let rows = std::mem::take(&mut *stat.learned.lock().unwrap());
+            fs::create_dir_all(stat.path().parent().unwrap()).unwrap();
+            fs::write(stat.path(), merge(&Table::default(), rows, (&stat.tree, moment))).unwrap();
+            open(directory.path()).get(b"a", &seen(1))
+        };
+        let moment = stat.started.get().unwrap().moment.unwrap();
+        assert_eq!(row(moment), Some(learned(1)));
+        assert_eq!(row(moment + (24 * 60 * 60 * 1_000_000_000)), None);
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_dropped_in_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        save(directory.path(), &[("a", seen(1), 1), ("b", seen(2), 2)]);
+        let round = |number: u64| {
+            let stat = open(directory.path());
+            assert_eq!(stat.get(b"a", &seen(1)), Some(learned(1)));
+            stat.learn(b"c", &seen(number), learned(3));
+            stat.save().unwrap();
+        };
+        (0..u64::from(MAX_AGE)).for_each(round);
+        // Asked for, but not written, so it is counted on.
+        assert_eq!(open(directory.path()).get(b"b", &seen(2)), Some(learned(2)));
+        round(100);
+        let stat = open(directory.path());
+        assert_eq!(stat.get(b"b", &seen(2)), None);
+        assert_eq!(stat.get(b"a", &seen(1)), Some(learned(1)));
+        assert_eq!(stat.get(b"c", &seen(100)), Some(learned(3)));
+    }
+
+    #[test]
+    fn many_files_and_devices_are_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let stat = open(directory.path());
+        let file = |number: u64| Metadata { id: FileId { device: number % 300, inode: number }, ..seen(0) };
+        for number in 0..5000u64 {
+            stat.learn(&number.to_le_bytes(), &file(number), learned(number as u8));
+        }
+        stat.save().unwrap();
+        let stat = open(directory.path());
+        let is_known = |number: &u64| {
+            let known = stat.get(&number.to_le_bytes(), &file(*number));
+            assert!(known.is_none_or(|known| known == learned(*number as u8)));
+            known.is_some()
+        };
+        let known = (0..5000).filter(is_known).count();
+        assert!((4000..5000).contains(&known), "{known}: the devices beyond the 256th have no number");
+    }
+
+    #[test]
+    fn without_a_cache_to_write_to_nothing_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let stat = open(&file);
+        stat.learn(b"a", &seen(1), learned(1));
+        stat.save().unwrap();
+        assert_eq!(stat.get(b"a", &seen(1)), None);
+        // Nor before it was started: there would be no moment to hold times against.
+        let stat = StatCache::new(directory.path(), Path::new("/tree"));
+        stat.learn(b"a", &seen(1), learned(1));
+        stat.save().unwrap();
+        assert!(!directory.path().join("stat").exists());
+    }
+}

@@ -1,0 +1,159 @@
+//! A split layer: which of its parts are there already, and the others made.
+
+use std::collections::BTreeSet;
+
+use rayon::iter::{IntoParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
+
+use crate::base::Listing;
+use crate::cache::{BuiltLayer, Record};
+use crate::compress::codec_id;
+use crate::event::Event;
+use crate::files::Entry;
+use crate::layer::content::Content;
+use crate::layer::gather::Gathered;
+use crate::layer::inputs::Inputs;
+use crate::layer::inventory::{self, ContentDigest, InventoryWriter};
+use crate::layer::package::Packages;
+use crate::layer::{
+    Answer, Answers, LayerError, Made, Origin, Workshop, block, content_key, places, split, warn, whole_key,
+    write,
+};
+
+/// A part that is there, with what its files hold.
+struct Done {
+    record: Record,
+    origin: Origin,
+    contents: Vec<Option<ContentDigest>>,
+    stale_pyc: u64,
+}
+
+/// A split layer with its entries in parts.
+struct Parts<'a> {
+    inputs: Inputs<'a>,
+    entries: &'a [Entry],
+    /// The indices of the entries of each.
+    parts: Vec<Vec<usize>>,
+    workshop: Workshop<'a>,
+}
+
+/// Builds a split layer: looks for its parts where they may be found, makes the others, and writes
+/// one inventory for all of them. Parts are looked for if it is known what the layer holds.
+pub(super) fn build(
+    inputs: Inputs<'_>,
+    listing: &Listing,
+    gathered: &Gathered,
+    content: Option<&Content>,
+    workshop: Workshop<'_>,
+) -> Result<Made, LayerError> {
+    let (layer, entries) = (inputs.layer, &gathered.entries[..]);
+    let destinations = layer.copies.iter().map(|copy| places::destination(copy, listing)).collect();
+    let parts = split::parts(entries, layer.split, &Packages::of(entries, destinations));
+    let parts = Parts { inputs, entries, parts, workshop };
+    let (count, bytes) = (entries.len() as u64, parts.bytes());
+    workshop.observer.event(&Event::LayerWalked { layer: layer.label.clone(), entries: count, bytes });
+    let known = match (content, workshop.answers) {
+        (Some(content), Some(answers)) => parts.known(&content.contents, answers)?,
+        _ => parts.parts.iter().map(|_| None).collect(),
+    };
+    let work: Vec<(usize, Option<Done>)> = known.into_iter().enumerate().collect();
+    let make = |(number, known)| match known {
+        Some(done) => Ok(done),
+        None => parts.make(number),
+    };
+    let done = work.into_par_iter().map(make).collect::<Result<Vec<Done>, LayerError>>()?;
+    // What is said of all files stands for those of parts that were not made, too.
+    let stale_pyc =
+        content.map_or_else(|| done.iter().map(|done| done.stale_pyc).sum(), |content| content.stale_pyc);
+    let machines = content.map(|content| content.machines.clone());
+    let machines =
+        machines.unwrap_or_else(|| done.iter().flat_map(|done| done.record.machines.clone()).collect());
+    warn(layer, &gathered.notes, stale_pyc, workshop.observer);
+    parts.put_together(done, machines)
+}
+
+impl Parts<'_> {
+    /// Returns the length of all tar streams.
+    fn bytes(&self) -> u64 {
+        (0..self.parts.len()).map(|number| self.length(&self.parts[number])).sum()
+    }
+
+    fn length(&self, members: &[usize]) -> u64 {
+        block::stream_len(&self.entries_of(members))
+    }
+
+    fn entries_of(&self, members: &[usize]) -> Vec<&Entry> {
+        members.iter().map(|index| &self.entries[*index]).collect()
+    }
+
+    /// Finds the parts that records answer for.
+    fn known(
+        &self,
+        contents: &[Option<ContentDigest>],
+        answers: &Answers<'_>,
+    ) -> Result<Vec<Option<Done>>, LayerError> {
+        self.parts.par_iter().map(|members| self.find(members, contents, answers)).collect()
+    }
+
+    fn find(
+        &self,
+        members: &[usize],
+        contents: &[Option<ContentDigest>],
+        answers: &Answers<'_>,
+    ) -> Result<Option<Done>, LayerError> {
+        self.workshop.cancel.check()?;
+        let layer = self.inputs.layer;
+        let lines = members.iter().map(|index| (&self.entries[*index], contents[*index]));
+        let key = content_key(&inventory::root(lines), &codec_id(layer.compression));
+        let is_one = |answer: &Answer| answer.record.layers.len() == 1;
+        let Some(Answer { record, origin }) = answers(&key)?.filter(is_one) else { return Ok(None) };
+        let bytes = self.length(members);
+        self.workshop.observer.event(&Event::LayerProgress { layer: layer.label.clone(), bytes });
+        let record = Record { key, tar_size: bytes, ..record };
+        let contents = members.iter().map(|index| contents[*index]).collect();
+        Ok(Some(Done { record, origin, contents, stale_pyc: 0 }))
+    }
+
+    fn make(&self, number: usize) -> Result<Done, LayerError> {
+        let members = self.entries_of(&self.parts[number]);
+        let (record, written) = write(self.inputs, &members, true, self.workshop)?;
+        let (contents, stale_pyc) = (written.inventory.contents, written.stale_pyc);
+        Ok(Done { record, origin: Origin::Made, contents, stale_pyc })
+    }
+
+    fn put_together(&self, done: Vec<Done>, machines: BTreeSet<String>) -> Result<Made, LayerError> {
+        let mut contents: Vec<Option<ContentDigest>> = vec![None; self.entries.len()];
+        for (members, done) in self.parts.iter().zip(&done) {
+            for (index, content) in members.iter().zip(&done.contents) {
+                contents[*index] = *content;
+            }
+        }
+        let mut inventory = InventoryWriter::new(self.workshop.store)?;
+        for (entry, content) in self.entries.iter().zip(contents) {
+            inventory.line(entry, content)?;
+        }
+        let inventory = inventory.finish()?;
+        let key = whole_key(self.inputs.layer, &inventory.root);
+        let is_divided = done.len() > 1;
+        let layer = |Record { key, layers, .. }: &Record| {
+            let layers: Vec<BuiltLayer> = layers.clone();
+            let key = is_divided.then_some(*key);
+            layers.into_iter().map(move |layer| BuiltLayer { part: key, ..layer })
+        };
+        let record = Record {
+            version: Record::VERSION,
+            key,
+            content: Some(key),
+            layers: done.iter().flat_map(|done| layer(&done.record)).collect(),
+            materials: Vec::new(),
+            inventory: Some(inventory.descriptor),
+            machines,
+            entries: self.entries.len() as u64,
+            tar_size: done.iter().map(|done| done.record.tar_size).sum(),
+        };
+        let origins: Vec<Origin> = done.iter().map(|done| done.origin).collect();
+        let is_here = |origin: &Origin| !matches!(origin, Origin::Place(_));
+        let whole = origins.iter().all(is_here).then(|| record.clone());
+        let made = done.into_iter().filter(|done| done.origin == Origin::Made).map(|done| done.record);
+        Ok(Made { record, origins, new: made.chain(whole).collect() })
+    }
+}
