@@ -51,7 +51,8 @@ struct LayerReport {
 /// What only who made a layer knows.
 #[derive(Debug, Clone, Serialize)]
 struct Made {
-    /// Unknown of a layer that another image answered for, as is the next.
+    /// Unknown of a layer that another image answered for and of parts of one that is split, as is the
+    /// next.
     #[serde(skip_serializing_if = "Option::is_none")]
     entries: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,18 +122,18 @@ fn platform(
     })
 }
 
-/// Says of each blob of a layer what is known of it. Of a layer of several, the numbers are those
-/// of all together, which are no single blob's.
+/// Says of each blob of a layer what is known of it. Of a layer of several, numbers and time are those
+/// of all together, and the numbers are no single blob's.
 fn made(layer: &FinishedLayer) -> impl Iterator<Item = (&str, Option<Made>)> {
-    let FinishedLayer { record, outcome, elapsed, .. } = layer;
-    let is_one = record.layers.len() == 1;
-    let made = is_one.then(|| Made {
-        entries: record.inventory.as_ref().map(|_| record.entries),
-        tar_size: record.inventory.as_ref().map(|_| record.tar_size),
-        cache: *outcome,
+    let FinishedLayer { record, elapsed, .. } = layer;
+    let numbers = record.inventory.as_ref().filter(|_| record.layers.len() == 1);
+    let made = move |cache| Made {
+        entries: numbers.map(|_| record.entries),
+        tar_size: numbers.map(|_| record.tar_size),
+        cache,
         seconds: seconds(*elapsed),
-    });
-    record.layers.iter().map(move |_| (layer.name.as_str(), made.clone()))
+    };
+    layer.blobs().map(move |(_, outcome)| (layer.name.as_str(), Some(made(outcome))))
 }
 
 fn read<T: DeserializeOwned>(source: &dyn Source, descriptor: &Descriptor) -> Result<T, BlobError> {
