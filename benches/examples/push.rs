@@ -8,15 +8,14 @@
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use ocibuild_benches::registry::{Log, Registry};
 
 const LAYERS: usize = 4;
 const LAYER: u64 = 64 << 20;
-const DOCKER_REGISTRY: &str = "/usr/bin/docker-registry";
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -33,13 +32,14 @@ fn main() -> Result<()> {
     let ours = Running::ours(&program, directory.path())?;
     source.compare("serve", &ours.address, runs)?;
     drop(ours);
-    if let Some(theirs) = Running::docker_registry(directory.path())? {
+    if Registry::is_installed() {
+        let theirs = Registry::start(&directory.path().join("registry"), Log::Nothing)?;
         source.compare("docker-registry", &theirs.address, runs)?;
     }
     Ok(())
 }
 
-/// A registry that ends with this value.
+/// Our registry; it ends with this value.
 struct Running {
     child: Child,
     address: String,
@@ -53,27 +53,6 @@ impl Running {
         let mut address = String::new();
         BufReader::new(child.stdout.take().ok_or("no address")?).read_line(&mut address)?;
         Ok(Self { child, address: address.trim_end().to_owned() })
-    }
-
-    fn docker_registry(directory: &Path) -> Result<Option<Self>> {
-        if !Path::new(DOCKER_REGISTRY).exists() {
-            return Ok(None);
-        }
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let (file, data) = (directory.join("config.yml"), directory.join("data"));
-        let storage = format!("storage: {{ filesystem: {{ rootdirectory: \"{}\" }} }}", data.display());
-        let log = "log: { level: error, accesslog: { disabled: true } }";
-        fs::write(&file, format!("version: 0.1\n{log}\n{storage}\nhttp: {{ addr: \"{address}\" }}\n"))?;
-        let mut command = Command::new(DOCKER_REGISTRY);
-        command.arg("serve").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-        let running = Self { child: command.spawn()?, address };
-        for _ in 0..500 {
-            if TcpStream::connect(&running.address).is_ok() {
-                return Ok(Some(running));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Err("docker-registry doesn't answer".into())
     }
 }
 

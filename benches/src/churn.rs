@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use crate::blocks::{Former, Rule};
 use crate::encode::{Encoder, Scratch, compress};
 use crate::error::{Error, io_error};
+use crate::random::Random;
 use crate::stream::header;
 use crate::walk::{Entry, Kind, walk};
 
@@ -90,7 +91,7 @@ impl Loaded {
         let total: u64 = baseline.values().sum();
         let one = |seed| {
             let mut left = baseline.clone();
-            self.form(rule, Some((edit, Random(seed))), |block| {
+            self.form(rule, Some((edit, Random::new(seed))), |block| {
                 left.remove(&key(block));
             })?;
             Ok(left.values().sum::<u64>() as f64 / total as f64)
@@ -108,8 +109,8 @@ impl Loaded {
             block(&buffer[..length]);
             Ok(buffer)
         });
-        let (edit, mut random) = edit.map_or((None, Random(0)), |(edit, random)| (Some(edit), random));
-        let chosen = self.files[random.below(self.files.len())];
+        let (edit, mut random) = edit.map_or((None, Random::new(0)), |(edit, random)| (Some(edit), random));
+        let chosen = self.files[random.index(self.files.len())];
         for (at, (entry, content)) in self.entries.iter().zip(&self.contents).enumerate() {
             match edit {
                 Some(Edit::FewBytes) if at == chosen => {
@@ -123,7 +124,7 @@ impl Loaded {
             if at == chosen && edit == Some(Edit::Added) {
                 let mut new = entry.clone();
                 new.path.extend_from_slice(b".added");
-                add(&mut former, &new, &self.contents[self.files[random.below(self.files.len())]])?;
+                add(&mut former, &new, &self.contents[self.files[random.index(self.files.len())]])?;
             }
         }
         former.finish()
@@ -150,21 +151,8 @@ where
 }
 
 fn insert(content: &[u8], least: usize, most: usize, random: &mut Random) -> Vec<u8> {
-    let at = random.below(content.len() + 1);
-    let count = least + random.below(most - least + 1);
-    let new: Vec<u8> = (0..count).map(|_| random.below(256) as u8).collect();
+    let at = random.index(content.len() + 1);
+    let count = least + random.index(most - least + 1);
+    let new: Vec<u8> = (0..count).map(|_| random.index(256) as u8).collect();
     [&content[..at], &new, &content[at..]].concat()
-}
-
-/// SplitMix64: small, seeded, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
 }

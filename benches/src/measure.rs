@@ -1,11 +1,13 @@
 //! Whole processes, measured from outside by the program `time`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::error::{Error, io_error};
+
+const TIME: &str = "/usr/bin/time";
 
 /// What a command and all its children used.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,17 +24,37 @@ pub struct Usage {
 ///
 /// # Errors
 /// If the program `time` is missing or the command fails.
-pub fn shell(command: &str, directory: &Path) -> Result<Usage, Error> {
-    let record = directory.join("usage");
-    let mut timed = Command::new("/usr/bin/time");
-    timed.args(["-f", "%U %S %M", "-o"]).arg(&record).args(["sh", "-c", command]);
-    timed.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+pub fn shell(text: &str, directory: &Path) -> Result<Usage, Error> {
+    command(Command::new("sh").args(["-c", text]).current_dir(directory))
+}
+
+/// Runs a command and measures it, without input; its stdout is dropped. Of the command, its
+/// program, arguments, directory and variables count.
+///
+/// # Errors
+/// If the program `time` is missing or the command fails; then what it said is told.
+pub fn command(command: &Command) -> Result<Usage, Error> {
+    let scratch = tempfile::tempdir().map_err(io_error("make a directory in", Path::new("/tmp")))?;
+    let (record, said) = (scratch.path().join("usage"), scratch.path().join("said"));
+    let file = File::create(&said).map_err(io_error("write", &said))?;
+    let mut timed = Command::new(TIME);
+    timed.args(["-f", "%U %S %M", "-o"]).arg(&record).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => timed.env(name, value),
+            None => timed.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        timed.current_dir(directory);
+    }
+    timed.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
     let begun = Instant::now();
-    let status =
-        timed.status().map_err(|source| Error::Start { program: "/usr/bin/time".to_owned(), source })?;
+    let status = timed.status().map_err(|source| Error::Start { program: TIME.to_owned(), source })?;
     let wall = begun.elapsed().as_secs_f64();
     if !status.success() {
-        return Err(Error::Failed { command: command.to_owned(), status: status.to_string() });
+        let said = fs::read_to_string(&said).unwrap_or_default();
+        return Err(Error::Failed { command: format!("{command:?}"), status: format!("{status}: {said}") });
     }
     let text = fs::read_to_string(&record).map_err(io_error("read", &record))?;
     parse(&text, wall).ok_or(Error::Argument { what: "the output of `time`", value: text })
@@ -44,6 +66,13 @@ fn parse(text: &str, wall: f64) -> Option<Usage> {
     let system: f64 = fields.next()?.parse().ok()?;
     let kibibytes: u64 = fields.next()?.parse().ok()?;
     Some(Usage { wall, cpu: user + system, memory: kibibytes << 10 })
+}
+
+/// Gives the mean.
+#[must_use]
+pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let values: Vec<f64> = values.into_iter().collect();
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Gives the median; of an even number of values the lower one of the middle two.

@@ -35,16 +35,28 @@ pub struct Trees {
 pub fn fetch(directory: &Path) -> Result<Trees, Error> {
     fs::create_dir_all(directory).map_err(io_error("create", directory))?;
     Ok(Trees {
-        npm: fetch_one(directory, "npm", &[NPM_PACKAGE, NPM_LOCK], npm)?,
+        npm: fetch_one(directory, "npm", &[NPM_PACKAGE, NPM_LOCK], |tree| {
+            npm(tree, NPM_PACKAGE, NPM_LOCK, "--legacy-peer-deps")
+        })?,
         pip: fetch_one(directory, "pip", &[PIP_REQUIREMENTS], pip)?,
     })
+}
+
+/// Fetches what a lockfile of npm names into `name` below `directory`, unless it is there already:
+/// a `package.json`, its lockfile and their `node_modules`, without what is for development only.
+///
+/// # Errors
+/// As of [`fetch`].
+pub fn fetch_locked(directory: &Path, name: &str, package: &str, lock: &str) -> Result<PathBuf, Error> {
+    fs::create_dir_all(directory).map_err(io_error("create", directory))?;
+    fetch_one(directory, name, &[package, lock], |tree| npm(tree, package, lock, "--omit=dev"))
 }
 
 fn fetch_one(
     directory: &Path,
     name: &str,
     lists: &[&str],
-    install: fn(&Path) -> Result<(), Error>,
+    install: impl Fn(&Path) -> Result<(), Error>,
 ) -> Result<PathBuf, Error> {
     let tree = directory.join(name);
     let stamp = directory.join(format!("{name}.stamp"));
@@ -74,13 +86,13 @@ fn digest(lists: &[&str]) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn npm(tree: &Path) -> Result<(), Error> {
-    for (name, text) in [("package.json", NPM_PACKAGE), ("package-lock.json", NPM_LOCK)] {
+fn npm(tree: &Path, package: &str, lock: &str, option: &str) -> Result<(), Error> {
+    for (name, text) in [("package.json", package), ("package-lock.json", lock)] {
         let path = tree.join(name);
         fs::write(&path, text).map_err(io_error("write", &path))?;
     }
     let mut command = Command::new("npm");
-    command.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps"]);
+    command.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", option]);
     run(command.current_dir(tree))
 }
 

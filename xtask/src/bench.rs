@@ -1,29 +1,72 @@
-//! `cargo xtask bench`: the trees that benchmarks are made with, then the comparison.
+//! `cargo xtask bench`: the trees that benchmarks are made with, then the comparisons.
 
 use crate::Result;
+use crate::parts;
 use crate::programs::{cargo, run};
-use std::path::Path;
-use std::process::ExitCode;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
-/// Fetches the trees where they aren't there yet, compares cold builds, times manifest hits, and
-/// holds pushes against `curl`; `arguments` go to the comparison.
+/// `bench cache` and `bench states` measure what a cache is good for; else all the rest is measured.
 pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let trees = root.join("target/bench-trees");
-    let program = root.join("target/release/ocibuild");
-    let example = |name: &str| {
-        let mut command = cargo(root);
-        command.args(["run", "--release", "--package", "ocibuild-benches", "--example", name, "--"]);
-        command
-    };
-    run(cargo(root).args(["build", "--release", "--package", "ocibuild-cli"]))?;
-    run(cargo(root).args(["build", "--release", "--package", "ocibuild-benches", "--examples"]))?;
-    run(example("fetch-trees").arg(&trees))?;
-    let mut compare = example("compare");
+    match arguments.split_first() {
+        Some((word, rest)) if word == "cache" => cache(root, &trees, rest)?,
+        Some((word, rest)) if word == "states" => states(root, &trees, rest)?,
+        _ => compare(root, &trees, arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Compares cold builds, times manifest hits, and holds pushes against `curl`; `arguments` go to the
+/// comparison.
+fn compare(root: &Path, trees: &Path, arguments: &[String]) -> Result<()> {
+    let program = build_program(root)?;
+    build_examples(root)?;
+    run(example(root, "fetch-trees").arg(trees))?;
+    let mut compare = example(root, "compare");
     for tree in ["npm", "pip"] {
         compare.arg("--tree").arg(trees.join(tree));
     }
     run(compare.arg("--ocibuild").arg(&program).args(arguments))?;
-    run(example("hit").arg(&program))?;
-    run(example("push").arg(&program))?;
-    Ok(ExitCode::SUCCESS)
+    run(example(root, "hit").arg(&program))?;
+    run(example(root, "push").arg(&program))
+}
+
+fn cache(root: &Path, trees: &Path, arguments: &[String]) -> Result<()> {
+    parts::install_for_benches()?;
+    let (program, rest) = program(root, arguments)?;
+    build_examples(root)?;
+    run(example(root, "fetch-trees").arg(trees))?;
+    run(example(root, "cache").arg(program).arg(trees.join("npm")).args(rest))
+}
+
+fn states(root: &Path, trees: &Path, arguments: &[String]) -> Result<()> {
+    parts::install_for_benches()?;
+    let (program, rest) = program(root, arguments)?;
+    build_examples(root)?;
+    run(example(root, "states").arg(program).arg(trees).args(rest))
+}
+
+/// The program that `--program PATH` names as the first argument, or else one that is built.
+fn program<'a>(root: &Path, arguments: &'a [String]) -> Result<(PathBuf, &'a [String])> {
+    match arguments {
+        [option, path, rest @ ..] if option == "--program" => Ok((env::current_dir()?.join(path), rest)),
+        _ => Ok((build_program(root)?, arguments)),
+    }
+}
+
+fn build_program(root: &Path) -> Result<PathBuf> {
+    run(cargo(root).args(["build", "--release", "--package", "ocibuild-cli"]))?;
+    Ok(root.join("target/release/ocibuild"))
+}
+
+fn build_examples(root: &Path) -> Result<()> {
+    run(cargo(root).args(["build", "--release", "--package", "ocibuild-benches", "--examples"]))
+}
+
+fn example(root: &Path, name: &str) -> Command {
+    let mut command = cargo(root);
+    command.args(["run", "--release", "--package", "ocibuild-benches", "--example", name, "--"]);
+    command
 }

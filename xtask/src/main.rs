@@ -33,6 +33,9 @@ cargo xtask test [ARGS…]      install and start what the tests need, run all o
                               (ARGS go to `cargo test`; as root on Debian nothing is skipped)
 cargo xtask ci                format, clippy, tests, fuzzing, docs, licences: what CI runs
 cargo xtask bench [ARGS…]     fetch the benchmarks' trees and compare (ARGS go to the comparison)
+cargo xtask bench cache|states [--program PATH] [ARGS…]
+                              what a cache makes of little changes, and of twenty states of an
+                              application, by the program of this tree or the one at PATH
 cargo xtask fuzz [TARGET…] [--seconds N]
                               run the fuzz targets for N seconds each (600)
 cargo xtask fixtures [--check]

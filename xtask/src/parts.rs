@@ -44,12 +44,29 @@ const PARTS: &[(&str, &[&str])] = &[
     ("zstd", &["zstd"]),
 ];
 
+/// What the benches of the cache run beside the product, or push to.
+const BENCHES: &[(&str, &[&str])] = &[
+    ("buildah", &["buildah"]),
+    ("docker-registry", &["docker-registry"]),
+    ("node", &["nodejs"]),
+    ("npm", &["npm"]),
+    ("pip3", &["python3-pip", "python3-venv"]),
+    ("skopeo", &["skopeo"]),
+    ("time", &["time"]),
+    ("umoci", &["umoci"]),
+];
+
 /// What the fuzzer is built with.
 const COMPILER: &[(&str, &[&str])] = &[("c++", &["g++"])];
 
 /// Installs the compiler that the fuzzer needs, where it is missing.
 pub(crate) fn install_compiler() -> Result<()> {
     if install_some(COMPILER)? { Ok(()) } else { Err("the fuzzer needs a C++ compiler".into()) }
+}
+
+/// Installs what the benches of the cache need, where it is missing.
+pub(crate) fn install_for_benches() -> Result<()> {
+    if install_some(BENCHES)? { Ok(()) } else { Err("the benches need those programs".into()) }
 }
 
 /// Installs what is missing, where that is possible; answers whether everything is there then.
