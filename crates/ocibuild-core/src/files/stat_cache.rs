@@ -89,6 +89,8 @@ struct Started {
     /// The moment, in nanoseconds; without, nothing is learned.
     moment: Option<i64>,
     table: Table,
+    /// Whether there is a file that is of no use: another takes its place.
+    is_damaged: bool,
 }
 
 impl StatCache {
@@ -104,10 +106,12 @@ impl StatCache {
     pub fn start(&self) {
         self.started.get_or_init(|| {
             let moment = now(&self.cache).ok();
-            let table = Table::read(&self.path(), &self.tree).unwrap_or_default();
+            let path = self.path();
+            let table = Table::read(&path, &self.tree);
             // A clock that went back could come by the same time again.
-            let is_sound = moment.is_none_or(|moment| table.moment <= moment);
-            Started { moment, table: if is_sound { table } else { Table::default() } }
+            let table = table.filter(|table| moment.is_none_or(|moment| table.moment <= moment));
+            let is_damaged = table.is_none() && path.exists();
+            Started { moment, table: table.unwrap_or_default(), is_damaged }
         });
     }
 
@@ -136,13 +140,14 @@ impl StatCache {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner).push((row, seen.id.device));
     }
 
-    /// Writes what was learned, together with what was known; nothing if nothing was learned.
+    /// Writes what was learned, together with what was known; nothing if nothing was learned, and
+    /// nothing is damaged.
     ///
     /// # Errors
     /// Whatever writing meets; what was there before is there still.
     pub fn save(&self) -> io::Result<()> {
         let learned = std::mem::take(&mut *self.learned.lock().unwrap_or_else(PoisonError::into_inner));
-        let started = self.started.get().filter(|_| !learned.is_empty());
+        let started = self.started.get().filter(|started| started.is_damaged || !learned.is_empty());
         let Some((started, moment)) = started.and_then(|started| Some((started, started.moment?))) else {
             return Ok(());
         };
@@ -455,6 +460,9 @@ mod tests {
         }
         assert!(!StatCache::is_whole(&path).is_ok_and(|whole| whole));
         assert_eq!(known(&[&bytes[..], b"x"].concat()), None);
+        // It doesn't stay, though nothing else is learned.
+        open(directory.path()).save().unwrap();
+        assert!(StatCache::is_whole(&path).unwrap());
         assert_eq!(known(&bytes), Some(learned(1)));
         let other = StatCache::new(directory.path(), Path::new("/other"));
         fs::copy(&path, other.path()).unwrap();

@@ -186,7 +186,7 @@ pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<
 pub(super) fn remove_parts(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PART_PREFIX) {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
             fs::remove_file(entry.path())?;
         }
     }
