@@ -573,10 +573,12 @@ fn build_layer(
         if made.origins.iter().all(is_here) {
             let is_traced = |last: &Record| last.layers == made.record.layers;
             let trace = trace.filter(|_| !last.as_ref().is_some_and(is_traced));
-            // No lockfile went into the key of the content.
-            let plain = |(key, _)| Record { materials: Vec::new(), ..made.record.under(key) };
             let under_keys = keys.of(&made.record.machines).iter().map(|key| made.record.under(*key));
-            keep(all.chain(under_keys).chain(trace.map(plain)), context, records);
+            keep(
+                all.chain(under_keys).chain(trace.map(|(key, _)| made.record.traced(key))),
+                context,
+                records,
+            );
         } else {
             keep(all, context, records);
         }

@@ -603,6 +603,7 @@ fn write(
         machines: written.machines.clone(),
         entries: entries.len() as u64,
         tar_size: written.tar_size,
+        is_trace: false,
     };
     Ok((record, written))
 }

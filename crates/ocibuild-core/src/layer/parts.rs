@@ -149,6 +149,7 @@ impl Parts<'_> {
             machines,
             entries: self.entries.len() as u64,
             tar_size: done.iter().map(|done| done.record.tar_size).sum(),
+            is_trace: false,
         };
         let origins: Vec<Origin> = done.iter().map(|done| done.origin).collect();
         let is_here = |origin: &Origin| !matches!(origin, Origin::Place(_));
