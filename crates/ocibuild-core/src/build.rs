@@ -342,7 +342,7 @@ fn decide(
 /// record and not its blobs is passed over.
 fn find(
     keys: &[Key],
-    fits: &dyn Fn(&Record) -> bool,
+    fits: &(dyn Fn(&Record) -> bool + Sync),
     context: Context<'_>,
 ) -> Result<Option<Answer>, BlobError> {
     for (key, records) in keys.iter().filter_map(|key| Some((key, context.records?))) {
@@ -352,6 +352,27 @@ fn find(
             return Ok(Some(Answer { record, origin: Origin::Store }));
         }
     }
+    if context.tiers.is_empty() {
+        return Ok(None);
+    }
+    aside(|| find_elsewhere(keys, fits, context))
+}
+
+/// Does what may wait for a registry where that is no fault: not on a thread of a rayon pool.
+fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if rayon::current_thread_index().is_none() {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn find_elsewhere(
+    keys: &[Key],
+    fits: &(dyn Fn(&Record) -> bool + Sync),
+    context: Context<'_>,
+) -> Result<Option<Answer>, BlobError> {
     for (index, tier) in context.tiers.iter().enumerate() {
         for key in keys {
             context.cancel.check()?;

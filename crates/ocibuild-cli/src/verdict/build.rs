@@ -139,9 +139,15 @@ pub(super) fn cache(error: &(dyn Error + 'static), directory: &Path) -> Verdict 
 /// Tells whether there was no room: on the disk, or for whoever runs this.
 fn is_full(error: &(dyn Error + 'static)) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    std::iter::successors(Some(error), |error| error.source())
-        .filter_map(|error| error.downcast_ref::<std::io::Error>())
-        .any(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+    let is_one = |error: &std::io::Error| matches!(error.kind(), StorageFull | QuotaExceeded);
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref().is_some_and(is_one) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {

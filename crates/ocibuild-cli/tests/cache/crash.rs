@@ -26,8 +26,8 @@ use crate::project::{
 /// As many processes are killed at a time.
 const WORKERS: usize = 3;
 
-/// Of how many moments one is tried where not all are.
-const SOME: usize = 24;
+/// As many moments are tried, about, where not all are.
+const SOME: usize = 7;
 
 /// What is killed, and what is demanded afterwards.
 struct Case<'a> {
@@ -84,7 +84,7 @@ impl Case<'_> {
         let all = whole.changes.len();
         self.demand_named(&whole.changes);
         // One more, as others may be made in another order, and for what is after the last.
-        let step = if is_thorough() { 1 } else { SOME };
+        let step = if is_thorough() { 1 } else { all / SOME + 1 };
         let from = 1 + Random::new(all as u64).below(step as u64) as usize;
         let moments: Vec<usize> = (from..=all + 1).step_by(step).collect();
         let killed: usize = thread::scope(|scope| {

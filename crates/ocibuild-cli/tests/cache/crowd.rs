@@ -90,7 +90,8 @@ fn builds_are_right_while_others_are_killed_and_tidied_up_after() {
                 command
             };
             let mut victim = build("victim").spawn().unwrap();
-            let one = scope.spawn(|| run(build("one").stdout(Stdio::piped())));
+            let mut one = build("one");
+            let one = scope.spawn(move || run(one.stdout(Stdio::piped())));
             let words = ["--all", "--max-size=1kB", "--max-age=0s"][round % 3];
             let prune = scope.spawn(|| bench.ok(&["cache", "prune", words]));
             thread::sleep(Duration::from_millis(random.below(60)));

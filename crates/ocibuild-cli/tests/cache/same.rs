@@ -46,7 +46,7 @@ fn documents(layout: &Path) -> Vec<(String, Vec<u8>)> {
         let bytes = fs::read(layout.join("blobs/sha256").join(&digest["sha256:".len()..])).unwrap();
         let value: Value = serde_json::from_slice(&bytes).unwrap();
         let children = value["manifests"].as_array().into_iter().flatten().chain(value.get("config"));
-        todo.extend(children.map(|child| child["digest"].as_str().unwrap().to_owned()));
+        todo.extend(children.filter_map(|child| Some(child["digest"].as_str()?.to_owned())));
         found.push((digest, bytes));
     }
     found
