@@ -75,6 +75,7 @@ mod traced {
     }
 
     /// Starts the program, watched from its first instruction on.
+    #[expect(clippy::zombie_processes, reason = "it is waited for with all that is watched")]
     fn seize(command: &Command) -> Result<Pid, Missing> {
         // A shell that becomes the program once it is watched.
         let mut shell = Command::new("sh");

@@ -170,6 +170,8 @@ fn what_is_known_of_bases_and_registries_heals() {
     let line = base.digest(&["-t", &name("base:1"), "--push"]);
     let spec = SPEC.replace("layers = [\"modules\"", &format!("base = \"{line}\"\nlayers = [\"modules\""));
     let bench = Bench::with_spec(&spec);
+    // More than goes in one request, which is worth a note.
+    bench.write("src/large", Random::new(6).bytes(500 << 10));
     crate::project::write(&bench, 1);
     let count = std::cell::Cell::new(0);
     let push = |bench: &Bench| {
