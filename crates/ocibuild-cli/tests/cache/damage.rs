@@ -25,9 +25,12 @@ impl Damage {
     /// Some of them, drawn by a seed.
     fn some(seed: u64) -> Vec<Self> {
         let mut random = Random::new(seed);
-        let bits = if is_thorough() { 6 } else { 1 };
-        let bits = (0..bits).map(|_| Self::Bit(random.below(1 << 40)));
-        bits.chain([Self::Empty, Self::Half, Self::Longer]).collect()
+        let lengths = [Self::Empty, Self::Half, Self::Longer];
+        if !is_thorough() {
+            return vec![Self::Bit(random.below(1 << 40)), lengths[seed as usize % 3]];
+        }
+        let bits = (0..6).map(|_| Self::Bit(random.below(1 << 40)));
+        bits.chain(lengths).collect()
     }
 
     fn of(self, mut bytes: Vec<u8>) -> Vec<u8> {
