@@ -633,7 +633,7 @@ fn build_layer(
 fn keep(all: impl Iterator<Item = Record>, context: Context<'_>, records: &dyn RecordStore) {
     for record in all {
         if let Err(fault) = records.put(&record) {
-            let warning = Warning::new(format!("the layer is not cached: {fault}"));
+            let warning = Warning::new(format!("the layer is not cached: {}", chain(&fault)));
             context.observer.event(&Event::Warning(warning.hint("check the cache directory")));
             return;
         }

@@ -34,7 +34,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::base::{Listing, ListingError};
-use crate::blob::{BlobError, Store};
+use crate::blob::{BlobError, Store, read_whole};
 use crate::cache::{BlockIndexes, BuiltLayer, CacheError, Material, Record};
 use crate::compress::{Encoder, codec_id};
 use crate::digest::Digest;
@@ -607,7 +607,11 @@ fn answered(
     let fits = |answer: &Answer| answer.record.inventory.is_none() || answer.record.entries == count;
     let Some(Answer { record, origin }) = answers(&key)?.filter(fits) else { return Ok(None) };
     let mut record = Record { key, machines: content.machines.clone(), ..record };
-    if record.inventory.is_none() && workshop.is_listed {
+    let is_written = match &record.inventory {
+        None => workshop.is_listed,
+        Some(inventory) => is_damaged(inventory, workshop.store),
+    };
+    if is_written {
         let mut inventory = inventory::InventoryWriter::new(workshop.store)?;
         for (entry, content) in gathered.entries.iter().zip(&content.contents) {
             inventory.line(entry, *content)?;
@@ -620,6 +624,13 @@ fn answered(
     }
     let origins = vec![origin; record.layers.len()];
     Ok(Some(Made { record, origins, new: Vec::new() }))
+}
+
+/// Tells whether an inventory's bytes aren't its own, if it is small: as everything is at hand that it
+/// is made of, it costs little not to leave it so.
+fn is_damaged(inventory: &Descriptor, store: &Store) -> bool {
+    const SMALL: u64 = 1 << 20;
+    inventory.size <= SMALL && matches!(read_whole(store, inventory, SMALL), Err(BlobError::Corrupt { .. }))
 }
 
 /// Makes the content key of a layer.

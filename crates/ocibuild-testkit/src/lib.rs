@@ -24,6 +24,7 @@ pub mod command;
 pub mod containerd;
 pub mod disorder;
 pub mod docker;
+pub mod killed;
 pub mod mounted;
 pub mod mounts;
 pub mod oci_tools;

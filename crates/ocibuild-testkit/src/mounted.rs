@@ -25,6 +25,28 @@ impl Mounted {
         Ok(this)
     }
 
+    /// An empty file system in memory with room for so many bytes, in whole pages of 4 KiB.
+    #[track_caller]
+    pub fn tmpfs_of(bytes: u64) -> Result<Self, Missing> {
+        let this = Self::prepare()?;
+        this.mount(["-t", "tmpfs", "-o", &format!("mode=0755,size={bytes}"), "tmpfs"]);
+        Ok(this)
+    }
+
+    /// An empty file system in memory with room for so many files and directories, its own included.
+    #[track_caller]
+    pub fn tmpfs_of_files(count: u64) -> Result<Self, Missing> {
+        let this = Self::prepare()?;
+        this.mount(["-t", "tmpfs", "-o", &format!("mode=0755,nr_inodes={count}"), "tmpfs"]);
+        Ok(this)
+    }
+
+    /// Gives a file system in memory all the room that it may need.
+    #[track_caller]
+    pub fn widen(&self) {
+        self.mount(["-o", "remount,size=1g,nr_inodes=100000"]);
+    }
+
     /// A view of a directory that nothing can be written to.
     #[track_caller]
     pub fn read_only(source: &Path) -> Result<Self, Missing> {

@@ -145,6 +145,7 @@ fn archive_hint(source: &(dyn std::error::Error + 'static)) -> Option<&'static s
         | ArchiveError::NotDocker { .. } => {
             Some("an archive is what `ocibuild save`, `docker save`, `podman save` or skopeo write")
         }
+        ArchiveError::Write(_) => Some(FILE_HINT),
         _ => None,
     }
 }

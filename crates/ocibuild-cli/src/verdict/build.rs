@@ -122,12 +122,32 @@ fn at_line(error: &BuildError, file: Option<&Sources>, code: u8, hint: Option<St
 }
 
 /// Judges a cache that can't be used.
-pub(super) fn cache(error: &dyn Error, directory: &Path) -> Verdict {
-    let hint = format!(
-        "check that the cache directory `{}` may be written to, or choose another: `--cache-dir DIR`",
-        directory.display()
-    );
+pub(super) fn cache(error: &(dyn Error + 'static), directory: &Path) -> Verdict {
+    let directory = directory.display();
+    let hint = match is_full(error) {
+        true => format!(
+            "layers are kept in the cache directory `{directory}` while they are built, and its disk is full: \
+             `ocibuild cache prune --max-size SIZE` makes room; or choose another: `--cache-dir DIR`"
+        ),
+        false => format!(
+            "check that the cache directory `{directory}` may be written to, or choose another: `--cache-dir DIR`"
+        ),
+    };
     Verdict::of_error(exit::CACHE, error).hint(Some(hint))
+}
+
+/// Tells whether there was no room: on the disk, or for whoever runs this.
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let is_one = |error: &std::io::Error| matches!(error.kind(), StorageFull | QuotaExceeded);
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref().is_some_and(is_one) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::{Base, BaseError, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
 use crate::blob::{BlobError, BytesContent, Sink as _, Source, Store, read_whole};
 use crate::build::built::BaseLayers;
-use crate::build::{BuildError, Context};
+use crate::build::{BuildError, Context, known};
 use crate::cache::{BuiltLayer, Record, RecordStore};
 use crate::event::{Cancel, Event, Observer, Warning};
 use crate::oci::{Descriptor, MediaType};
@@ -248,7 +248,7 @@ fn list_builtin(layer: &PlannedLayer) -> Result<Listing, crate::base::ListingErr
 fn known_listing(base: &Base, shelf: Shelf<'_>) -> Result<Option<Listing>, BuildError> {
     let Some(records) = shelf.records else { return Ok(None) };
     let key = listing_key(&base.diff_ids);
-    let Some(record) = records.get(&key)? else { return Ok(None) };
+    let Some(record) = known(records, &key, shelf.observer) else { return Ok(None) };
     let Some(inventory) = &record.inventory else { return Ok(None) };
     if let Some(bytes) = inventory.embedded() {
         records.used(&key);

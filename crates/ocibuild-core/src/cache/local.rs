@@ -1,5 +1,8 @@
 //! Records in a directory: `records/v1/XX/KEY.json`, each written under a temporary name, synced,
 //! and renamed. A record's time of modification is that of its last use.
+//!
+//! A file holds the record and a digest of it. A blob is verified when it is read, but a record is
+//! believed: one flipped bit in a `diff_id` would be an image that nobody can start.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -43,6 +46,28 @@ impl LocalRecords {
         file.persist(path)?;
         Ok(())
     }
+}
+
+/// What a file has before, between and after digest and record: a JSON object of both.
+const FRAME: [&[u8]; 3] = [b"{\"digest\":\"", b"\",\"record\":", b"}"];
+
+/// What is written of a record.
+fn seal(record: &Record) -> Vec<u8> {
+    let record = to_json(record);
+    let digest = blake3::hash(&record).to_hex();
+    let [before, between, after] = FRAME;
+    [before, digest.as_bytes(), between, &record, after].concat()
+}
+
+/// Reads the record of a key out of the bytes of a file; none if they aren't as they were written.
+pub(super) fn unseal(bytes: &[u8], key: &Key) -> Option<Record> {
+    let [before, between, after] = FRAME;
+    let (digest, rest) = bytes.strip_prefix(before)?.split_at_checked(2 * blake3::OUT_LEN)?;
+    let record = rest.strip_prefix(between)?.strip_suffix(after)?;
+    if blake3::hash(record).to_hex().as_bytes() != digest {
+        return None;
+    }
+    serde_json::from_slice::<Record>(record).ok().filter(|record| record.answers(key))
 }
 
 /// The largest record that is read, in bytes: one may hold a base's listing.
@@ -89,8 +114,7 @@ impl RecordStore for LocalRecords {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(CacheError::File { action: "read", path, source }),
         };
-        let record = serde_json::from_slice::<Record>(&bytes).ok();
-        Ok(record.filter(|record| record.answers(key)))
+        Ok(unseal(&bytes, key))
     }
 
     fn put(&self, record: &Record) -> Result<(), CacheError> {
@@ -98,7 +122,7 @@ impl RecordStore for LocalRecords {
             return Ok(());
         }
         let path = self.path(&record.key);
-        let written = self.write(&path, &to_json(record));
+        let written = self.write(&path, &seal(record));
         written.map_err(|source| CacheError::File { action: "write", path, source })
     }
 
@@ -170,10 +194,26 @@ mod tests {
         let records = LocalRecords::new(directory.path());
         let key = KeyWriter::new("one", 1).finish();
         records.put(&record(key)).unwrap();
-        for damage in ["", "{", "{\"version\":2}", "\u{0}\u{0}"] {
+        let bytes = fs::read(records.path(&key)).unwrap();
+        let is_none = |damage: &[u8]| {
             fs::write(records.path(&key), damage).unwrap();
-            assert_eq!(records.get(&key).unwrap(), None, "{damage:?}");
+            let shown = String::from_utf8_lossy(damage);
+            assert_eq!(records.get(&key).unwrap(), None, "{shown}");
+        };
+        for damage in ["", "{", "{\"version\":2}", "\u{0}\u{0}"] {
+            is_none(damage.as_bytes());
         }
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                is_none(&damaged);
+            }
+            is_none(&bytes[..at]);
+        }
+        is_none(&[&bytes[..], b"\n"].concat());
+        // Without its digest, as an earlier version wrote it.
+        is_none(&to_json(&record(key)));
         records.put(&record(key)).unwrap();
         assert!(records.get(&key).unwrap().is_some());
     }

@@ -22,6 +22,9 @@ pub const GRACE: Duration = Duration::from_secs(60 * 60);
 /// As old as a file must be that was being written, to have been left behind by a killed run.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The same where there are no builds: what else writes to a cache does so without a pause.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// What is to be removed, beside what is of no use to anybody.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PruneOptions {
@@ -137,7 +140,8 @@ impl<'a> Choice<'a> {
         choice.notes = survey.notes.iter().filter(is_old_note).collect();
         choice.stat = survey.stat.iter().filter(is_old_note).collect();
         choice.records.extend(survey.broken.iter().map(|file| (file, Vec::new())));
-        choice.temporary = survey.temporary.iter().filter(|file| age(file.modified) > ABANDONED).collect();
+        let abandoned = if grace.is_zero() { IDLE } else { ABANDONED };
+        choice.temporary = survey.temporary.iter().filter(|file| age(file.modified) > abandoned).collect();
         if options.all && grace.is_zero() {
             choice.temporary = survey.temporary.iter().collect();
         }

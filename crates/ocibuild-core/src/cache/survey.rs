@@ -389,8 +389,7 @@ fn walk_records(
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(CacheError::File { action: "read", path: file.path, source }),
             };
-            let record = serde_json::from_slice::<Record>(&bytes).ok().filter(|record| record.answers(&key));
-            if !each(file, record)? {
+            if !each(file, local::unseal(&bytes, &key))? {
                 return Ok(());
             }
         }

@@ -105,6 +105,8 @@ struct Started {
     /// Where the rows are read from.
     rest: Mutex<Option<fs::File>>,
     table: OnceLock<Table>,
+    /// Whether there is a file that is of no use: another takes its place.
+    is_damaged: bool,
 }
 
 impl StatCache {
@@ -138,12 +140,14 @@ impl StatCache {
         self.started.get_or_init(|| {
             // Only a file that is written tells the time there; without it, nothing is learned.
             let moment = if self.is_read_only { None } else { now(&self.cache).ok() };
-            let read = Head::read(&self.path(), &self.user);
+            let path = self.path();
+            let read = Head::read(&path, &self.user);
             // A clock that went back could come by the same time again.
             let is_sound = |head: &Head| moment.is_none_or(|moment| head.moment <= moment);
             let (head, rest) = read.filter(|(head, _)| is_sound(head)).unzip();
+            let is_damaged = head.is_none() && path.exists();
             let (head, rest) = (head.unwrap_or_default(), Mutex::new(rest));
-            Started { moment, head, rest, table: OnceLock::new() }
+            Started { moment, head, rest, table: OnceLock::new(), is_damaged }
         });
     }
 
@@ -193,14 +197,16 @@ impl StatCache {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner).push((row, seen.id.device));
     }
 
-    /// Writes what was learned, together with what was known; nothing if nothing was learned.
+    /// Writes what was learned, together with what was known; nothing if nothing was learned, and
+    /// nothing is damaged.
     ///
     /// # Errors
     /// Whatever writing meets; what was there before is there still.
     pub fn save(&self) -> io::Result<()> {
         let learned = std::mem::take(&mut *self.learned.lock().unwrap_or_else(PoisonError::into_inner));
         let notes = std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner));
-        let started = self.started.get().filter(|_| !learned.is_empty() || !notes.is_empty());
+        let is_new = |started: &&Started| started.is_damaged || !learned.is_empty() || !notes.is_empty();
+        let started = self.started.get().filter(is_new);
         let Some((started, moment)) = started.and_then(|started| Some((started, started.moment?))) else {
             return Ok(());
         };
@@ -613,6 +619,9 @@ mod tests {
         }
         assert!(!StatCache::is_whole(&path).is_ok_and(|whole| whole));
         assert_eq!(known(&[&bytes[..], b"x"].concat()), None);
+        // It doesn't stay, though nothing else is learned.
+        open(directory.path()).save().unwrap();
+        assert!(StatCache::is_whole(&path).unwrap());
         assert_eq!(known(&bytes), Some(learned(1)));
         let other = StatCache::new(directory.path(), Path::new("/other"));
         fs::copy(&path, other.path()).unwrap();
@@ -655,6 +664,7 @@ mod tests {
                 head: Head::default(),
                 rest: Mutex::default(),
                 table: OnceLock::new(),
+                is_damaged: false,
             };
             let notes = vec![([1; 32], vec![1])];
             fs::write(stat.path(), merge(&none, (rows, notes), (&stat.user, moment))).unwrap();
@@ -759,7 +769,7 @@ mod tests {
         let day = 24 * 60 * 60 * 1_000_000_000;
         let moment = Some(now(directory.path()).unwrap() + day);
         let (head, rest, table) = (Head::default(), Mutex::default(), OnceLock::new());
-        stat.started.set(Started { moment, head, rest, table }).unwrap();
+        stat.started.set(Started { moment, head, rest, table, is_damaged: false }).unwrap();
         stat.learn(b"a", &seen(1), learned(1));
         stat.save().unwrap();
         assert!(!stat.path().exists());

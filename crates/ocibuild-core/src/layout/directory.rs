@@ -182,12 +182,16 @@ pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<
     sync(directory)
 }
 
-/// Removes what interrupted sessions left; nobody else may be writing.
+/// Removes what interrupted sessions left; nobody else may be writing. Somebody may still be about to
+/// make the layout that is there by now: who loses a file so looks again.
 pub(super) fn remove_parts(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PART_PREFIX) {
-            fs::remove_file(entry.path())?;
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            match fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     Ok(())

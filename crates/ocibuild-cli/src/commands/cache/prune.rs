@@ -18,7 +18,7 @@ use crate::text::{self, Format};
 /// Remove from the cache what is not needed
 ///
 /// Without flags: blobs that no record names, records that can't be understood, and what killed runs
-/// left behind more than a day ago. With flags also the records that were least recently used, and
+/// left behind a minute ago, or a day ago while a build goes on. With flags also the records that were least recently used, and
 /// the blobs that only they name.
 ///
 /// Builds may go on meanwhile. While one does, nothing is removed that was used or made in the last

@@ -1,0 +1,141 @@
+//! A project to build: a split layer, and one with a lockfile.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use ocibuild_testkit::Output;
+use serde_json::Value;
+
+use crate::bench::Bench;
+
+/// Layers that are found by what they hold, one of them in parts, and one that is found by its lockfile.
+pub(crate) const SPEC: &str = r#"version = 1
+name = "project"
+
+[layers.modules]
+split = 2
+copy = [{ from = "modules", to = "/app/modules" }]
+
+[layers.app]
+manifests = ["lock"]
+copy = [{ from = "src", to = "/app/src" }]
+
+[images.app]
+layers = ["modules", "app"]
+entrypoint = ["/app/src/main"]
+"#;
+
+/// Numbers that look random, the same for a seed.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end.max(1)
+    }
+
+    /// Bytes that don't repeat.
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.below(256) as u8).collect()
+    }
+}
+
+/// The files of the project, of the first version or the second: it has other bytes in one file of each
+/// layer.
+pub(crate) fn write(bench: &Bench, version: u64) {
+    for number in 0..6 {
+        let seed = if number == 3 { 100 + version } else { number };
+        bench.write(&format!("modules/m{number}/index.js"), Random::new(seed).bytes(3000));
+    }
+    bench.write("src/main", format!("version {version}"));
+    bench.write("src/other", Random::new(7).bytes(5000));
+    bench.write("lock", format!("{{\"version\": {version}}}"));
+    // Files that changed just now would not be noted by the cache.
+    thread::sleep(Duration::from_millis(150));
+}
+
+/// A working directory with the project in it, and an empty cache.
+pub(crate) fn project(version: u64) -> Bench {
+    let bench = Bench::with_spec(SPEC);
+    write(&bench, version);
+    bench
+}
+
+/// What a build of that version comes to.
+pub(crate) fn expected(version: u64) -> String {
+    let bench = project(version);
+    let digest = bench.digest(&["--output", "type=oci,dest=out"]);
+    assert_eq!(bench.digest(&["--output", "type=oci,dest=other", "--no-cache"]), digest);
+    bench.valid("out");
+    digest
+}
+
+pub(crate) fn cache(bench: &Bench) -> PathBuf {
+    bench.tree.join("cache")
+}
+
+/// All files below a directory, in order.
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = directory.read_dir() else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
+    files.sort();
+    files
+}
+
+/// Puts a copy of a directory where another may be, with the times of its files.
+pub(crate) fn copied(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    let Ok(entries) = from.read_dir() else { return };
+    fs::create_dir_all(to).unwrap();
+    for entry in entries {
+        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if from.is_dir() {
+            copied(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+            set_time(&to, from.metadata().unwrap().modified().unwrap());
+        }
+    }
+}
+
+pub(crate) fn set_time(path: &Path, time: SystemTime) {
+    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// Demands that a cache is whole, and that tidying up leaves nothing there that is of no use.
+pub(crate) fn is_whole_and_tidy(bench: &Bench) {
+    bench.ok(&["cache", "verify"]);
+    let temporary = cache(bench).join("tmp");
+    // Those of a minute ago are nobody's where there is no build.
+    files(&temporary).iter().for_each(|path| set_time(path, SystemTime::now() - Duration::from_secs(90)));
+    bench.ok(&["cache", "prune"]);
+    assert_eq!(files(&temporary), <[PathBuf; 0]>::default());
+    let listed = bench.ok(&["cache", "ls", "--format", "json"]).json();
+    assert_eq!(listed["totals"]["unnamed_blobs"]["count"], 0, "{listed:#}");
+    assert_eq!(listed["strays"], Value::Array(Vec::new()));
+}
+
+/// Builds into the layout `out`, and demands that it is the image, and whole.
+#[track_caller]
+pub(crate) fn builds(bench: &Bench, expected: &str) -> Output {
+    let output = bench.ok(&["build", "--output", "type=oci,dest=out"]);
+    assert_eq!(output.text(), expected, "{output}");
+    bench.valid("out");
+    output
+}
+
+/// Whether everything is to be tried, whatever time it takes.
+pub(crate) fn is_thorough() -> bool {
+    std::env::var_os(ocibuild_testkit::ALL).is_some_and(|value| value == "1")
+}
