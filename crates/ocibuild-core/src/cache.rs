@@ -5,8 +5,10 @@
 
 mod carried;
 mod hold;
+mod last;
 mod local;
 mod notes;
+mod particulars;
 mod prune;
 mod record;
 mod survey;
@@ -23,8 +25,11 @@ use crate::key::Key;
 
 pub use carried::{carried, records_of, uncarried};
 pub use hold::Hold;
+pub use last::{LastBuild, LastBuilds, LayerName, Past};
 pub use local::LocalRecords;
 pub use notes::RegistryNotes;
+pub(crate) use particulars::short;
+pub use particulars::{Change, Of, Particulars};
 pub use prune::{GRACE, PruneOptions, Pruned, prune};
 pub use record::{BuiltLayer, Material, Record};
 pub use survey::{Extent, KnownBlob, KnownFile, KnownRecord, Naming, Survey, find_layers};

@@ -56,7 +56,12 @@ fn pushed(built: &Built) -> Arc<Memory> {
 fn tier(place: &Arc<Memory>, platforms: &[&str]) -> Tier {
     let platforms = platforms.iter().map(|platform| platform.parse().unwrap());
     let records = Arc::new(ImageRecords::of(Arc::clone(place), "main", platforms));
-    Tier { records: Arc::clone(&records) as _, blobs: records, outcome: LayerOutcome::Shared }
+    Tier {
+        place: "the image".to_owned(),
+        records: Arc::clone(&records) as _,
+        blobs: records,
+        outcome: LayerOutcome::Shared,
+    }
 }
 
 thread_local! {
@@ -280,7 +285,7 @@ fn an_image_is_read_once_and_only_if_it_is_asked() {
         let open =
             move || Ok(OpenBase { source: Arc::clone(&counted) as Arc<dyn Source>, root: root.clone() });
         let records = Arc::new(ImageRecords::new("main", [Platform::linux_amd64()], open));
-        Tier { records: Arc::clone(&records) as _, blobs: records, outcome: Shared }
+        Tier { place: "the image".to_owned(), records: Arc::clone(&records) as _, blobs: records, outcome: Shared }
     };
     let cache = tempfile::tempdir().unwrap();
     let locked = ImageSpec::scratch(Platform::linux_amd64()).layer(dependencies());

@@ -22,7 +22,7 @@ const VERSION: u32 = 1;
 ///
 /// The cache holds layers that were built, records that say by which key each can be found again, what
 /// is known of files since they were last read (a stat cache for each directory that is built from),
-/// and notes on what registries can do, such as whether one takes layers over from another repository.
+/// what layers were made of when they were last built, for `ocibuild explain`, and notes on what registries can do, such as whether one takes layers over from another repository.
 /// All of it can be made anew: to remove any of it costs time, and never an image.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -35,6 +35,8 @@ pub struct FinishedLayer {
     pub manifest_keys: Vec<Key>,
     /// The same of each of the record's layers.
     pub(super) outcomes: Vec<LayerOutcome>,
+    /// What the places beside the cache are called that have them.
+    pub(super) places: Vec<Option<String>>,
     /// Where each of the record's layers is.
     pub(super) origins: Vec<Origin>,
     /// How long that took.
@@ -46,6 +48,12 @@ impl FinishedLayer {
     /// reused.
     pub fn blobs(&self) -> impl Iterator<Item = (&BuiltLayer, LayerOutcome)> {
         self.record.layers.iter().zip(self.outcomes.iter().copied())
+    }
+
+    /// Returns what the place is called that has each of its blobs; nothing for those that are in the
+    /// store.
+    pub fn places(&self) -> impl Iterator<Item = Option<&str>> {
+        self.places.iter().map(Option::as_deref)
     }
 }
 

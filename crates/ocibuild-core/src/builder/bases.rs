@@ -103,7 +103,7 @@ impl Builder<'_> {
             };
             let image = Arc::new(ImageRecords::new(reference.to_string(), platforms.clone(), open));
             let records = Arc::clone(&image) as Arc<dyn RecordStore>;
-            Tier { records, blobs: image, outcome: LayerOutcome::Shared }
+            Tier { place: reference.to_string(), records, blobs: image, outcome: LayerOutcome::Shared }
         };
         let is_asked = self.use_records && !self.pulling.offline;
         let images = self.pulling.cache_from.as_ref().unwrap_or(&plan.cache_from);

@@ -25,7 +25,7 @@ use std::time::UNIX_EPOCH;
 
 use rayon::slice::ParallelSliceMut as _;
 
-use crate::files::{Metadata, Timestamp};
+use crate::files::{Metadata, Timestamp, note_use};
 
 /// The directories of caches of trees, below that of the whole cache.
 pub const STAT_DIRECTORY: [&str; 2] = ["stat", "v1"];
@@ -136,12 +136,16 @@ impl StatCache {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner).push((row, seen.id.device));
     }
 
-    /// Writes what was learned, together with what was known; nothing if nothing was learned.
+    /// Writes what was learned, together with what was known; if nothing was learned, only notes that
+    /// what is known was of use.
     ///
     /// # Errors
     /// Whatever writing meets; what was there before is there still.
     pub fn save(&self) -> io::Result<()> {
         let learned = std::mem::take(&mut *self.learned.lock().unwrap_or_else(PoisonError::into_inner));
+        if learned.is_empty() && self.started.get().is_some() {
+            note_use(&self.path());
+        }
         let started = self.started.get().filter(|_| !learned.is_empty());
         let Some((started, moment)) = started.and_then(|started| Some((started, started.moment?))) else {
             return Ok(());

@@ -105,10 +105,11 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
 fn totals(survey: &Survey) -> String {
     let (records, blobs, unnamed) = (survey.record_files(), survey.all_blobs(), survey.unnamed_blobs());
     let (notes, stat, temporary) = (survey.note_files(), survey.stat_files(), survey.temporary_files());
+    let last = survey.last_build_files();
     let mut parts = vec![
         count(records, "record"),
         count(blobs, "blob"),
-        text::bytes(records.bytes + blobs.bytes + notes.bytes + stat.bytes + temporary.bytes),
+        text::bytes(records.bytes + blobs.bytes + notes.bytes + stat.bytes + last.bytes + temporary.bytes),
     ];
     if notes.count > 0 {
         parts.push(count(notes, "registry note"));
@@ -135,18 +136,20 @@ fn totals(survey: &Survey) -> String {
 fn to_json(survey: &Survey) -> Value {
     let (records, blobs) = (survey.record_files(), survey.all_blobs());
     let (notes, stat, temporary) = (survey.note_files(), survey.stat_files(), survey.temporary_files());
+    let last = survey.last_build_files();
     json!({
         "version": VERSION,
         "path": survey.root.display().to_string(),
         "records": survey.records.iter().map(record_to_json).collect::<Vec<_>>(),
         "totals": {
-            "bytes": records.bytes + blobs.bytes + notes.bytes + stat.bytes + temporary.bytes,
+            "bytes": records.bytes + blobs.bytes + notes.bytes + stat.bytes + last.bytes + temporary.bytes,
             "records": extent_to_json(records),
             "broken_records": survey.broken.len(),
             "blobs": extent_to_json(blobs),
             "unnamed_blobs": extent_to_json(survey.unnamed_blobs()),
             "registry_notes": extent_to_json(notes),
             "stat_caches": extent_to_json(stat),
+            "last_builds": extent_to_json(last),
             "temporary_files": extent_to_json(temporary),
         },
         "strays": strays_to_json(&survey.strays),

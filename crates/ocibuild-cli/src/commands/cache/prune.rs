@@ -18,8 +18,9 @@ use crate::text::{self, Format};
 /// Remove from the cache what is not needed
 ///
 /// Without flags: blobs that no record names, records that can't be understood, and what killed runs
-/// left behind more than a day ago. With flags also the records that were least recently used, and
-/// the blobs that only they name.
+/// left behind more than a day ago. With flags also what was least recently used: records with the
+/// blobs that only they name, and what is known of the files of trees. A build uses what answers in it
+/// and what it looks up, though it writes nothing.
 ///
 /// Builds may go on meanwhile. While one does, nothing is removed that was used or made in the last
 /// hour, not by `--all` either.
@@ -75,6 +76,7 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
                 "blobs": extent_to_json(pruned.blobs),
                 "registry_notes": extent_to_json(pruned.notes),
                 "stat_caches": extent_to_json(pruned.stat),
+                "last_builds": extent_to_json(pruned.last_builds),
                 "temporary_files": extent_to_json(pruned.temporary),
                 "bytes": bytes(&pruned),
                 "left": { "bytes": pruned.left.bytes },
@@ -87,8 +89,8 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
 }
 
 fn bytes(pruned: &Pruned) -> u64 {
-    let Pruned { records, blobs, notes, stat, temporary, .. } = pruned;
-    [records, blobs, notes, stat, temporary].into_iter().map(|extent| extent.bytes).sum()
+    let Pruned { records, blobs, notes, stat, last_builds, temporary, .. } = pruned;
+    [records, blobs, notes, stat, last_builds, temporary].into_iter().map(|extent| extent.bytes).sum()
 }
 
 fn to_text(pruned: &Pruned, dry_run: bool) -> String {
