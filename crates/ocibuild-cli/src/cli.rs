@@ -119,8 +119,8 @@ impl Cli {
         match self.command {
             Command::Build(args) => build::run(*args, options, reporter),
             Command::Check(args) => check::run(args, options, reporter),
-            Command::Plan(args) => plan::run(&args, options, reporter),
-            Command::Explain(args) => explain::run(&args, options, reporter),
+            Command::Plan(args) => plan::run(*args, options, reporter),
+            Command::Explain(args) => explain::run(*args, options, reporter),
             Command::Lock(args) => lock::run(&args, options, reporter),
             Command::Rebase(args) => rebase::run(args, options, reporter),
             Command::Inspect(args) => inspect::run(&args, options, reporter),

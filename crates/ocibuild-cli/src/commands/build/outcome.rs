@@ -1,5 +1,6 @@
 //! What a build came to: the lines of standard output, and the summary.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,17 @@ use crate::{graph, text};
 /// The version of the metadata: a field may be added within it, none changed or taken away.
 pub(crate) const METADATA_VERSION: u64 = 1;
 
+/// How much of all bytes these are, from 0 to 1; of none there is no share.
+fn share(some: u64, all: u64) -> Option<f64> {
+    (all > 0).then(|| some as f64 / all as f64)
+}
+
+/// Writes a share, rounded down, so that what isn't all is never said to be.
+fn percent(share: f64) -> String {
+    let tenths = (share * 1000.0).floor() / 10.0;
+    if tenths >= 100.0 { "100%".to_owned() } else { format!("{tenths:.1}%") }
+}
+
 /// What is told in the end.
 pub(super) struct Outcome {
     images: Vec<ImageReport>,
@@ -37,6 +49,10 @@ pub(super) struct Outcome {
     reused: Tally,
     /// What of that images in registries answered for.
     shared: Tally,
+    /// Layers that aren't a base's, and what of them was reused.
+    own: (Tally, Tally),
+    /// What each place beside the machine's cache answered for.
+    places: BTreeMap<String, (LayerOutcome, Tally)>,
     /// Where images were written on disk.
     pub(super) outputs: Vec<String>,
 }
@@ -48,6 +64,24 @@ impl Outcome {
     /// [`BlobError`] if a manifest can't be read.
     pub(super) fn new(built: &Built, plan: &Plan, started: Instant) -> Result<Self, BlobError> {
         let [mut layers, mut reused, mut shared] = [Tally::default(); 3];
+        let (mut own, own_layers) = (<(Tally, Tally)>::default(), plan.own_layers().collect::<Vec<_>>());
+        let mut places: BTreeMap<String, (LayerOutcome, Tally)> = BTreeMap::new();
+        for layer in &built.layers {
+            let is_own = own_layers.contains(&layer.index);
+            for ((built, outcome), place) in layer.blobs().zip(layer.places()) {
+                let size = built.descriptor.size;
+                if is_own {
+                    own.0.add(size);
+                }
+                if is_own && outcome.is_reused() {
+                    own.1.add(size);
+                }
+                if let Some(place) = place {
+                    let (_, tally) = places.entry(place.to_owned()).or_insert((outcome, Tally::default()));
+                    tally.add(size);
+                }
+            }
+        }
         for (built, outcome) in built.layers.iter().flat_map(FinishedLayer::blobs) {
             let size = built.descriptor.size;
             layers.add(size);
@@ -71,6 +105,8 @@ impl Outcome {
             layers,
             reused,
             shared,
+            own,
+            places,
             outputs: Vec::new(),
         })
     }
@@ -125,7 +161,23 @@ impl Outcome {
             "seconds": seconds(self.elapsed),
             "layers": tally(&self.layers),
             "reused": tally(&self.reused),
-            "hits": { "local": tally(&self.local()), "registry": tally(&self.shared) },
+            "own_layers": {
+                "count": self.own.0.blobs,
+                "bytes": self.own.0.bytes,
+                "reused_count": self.own.1.blobs,
+                "reused_bytes": self.own.1.bytes,
+                "reused_share_of_bytes": share(self.own.1.bytes, self.own.0.bytes),
+            },
+            "hits": {
+                "local": tally(&self.local()),
+                "registry": tally(&self.shared),
+                "places": self.places.iter().map(|(place, (tier, hits))| json!({
+                    "tier": tier,
+                    "place": place,
+                    "count": hits.blobs,
+                    "bytes": hits.bytes,
+                })).collect::<Vec<_>>(),
+            },
             "uploaded": self.traffic.as_ref().map(|traffic| tally(&traffic.uploaded)),
             "skipped": self.traffic.as_ref().map(|traffic| tally(&traffic.skipped)),
             "mounted": self.traffic.as_ref().map(|traffic| tally(&traffic.mounted)),
@@ -157,20 +209,34 @@ impl Outcome {
         if !self.outputs.is_empty() {
             size = format!("{size} in {}", self.outputs.join(", "));
         }
+        let (own, reused) = &self.own;
         let cache = format!(
-            "cache: {} of {} ({} of {})",
-            self.reused.blobs,
-            text::count(usize::try_from(self.layers.blobs).unwrap_or(usize::MAX), "layer"),
-            text::bytes(self.reused.bytes),
-            text::bytes(self.layers.bytes),
+            "cache: {} of {} ({} of {}{})",
+            reused.blobs,
+            text::count(usize::try_from(own.blobs).unwrap_or(usize::MAX), "layer"),
+            text::bytes(reused.bytes),
+            text::bytes(own.bytes),
+            share(reused.bytes, own.bytes).map(|share| format!(", {}", percent(share))).unwrap_or_default(),
         );
-        let cache = match self.shared.blobs {
-            0 => cache,
-            count => {
-                format!("{cache}, {count} by a registry ({})", text::bytes(self.shared.bytes))
-            }
+        let by = |(place, (_, hits)): (&String, &(LayerOutcome, Tally))| {
+            format!(", {} by `{place}` ({})", hits.blobs, text::bytes(hits.bytes))
         };
+        let cache = self.places.iter().map(by).fold(cache, |all, one| all + &one);
         let trouble = self.usage.as_ref().map(Usage::trouble).unwrap_or_default();
         format!("{size}; {}; {cache}{trouble}", text::time(self.elapsed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_all_is_never_said_to_be() {
+        let told = |some, all| share(some, all).map(percent);
+        assert_eq!(told(0, 0), None);
+        assert_eq!(told(0, 7).as_deref(), Some("0.0%"));
+        assert_eq!(told(999_999, 1_000_000).as_deref(), Some("99.9%"));
+        assert_eq!(told(7, 7).as_deref(), Some("100%"));
     }
 }

@@ -57,7 +57,20 @@ struct Made {
     #[serde(skip_serializing_if = "Option::is_none")]
     tar_size: Option<u64>,
     cache: LayerOutcome,
+    /// The place beside the machine's cache that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+    /// Which of the parts of a split layer it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<Part>,
     seconds: f64,
+}
+
+/// One of several.
+#[derive(Debug, Clone, Serialize)]
+struct Part {
+    number: usize,
+    of: usize,
 }
 
 /// Looks at all images of a build, in their order.
@@ -124,15 +137,20 @@ fn platform(
 /// Says of each blob of a layer what is known of it. Of a layer of several, the numbers are those
 /// of all together, which are no single blob's.
 fn made(layer: &FinishedLayer) -> impl Iterator<Item = (&str, Option<Made>)> {
-    let FinishedLayer { record, outcome, elapsed, .. } = layer;
-    let is_one = record.layers.len() == 1;
-    let made = is_one.then(|| Made {
-        entries: record.inventory.as_ref().map(|_| record.entries),
-        tar_size: record.inventory.as_ref().map(|_| record.tar_size),
-        cache: *outcome,
-        seconds: seconds(*elapsed),
-    });
-    record.layers.iter().map(move |_| (layer.name.as_str(), made.clone()))
+    let FinishedLayer { record, elapsed, .. } = layer;
+    let of = record.layers.len();
+    let is_listed = of == 1 && record.inventory.is_some();
+    layer.blobs().zip(layer.places()).enumerate().map(move |(at, ((_, cache), place))| {
+        let made = Made {
+            entries: is_listed.then_some(record.entries),
+            tar_size: is_listed.then_some(record.tar_size),
+            cache,
+            place: place.map(str::to_owned),
+            part: (of > 1).then_some(Part { number: at + 1, of }),
+            seconds: seconds(*elapsed),
+        };
+        (layer.name.as_str(), Some(made))
+    })
 }
 
 fn read<T: DeserializeOwned>(source: &dyn Source, descriptor: &Descriptor) -> Result<T, BlobError> {
