@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, cache, check, completions, copy, diff, explain, index, inspect, lock, login, logout, ls, man, plan,
-    pull, push, rebase, save, schema, serve, tag, validate, version,
+    build, cache, check, completions, copy, diff, explain, index, inspect, lock, login, logout, ls, man,
+    plan, pull, push, rebase, save, schema, serve, tag, validate, version,
 };
 use crate::exit;
 use crate::failure::Failure;

@@ -22,13 +22,14 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::base::{BaseError, Listing, ListingError};
 use crate::blob::{BlobError, Memory, Source, Store, Union};
-use crate::cache::{BuiltLayer, CacheError, LastBuilds, Material, Record, RecordStore, carried};
+use crate::cache::{BuiltLayer, CacheError, LastBuilds, Record, RecordStore, carried};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree, StatCache};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
 use crate::key::Key;
 use crate::layer::{
-    self, Answer, Answers, Budget, Circumstances, InputFault, LayerError, Made, Origin, Outline, Workshop,
+    self, Answer, Answers, Budget, Circumstances, InputFault, LayerError, Made, ManifestKeys, Origin,
+    Outline, Workshop,
 };
 use crate::oci::{MediaType, Platform};
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
@@ -262,8 +263,7 @@ pub struct Resolved<'p> {
 /// What is known of a layer before any of its files is looked at.
 #[derive(Debug)]
 struct Decision {
-    keys: Vec<Key>,
-    materials: Vec<Material>,
+    keys: ManifestKeys,
     reused: Option<Answer>,
 }
 
@@ -352,15 +352,15 @@ fn decide(
     let circumstances = Circumstances { spec: &plan.name, host: context.host, latest: latest(context) };
     let keys = layer::manifest_keys(layer, listing, context.tree, circumstances)
         .map_err(|fault| layer_fault(layer, fault))?;
-    let Some(layer::ManifestKeys { keys, materials }) = keys else {
-        return Ok(Decision { keys: Vec::new(), materials: Vec::new(), reused: None });
-    };
-    let fits = |record: &Record| layer::suits(record, layer);
-    let reused = find(&keys, &fits, context).map_err(|fault| match fault {
+    let Some(keys) = keys else { return Ok(Decision { keys: ManifestKeys::default(), reused: None }) };
+    let all: Vec<Key> = keys.all().copied().collect();
+    let fits =
+        |record: &Record| layer::suits(record, layer) && keys.of(&record.machines).contains(&record.key);
+    let reused = find(&all, &fits, context).map_err(|fault| match fault {
         BlobError::Cancelled(cancelled) => cancelled.into(),
         fault => BuildError::Blob(fault),
     })?;
-    Ok(Decision { keys, materials, reused })
+    Ok(Decision { keys, reused })
 }
 
 /// Asks for one of these keys: first the cache, then the other places in their order. One that has a
@@ -513,16 +513,15 @@ fn make(
 ) -> Result<FinishedLayer, BuildError> {
     let start = Instant::now();
     let layer = &plan.layers[index];
-    let Decision { keys, materials, reused } = decision;
+    let Decision { keys, reused } = decision;
     let outcome_of = |origin: &Origin| match origin {
         Origin::Made => LayerOutcome::Built,
         Origin::Store => LayerOutcome::Reused,
         Origin::Place(tier) => context.tiers[*tier].outcome,
     };
-    let known = materials.clone();
     let (record, origins) = match reused {
         reused if context.verifies => {
-            let made = verify::make(plan, index, listing, (&keys, materials), reused, context)?;
+            let made = verify::make(plan, index, listing, &keys, reused, context)?;
             (made.record, made.origins)
         }
         Some(Answer { record, origin }) => {
@@ -530,7 +529,7 @@ fn make(
             (record, origins)
         }
         None => {
-            let made = build_layer(plan, index, listing, (&keys, materials), is_listed, context)?;
+            let made = build_layer(plan, index, (listing, is_listed), &keys, context)?;
             (made.record, made.origins)
         }
     };
@@ -543,16 +542,19 @@ fn make(
         index,
         name: layer.name.clone(),
         label: layer.label.clone(),
+        // The key of what a layer without lockfiles holds says all that its manifest key could.
+        manifest_keys: match layer.manifests.is_empty() {
+            true => Vec::new(),
+            false => keys.of(&record.machines).to_vec(),
+        },
         record,
         outcome: overall(&outcomes),
         outcomes,
         places: origins.iter().map(place_of).collect(),
         origins,
-        // The key of what a layer without lockfiles holds says all that its manifest key could.
-        manifest_keys: if layer.manifests.is_empty() { Vec::new() } else { keys },
         elapsed: start.elapsed(),
     };
-    past::note(plan, &finished, listing, &known, context);
+    past::note(plan, &finished, listing, &keys.materials, context);
     for (built, outcome) in finished.record.layers.iter().zip(&finished.outcomes) {
         context.observer.event(&Event::LayerFinished {
             layer: finished.label.clone(),
@@ -582,9 +584,8 @@ fn overall(outcomes: &[LayerOutcome]) -> LayerOutcome {
 fn build_layer(
     plan: &Plan,
     index: usize,
-    listing: &Listing,
-    (keys, materials): (&[Key], Vec<Material>),
-    is_listed: bool,
+    (listing, is_listed): (&Listing, bool),
+    keys: &ManifestKeys,
     context: Context<'_>,
 ) -> Result<Made, BuildError> {
     let layer = &plan.layers[index];
@@ -593,8 +594,8 @@ fn build_layer(
     let answers = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
     let answers = Some(&answers as &Answers<'_>).filter(|_| may_answer || !context.tiers.is_empty());
     let workshop = Workshop { answers, is_listed, ..context.workshop() };
-    let mut made =
-        layer::build(layer, listing, materials, workshop).map_err(|fault| layer_fault(layer, fault))?;
+    let mut made = layer::build(layer, listing, keys.materials.clone(), workshop)
+        .map_err(|fault| layer_fault(layer, fault))?;
     record(plan, index, keys, last.as_ref(), &mut made, context);
     Ok(made)
 }
@@ -603,7 +604,7 @@ fn build_layer(
 fn record(
     plan: &Plan,
     index: usize,
-    keys: &[Key],
+    keys: &ManifestKeys,
     last: Option<&Record>,
     made: &mut Made,
     context: Context<'_>,
@@ -617,10 +618,8 @@ fn record(
         if made.origins.iter().all(is_here) {
             let is_traced = |last: &Record| last.layers == made.record.layers;
             let trace = trace.filter(|_| !last.is_some_and(is_traced));
-            // No lockfile went into the key of the content.
-            let plain = |key| Record { materials: Vec::new(), ..made.record.under(key) };
-            let under_keys = keys.iter().map(|key| made.record.under(*key));
-            keep(all.chain(under_keys).chain(trace.map(plain)), context, records);
+            let under_keys = keys.of(&made.record.machines).iter().map(|key| made.record.under(*key));
+            keep(all.chain(under_keys).chain(trace.map(|key| made.record.traced(key))), context, records);
         } else {
             keep(all, context, records);
         }

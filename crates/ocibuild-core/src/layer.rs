@@ -550,6 +550,9 @@ fn answered(
         }
         record.inventory = Some(inventory.finish()?.descriptor);
         record.entries = count;
+        if record.layers.len() == 1 {
+            record.tar_size = block::stream_len(&gathered.entries);
+        }
     }
     let origins = vec![origin; record.layers.len()];
     Ok(Some(Made { record, origins, new: Vec::new() }))
@@ -597,6 +600,7 @@ fn write(
         machines: written.machines.clone(),
         entries: entries.len() as u64,
         tar_size: written.tar_size,
+        is_trace: false,
     };
     Ok((record, written))
 }

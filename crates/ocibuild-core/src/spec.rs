@@ -32,7 +32,7 @@ pub use policy::{IgnoreFile, OnBaseSymlink, Policy, Preserve, Pyc};
 pub use sources::{Loader, MAX_EXTENDED, Position, SourceFile, Sources};
 pub(crate) use suggest::closest;
 pub use template::{ExpandError, Segment, Template};
-pub use value::{Account, Mode, Owner, Port, Protocol, Split};
+pub use value::{Account, Mode, Owner, Port, Protocol, Split, Trust};
 pub use vars::{Lookup, Vars};
 
 use std::collections::BTreeMap;

@@ -14,17 +14,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ocibuild_core::base::Listing;
 use ocibuild_core::blob::Memory;
 use ocibuild_core::build::{Built, OpenBase};
+use ocibuild_core::cache::{LastBuilds, LayerName, Particulars};
 use ocibuild_core::compress::codec_id;
 use ocibuild_core::copy::{CopyOptions, copy};
 use ocibuild_core::digest::Digest;
+use ocibuild_core::event::LayerOutcome;
 use ocibuild_core::files::{DiskTree, FileId, FileKind, MemoryTree, Timestamp};
 use ocibuild_core::key::{Key, KeyWriter};
 use ocibuild_core::layer::{COMPAT, Circumstances, content_key, manifest_keys};
 use ocibuild_core::oci::{CodecId, Compression, Platform};
-use ocibuild_core::spec::{ImageSpec, LayerSpec, OnBaseSymlink, Preserve, Pyc, Split};
+use ocibuild_core::spec::{ImageSpec, LayerSpec, OnBaseSymlink, Preserve, Pyc, Split, Trust};
 use ocibuild_testkit::TempTree;
 use proptest::prelude::*;
-use support::{Setup, build_image, planned, root};
+use support::{Setup, build_image, planned, root, try_build};
 
 /// Something below the copied directory.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +74,7 @@ struct World {
     remove: Option<&'static str>,
     extra: Option<&'static str>,
     split: Option<Split>,
+    trust: Option<Trust>,
     comment: Option<&'static str>,
     compression: &'static str,
     layer: &'static str,
@@ -119,6 +122,7 @@ fn world() -> World {
         remove: None,
         extra: None,
         split: None,
+        trust: None,
         comment: None,
         compression: "gzip:3",
         layer: "app",
@@ -135,7 +139,7 @@ fn world() -> World {
 /// What a world comes to.
 #[derive(Debug, Clone, PartialEq)]
 struct Outcome {
-    manifest: Key,
+    manifest: Option<Key>,
     content: Key,
     blob: Digest,
     diff_id: String,
@@ -167,6 +171,7 @@ impl World {
         layer = self.ignore_file.into_iter().fold(layer, LayerSpec::ignore_file);
         layer = self.extra.into_iter().fold(layer, |layer, extra| layer.key([extra]));
         layer = self.split.into_iter().fold(layer, LayerSpec::split);
+        layer = self.trust.into_iter().fold(layer, LayerSpec::trust);
         layer = self.comment.into_iter().fold(layer, LayerSpec::comment);
         layer = self.remove.into_iter().fold(layer, LayerSpec::remove);
         layer = layer.pyc(self.pyc).copy(self.from, self.to).on_base_symlink(self.on_base_symlink);
@@ -236,7 +241,7 @@ fn outcome(built: &Built) -> Outcome {
     let layer = &built.layers[0];
     let blob = &layer.record.layers[0];
     Outcome {
-        manifest: layer.manifest_keys[0],
+        manifest: layer.manifest_keys.first().copied(),
         content: layer.record.content.unwrap(),
         blob: blob.descriptor.digest,
         diff_id: blob.diff_id.to_string(),
@@ -258,8 +263,10 @@ enum Shows {
     Codec,
     /// In both keys, but not in the bytes.
     Keys,
+    /// There is no manifest key any more; the rest stays.
+    NoManifest,
 }
-use Shows::{Both, Codec, Content, Keys, Manifest, Nowhere};
+use Shows::{Both, Codec, Content, Keys, Manifest, NoManifest, Nowhere};
 
 type Change = (&'static str, &'static str, Shows, fn(&mut World));
 
@@ -342,13 +349,15 @@ const CHANGES: &[Change] = &[
     ("extra", "", Manifest, |world| world.extra = Some("node-22")),
     ("split", "", Both, |world| world.split = Some(Split::Into(4))),
     ("split that leaves one part", "", Keys, |world| world.split = Some(Split::Auto)),
+    ("trust", "", NoManifest, |world| world.trust = Some(Trust::Content)),
+    ("trust that is the default", "", Nowhere, |world| world.trust = Some(Trust::Manifests)),
     ("comment", "", Nowhere, |world| world.comment = Some("a remark")),
     ("codec", "", Codec, |world| world.compression = "zstd:3"),
     ("no codec", "", Codec, |world| world.compression = "none"),
     ("level", "", Codec, |world| world.compression = "gzip:6"),
     ("layer name", "", Manifest, |world| world.layer = "other"),
     ("platform", "", Manifest, |world| world.platform = "linux/arm64"),
-    ("host", "", Manifest, |world| world.host = "linux-x86_64-musl"),
+    ("host", "", Nowhere, |world| world.host = "linux-x86_64-musl"),
     ("spec", "", Manifest, |world| world.spec = "other"),
     ("time of the image", "", Nowhere, |world| world.epoch = 1_700_000_000),
     ("bound of times", "mtime", Manifest, |world| world.epoch = 1_700_000_000),
@@ -381,12 +390,13 @@ fn check(before: &World, (name, kept, shows, change): &Change) {
     let moved = [one.manifest != other.manifest, one.content != other.content, one.blob != other.blob];
     let expected = match shows {
         Nowhere => [false; 3],
-        Manifest => [true, false, false],
+        Manifest | NoManifest => [true, false, false],
         Content => [false, true, true],
         Both | Codec => [true; 3],
         Keys => [true, true, false],
     };
     assert_eq!(moved, expected, "{name}: manifest key, content key, blob");
+    assert_eq!(other.manifest.is_none(), *shows == NoManifest, "{name}");
     assert_eq!(one.diff_id != other.diff_id, matches!(shows, Content | Both), "{name}: tar bytes");
 }
 
@@ -394,6 +404,120 @@ fn check(before: &World, (name, kept, shows, change): &Change) {
 fn every_change_shows_where_it_should() {
     let before = world();
     CHANGES.iter().for_each(|change| check(&before, change));
+}
+
+/// What is noted of a layer when it is built.
+fn particulars(world: &World) -> Particulars {
+    let cache = tempfile::tempdir().unwrap();
+    let image = ImageSpec::scratch(world.platform.parse().unwrap()).base_layout("base");
+    let setup = Setup {
+        created: world.epoch,
+        host: world.host,
+        name: world.spec,
+        base: Some(world.base()),
+        ..Setup::new(cache.path())
+    };
+    let built = build_image(&world.tree(), &image.layer(world.layer()), &setup);
+    let image = built.images[0].name.as_str();
+    let name = LayerName::new(world.spec, image, world.layer, vec![world.platform.to_owned()]);
+    LastBuilds::new(cache.path()).get(&name).unwrap().last.particulars
+}
+
+#[test]
+fn what_shows_in_a_manifest_key_can_be_told() {
+    let before = world();
+    for (name, kept, shows, change) in CHANGES {
+        let before = before.clone().keeping(kept);
+        let mut after = before.clone();
+        change(&mut after);
+        // These say which layer is meant.
+        let is_another = ["layer name", "spec"].contains(name);
+        let is_told = !matches!(shows, Nowhere | Content) && !is_another;
+        let changes = particulars(&before).changes(&particulars(&after));
+        assert_eq!(!changes.is_empty(), is_told, "{name}: {changes:?}");
+    }
+}
+
+/// A program for amd64, and as much of one for macOS and Windows as is looked at.
+fn programs() -> [Vec<u8>; 3] {
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(64, 0);
+    elf[18] = 0x3e;
+    let mut windows = b"MZ".to_vec();
+    windows.resize(0x80, 0);
+    windows[0x3c] = 0x80;
+    windows.extend(b"PE\0\0");
+    [elf, b"\xcf\xfa\xed\xfe\x0c\0\0\x01".to_vec(), windows]
+}
+
+#[test]
+fn the_host_is_in_the_keys_of_layers_with_programs() {
+    let host: Change = ("host", "", Manifest, |world| world.host = "linux-x86_64-musl");
+    for program in programs() {
+        let mut with = world();
+        with.nodes.insert("native.node".to_owned(), Node::new(FileKind::Regular, &program));
+        check(&with, &host);
+    }
+    // What is let through isn't looked at.
+    check(&World { allow_foreign: true, ..world() }, &host);
+    // A layer that gets its first program goes by another key, though all else is the same.
+    check(
+        &world(),
+        &("first program", "", Both, |world| {
+            world.nodes.insert("native.node".to_owned(), Node::new(FileKind::Regular, &programs()[0]));
+        }),
+    );
+}
+
+#[test]
+fn an_image_is_the_same_from_any_host_unless_there_are_programs_in_it() {
+    let made = |with_program: bool, trust: Trust, host: &'static str, cache: &Path| {
+        let tree = MemoryTree::new().file("package.lock", "lock").file("modules/a.js", "a");
+        let [program, ..] = programs();
+        let tree = if with_program { tree.program("modules/native", program) } else { tree };
+        let layer = LayerSpec::named("app").manifests(["package.lock"]).copy("modules", "/app").trust(trust);
+        let image = ImageSpec::scratch(Platform::linux_amd64()).layer(layer);
+        let built = build_image(&tree, &image, &Setup { host, ..Setup::new(cache) });
+        (root(&built), built.layers[0].outcome)
+    };
+    let two = |with_program, trust| {
+        ["one", "other"].map(|host| {
+            let cache = tempfile::tempdir().unwrap();
+            let (first, outcome) = made(with_program, trust, host, cache.path());
+            assert_eq!(outcome, LayerOutcome::Built);
+            assert_eq!(made(with_program, trust, host, cache.path()), (first.clone(), LayerOutcome::Reused));
+            first
+        })
+    };
+    let [one, other] = two(false, Trust::Manifests);
+    assert_eq!(one, other);
+    let [one, other] = two(true, Trust::Manifests);
+    assert_ne!(one, other);
+    let [one, other] = two(true, Trust::Content);
+    assert_eq!(one, other);
+}
+
+#[test]
+fn a_lockfile_answers_on_another_host_unless_there_are_programs() {
+    let layer = || LayerSpec::named("app").manifests(["package.lock"]).copy("modules", "/app");
+    let tree = || MemoryTree::new().file("package.lock", "lock").file("modules/a.js", "a");
+    let [elf, macos, _] = programs();
+    let cases = [
+        (tree(), layer(), true),
+        (tree().program("modules/native", elf), layer(), false),
+        (tree().file("modules/native.node", macos), layer(), false),
+        (tree(), layer().allow_foreign(), false),
+        (tree(), layer().trust(Trust::Content), false),
+    ];
+    for (number, (tree, layer, is_answered)) in cases.into_iter().enumerate() {
+        let cache = tempfile::tempdir().unwrap();
+        let image = ImageSpec::scratch(Platform::linux_amd64()).layer(layer);
+        let on = |host| Setup { host, ..Setup::new(cache.path()) };
+        build_image(&tree, &image, &on("one"));
+        // Nothing is installed there, so nothing but the lockfile could answer.
+        let bare = MemoryTree::new().file("package.lock", "lock");
+        assert_eq!(try_build(&bare, &image, &on("other")).is_ok(), is_answered, "{number}");
+    }
 }
 
 #[test]
@@ -475,6 +599,7 @@ fn every_field_of_a_plan_is_decided_on() {
         ("foundation", "mode at the destination"),
         ("compression", "codec"),
         ("manifests", "manifest name"),
+        ("trust", "trust"),
         ("split", "split"),
         ("extras", "extra"),
         ("copies", "inline content"),
@@ -611,7 +736,13 @@ fn a_key_stays_what_it_was() {
     let layer = planned(&image.into_spec().unwrap(), "spec").layers.remove(0);
     let circumstances = Circumstances { spec: "spec", host: "host", latest: None };
     let tree = MemoryTree::new().file("package.lock", "lock");
-    let keys = manifest_keys(&layer, &Listing::empty(), &tree, circumstances).unwrap().unwrap().keys;
+    let keys = manifest_keys(&layer, &Listing::empty(), &tree, circumstances).unwrap().unwrap();
     // Whoever changes what a key is made of changes its version, or `COMPAT`, and then this.
-    assert_eq!(keys[0].hex(), "ac8e59f85ee0e44d5c7956e01efdadc6a18ae86c0f3df9a3563dc132f6753e04");
+    assert_eq!(
+        [keys.with_host[0].hex(), keys.without_host[0].hex()],
+        [
+            "ac8e59f85ee0e44d5c7956e01efdadc6a18ae86c0f3df9a3563dc132f6753e04",
+            "c7d76381b47ab46da28c8fd7901bcaa78860534d91267feb086217fd900c1514"
+        ]
+    );
 }

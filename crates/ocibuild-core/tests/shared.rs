@@ -285,7 +285,12 @@ fn an_image_is_read_once_and_only_if_it_is_asked() {
         let open =
             move || Ok(OpenBase { source: Arc::clone(&counted) as Arc<dyn Source>, root: root.clone() });
         let records = Arc::new(ImageRecords::new("main", [Platform::linux_amd64()], open));
-        Tier { place: "the image".to_owned(), records: Arc::clone(&records) as _, blobs: records, outcome: Shared }
+        Tier {
+            place: "the image".to_owned(),
+            records: Arc::clone(&records) as _,
+            blobs: records,
+            outcome: Shared,
+        }
     };
     let cache = tempfile::tempdir().unwrap();
     let locked = ImageSpec::scratch(Platform::linux_amd64()).layer(dependencies());

@@ -2,7 +2,7 @@
 //! and no change is missed.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "all of this is test")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "all of this is test")]
 
 mod support;
 

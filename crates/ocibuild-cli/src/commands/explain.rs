@@ -197,7 +197,9 @@ fn sentence(reason: &Reason<'_>) -> String {
         Reason::Elsewhere => {
             "because no place that is asked has it any more; the last build had it from one".to_owned()
         }
-        Reason::Unknown => "because nothing answers for it, though nothing is known to have changed".to_owned(),
+        Reason::Unknown => {
+            "because nothing answers for it, though nothing is known to have changed".to_owned()
+        }
     }
 }
 
@@ -253,7 +255,11 @@ fn turned(field: &str, change: &Change) -> String {
 }
 
 fn plain(value: &str) -> String {
-    if value.starts_with("sha256:") { format!("sha256 {}", short(value)) } else { value.escape_debug().to_string() }
+    if value.starts_with("sha256:") {
+        format!("sha256 {}", short(value))
+    } else {
+        value.escape_debug().to_string()
+    }
 }
 
 /// The beginning of a digest.

@@ -64,7 +64,8 @@ pub(crate) fn run(args: PlanArgs, options: &Options, reporter: &Reporter) -> Res
     let stop = Stop::on_signals()?;
     let job = Job::resolve(args.images, args.flags, options, reporter)?;
     let (foresight, registry) = job.foresee(&stop.cancel())?;
-    let uploads = foresight.images.iter().map(|image| Upload::of(image, &foresight, registry.as_ref(), reporter));
+    let uploads =
+        foresight.images.iter().map(|image| Upload::of(image, &foresight, registry.as_ref(), reporter));
     let uploads: Vec<Option<Upload>> = uploads.collect::<Result<_, Failure>>()?;
     reporter.clear();
     text::print(&match args.format {
@@ -100,7 +101,8 @@ fn to_text(foresight: &Foresight, uploads: &[Option<Upload>]) -> String {
         rows.extend(own(image, foresight).map(|layer| row(layer, upload.as_ref())));
         let base = image.base.iter().map(|layer| layer.size).sum();
         if !image.base.is_empty() {
-            let fates = upload.as_ref().map(|upload| upload.of_blobs(image.base.iter().map(|blob| blob.digest)));
+            let fates =
+                upload.as_ref().map(|upload| upload.of_blobs(image.base.iter().map(|blob| blob.digest)));
             let what = text::count(image.base.len(), "layer");
             rows.push(["(base)".to_owned(), what, "-".to_owned(), text::bytes(base), told(fates)]);
         }
@@ -161,7 +163,11 @@ fn told(fate: Option<Fate>) -> String {
 fn total(image: &ForeseenImage, upload: Option<&Upload>) -> String {
     match upload {
         Some(upload) => {
-            format!("upload: {}, and the config and manifest, to {}", upload.total(), upload.places().join(", "))
+            format!(
+                "upload: {}, and the config and manifest, to {}",
+                upload.total(),
+                upload.places().join(", ")
+            )
         }
         None if image.tags.is_empty() => {
             "upload: unknown, as the image has no tag that says where it would go".to_owned()

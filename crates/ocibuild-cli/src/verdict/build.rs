@@ -102,8 +102,12 @@ fn unlike(is_elsewhere: bool, has_manifests: bool, is_same: bool) -> String {
             "install from the lockfiles anew, and build again; or name what else the files depend on in the \
              layer's `manifests` or `key`; or leave `manifests` out, and the files alone count"
         }
-        (true, ..) => "what it has isn't made of these files: don't ask it, or make it anew with `--no-cache`",
-        (false, ..) => "what was recorded isn't made of these files: remove it with `ocibuild cache prune --all`",
+        (true, ..) => {
+            "what it has isn't made of these files: don't ask it, or make it anew with `--no-cache`"
+        }
+        (false, ..) => {
+            "what was recorded isn't made of these files: remove it with `ocibuild cache prune --all`"
+        }
     };
     hint.to_owned()
 }

@@ -111,15 +111,25 @@ fn a_layer_is_explained_by_what_changed_since_the_last_build() {
 
     bench.digest(&[]);
     let told = explained(&bench, &["dependencies"]);
-    assert!(told.starts_with("layer dependencies: hit in") && told.contains("the last build that made it"), "{told}");
-    assert!(told.contains("because package-lock.json changed") && told.contains("index.js (content, size)"), "{told}");
+    assert!(
+        told.starts_with("layer dependencies: hit in") && told.contains("the last build that made it"),
+        "{told}"
+    );
+    assert!(
+        told.contains("because package-lock.json changed") && told.contains("index.js (content, size)"),
+        "{told}"
+    );
 }
 
 #[test]
 fn fields_files_and_secrets_are_told_apart() {
     let bench = installed();
     bench.digest(&[]);
-    edit(&bench, "{ from = \"src\", to = \"/app/src\" }", "{ from = \"src\", to = \"/app/src\", mode = \"755\" }");
+    edit(
+        &bench,
+        "{ from = \"src\", to = \"/app/src\" }",
+        "{ from = \"src\", to = \"/app/src\", mode = \"755\" }",
+    );
     let told = explained(&bench, &["app"]);
     assert!(told.contains("because copy 1: mode none → 0755\n"), "{told}");
     assert!(told.contains("because 2 paths changed:\n    changed /app/src/main.js (mode)\n"), "{told}");
@@ -136,7 +146,11 @@ fn fields_files_and_secrets_are_told_apart() {
     assert!(told.contains("because copy 2: content changed (sha256 "), "{told}");
     let told = explained(&bench, &["--compression", "zstd:3"]);
     assert_eq!(told.matches("because compression gzip:6 → zstd:3\n").count(), 2, "{told}");
-    edit(&bench, "copy = [{ from = \"node_modules\"", "key = [\"hunter2\"]\ncopy = [{ from = \"node_modules\"");
+    edit(
+        &bench,
+        "copy = [{ from = \"node_modules\"",
+        "key = [\"hunter2\"]\ncopy = [{ from = \"node_modules\"",
+    );
     let told = explained(&bench, &["dependencies"]);
     assert!(told.contains("key changed (none → sha256 "), "{told}");
     bench.digest(&["--var", "token=hunter3"]);
@@ -144,7 +158,10 @@ fn fields_files_and_secrets_are_told_apart() {
     let cache = bench.tree.join("cache/layers/v1");
     let kept: String =
         cache.read_dir().unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
-    assert!(kept.contains("package-lock.json") && !kept.contains("hunter") && !told.contains("hunter"), "{kept}");
+    assert!(
+        kept.contains("package-lock.json") && !kept.contains("hunter") && !told.contains("hunter"),
+        "{kept}"
+    );
     bench.run(&["explain", "other"]).expect_code(2);
 }
 
@@ -152,7 +169,8 @@ fn fields_files_and_secrets_are_told_apart() {
 fn what_is_gone_is_told() {
     let bench = installed();
     bench.digest(&[]);
-    let blobs = || fs::read_dir(bench.tree.join("cache/blobs/sha256")).unwrap().map(|blob| blob.unwrap().path());
+    let blobs =
+        || fs::read_dir(bench.tree.join("cache/blobs/sha256")).unwrap().map(|blob| blob.unwrap().path());
     let largest = blobs().max_by_key(|blob| blob.metadata().unwrap().len()).unwrap();
     fs::remove_file(largest).unwrap();
     assert_eq!(
@@ -208,7 +226,13 @@ fn a_plan_says_what_a_build_does_and_sends() {
     assert_eq!(fs::read_dir(bench.tree.join("cache")).unwrap().count(), 0, "a look makes no cache");
     let first = planned(&bench, &["-t", &tag]);
     assert_eq!(first["upload"]["sent"]["known"], "bound");
-    assert!(registry.recorder.lines().iter().all(|line| line.starts_with("HEAD") || line.starts_with("GET /v2/ ")));
+    assert!(
+        registry
+            .recorder
+            .lines()
+            .iter()
+            .all(|line| line.starts_with("HEAD") || line.starts_with("GET /v2/ "))
+    );
 
     let metadata = |words: &[&str]| -> Value {
         bench.ok(&[&["build", "--push", "--metadata-file", "build.json"], words].concat());
@@ -224,7 +248,10 @@ fn a_plan_says_what_a_build_does_and_sends() {
     registry.recorder.clear();
     let changed = planned(&bench, &["-t", &tag]);
     let of = |plan: &Value, at: usize| plan["layers"][at].clone();
-    assert_eq!((of(&changed, 0)["hit"].clone(), of(&changed, 0)["by"].clone()), (true.into(), "manifests".into()));
+    assert_eq!(
+        (of(&changed, 0)["hit"].clone(), of(&changed, 0)["by"].clone()),
+        (true.into(), "manifests".into())
+    );
     assert_eq!(of(&changed, 0)["upload"]["sent"]["bytes"], 0);
     assert_eq!(of(&changed, 1)["hit"], false);
     assert_eq!(of(&changed, 1)["size"]["known"], "estimate", "as it was compressed the last time");
@@ -232,26 +259,36 @@ fn a_plan_says_what_a_build_does_and_sends() {
     assert!(lines.iter().all(|line| line.starts_with("HEAD") || line.starts_with("GET /v2/ ")), "{lines:#?}");
     let text = bench.ok(&["plan", "-t", &tag]).text();
     assert!(text.contains("local (manifests)") && text.contains("  build  -"), "{text}");
-    assert!(text.contains("upload: about ") && text.contains(&format!("to `{}`", registry.name("team/app"))), "{text}");
+    assert!(
+        text.contains("upload: about ") && text.contains(&format!("to `{}`", registry.name("team/app"))),
+        "{text}"
+    );
 
     // A fresh runner: nothing installed, and the image that was pushed.
     let fresh = checkout();
     fresh.write("src/main.js", "other main");
     let next = registry.name("team/app:2");
     let plan = planned(&fresh, &["--cache-from", &tag, "-t", &next]);
-    assert_eq!((of(&plan, 0)["hit"].clone(), of(&plan, 1)["hit"].clone()), (true.into(), false.into()), "{plan:#}");
+    assert_eq!(
+        (of(&plan, 0)["hit"].clone(), of(&plan, 1)["hit"].clone()),
+        (true.into(), false.into()),
+        "{plan:#}"
+    );
     assert_eq!(of(&plan, 0)["blobs"][0]["cache"], "registry");
     assert_eq!(of(&plan, 0)["blobs"][0]["place"], *tag);
     assert_eq!(of(&plan, 0)["upload"]["sent"]["bytes"], 0);
     let elsewhere = planned(&fresh, &["--cache-from", &tag, "-t", &registry.name("team/other:1")]);
     assert_eq!(of(&elsewhere, 0)["upload"]["mounted"], of(&elsewhere, 0)["size"]["bytes"]);
-    assert_eq!(explained(&fresh, &["app", "--cache-from", &tag]), format!(
-        "layer app: miss because it was never built here, and `{tag}` has nothing for it\n"
-    ));
-    assert_eq!(explained(&fresh, &["dependencies", "--cache-from", &tag]), format!(
-        "layer dependencies: hit in {tag}, by what the spec and its manifests say\n"
-    ));
-    let output = fresh.ok(&["build", "--push", "--cache-from", &tag, "-t", &next, "--metadata-file", "build.json"]);
+    assert_eq!(
+        explained(&fresh, &["app", "--cache-from", &tag]),
+        format!("layer app: miss because it was never built here, and `{tag}` has nothing for it\n")
+    );
+    assert_eq!(
+        explained(&fresh, &["dependencies", "--cache-from", &tag]),
+        format!("layer dependencies: hit in {tag}, by what the spec and its manifests say\n")
+    );
+    let output =
+        fresh.ok(&["build", "--push", "--cache-from", &tag, "-t", &next, "--metadata-file", "build.json"]);
     let told: Value = serde_json::from_slice(&fs::read(fresh.path("build.json")).unwrap()).unwrap();
     let layers = &told["images"][0]["platforms"][0]["layers"];
     assert_eq!((layers[0]["place"].clone(), layers[1]["place"].clone()), ((*tag).into(), Value::Null));
@@ -275,7 +312,14 @@ fn parts_are_planned_and_told_one_by_one() {
     let made = blobs.iter().filter(|blob| blob["hit"] == false).count();
     assert!(blobs.len() > 2 && made == 1 && layer["hit"] == false, "{layer:#}");
     let told = explained(&bench, &["dependencies"]);
-    assert!(told.starts_with(&format!("layer dependencies: miss, but for {} of {} parts\n", blobs.len() - 1, blobs.len())), "{told}");
+    assert!(
+        told.starts_with(&format!(
+            "layer dependencies: miss, but for {} of {} parts\n",
+            blobs.len() - 1,
+            blobs.len()
+        )),
+        "{told}"
+    );
     bench.ok(&["build", "--metadata-file", "build.json"]);
     let told: Value = serde_json::from_slice(&fs::read(bench.path("build.json")).unwrap()).unwrap();
     let layers = told["images"][0]["platforms"][0]["layers"].as_array().unwrap();
@@ -300,7 +344,10 @@ fn a_tree_that_does_not_follow_from_its_lockfile_is_found() {
     let errors = output.errors();
     assert!(errors.contains("the files of layer `dependencies` are not those that the cache has for its lockfiles: 15 paths differ"), "{errors}");
     assert!(errors.contains("changed:            /app/node_modules/0/index.js (content, size)"), "{errors}");
-    assert!(errors.contains("and 5 more") && errors.contains("hint: install from the lockfiles anew"), "{errors}");
+    assert!(
+        errors.contains("and 5 more") && errors.contains("hint: install from the lockfiles anew"),
+        "{errors}"
+    );
     assert_eq!(bench.digest(&[]), digest, "nothing was recorded in its place");
     bench.run(&["build", "--verify-cache", "--no-cache"]).expect_code(2);
 }
@@ -312,7 +359,15 @@ fn a_place_that_answers_with_something_else_is_found() {
     let tag = registry.name("team/app:1");
     bench.ok(&["build", "--push", "-t", &tag]);
     let fresh = installed();
-    fresh.ok(&["build", "--verify-cache", "--cache-from", &tag, "-t", &registry.name("team/app:2"), "--push"]);
+    fresh.ok(&[
+        "build",
+        "--verify-cache",
+        "--cache-from",
+        &tag,
+        "-t",
+        &registry.name("team/app:2"),
+        "--push",
+    ]);
     let other = installed();
     other.write("node_modules/phantom/index.js", "not in the lockfile");
     let output = other.run(&["build", "--verify-cache", "--cache-from", &tag]).expect_code(6);

@@ -1,5 +1,6 @@
 //! `ocibuild cache`: what it holds, tidied up beside builds, and damage that builds mend.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,26 +77,30 @@ fn what_is_there_is_listed() {
     bench.digest(&[]);
     let value = listed(&bench);
     let records = value["records"].as_array().unwrap();
-    // By its lockfile, and by its content.
-    assert_eq!(records.len(), 2);
+    // By its lockfile, by its content, and what the last build came to.
+    assert_eq!(records.len(), 3);
     for record in records {
-        assert_eq!((&record["kind"], &record["complete"]), (&"layer".into(), &true.into()));
+        assert_eq!(record["complete"], true);
         assert_eq!(record["layers"].as_array().unwrap().len(), 1);
     }
-    let by: Vec<&Value> = records.iter().map(|record| &record["materials"][0]["name"]).collect();
-    assert!(by.contains(&&"hello".into()) && by.contains(&&Value::Null), "{by:?}");
+    let by = |record: &Value| match record["kind"].as_str().unwrap() {
+        "trace" => "last build".to_owned(),
+        _ => record["materials"][0]["name"].as_str().unwrap_or("content").to_owned(),
+    };
+    let all: BTreeSet<String> = records.iter().map(by).collect();
+    assert_eq!(all, ["content", "hello", "last build"].map(str::to_owned).into());
     assert_eq!(
         (&value["totals"]["blobs"]["count"], &value["totals"]["unnamed_blobs"]["count"]),
         (&2.into(), &0.into())
     );
     let text = bench.ok(&["cache", "ls"]).text();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 4, "{text}");
+    assert_eq!(lines.len(), 5, "{text}");
     let headings: Vec<&str> = lines[0].split_whitespace().collect();
     assert_eq!(headings, ["USED", "KEY", "OF", "FILES", "SIZE", "TAR", "BY"]);
     let layer = &records[0]["layers"][0]["descriptor"]["digest"].as_str().unwrap()["sha256:".len()..][..12];
     for (line, record) in lines[1..].iter().zip(records) {
-        let by = if record["materials"][0].is_null() { "content" } else { "hello" };
+        let by = by(record);
         let short = &record["key"].as_str().unwrap()[..12];
         assert!(
             line.contains(&format!(" {short}  {layer} ")) && line.ends_with(&format!("  {by}")),
@@ -103,12 +108,11 @@ fn what_is_there_is_listed() {
         );
     }
     let shown = bench.ok(&["inspect", "app.oci"]).text();
-    for (record, by) in records.iter().zip(by) {
-        let found =
-            format!("by {} ({})", by.as_str().unwrap_or("content"), &record["key"].as_str().unwrap()[..12]);
-        assert!(shown.contains(&found), "no `{found}` in\n{shown}");
+    for record in records {
+        let found = format!("by {} ({})", by(record), &record["key"].as_str().unwrap()[..12]);
+        assert_eq!(shown.contains(&found), record["kind"] == "layer", "`{found}` in\n{shown}");
     }
-    assert!(lines[3].starts_with("2 records, 2 blobs, "), "{text}");
+    assert!(lines[4].starts_with("3 records, 2 blobs, "), "{text}");
     fs::remove_file(&files(&cache(&bench).join("blobs"))[0]).unwrap();
     assert!(bench.ok(&["cache", "ls"]).text().contains("hello (incomplete)\n"));
 }
@@ -125,13 +129,13 @@ fn a_hit_is_a_use() {
         bench
             .ok(&[&prune[..], &["--dry-run"]].concat())
             .text()
-            .starts_with("would remove 2 records and 2 blobs: ")
+            .starts_with("would remove 3 records and 2 blobs: ")
     );
     assert!(bench.ok(&["build"]).errors().contains("reused"));
     assert!(bench.ok(&prune).text().starts_with("removed 0 records and 0 blobs: 0 B; "));
     old(9 * DAY);
     let value = bench.ok(&[&prune[..], &["--format", "json"]].concat()).json();
-    assert_eq!((&value["records"]["count"], &value["left"]["bytes"]), (&2.into(), &0.into()));
+    assert_eq!((&value["records"]["count"], &value["left"]["bytes"]), (&3.into(), &0.into()));
     assert!(files(&cache(&bench).join("blobs")).is_empty());
 }
 
@@ -195,7 +199,7 @@ fn damage_is_told_and_removed() {
     let bench = locked();
     let digest = bench.digest(&[]);
     let said = bench.ok(&["cache", "verify"]).text();
-    assert!(said.starts_with("2 records and 2 blobs are whole: "), "{said}");
+    assert!(said.starts_with("3 records and 2 blobs are whole: "), "{said}");
     let blob = files(&cache(&bench).join("blobs"))[0].clone();
     let mut bytes = fs::read(&blob).unwrap();
     bytes[9] ^= 1;
@@ -208,7 +212,7 @@ fn damage_is_told_and_removed() {
     assert_eq!(value["damages"][0]["kind"], "blob");
     assert_eq!(value["damages"][0]["digest"], format!("sha256:{name}"));
     let output = bench.ok(&["cache", "verify", "--remove"]);
-    assert!(output.text().contains("\nremoved 3 files: "), "{output}");
+    assert!(output.text().contains("\nremoved 4 files: "), "{output}");
     assert!(bench.ok(&["cache", "verify"]).text().starts_with("0 records and 1 blob are whole: "));
     assert_eq!(bench.digest(&[]), digest);
     bench.ok(&["cache", "verify"]);
@@ -350,8 +354,8 @@ fn inspect_shows_the_keys_that_the_cache_has() {
     let layer = &shown["images"][0]["layers"][0];
     let keys: Vec<&Value> = layer["keys"].as_array().unwrap().iter().collect();
     let listed = listed(&bench);
-    let mut expected: Vec<&Value> =
-        listed["records"].as_array().unwrap().iter().map(|record| &record["key"]).collect();
+    let answering = listed["records"].as_array().unwrap().iter().filter(|record| record["kind"] == "layer");
+    let mut expected: Vec<&Value> = answering.map(|record| &record["key"]).collect();
     expected.sort_by_key(|key| key.as_str());
     assert_eq!(keys, expected);
     assert_eq!(layer["tar_size"], listed["records"][0]["tar_size"]);

@@ -25,7 +25,7 @@ fn flags_beat_variables() {
     let bench = Bench::with_spec(SPEC);
     let quiet = [("OCIBUILD_QUIET", "1")];
     assert_eq!(with(&bench, &["build"], &quiet).expect_code(0).errors(), "");
-    let said = with(&bench, &["build", "-v"], &quiet).expect_code(0).errors();
+    let said = with(&bench, &["build", "-v", "--no-cache"], &quiet).expect_code(0).errors();
     assert!(said.contains("to compress"), "{said}");
     let said = with(&bench, &["build", "-q"], &[("OCIBUILD_VERBOSE", "true")]).expect_code(0).errors();
     assert_eq!(said, "");

@@ -22,7 +22,7 @@ const TAIL: &str = r#"
 
 ## Files that extend others
 
-`extends = "../base.toml"` lays this file over another one: as if the tables of that file stood first and this one's came over them, key by key. A layer or image of the same name is merged: a key that is given replaces the whole value, but `vars`, `env`, `labels` and `annotations` are merged by their own keys. `name` and `root` aren't taken over, so all paths count from the root of the file that is built. What both files name stands where the upper one has it. A file that is extended needs no images, may extend another (at most eight in a row), and its layers needn't be used.
+`extends = "../base.toml"` lays this file over another one: as if the tables of that file stood first and this one's came over them, key by key. A layer or image of the same name is merged: a key that is given replaces the whole value, but `vars`, `env`, `labels` and `annotations` are merged by their own keys. `name` and `root` aren't taken over, so all paths count from the root of the file that is built. What both files name stands where the upper one has it. `[cache]` is replaced whole: who says where to look doesn't look elsewhere as well. A file that is extended needs no images, may extend another (at most eight in a row), and its layers needn't be used.
 
 ## Defaults
 
@@ -38,6 +38,12 @@ const TAIL: &str = r#"
 - `split = N` makes N parts of that. `split = "auto"` cuts a part in two wherever it would hold more than 8 MiB, and makes 64 parts at most; several such layers of an image share these, two have 32 each. Packages that come, grow or go move no others: only a part that passes 8 MiB is cut.
 
 Parts have the directories they need, with the same metadata. Hard links that are kept stay with their file, and what `remove` takes away is in the first part. An image with split layers has 100 layers at most, those of its base among them.
+
+## What vouches for a layer
+
+A layer with `manifests` is known by its lockfiles: while they and what the spec says of the layer are the same, its files needn't be there. Where there are programs in it (ELF, Mach-O or PE), or `allow-foreign` lets any in, its key names the host's system, architecture and C library as well, since an installation for another one has other programs; anything else is the same from any host, and so is an image of it, manifest included.
+
+`trust = "content"` leaves lockfiles out of it: the files are looked at each time, unchanged ones without reading them, and nothing but what they hold is the layer's key. So the image has the same digest wherever the files are the same, and an installation that doesn't follow from its lockfile can't be taken for one that does.
 
 ## In an editor
 
@@ -66,7 +72,7 @@ const TABLES: [(&str, &str); 7] = [
 ];
 
 /// The order of keys within a table; those that aren't here follow by name.
-const ORDER: &str = "version name root extends vars defaults cache layers images manifests key copy remove \
+const ORDER: &str = "version name root extends vars defaults cache layers images manifests trust key copy remove \
     from content symlink directory to mode dir-mode owner on-base-symlink include exclude preserve pyc ignore-file \
     base platforms tags entrypoint cmd env user workdir expose volumes labels annotations author \
     test";

@@ -130,12 +130,12 @@ print(json.dumps(found))
 "#;
 
 #[track_caller]
-fn list(python: &Path, place: &Path, below: &str) -> Value {
+pub(crate) fn list(python: &Path, place: &Path, below: &str) -> Value {
     run(Command::new(python).args(["-c", LIST]).arg(place).arg(below)).json()
 }
 
 #[track_caller]
-fn assert_same(reader: &str, expected: &Value, found: &Value) {
+pub(crate) fn assert_same(reader: &str, expected: &Value, found: &Value) {
     let (expected, found) = (expected.as_object().unwrap(), found.as_object().unwrap());
     for (name, entry) in expected {
         assert_eq!(
@@ -148,7 +148,7 @@ fn assert_same(reader: &str, expected: &Value, found: &Value) {
 }
 
 /// Leaves of all attributes only capabilities.
-fn only_capabilities(listed: &Value) -> Value {
+pub(crate) fn only_capabilities(listed: &Value) -> Value {
     let capability: String = b"security.capability".iter().map(|byte| format!("{byte:02x}")).collect();
     let mut listed = listed.clone();
     for entry in listed.as_object_mut().unwrap().values_mut() {
@@ -177,9 +177,9 @@ fn reduced(source: &Value) -> Value {
     reduced
 }
 
-/// Makes the source and the spec, and lists the source.
-fn source(python: &Path) -> (TempTree, Value) {
-    let tree = TempTree::new().directory("source").file("ocibuild.toml", SPEC);
+/// Makes the source, with the spec beside it, and lists the source.
+pub(crate) fn source(python: &Path, tree: TempTree, spec: &str) -> (TempTree, Value) {
+    let tree = tree.directory("source").file("ocibuild.toml", spec);
     run(Command::new(python).args(["-c", MAKE]).arg(tree.join("source")));
     let listed = list(python, &tree.join("source"), "");
     assert!(listed.as_object().unwrap().len() >= 20);
@@ -191,7 +191,7 @@ fn what_is_preserved_is_the_same_after_unpacking() {
     require!(root());
     let umoci = require!(Umoci::new());
     let python = require!(tool("python3"));
-    let (tree, source) = source(&python);
+    let (tree, source) = source(&python, TempTree::new(), SPEC);
     let ocibuild = Ocibuild::new();
     let (layout, spec) = (tree.join("layout"), tree.join("ocibuild.toml"));
     let output = format!("type=oci,dest={}", layout.display());
@@ -209,7 +209,7 @@ fn what_is_preserved_is_the_same_in_docker() {
     require!(root());
     let docker = require!(docker());
     let python = require!(tool("python3"));
-    let (tree, source) = source(&python);
+    let (tree, source) = source(&python, TempTree::new(), SPEC);
     let ocibuild = Ocibuild::new();
     let (archive, spec) = (tree.join("archive.tar"), tree.join("ocibuild.toml"));
     let output = format!("type=oci-archive,dest={}", archive.display());

@@ -23,3 +23,4 @@ mod real_application;
 mod runs_everywhere;
 mod same_digest;
 mod serve;
+mod split_layers;

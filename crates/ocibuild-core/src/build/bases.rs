@@ -294,6 +294,7 @@ fn keep_listing(base: &Base, listing: &Listing, shelf: Shelf<'_>) {
         machines: std::collections::BTreeSet::new(),
         entries: listing.len() as u64,
         tar_size: 0,
+        is_trace: false,
     };
     let kept = kept.and_then(|()| records.put(&record).map_err(|fault| fault.to_string()));
     if let Err(fault) = kept {

@@ -30,8 +30,8 @@ pub struct FinishedLayer {
     /// Whether something of it was made in this run, and what answered if not. What is
     /// [`LayerOutcome::Shared`] is in no store: [`Built::source`] has it.
     pub outcome: LayerOutcome,
-    /// Its manifest keys, for each of its platforms in the plan's order; none where no lockfile
-    /// vouches for it.
+    /// The manifest keys that it goes by, for each of its platforms in the plan's order; none where no
+    /// lockfile vouches for it.
     pub manifest_keys: Vec<Key>,
     /// The same of each of the record's layers.
     pub(super) outcomes: Vec<LayerOutcome>,

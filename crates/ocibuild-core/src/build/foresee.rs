@@ -10,8 +10,10 @@ use crate::base::Listing;
 use crate::blob::{BlobError, Source, Store, Union};
 use crate::build::bases::Foundations;
 use crate::build::built::{BaseLayers, layer_numbers};
+use crate::build::past::HOST;
 use crate::build::{
-    BuildError, Context, Decision, decide, find, holds, known, last_of, layer_fault, may_answer, past, remember,
+    BuildError, Context, Decision, decide, find, holds, known, last_of, layer_fault, may_answer, past,
+    remember,
 };
 use crate::cache::{BuiltLayer, Change, LastBuild, Past, Record};
 use crate::event::LayerOutcome;
@@ -185,11 +187,7 @@ pub fn foresee(plan: &Plan, context: Context<'_>) -> Result<Foresight, BuildErro
 ///
 /// # Errors
 /// As for [`foresee`].
-pub fn explain(
-    plan: &Plan,
-    layers: &[usize],
-    context: Context<'_>,
-) -> Result<Vec<Explanation>, BuildError> {
+pub fn explain(plan: &Plan, layers: &[usize], context: Context<'_>) -> Result<Vec<Explanation>, BuildError> {
     let foundations = Foundations::open(plan, context)?;
     let one = |index: &usize| Look::of(plan, *index, &foundations, context)?.explain();
     let all = context.pool.install(|| layers.iter().map(one).collect::<Result<Vec<_>, BuildError>>());
@@ -324,9 +322,12 @@ impl<'a> Look<'a> {
     fn explain(&self) -> Result<Explanation, BuildError> {
         let Self { plan, index, context, .. } = *self;
         let layer = &plan.layers[index];
-        let now = past::particulars(plan, index, self.listing, &self.decision.materials, context);
-        let now = now.map_err(|fault| layer_fault(layer, fault))?;
+        let now = past::particulars(plan, index, self.listing, &self.decision.keys.materials, context);
+        let mut now = now.map_err(|fault| layer_fault(layer, fault))?;
         let last = self.last.as_ref().map(|last| &last.last);
+        if last.is_some_and(|last| !last.particulars.fields.contains_key(HOST)) {
+            now.fields.remove(HOST);
+        }
         let changes = last.map_or_else(Vec::new, |last| last.particulars.changes(&now));
         let (layer, seen) = match self.foresee(true) {
             // What isn't there yet can't be looked at; what else is otherwise says enough.
@@ -370,7 +371,9 @@ impl<'a> Look<'a> {
 
     /// How the layer as it was built last differs from what it was before.
     fn earlier(&self) -> (Vec<Change>, Option<FileChanges>) {
-        let Some(LastBuild { last, before: Some(before), .. }) = &self.last else { return (Vec::new(), None) };
+        let Some(LastBuild { last, before: Some(before), .. }) = &self.last else {
+            return (Vec::new(), None);
+        };
         let files = || Some(self.holding(before)?.changes(&self.holding(last)?));
         (before.particulars.changes(&last.particulars), files())
     }
@@ -378,7 +381,7 @@ impl<'a> Look<'a> {
     fn gone(&self, seen: Option<&layer::Foreseen>) -> Result<Option<Gone>, BlobError> {
         let Some(records) = self.context.records else { return Ok(None) };
         let content = seen.and_then(|seen| seen.content);
-        for key in self.decision.keys.iter().chain(&content) {
+        for key in self.decision.keys.all().chain(&content) {
             let lacks = |record: Record| holds(self.context.store, &record).map(|holds| !holds);
             if known(records, key, self.context.observer).map_or(Ok(false), lacks)? {
                 return Ok(Some(Gone::Blob));

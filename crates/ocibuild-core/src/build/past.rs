@@ -8,6 +8,9 @@ use crate::cache::{LastBuild, LayerName, Material, Particulars, Past};
 use crate::layer::{self, Circumstances, LayerError};
 use crate::plan::Plan;
 
+/// What the host is called among a layer's particulars.
+pub(super) const HOST: &str = "host";
+
 /// Names a layer of the plan as the last build of it is known: by each of the images that it is in.
 pub(super) fn names(plan: &Plan, index: usize) -> Vec<LayerName<'_>> {
     let layer = &plan.layers[index];
@@ -42,7 +45,11 @@ pub(super) fn note(
     context: Context<'_>,
 ) {
     let Some(builds) = context.last else { return };
-    let Ok(particulars) = particulars(plan, finished.index, listing, known, context) else { return };
+    let Ok(mut particulars) = particulars(plan, finished.index, listing, known, context) else { return };
+    if finished.record.machines.is_empty() {
+        // Where there are no programs, one host's files are as good as another's.
+        particulars.fields.remove(HOST);
+    }
     let now = Past::new(particulars, &finished.record, finished.outcome);
     for name in names(plan, finished.index) {
         let _ = builds.note(&name, now.clone());

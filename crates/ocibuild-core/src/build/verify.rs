@@ -3,10 +3,10 @@
 
 use crate::base::Listing;
 use crate::build::{BuildError, Context, find, last_of, layer_fault, record, source, unused};
-use crate::cache::{BuiltLayer, Material, Record};
+use crate::cache::{BuiltLayer, Record};
 use crate::digest::Digest;
 use crate::key::Key;
-use crate::layer::{self, Answer, FileChanges, Holding, How, Made, Origin, Workshop};
+use crate::layer::{self, Answer, FileChanges, Holding, How, Made, ManifestKeys, Origin, Workshop};
 use crate::plan::Plan;
 
 /// Makes a layer of its files alone: all of them are read, written and compressed. Where a record
@@ -18,14 +18,14 @@ pub(super) fn make(
     plan: &Plan,
     index: usize,
     listing: &Listing,
-    (keys, materials): (&[Key], Vec<Material>),
+    keys: &ManifestKeys,
     reused: Option<Answer>,
     context: Context<'_>,
 ) -> Result<Made, BuildError> {
     let layer = &plan.layers[index];
     // Whatever is known of files is no evidence here.
     let workshop = Workshop { stat: None, answers: None, is_listed: true, ..context.workshop() };
-    let made = layer::build(layer, listing, materials, workshop);
+    let made = layer::build(layer, listing, keys.materials.clone(), workshop);
     let mut made = made.map_err(|fault| layer_fault(layer, fault))?;
     let by_content = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
     let answer = match reused {
@@ -42,7 +42,8 @@ pub(super) fn make(
     for part in made.record.layers.iter().filter(|_| made.record.layers.len() > 1) {
         let Some(key) = &part.part else { continue };
         let Some(Answer { record, origin }) = by_content(key)? else { continue };
-        let alone = Record { layers: vec![BuiltLayer { part: None, ..part.clone() }], ..made.record.under(*key) };
+        let alone =
+            Record { layers: vec![BuiltLayer { part: None, ..part.clone() }], ..made.record.under(*key) };
         if !is_same(&record, &alone) {
             return Err(unlike(plan, index, origin, FileChanges::default(), context));
         }
@@ -87,13 +88,7 @@ fn check(
     Err(unlike(plan, index, answer.origin, files, context))
 }
 
-fn unlike(
-    plan: &Plan,
-    index: usize,
-    origin: Origin,
-    files: FileChanges,
-    context: Context<'_>,
-) -> BuildError {
+fn unlike(plan: &Plan, index: usize, origin: Origin, files: FileChanges, context: Context<'_>) -> BuildError {
     let layer = &plan.layers[index];
     let place = match origin {
         Origin::Place(tier) => Some(context.tiers[tier].place.clone()),
@@ -118,7 +113,8 @@ pub(super) fn told(layer: &str, place: Option<&str>, has_manifests: bool, files:
         count => format!("{count} paths differ"),
     };
     let lines = files.paths.iter().map(|change| {
-        let what = if change.what.is_empty() { String::new() } else { format!(" ({})", change.what.join(", ")) };
+        let what =
+            if change.what.is_empty() { String::new() } else { format!(" ({})", change.what.join(", ")) };
         let how = match change.how {
             How::Added => "only in the files: ",
             How::Removed => "only in the record:",

@@ -130,6 +130,7 @@ fn record(keys: &[Key], layers: Vec<BuiltLayer>, machines: BTreeSet<String>) -> 
         machines: machines.clone(),
         entries: 0,
         tar_size: 0,
+        is_trace: false,
     };
     keys.iter().map(record).collect()
 }
@@ -162,6 +163,7 @@ mod tests {
             machines: BTreeSet::from(["amd64".to_owned(), "arm64".to_owned()]),
             entries: 0,
             tar_size: 0,
+            is_trace: false,
         }
     }
 

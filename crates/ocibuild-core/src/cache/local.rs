@@ -117,6 +117,7 @@ mod tests {
             machines: BTreeSet::from(["amd64".to_owned()]),
             entries: 3,
             tar_size: 4096,
+            is_trace: false,
         }
     }
 

@@ -117,7 +117,11 @@ fn copies(before: &[Fields], after: &[Fields]) -> Vec<Change> {
         let pairs = gone.iter().zip(new).enumerate();
         let of = |at: usize, field| Of::Copy { number: first + at + 1, field: Some(field) };
         let changes = pairs.flat_map(|(at, (one, other))| {
-            differing(one, other).map(move |(field, before, after)| Change { of: of(at, field), before, after })
+            differing(one, other).map(move |(field, before, after)| Change {
+                of: of(at, field),
+                before,
+                after,
+            })
         });
         return changes.collect();
     }
@@ -152,7 +156,8 @@ mod tests {
             Of::Manifest { path } => format!("manifest {path}"),
             Of::Copy { number, field } => format!("copy {number} {}", side(field)),
         };
-        let line = |change: Change| format!("{}: {} {}", of(change.of), side(change.before), side(change.after));
+        let line =
+            |change: Change| format!("{}: {} {}", of(change.of), side(change.before), side(change.after));
         before.changes(now).into_iter().map(line).collect()
     }
 

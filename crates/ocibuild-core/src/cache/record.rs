@@ -69,17 +69,29 @@ pub struct Record {
     /// answered: then neither entries nor the length of the tar bytes are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Descriptor>,
-    /// The machines that programs among the files are for, by Go's names.
+    /// The machines that programs among the files are for, by Go's names, and `mach-o` or `pe` for
+    /// programs of other systems.
     pub machines: BTreeSet<String>,
     /// The number of entries; 0 without an inventory.
     pub entries: u64,
-    /// The length of the tar bytes; 0 without an inventory.
+    /// The length of the tar bytes; 0 where it is not known.
     pub tar_size: u64,
+    /// Whether this is what the last build of a layer came to: its key says which layer, and nothing of
+    /// what it holds, so it answers for none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_trace: bool,
 }
 
 impl Record {
     /// The version that is written; another is not understood.
     pub const VERSION: u32 = 1;
+
+    /// Returns it as what the last build of a layer came to, under the layer's
+    /// [`trace_key`](crate::layer::trace_key).
+    #[must_use]
+    pub fn traced(&self, key: Key) -> Self {
+        Self { is_trace: true, materials: Vec::new(), ..self.under(key) }
+    }
 
     /// Returns the same answer under another key.
     #[must_use]

@@ -264,7 +264,7 @@ pub fn find_layers(
     let mut found: BTreeMap<Digest, Vec<Naming>> = BTreeMap::new();
     let mut left = limit;
     walk_records(root, &mut |_, record| {
-        let record = record.filter(|record| !record.is_listing());
+        let record = record.filter(|record| !record.is_listing() && !record.is_trace);
         for layer in record.iter().flat_map(|record| &record.layers) {
             let Some(record) = record.as_ref().filter(|_| wanted.contains(&layer.descriptor.digest)) else {
                 continue;

@@ -56,6 +56,7 @@ impl Made {
             machines: BTreeSet::new(),
             entries: 1,
             tar_size: 1024,
+            is_trace: false,
         };
         self.put(&record, age);
         record

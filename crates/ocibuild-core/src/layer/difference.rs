@@ -231,7 +231,8 @@ fn of_tar(entry: tar::Entry, content: &mut dyn Read) -> Result<(Vec<u8>, Held), 
         _ => ("other", None),
     };
     let is_file = kind == "file";
-    let digest = if is_file { Some(digest_of(content, entry.size).map_err(tar::ReadError::from)?) } else { None };
+    let digest =
+        if is_file { Some(digest_of(content, entry.size).map_err(tar::ReadError::from)?) } else { None };
     let held = Held {
         kind: kind.to_owned(),
         mode: entry.mode & 0o7777,

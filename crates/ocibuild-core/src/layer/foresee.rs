@@ -4,9 +4,7 @@ use crate::base::Listing;
 use crate::files::Entry;
 use crate::key::Key;
 use crate::layer::difference::Holding;
-use crate::layer::{
-    Answer, LayerError, Workshop, block, draft, examine, gather, inputs, parts, whole_key,
-};
+use crate::layer::{Answer, LayerError, Workshop, block, draft, examine, gather, inputs, parts, whole_key};
 use crate::plan::{PlannedLayer, Split};
 
 /// What a layer's files come to, before any of them is compressed.

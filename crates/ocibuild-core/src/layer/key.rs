@@ -4,6 +4,8 @@
 //! says of the layer and of the lockfiles that vouch for its content. The *content key* is made of
 //! what the layer turned out to hold.
 
+use std::collections::BTreeSet;
+
 use crate::base::{ListedKind, Listing};
 use crate::cache::Material;
 use crate::compress::codec_id;
@@ -13,7 +15,7 @@ use crate::key::{Key, KeyWriter};
 use crate::layer::{LayerError, ignored, owners, removal};
 use crate::oci::{CodecId, Platform};
 use crate::plan::{From, PlannedCopy, PlannedLayer, PlannedPath, Split, What};
-use crate::spec::OnBaseSymlink;
+use crate::spec::{OnBaseSymlink, Trust};
 
 /// Pins everything that affects a digest and isn't named by a key's other fields: metadata rules,
 /// the order of entries, where blocks are cut, the form of headers. Frozen with the first release;
@@ -26,13 +28,37 @@ const VERSION: u32 = 1;
 /// The most that is read of a lockfile, in bytes.
 const MAX_MANIFEST: u64 = 256 << 20;
 
-/// A layer's manifest keys, one for each of its platforms, and the lockfiles they are made of.
-#[derive(Debug, Clone)]
+/// A layer's manifest keys, and the lockfiles they are made of.
+///
+/// Programs are for the host that made them, scripts and data are the same on any. So a layer in
+/// which there are programs goes by keys that name the host, and any other by keys that don't. Which
+/// of both it is shows when it is made, so both are asked.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ManifestKeys {
-    /// The keys, in the order of [`PlannedLayer::platforms`].
-    pub keys: Vec<Key>,
+    /// Keys that name the host, in the order of [`PlannedLayer::platforms`]; none of a layer that
+    /// reads nothing of the host.
+    pub with_host: Vec<Key>,
+    /// Keys that don't, in the same order; none of a layer whose copies let any programs through, as
+    /// those aren't looked at.
+    pub without_host: Vec<Key>,
     /// The lockfiles, by name and digest.
     pub materials: Vec<Material>,
+}
+
+impl ManifestKeys {
+    /// Returns the keys, in the order in which they are asked.
+    pub fn all(&self) -> impl Iterator<Item = &Key> {
+        self.with_host.iter().chain(&self.without_host)
+    }
+
+    /// Returns the keys that the layer goes by if it has programs for these machines, in the order of
+    /// its platforms.
+    #[must_use]
+    pub fn of(&self, machines: &BTreeSet<String>) -> &[Key] {
+        let names_host = !machines.is_empty() || self.without_host.is_empty();
+        if names_host && !self.with_host.is_empty() { &self.with_host } else { &self.without_host }
+    }
 }
 
 /// What a manifest key depends on beside the layer itself.
@@ -47,7 +73,7 @@ pub struct Circumstances<'a> {
 }
 
 /// Makes a layer's manifest keys; none for a layer that reads the host without a manifest to
-/// vouch for what it reads.
+/// vouch for what it reads, or that is known by its content alone.
 ///
 /// # Errors
 /// [`LayerError::Manifest`] if a lockfile can't be read; [`LayerError::Listing`] if a destination
@@ -63,12 +89,23 @@ pub fn manifest_keys(
     }
     let materials = layer.manifests.iter().map(|manifest| material(manifest, tree));
     let materials = materials.collect::<Result<Vec<Material>, LayerError>>()?;
+    if layer.trust == Trust::Content {
+        return Ok(None);
+    }
     let ignored = layer.copies.iter().map(|copy| ignored(copy, tree)).collect::<Result<Vec<_>, _>>()?;
-    let keys = layer
-        .platforms
-        .iter()
-        .map(|platform| manifest_key(layer, listing, platform, (&materials, &ignored), circumstances));
-    Ok(Some(ManifestKeys { keys: keys.collect::<Result<_, _>>()?, materials }))
+    let keys = |host: Option<&str>| {
+        let key =
+            |platform| manifest_key(layer, listing, (platform, host), (&materials, &ignored), circumstances);
+        layer.platforms.iter().map(key).collect::<Result<Vec<Key>, LayerError>>()
+    };
+    let host = layer.reads_host().then_some(circumstances.host);
+    let with_host = host.map(|host| keys(Some(host))).transpose()?.unwrap_or_default();
+    let without_host = if lets_any_program_through(layer) { Vec::new() } else { keys(None)? };
+    Ok(Some(ManifestKeys { with_host, without_host, materials }))
+}
+
+fn lets_any_program_through(layer: &PlannedLayer) -> bool {
+    layer.copies.iter().any(|copy| matches!(&copy.what, What::From(from) if from.allow_foreign))
 }
 
 /// Reads a lockfile.
@@ -82,7 +119,7 @@ pub(super) fn material(manifest: &PlannedPath, tree: &dyn FileTree) -> Result<Ma
 fn manifest_key(
     layer: &PlannedLayer,
     listing: &Listing,
-    platform: &Platform,
+    (platform, host): (&Platform, Option<&str>),
     (materials, ignored): (&[Material], &[Option<Digest>]),
     circumstances: Circumstances<'_>,
 ) -> Result<Key, LayerError> {
@@ -95,6 +132,7 @@ fn manifest_key(
         foundation: _,
         compression,
         manifests: _, // By name and content among the materials.
+        trust: _,     // Without that in manifests there is no such key.
         extras,
         copies,
         remove,
@@ -106,7 +144,7 @@ fn manifest_key(
     key.field("codec", codec_id(*compression).as_str());
     key.field("spec", circumstances.spec).field("layer", name);
     key.field("platform", platform.to_string());
-    key.optional("host", layer.reads_host().then_some(circumstances.host));
+    key.optional("host", host);
     key.list("manifests", materials.iter().map(|material| material.name.as_str()));
     key.list("manifest contents", materials.iter().map(|material| material.digest.to_string()));
     key.list("extras", extras);
@@ -200,7 +238,11 @@ fn write_from(key: &mut KeyWriter, from: &From) {
 /// (with the metadata of directories), and all directories and links below; and the same of every
 /// place outside that a link below leads to. Files below are left out: without a look at
 /// what is copied nothing tells whether one is in the way.
-pub(super) fn write_mapping(key: &mut KeyWriter, copy: &PlannedCopy, listing: &Listing) -> Result<(), LayerError> {
+pub(super) fn write_mapping(
+    key: &mut KeyWriter,
+    copy: &PlannedCopy,
+    listing: &Listing,
+) -> Result<(), LayerError> {
     match copy.on_base_symlink {
         OnBaseSymlink::Follow => {}
         what => {

@@ -24,10 +24,45 @@ const MACHINES: &[(u16, u8, bool, &str)] = &[
     (0x08, 64, true, "mips64le"),
 ];
 
-/// Names the machine that a file is a program or library for, if it is one.
+/// What programs of other systems are called, by their forms, and the numbers that stand for them.
+const MACH_O: (&str, u8) = ("mach-o", 255);
+const PE: (&str, u8) = ("pe", 254);
+
+/// Where a file in PE form says where its header is, behind the program for DOS.
+const PE_OFFSET: usize = 0x3c;
+
+/// A file that begins as one in Mach-O form for several machines does, but names more of them, is a
+/// Java class.
+const MOST_MACHINES: u32 = 30;
+
+/// Names the machine that a file is a program or library for, if it is one; or its form, if that is
+/// another system's.
 ///
 /// An ELF file for a machine without a name here, or for none (such as BPF), is nobody's.
 pub(super) fn of(first: &[u8]) -> Option<&'static str> {
+    of_elf(first).or_else(|| {
+        let forms = [(is_mach_o(first), MACH_O), (is_pe(first), PE)];
+        forms.into_iter().find(|(is_one, _)| *is_one).map(|(_, (name, _))| name)
+    })
+}
+
+fn is_mach_o(first: &[u8]) -> bool {
+    let Some((magic, rest)) = first.split_first_chunk::<4>() else { return false };
+    let count = rest.first_chunk::<4>().map(|count| u32::from_be_bytes(*count));
+    match u32::from_be_bytes(*magic) {
+        0xfeed_face | 0xfeed_facf | 0xcefa_edfe | 0xcffa_edfe => true,
+        0xcafe_babe | 0xcafe_babf => count.is_some_and(|count| (1..=MOST_MACHINES).contains(&count)),
+        _ => false,
+    }
+}
+
+fn is_pe(first: &[u8]) -> bool {
+    let offset = first.get(PE_OFFSET..).and_then(|rest| rest.first_chunk::<4>());
+    let header = offset.and_then(|offset| first.get(u32::from_le_bytes(*offset) as usize..));
+    first.starts_with(b"MZ") && header.is_some_and(|header| header.starts_with(b"PE\0\0"))
+}
+
+fn of_elf(first: &[u8]) -> Option<&'static str> {
     let (class, data) = match first {
         [0x7f, b'E', b'L', b'F', class, data, ..] if first.len() >= PROBE => (*class, *data),
         _ => return None,
@@ -42,12 +77,18 @@ pub(super) fn of(first: &[u8]) -> Option<&'static str> {
 
 /// Returns a machine's number, never 0.
 pub(super) fn number(machine: &str) -> Option<u8> {
+    if let Some((_, number)) = [MACH_O, PE].into_iter().find(|(name, _)| *name == machine) {
+        return Some(number);
+    }
     let place = MACHINES.iter().position(|(.., name)| *name == machine)?;
     u8::try_from(place + 1).ok()
 }
 
 /// Returns the machine of a number.
 pub(super) fn numbered(number: u8) -> Option<&'static str> {
+    if let Some((name, _)) = [MACH_O, PE].into_iter().find(|(_, own)| *own == number) {
+        return Some(name);
+    }
     let (.., name) = MACHINES.get(usize::from(number).checked_sub(1)?)?;
     Some(name)
 }
@@ -59,9 +100,12 @@ const WITHOUT_ELF: [&str; 7] = ["windows", "darwin", "ios", "plan9", "aix", "js"
 /// Tells whether a platform runs ELF programs for a machine: its own, and that of its 32-bit kin,
 /// if its system knows ELF at all.
 ///
-/// Programs of other forms are nobody's. A Windows program in an image for Linux is none of it at
-/// fault: .NET's libraries have that form everywhere.
+/// Programs of other forms are nobody's fault. A Windows program in an image for Linux may be none of
+/// Windows at all: .NET's libraries have that form everywhere.
 pub(super) fn runs(platform: &Platform, machine: &str) -> bool {
+    if [MACH_O.0, PE.0].contains(&machine) {
+        return true;
+    }
     let own = platform.architecture.as_str();
     let is_kin = own == machine || matches!((own, machine), ("amd64", "386") | ("arm64", "arm"));
     is_kin && knows_elf(platform)
@@ -95,6 +139,24 @@ mod tests {
         assert_eq!(of(&elf(2, 1, [0xf7, 0])), None, "BPF runs in any kernel");
         assert_eq!(of(&elf(2, 1, [0x3e, 0])[..19]), None);
         assert_eq!(of(b"#!/bin/sh\n echo hello world"), None);
+    }
+
+    #[test]
+    fn programs_of_other_systems_are_told_by_their_form() {
+        assert_eq!(of(b"\xcf\xfa\xed\xfe\x0c\0\0\x01"), Some("mach-o"));
+        assert_eq!(of(b"\xca\xfe\xba\xbe\0\0\0\x02\x01\0\0\x07"), Some("mach-o"));
+        assert_eq!(of(b"\xca\xfe\xba\xbe\0\0\0\x41\0\x1d"), None, "a class of Java 21");
+        let mut windows = [0; 0x84];
+        windows[..2].copy_from_slice(b"MZ");
+        windows[0x3c] = 0x80;
+        windows[0x80..].copy_from_slice(b"PE\0\0");
+        assert_eq!(of(&windows), Some("pe"));
+        assert_eq!(of(&windows[..0x82]), None);
+        assert_eq!(of(b"MZ is how this text begins, and it goes on for long enough to have an offset"), None);
+        for form in ["mach-o", "pe"] {
+            assert_eq!(number(form).and_then(numbered), Some(form));
+            assert!(runs(&Platform::linux_amd64(), form), "whatever it is for, it is data here");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::layer::key::{COMPAT, Circumstances, ignored, material, write_mapping}
 use crate::layer::{LayerError, owners, removal};
 use crate::oci::Platform;
 use crate::plan::{From, PlannedCopy, PlannedLayer, Split, What};
-use crate::spec::OnBaseSymlink;
+use crate::spec::{OnBaseSymlink, Trust};
 
 /// Names what a layer's bytes follow from. Lockfiles are read unless what is in them is `known`.
 ///
@@ -36,6 +36,7 @@ pub fn particulars(
         foundation: _,
         compression,
         manifests,
+        trust,
         extras,
         copies,
         remove,
@@ -50,7 +51,10 @@ pub fn particulars(
     if *split != Split::Whole {
         all.say("split", split.to_string());
     }
-    if !manifests.is_empty() && layer.reads_host() {
+    if *trust == Trust::Content {
+        all.say("trust", trust.to_string());
+    }
+    if !manifests.is_empty() && *trust != Trust::Content && layer.reads_host() {
         all.say("host", circumstances.host);
     }
     if !extras.is_empty() {
@@ -66,7 +70,8 @@ pub fn particulars(
     }
     for manifest in manifests {
         let known = known.iter().find(|known| known.name == manifest.path);
-        let digest = known.map_or_else(|| material(manifest, tree).map(|read| read.digest), |known| Ok(known.digest))?;
+        let digest = known
+            .map_or_else(|| material(manifest, tree).map(|read| read.digest), |known| Ok(known.digest))?;
         all.manifests.insert(manifest.path.clone(), digest.to_string());
     }
     let copies = copies.iter().map(|copy| self::copy(copy, listing, tree));

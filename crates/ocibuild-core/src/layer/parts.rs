@@ -15,8 +15,8 @@ use crate::layer::inputs::Inputs;
 use crate::layer::inventory::{self, ContentDigest, InventoryWriter};
 use crate::layer::package::Packages;
 use crate::layer::{
-    Answer, Answers, ForeseenPart, LayerError, Made, Origin, Workshop, block, content_key, places, split, warn, whole_key,
-    write,
+    Answer, Answers, ForeseenPart, LayerError, Made, Origin, Workshop, block, content_key, places, split,
+    warn, whole_key, write,
 };
 
 /// A part that is there, with what its files hold.
@@ -172,6 +172,7 @@ impl Parts<'_> {
             machines,
             entries: self.entries.len() as u64,
             tar_size: done.iter().map(|done| done.record.tar_size).sum(),
+            is_trace: false,
         };
         let origins: Vec<Origin> = done.iter().map(|done| done.origin).collect();
         let is_here = |origin: &Origin| !matches!(origin, Origin::Place(_));

@@ -9,7 +9,7 @@ use crate::plan::expand::Expander;
 use crate::reference::Reference;
 use crate::spec::{
     self, Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, OnBaseSymlink, Owner, Policy,
-    Preserve, Pyc, Span, Spec, Template,
+    Preserve, Pyc, Span, Spec, Template, Trust,
 };
 
 /// What an image's own layers stand on.
@@ -85,6 +85,8 @@ pub struct PlannedLayer {
     pub split: Split,
     /// The lockfiles that vouch for it.
     pub manifests: Vec<PlannedPath>,
+    /// What it may be known by without a look at its files.
+    pub trust: Trust,
     /// What else its key is made of.
     pub extras: Vec<String>,
     /// What it consists of.
@@ -306,6 +308,7 @@ impl PlannedLayer {
             && self.compression == other.compression
             && self.split == other.split
             && self.manifests == other.manifests
+            && self.trust == other.trust
             && self.extras == other.extras
             && self.copies == other.copies
             && self.remove == other.remove
@@ -341,6 +344,7 @@ pub(super) fn plan(
         compression: layer.compression.map(|own| own.value).or(compression).unwrap_or_default(),
         split: Split::of(layer.split.as_ref().map(|split| split.value), sharing),
         manifests,
+        trust: layer.trust.as_ref().map(|trust| trust.value).unwrap_or_default(),
         extras: layer.key.iter().map(|extra| extra.value.clone()).collect(),
         copies: layer.copies.iter().filter_map(|rule| copy(rule, &layer.policy, expander)).collect(),
         remove: layer.remove.iter().filter_map(|path| removal(path, expander)).collect(),

@@ -10,7 +10,7 @@ use super::log::Log;
 use super::{
     Base, Cache, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode,
     OnBaseSymlink, Owner, Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Split, Template,
-    VERSION, ValueError, Vars, set_pair, validate,
+    Trust, VERSION, ValueError, Vars, set_pair, validate,
 };
 use crate::oci::{Compression, Platform};
 use crate::reference::Reference;
@@ -300,6 +300,7 @@ impl LayerSpec {
             copies: Vec::new(),
             compression: None,
             split: None,
+            trust: None,
             policy: Policy::default(),
             remove: Vec::new(),
             comment: None,
@@ -467,6 +468,13 @@ impl LayerSpec {
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.layer.compression = Some(compression.into());
+        self
+    }
+
+    /// Says what the layer may be known by without a look at its files; the lockfiles unless said.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.layer.trust = Some(trust.into());
         self
     }
 

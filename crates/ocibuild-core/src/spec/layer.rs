@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Located, Mode, OnBaseSymlink, Owner, Policy, Span, Split, Template};
+use super::{Located, Mode, OnBaseSymlink, Owner, Policy, Span, Split, Template, Trust};
 use crate::oci::Compression;
 
 /// A layer: a named set of files with destinations.
@@ -13,6 +13,8 @@ pub struct Layer {
     pub name: Located<String>,
     /// The lockfiles that vouch for its content, as paths from the root; empty where none do.
     pub manifests: Vec<Located<Template>>,
+    /// What it may be known by without a look at its files; the lockfiles unless said.
+    pub trust: Option<Located<Trust>>,
     /// What else belongs to its key, in the order of writing.
     pub key: Vec<Located<String>>,
     /// What it consists of, in the order of writing. A validated spec has at least one copy, or

@@ -204,6 +204,40 @@ impl FromStr for Port {
     }
 }
 
+/// What a layer may be known by without a look at its files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Trust {
+    /// The lockfiles that vouch for it.
+    #[default]
+    Manifests,
+    /// Nothing: its files are looked at each time, and nothing but what they hold is its key.
+    Content,
+}
+
+impl fmt::Display for Trust {
+    /// Writes it as in the spec.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Manifests => "manifests",
+            Self::Content => "content",
+        })
+    }
+}
+
+impl FromStr for Trust {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "manifests" => Ok(Self::Manifests),
+            "content" => Ok(Self::Content),
+            _ => Err(ValueError::new(format!("`{}` is nothing to know a layer by", text.escape_debug()))
+                .hint("write \"manifests\" or \"content\"")),
+        }
+    }
+}
+
 /// Into how many blobs a layer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

@@ -51,7 +51,8 @@ struct LayerReport {
 /// What only who made a layer knows.
 #[derive(Debug, Clone, Serialize)]
 struct Made {
-    /// Unknown of a layer that another image answered for, as is the next.
+    /// Unknown of a layer that another image answered for and of parts of one that is split, as is the
+    /// next.
     #[serde(skip_serializing_if = "Option::is_none")]
     entries: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,8 +135,8 @@ fn platform(
     })
 }
 
-/// Says of each blob of a layer what is known of it. Of a layer of several, the numbers are those
-/// of all together, which are no single blob's.
+/// Says of each blob of a layer what is known of it. Of a layer of several, numbers and time are those
+/// of all together, and the numbers are no single blob's.
 fn made(layer: &FinishedLayer) -> impl Iterator<Item = (&str, Option<Made>)> {
     let FinishedLayer { record, elapsed, .. } = layer;
     let of = record.layers.len();

@@ -21,7 +21,7 @@ use crate::text::{self, Format};
 /// of its key; that of the digest of the layer it is of, so that several keys of one layer are seen as
 /// that, or the number of layers of a base; the number of files and directories in it; the size of its
 /// blobs, and of the layer's tar bytes; and what it is found by: lockfiles, its `content`, or `base` for
-/// the listing of a base. A record whose blobs aren't all there is marked: the next build makes them anew.
+/// the listing of a base; `last build` is none of these, and tells that the layer was built before. A record whose blobs aren't all there is marked: the next build makes them anew.
 ///
 /// The last line has the sums, and how much of it no record names.
 #[derive(Debug, Args)]
@@ -86,6 +86,7 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
     let mut what = match what.next() {
         Some(first) => what.fold(first, |all, name| format!("{all}, {name}")),
         None if record.is_listing() => "base".to_owned(),
+        None if record.is_trace => "last build".to_owned(),
         None => "content".to_owned(),
     };
     if !is_whole {
@@ -163,7 +164,11 @@ fn record_to_json(known: &KnownRecord) -> Value {
         record.layers.iter().map(|layer| json!({ "descriptor": layer.descriptor, "diff_id": layer.diff_id }));
     json!({
         "key": record.key,
-        "kind": if record.is_listing() { "base" } else { "layer" },
+        "kind": match (record.is_listing(), record.is_trace) {
+            (true, _) => "base",
+            (_, true) => "trace",
+            _ => "layer",
+        },
         "layers": layers.collect::<Vec<_>>(),
         "inventory": record.inventory,
         "materials": record.materials,

@@ -154,7 +154,8 @@ impl Upload {
     ) -> Result<Option<Self>, Failure> {
         let Some(registry) = registry.filter(|_| !image.tags.is_empty()) else { return Ok(None) };
         let layers = || image.layers.iter().map(|index| &foresight.layers[*index]);
-        let own = layers().flat_map(|layer| &layer.blobs).filter_map(|blob| Some(&blob.blob.as_ref()?.descriptor));
+        let own =
+            layers().flat_map(|layer| &layer.blobs).filter_map(|blob| Some(&blob.blob.as_ref()?.descriptor));
         let mut blobs: BTreeMap<Digest, Descriptor> = BTreeMap::new();
         blobs.extend(own.chain(&image.base).map(|blob| (blob.digest, blob.clone())));
         let all: Vec<Descriptor> = blobs.into_values().collect();
@@ -176,7 +177,8 @@ impl Upload {
             }
         }
         let source = foresight.source();
-        let origins = |blob: &Descriptor| source.fetch(blob).map_or(Vec::new(), |found| found.origins().to_vec());
+        let origins =
+            |blob: &Descriptor| source.fetch(blob).map_or(Vec::new(), |found| found.origins().to_vec());
         let origins = all.iter().map(|blob| (blob.digest, origins(blob))).collect();
         let base = image.base.iter().map(|blob| (blob.digest, blob.size)).collect();
         let mut upload = Self { places, origins, base, total: Fate::NOTHING };
@@ -216,7 +218,8 @@ impl Upload {
         for (at, (repository, missing)) in self.places.iter().enumerate() {
             let is_here = |other: &Repository| other.registry() == repository.registry();
             let comes_first = self.places[..at].iter().any(|(other, _)| is_here(other));
-            let has_other = blob.and_then(|blob| self.origins.get(blob)).is_some_and(|all| all.iter().any(is_here));
+            let has_other =
+                blob.and_then(|blob| self.origins.get(blob)).is_some_and(|all| all.iter().any(is_here));
             let bytes = size.bytes;
             all = all
                 + match blob.is_none_or(|blob| missing.contains(blob)) {

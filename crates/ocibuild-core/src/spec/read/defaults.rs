@@ -22,7 +22,7 @@ struct Part {
 const LAYERS: Part = Part {
     name: "layers",
     kind: "layer",
-    keys: &["compression", "ignore-file", "key", "preserve", "pyc", "split"],
+    keys: &["compression", "ignore-file", "key", "preserve", "pyc", "split", "trust"],
     own: &["comment", "copy", "manifests", "remove"],
 };
 

@@ -7,7 +7,7 @@ use crate::spec::{
 };
 use toml::de::DeValue;
 
-const LATER: [(&str, &str); 2] = [("trust", "leave it out"), ("max-size", "leave it out")];
+const LATER: [(&str, &str); 1] = [("max-size", "leave it out")];
 
 const LATER_IN_COPY: [(&str, &str); 1] =
     [("step", "run the command before the build, and copy what it makes with `from`")];
@@ -25,6 +25,7 @@ pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut 
     let empty = copies.is_empty() && remove.is_empty() && unharmed;
     let layer = Layer {
         manifests: fields.templates("manifests", context),
+        trust: fields.parsed("trust", context, str::parse),
         key: fields.strings("key", context),
         copies,
         compression: fields.parsed("compression", context, check::compression),

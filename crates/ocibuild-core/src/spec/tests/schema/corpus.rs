@@ -25,6 +25,7 @@ key = ["node-22"]
 preserve = ["mtime"]
 pyc = "drop"
 split = 64
+trust = "content"
 ignore-file = "docker/ignore"
 [defaults.copies]
 mode = "0640"
@@ -49,6 +50,7 @@ compression = "gzip"
 preserve = ["mode", "mtime", "owner", "xattrs", "hardlinks"]
 pyc = "keep"
 split = "auto"
+trust = "manifests"
 ignore-file = "x{variant}"
 remove = ["/usr/share/doc", "/var/lib/apt/*"]
 comment = "by {var.tag}"
@@ -298,6 +300,7 @@ const KEYS: &[&str] = &[
     "preserve",
     "pyc",
     "split",
+    "trust",
     "ignore-file",
     "remove",
     "comment",
