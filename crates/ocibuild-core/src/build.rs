@@ -367,7 +367,7 @@ fn decide(
 /// record and not its blobs is passed over.
 fn find(
     keys: &[Key],
-    fits: &dyn Fn(&Record) -> bool,
+    fits: &(dyn Fn(&Record) -> bool + Sync),
     context: Context<'_>,
 ) -> Result<Option<Answer>, BlobError> {
     for (key, records) in keys.iter().filter_map(|key| Some((key, context.records?))) {
@@ -377,6 +377,17 @@ fn find(
             return Ok(Some(Answer { record, origin: Origin::Store }));
         }
     }
+    if context.tiers.is_empty() {
+        return Ok(None);
+    }
+    pool::aside(|| find_elsewhere(keys, fits, context))
+}
+
+fn find_elsewhere(
+    keys: &[Key],
+    fits: &(dyn Fn(&Record) -> bool + Sync),
+    context: Context<'_>,
+) -> Result<Option<Answer>, BlobError> {
     for (index, tier) in context.tiers.iter().enumerate() {
         for key in keys {
             context.cancel.check()?;

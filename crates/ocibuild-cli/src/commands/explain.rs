@@ -121,6 +121,9 @@ fn to_text(explanation: &Explanation) -> String {
     let all = reasons(explanation);
     if all.is_empty() {
         let _ = writeln!(out, "layer {label}: {}", hit(explanation));
+        explanation.changes.iter().for_each(|change| {
+            let _ = writeln!(out, "  though {}", told(change));
+        });
         let earlier = earlier(explanation);
         if !earlier.is_empty() {
             out.push_str("  the last build that made it did so\n");
@@ -235,11 +238,11 @@ fn told(change: &Change) -> String {
             (None, _) => format!("{path} is new among its manifests"),
             (_, None) => format!("{path} is no longer among its manifests"),
         },
-        Of::Copy { number, field: None } => match (before, after) {
-            (Some(gone), None) => format!("copy {number} is gone: {gone}"),
-            _ => format!("copy {number} is new: {}", after.as_deref().unwrap_or_default()),
+        Of::Copy { copy, field: None } => match (before, after) {
+            (Some(gone), None) => format!("copy {copy} is gone: {gone}"),
+            _ => format!("copy {copy} is new: {}", after.as_deref().unwrap_or_default()),
         },
-        Of::Copy { number, field: Some(field) } => format!("copy {number}: {}", turned(field, change)),
+        Of::Copy { copy, field: Some(field) } => format!("copy {copy}: {}", turned(field, change)),
         Of::Layer { field } => turned(field, change),
         _ => "something changed".to_owned(),
     }
@@ -281,6 +284,7 @@ fn to_json(explanation: &Explanation) -> Value {
         "blobs_hit": layer.blobs.iter().filter(|blob| blob.outcome.is_reused()).count(),
         "reasons": reasons(explanation).iter().map(reason_to_json).collect::<Vec<_>>(),
         "known": last.is_some(),
+        "changes": explanation.changes,
         "last_made": earlier(explanation).iter().map(reason_to_json).collect::<Vec<_>>(),
         "asked": asked,
     })

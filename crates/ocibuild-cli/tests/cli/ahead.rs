@@ -145,14 +145,19 @@ fn fields_files_and_secrets_are_told_apart() {
     let told = explained(&bench, &["app", "--var", "token=two"]);
     assert!(told.contains("because copy 2: content changed (sha256 "), "{told}");
     let told = explained(&bench, &["--compression", "zstd:3"]);
-    assert_eq!(told.matches("because compression gzip:6 → zstd:3\n").count(), 2, "{told}");
+    assert_eq!(told.matches("because compression gzip:3 → zstd:3\n").count(), 2, "{told}");
     edit(
         &bench,
         "copy = [{ from = \"node_modules\"",
         "key = [\"hunter2\"]\ncopy = [{ from = \"node_modules\"",
     );
     let told = explained(&bench, &["dependencies"]);
-    assert!(told.contains("key changed (none → sha256 "), "{told}");
+    assert!(
+        told.contains(
+            "hit in the machine's cache, by what its files hold\n  though key changed (none → sha256 "
+        ),
+        "{told}"
+    );
     bench.digest(&["--var", "token=hunter3"]);
     // Nothing that may be a secret is kept or told.
     let cache = bench.tree.join("cache/layers/v1");
@@ -223,7 +228,9 @@ fn a_plan_says_what_a_build_does_and_sends() {
     assert_eq!(plan["upload"], Value::Null, "no tag says where");
     assert!(plan["layers"].as_array().unwrap().iter().all(|layer| layer["hit"] == false), "{plan:#}");
     assert!(!bench.path("app.oci").exists());
-    assert_eq!(fs::read_dir(bench.tree.join("cache")).unwrap().count(), 0, "a look makes no cache");
+    bench.ok(&["plan", "--cache-dir", "none"]);
+    bench.ok(&["explain", "--cache-dir", "none"]);
+    assert!(!bench.path("none").exists(), "a look makes no cache");
     let first = planned(&bench, &["-t", &tag]);
     assert_eq!(first["upload"]["sent"]["known"], "bound");
     assert!(
@@ -326,7 +333,7 @@ fn parts_are_planned_and_told_one_by_one() {
     let parts: Vec<&Value> = layers.iter().filter(|layer| layer["name"] == "dependencies").collect();
     assert_eq!(parts.len(), blobs.len());
     assert_eq!(parts.iter().filter(|part| part["cache"] == "built").count(), 1);
-    assert_eq!(parts[1]["part"], serde_json::json!({ "number": 2, "of": blobs.len() }));
+    assert_eq!(parts[1]["part"], format!("2/{}", blobs.len()));
 }
 
 #[test]
@@ -372,7 +379,11 @@ fn a_place_that_answers_with_something_else_is_found() {
     other.write("node_modules/phantom/index.js", "not in the lockfile");
     let output = other.run(&["build", "--verify-cache", "--cache-from", &tag]).expect_code(6);
     let errors = output.errors();
-    assert!(errors.contains(&format!("are not those that `{tag}` has")), "{errors}");
+    // All else is as the blob has it, of which no list is here.
+    assert!(
+        errors.contains(&format!("are not those that `{tag}` has for its lockfiles: 2 paths differ\n")),
+        "{errors}"
+    );
     assert!(errors.contains("only in the files:  /app/node_modules/phantom\n"), "{errors}");
     assert!(!other.path("app.oci").join("index.json").exists());
 }

@@ -2,6 +2,7 @@
 //! that doesn't follow from its lockfiles, and a place that answers with what isn't ours.
 
 use crate::base::Listing;
+use crate::build::pool::aside;
 use crate::build::{BuildError, Context, find, last_of, layer_fault, record, source, unused};
 use crate::cache::{BuiltLayer, Record};
 use crate::digest::Digest;
@@ -71,7 +72,7 @@ fn check(
         return Ok(());
     }
     let places = source(&[answer.origin], context);
-    let read = |record: &Record| Holding::read(record, &places, context.cancel);
+    let read = |record: &Record| aside(|| Holding::read(record, &places, context.cancel));
     // What another place says of a layer is no evidence of what the layer has.
     let recorded = match answer.origin {
         Origin::Place(_) => Record { inventory: None, ..answer.record.clone() },

@@ -64,7 +64,7 @@ pub enum Of {
     /// A copy.
     Copy {
         /// Which, counted from 1, as it is now; of one that is gone, as it was.
-        number: usize,
+        copy: usize,
         /// What of it; nothing where it is there only before, or only after: then the values say what
         /// it copies.
         field: Option<String>,
@@ -115,7 +115,7 @@ fn copies(before: &[Fields], after: &[Fields]) -> Vec<Change> {
     let (gone, new) = (&before_rest[..before_rest.len() - last], &after_rest[..after_rest.len() - last]);
     if gone.len() == new.len() {
         let pairs = gone.iter().zip(new).enumerate();
-        let of = |at: usize, field| Of::Copy { number: first + at + 1, field: Some(field) };
+        let of = |at: usize, field| Of::Copy { copy: first + at + 1, field: Some(field) };
         let changes = pairs.flat_map(|(at, (one, other))| {
             differing(one, other).map(move |(field, before, after)| Change {
                 of: of(at, field),
@@ -125,7 +125,7 @@ fn copies(before: &[Fields], after: &[Fields]) -> Vec<Change> {
         });
         return changes.collect();
     }
-    let of = |at: usize| Of::Copy { number: first + at + 1, field: None };
+    let of = |at: usize| Of::Copy { copy: first + at + 1, field: None };
     let gone = gone.iter().enumerate().filter(|(_, copy)| !new.contains(copy));
     let gone = gone.map(|(at, copy)| Change { of: of(at), before: Some(name(copy)), after: None });
     let new = new.iter().enumerate().filter(|(_, copy)| !before_rest.contains(copy));
@@ -154,7 +154,7 @@ mod tests {
         let of = |of: Of| match of {
             Of::Layer { field } => field,
             Of::Manifest { path } => format!("manifest {path}"),
-            Of::Copy { number, field } => format!("copy {number} {}", side(field)),
+            Of::Copy { copy, field } => format!("copy {copy} {}", side(field)),
         };
         let line =
             |change: Change| format!("{}: {} {}", of(change.of), side(change.before), side(change.after));

@@ -63,15 +63,8 @@ struct Made {
     place: Option<String>,
     /// Which of the parts of a split layer it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<Part>,
+    part: Option<String>,
     seconds: f64,
-}
-
-/// One of several.
-#[derive(Debug, Clone, Serialize)]
-struct Part {
-    number: usize,
-    of: usize,
 }
 
 /// Looks at all images of a build, in their order.
@@ -147,7 +140,7 @@ fn made(layer: &FinishedLayer) -> impl Iterator<Item = (&str, Option<Made>)> {
             tar_size: is_listed.then_some(record.tar_size),
             cache,
             place: place.map(str::to_owned),
-            part: (of > 1).then_some(Part { number: at + 1, of }),
+            part: (of > 1).then(|| format!("{}/{of}", at + 1)),
             seconds: seconds(*elapsed),
         };
         (layer.name.as_str(), Some(made))
