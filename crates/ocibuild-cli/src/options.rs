@@ -112,6 +112,10 @@ pub(crate) struct Options {
         env = "OCIBUILD_MIRROR"
     )]
     pub(crate) mirror: Vec<Mirror>,
+
+    /// Whether a run leaves the cache as it is; a flag of the build's own says so.
+    #[arg(skip)]
+    pub(crate) cache_read_only: bool,
 }
 
 /// A form of progress.

@@ -7,7 +7,9 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::reference::{DEFAULT_REGISTRY, Reference, ReferenceError, Repository};
 use ocibuild_core::registry::Mirror;
-use ocibuild_core::spec::{Annotations, Base, Located, Port, Scope, Template, ValueError, check};
+use ocibuild_core::spec::{
+    Annotations, Base, CacheMode, CachePlace, Located, Port, Scope, Template, ValueError, check,
+};
 
 /// A message for clap, which puts the flag and its value before it.
 fn told(error: ValueError) -> String {
@@ -366,9 +368,14 @@ pub(crate) fn tag(text: &str) -> Result<Reference, String> {
     check::tag(text).map(Reference::or_latest).map_err(told)
 }
 
-/// Parses an image that answers for layers.
-pub(crate) fn cache_image(text: &str) -> Result<Reference, String> {
-    check::cache_image(text).map_err(told)
+/// Parses a place that answers for layers, or is told of them.
+pub(crate) fn cache_place(text: &str) -> Result<CachePlace, String> {
+    check::cache_place(text).map_err(told)
+}
+
+/// Parses how much a cache is given.
+pub(crate) fn cache_mode(text: &str) -> Result<CacheMode, String> {
+    check::cache_mode(text).map_err(told)
 }
 
 /// Where a build goes beside a registry.

@@ -79,20 +79,20 @@ fn open(
     open_with(options, reporter, Arc::new(Keychain::open(&named, cancel)?), cancel)
 }
 
-/// Makes a client for a plan's images. Credentials in variables are for those that are pushed, never
-/// for a base alone.
+/// Makes a client for a plan's images. Credentials in variables are for those that are pushed, and for
+/// the registry of a cache that is written, never for a base alone.
 ///
 /// # Errors
 /// As for [`open`].
 pub(crate) fn open_for(
     plan: &Plan,
-    push: bool,
+    (push, cache): (bool, Option<&str>),
     options: &Options,
     reporter: &Reporter,
     cancel: &Cancel,
 ) -> Result<Registry, Failure> {
     let tags = plan.images.iter().filter(|_| push).flat_map(|image| &image.tags);
-    let named: Vec<&str> = tags.map(|tag| tag.repository().registry()).collect();
+    let named: Vec<&str> = tags.map(|tag| tag.repository().registry()).chain(cache).collect();
     open(options, reporter, &named, cancel)
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn open_with(
     settings.certificates = Arc::new(CertificateFiles(environment::certificate_directories()));
     settings.proxies = environment::proxies()?;
     settings.mirrors = options.mirror.clone();
-    if let Ok(cache) = options.cache_directory() {
+    if let Some(cache) = options.cache_directory().ok().filter(|_| !options.cache_read_only) {
         settings.memory = Arc::new(Notes(RegistryNotes::new(cache)));
     }
     Ok(Registry::new(settings))

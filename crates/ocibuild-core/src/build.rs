@@ -179,14 +179,14 @@ impl BuildError {
     }
 }
 
-/// A place beside the cache that answers for layers, and has their blobs: an image that was pushed.
+/// A place beside the cache that answers for layers: an image that was pushed, a cache repository.
 #[derive(Clone)]
 pub struct Tier {
     /// What it is called.
     pub place: String,
     /// What it answers.
     pub records: Arc<dyn RecordStore>,
-    /// The blobs of the layers that it answers with.
+    /// The blobs of the layers that it answers with, wherever they are.
     pub blobs: Arc<dyn Source>,
     /// What is told of layers that it answered for.
     pub outcome: LayerOutcome,
@@ -419,17 +419,23 @@ fn chain(fault: &dyn std::error::Error) -> String {
 /// Asks for a record. A cache that can't be read costs time, and nothing else.
 fn known(records: &dyn RecordStore, key: &Key, observer: &dyn Observer) -> Option<Record> {
     records.get(key).unwrap_or_else(|fault| {
-        let message = match &fault {
-            CacheError::Image { .. } => format!("{}; it answers for no layer", chain(&fault)),
-            _ => format!("a record is not used: {fault}"),
-        };
-        let hint = match &fault {
-            CacheError::Image { .. } => "what it would have answered for is made anew",
-            _ => "check the cache directory",
-        };
-        observer.event(&Event::Warning(Warning::new(message).hint(hint)));
+        unanswered(&fault, observer);
         None
     })
+}
+
+/// Tells of a place that should have answered.
+pub(crate) fn unanswered(fault: &CacheError, observer: &dyn Observer) {
+    let is_elsewhere = !matches!(fault, CacheError::File { .. } | CacheError::Foreign { .. });
+    let message = match is_elsewhere {
+        true => format!("{}; it answers for no layer", chain(fault)),
+        false => format!("a record is not used: {fault}"),
+    };
+    let hint = match is_elsewhere {
+        true => "what it would have answered for is made anew",
+        false => "check the cache directory",
+    };
+    observer.event(&Event::Warning(Warning::new(message).hint(hint)));
 }
 
 /// Tells whether the store has everything a record names.
@@ -544,15 +550,17 @@ fn make(
             (made.record, made.origins)
         }
     };
+    let outcomes: Vec<LayerOutcome> = origins.iter().map(outcome_of).collect();
     let place_of = |origin: &Origin| match origin {
         Origin::Place(tier) => Some(context.tiers[*tier].place.clone()),
         Origin::Made | Origin::Store => None,
     };
-    let outcomes: Vec<LayerOutcome> = origins.iter().map(outcome_of).collect();
+    let places = origins.iter().map(place_of).collect();
     let finished = FinishedLayer {
         index,
         name: layer.name.clone(),
         label: layer.label.clone(),
+        places,
         // The key of what a layer without lockfiles holds says all that its manifest key could.
         manifest_keys: match layer.manifests.is_empty() {
             true => Vec::new(),
@@ -561,7 +569,6 @@ fn make(
         record,
         outcome: overall(&outcomes),
         outcomes,
-        places: origins.iter().map(place_of).collect(),
         origins,
         elapsed: start.elapsed(),
     };

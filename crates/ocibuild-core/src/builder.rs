@@ -5,6 +5,7 @@
 
 #[cfg(feature = "registry")]
 mod bases;
+mod caches;
 #[cfg(feature = "registry")]
 mod pull;
 mod rebase;
@@ -33,6 +34,7 @@ use crate::{
     reference::Reference,
     registry::{Registry, RemoteRepository},
 };
+use caches::Caching;
 #[cfg(feature = "registry")]
 pub use pull::PullError;
 #[cfg(feature = "registry")]
@@ -94,6 +96,7 @@ pub struct Builder<'a> {
     created: Created,
     builtins: Builtins<'a>,
     outputs: Vec<PathBuf>,
+    caching: Caching<'a>,
     #[cfg(feature = "registry")]
     pulling: Pulling,
 }
@@ -117,6 +120,7 @@ impl<'a> Builder<'a> {
             created: Created::default(),
             builtins: Box::new(|_, _| None),
             outputs: Vec::new(),
+            caching: Caching::default(),
             #[cfg(feature = "registry")]
             pulling: Pulling::default(),
         }
@@ -253,11 +257,7 @@ impl<'a> Builder<'a> {
     /// [`Error`]; nothing but whole layers is then in the cache.
     pub fn build_plan(&self, plan: &Plan) -> Result<Built, Error> {
         let tree = DiskTree::open(&self.root)?;
-        // Before anything is looked at: a cache inside the root must be known, to be passed over.
-        std::fs::create_dir_all(&self.cache).map_err(|source| {
-            BuildError::Blob(BlobError::File { action: "create", path: self.cache.clone(), source })
-        })?;
-        let hold = Hold::share(&self.cache, &self.cancel).map_err(BuildError::from)?;
+        let hold = self.enter_cache().map_err(BuildError::from)?;
         let tiers = self.tiers(plan);
         self.within(&tree, self.use_records, |context| {
             let context = Context { tiers: &tiers, ..context };
@@ -317,15 +317,17 @@ impl<'a> Builder<'a> {
         use_records: bool,
         work: impl FnOnce(Context<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let store = Store::new(&self.cache);
-        let records = LocalRecords::new(&self.cache);
-        let stat = StatCache::new(&self.cache, tree.path());
-        let last = LastBuilds::new(&self.cache);
+        let store = self.store();
+        let records = self.local_records();
+        let (stat, last) = match self.caching.scratch {
+            None => (StatCache::new(&self.cache, tree.path()), LastBuilds::new(&self.cache)),
+            Some(_) => (StatCache::read_only(&self.cache, tree.path()), LastBuilds::read_only(&self.cache)),
+        };
         work(Context {
             tree,
             skip: &self.skipped(),
             // A check makes no cache where there is none.
-            bases: &self.places(&store, self.cache.is_dir()),
+            bases: &self.places(&store, store.root().is_dir()),
             store: &store,
             records: if use_records { Some(&records) } else { None },
             tiers: &[],
@@ -353,18 +355,46 @@ impl<'a> Builder<'a> {
     }
 
     #[cfg(not(feature = "registry"))]
-    fn tiers(&self, _: &Plan) -> Vec<crate::build::Tier> {
-        Vec::new()
-    }
-
-    #[cfg(not(feature = "registry"))]
     fn places(&self, _: &Store, _: bool) -> Layouts<'_> {
         Layouts { root: &self.root }
     }
 
+    /// Returns where blobs are kept.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        match &self.caching.scratch {
+            None => Store::new(&self.cache),
+            Some(scratch) => scratch.clone(),
+        }
+    }
+
+    fn local_records(&self) -> LocalRecords {
+        match self.caching.scratch {
+            None => LocalRecords::new(&self.cache),
+            Some(_) => LocalRecords::read_only(&self.cache),
+        }
+    }
+
+    /// Makes what is written to, and takes a share in the cache. Before anything is looked at: a cache
+    /// inside the root must be known, to be passed over.
+    fn enter_cache(&self) -> Result<Option<Hold>, BlobError> {
+        let place = self.caching.scratch.as_ref().map_or(&*self.cache, Store::root);
+        std::fs::create_dir_all(place).map_err(|source| BlobError::File {
+            action: "create",
+            path: place.to_owned(),
+            source,
+        })?;
+        if self.caching.scratch.is_some() && !self.cache.is_dir() {
+            return Ok(None);
+        }
+        Ok(Hold::share(&self.cache, self.caching.scratch.is_none(), &self.cancel)?)
+    }
+
     fn skipped(&self) -> Vec<FileId> {
-        let paths = std::iter::once(&self.cache).chain(&self.outputs);
-        paths.filter_map(|path| file_id(path)).collect()
+        let scratch = self.caching.scratch.as_ref().map(Store::root);
+        let paths =
+            std::iter::once(&*self.cache).chain(scratch).chain(self.outputs.iter().map(|path| &**path));
+        paths.filter_map(file_id).collect()
     }
 }
 

@@ -11,6 +11,7 @@ mod notes;
 mod particulars;
 mod prune;
 mod record;
+mod sink;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,8 @@ pub(crate) use particulars::short;
 pub use particulars::{Change, Of, Particulars};
 pub use prune::{GRACE, PruneOptions, Pruned, prune};
 pub use record::{BuiltLayer, Material, Record};
+pub(crate) use sink::unusable;
+pub use sink::{CacheStore, Kept, RecordSink, Stores};
 pub use survey::{Extent, KnownBlob, KnownFile, KnownRecord, Naming, Survey, find_layers};
 pub use verify::{Damage, drop_damaged, verify};
 
@@ -66,6 +69,35 @@ pub enum CacheError {
         /// Why not.
         #[source]
         source: Box<BaseError>,
+    },
+    /// A place beside the machine's cache can't be used.
+    #[error("cannot use {place}")]
+    Place {
+        /// The place, for people.
+        place: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What lies where a cache is to be written is none.
+    #[error("{place} is no cache, but {what}")]
+    NoCache {
+        /// The place, for people.
+        place: String,
+        /// What lies there.
+        what: &'static str,
+    },
+    /// Others write to a place all the time.
+    #[error("others keep writing to {place}")]
+    Contended {
+        /// The place, for people.
+        place: String,
+    },
+    /// There are no places of that kind.
+    #[error("there is no kind of cache for `{place}`")]
+    UnknownKind {
+        /// The place as it was named.
+        place: String,
     },
     /// A place of records that is only read.
     #[error("{place} is not written to")]

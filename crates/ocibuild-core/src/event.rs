@@ -121,7 +121,7 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
 }
 
 /// Where a finished layer came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LayerOutcome {
@@ -134,6 +134,9 @@ pub enum LayerOutcome {
     /// `registry`.
     #[serde(rename = "registry")]
     Shared,
+    /// A place answered that is in no registry. Programs are told `store`.
+    #[serde(rename = "store")]
+    Stored,
 }
 
 impl LayerOutcome {

@@ -13,7 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::MAX_LAYERS;
 use crate::oci::{self, Compression, Platform};
 use crate::reference::Reference;
-use crate::spec::{self, Base, Fault, Image, Inherit, Located, Segment, Span, Spec, SpecError, Template};
+use crate::spec::{
+    self, Base, CacheMode, CachePlace, Fault, Image, Inherit, Located, Segment, Span, Spec, SpecError,
+    Template,
+};
 
 pub use config::{inherited as inherited_config, merge as merge_configs};
 use expand::Expander;
@@ -77,8 +80,12 @@ pub struct Plan {
     pub layers: Vec<PlannedLayer>,
     /// The images, in the order of the spec.
     pub images: Vec<PlannedImage>,
-    /// Images in registries that are asked for layers, in this order.
-    pub cache_from: Vec<Reference>,
+    /// Places that are asked for layers, in this order.
+    pub cache_from: Vec<CachePlace>,
+    /// The one place that is told of what was built.
+    pub cache_to: Option<CachePlace>,
+    /// How much it is given.
+    pub cache_mode: CacheMode,
     /// What the spec's writer should be told.
     pub warnings: Vec<Fault>,
 }
@@ -214,13 +221,15 @@ pub fn plan(
     let images: Vec<PlannedImage> = wanted.into_iter().map(|image| planner.image(image)).collect();
     planner.check_tags(&images, spec);
     let cache_from = planner.cache_from(&images);
+    let cache_to = planner.cache_to(&images);
+    let cache_mode = spec.cache.mode.as_ref().map(|mode| mode.value).unwrap_or_default();
     if !planner.faults.is_empty() {
         return Err(SpecError::new(planner.faults).into());
     }
     let mut layers = planner.layers;
     layer::label(&mut layers);
     let warnings = spec.warnings.iter().cloned().chain(planner.warnings).collect();
-    Ok(Plan { name: name.to_owned(), layers, images, cache_from, warnings })
+    Ok(Plan { name: name.to_owned(), layers, images, cache_from, cache_to, cache_mode, warnings })
 }
 
 fn image(base: BaseName, platform: &Platform, span: Option<Span>) -> Foundation {
@@ -335,15 +344,30 @@ impl<'s> Planner<'s> {
     }
 
     /// What the spec asks for layers: each image once, however many platforms its name is made of.
-    fn cache_from(&mut self, images: &[PlannedImage]) -> Vec<Reference> {
-        let mut found: Vec<Reference> = Vec::new();
+    fn cache_from(&mut self, images: &[PlannedImage]) -> Vec<CachePlace> {
+        self.cache_places(&self.spec.cache.from, images)
+    }
+
+    /// The one place that is told of layers, whatever the platform.
+    fn cache_to(&mut self, images: &[PlannedImage]) -> Option<CachePlace> {
+        let to = self.spec.cache.to.as_ref()?;
+        let mut found = self.cache_places(std::slice::from_ref(to), images);
+        if found.len() > 1 {
+            let fault = Fault::new("the cache is another place on each platform", to.span);
+            self.fault(fault.hint("write `to` without names of platforms: it is written once a run"));
+        }
+        found.pop()
+    }
+
+    fn cache_places(&mut self, names: &[Located<Template>], images: &[PlannedImage]) -> Vec<CachePlace> {
+        let mut found: Vec<CachePlace> = Vec::new();
         for variant in images.iter().flat_map(|image| &image.variants) {
             let mut expander = self.expander(&variant.platform);
-            for name in &self.spec.cache.from {
+            for name in names {
                 let Some(text) = expander.text(name) else { continue };
-                match spec::check::cache_image(&text) {
-                    Ok(reference) if found.contains(&reference) => {}
-                    Ok(reference) => found.push(reference),
+                match spec::check::cache_place(&text) {
+                    Ok(place) if found.contains(&place) => {}
+                    Ok(place) => found.push(place),
                     Err(error) => expander.faults.push(Fault::of(error, name.span)),
                 }
             }

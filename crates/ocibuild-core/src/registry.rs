@@ -156,6 +156,13 @@ impl Registry {
         self.client.counts()
     }
 
+    /// Returns the same client, but for mirrors: what is read comes from the registry itself. For whoever
+    /// must know what a tag means there right now.
+    #[must_use]
+    pub fn without_mirrors(&self) -> Self {
+        Self { mirrors: Arc::default(), ..self.clone() }
+    }
+
     /// Returns a repository, without asking whether there is one.
     #[must_use]
     pub fn repository(&self, repository: &Repository) -> RemoteRepository {

@@ -1,19 +1,32 @@
-//! Images that were pushed, as caches: each layer answers for the keys that its descriptor carries.
+//! What lies in registries as a cache: images that were pushed, of which each layer answers for the
+//! keys that its descriptor carries, and cache repositories, which hold records of many builds.
 //!
 //! An image is read when it is first asked, and costs a manifest and a config then, and a manifest
 //! and a config more for each further platform of an index. No layer is read. What was said of a
 //! layer is believed because of where it stands: whoever may push to that name may say what the
 //! layers of our images are. Knows nothing of registries.
 
-use std::collections::BTreeMap;
+mod pack;
+mod repository;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Base, BaseError};
-use crate::blob::{BlobError, Content, Source, Target};
+use crate::blob::{BlobError, Content, Memory, Source, Target, Union, read_whole};
 use crate::build::OpenBase;
 use crate::cache::{CacheError, Record, RecordStore, records_of};
+use crate::digest::{Digest, VerifyingReader};
 use crate::key::Key;
-use crate::oci::{Descriptor, Platform};
+use crate::oci::{Descriptor, MAX_MANIFEST_SIZE, Manifest, Platform, from_json};
+use state::{State, is_cache, is_known, wrapped_at};
+
+pub use repository::RepositoryCache;
+pub use state::RepositoryLimits;
 
 type Open = Box<dyn Fn() -> Result<OpenBase, BlobError> + Send + Sync>;
 
@@ -33,6 +46,10 @@ enum Image {
     Read {
         records: BTreeMap<Key, Record>,
         source: Arc<dyn Source>,
+        /// The blobs that are there, or should be.
+        layers: BTreeSet<Digest>,
+        /// The layers of a cache that inventories are in.
+        inventories: BTreeMap<Digest, Descriptor>,
     },
     /// It was told why; from now on it just knows nothing.
     Unreadable,
@@ -69,9 +86,18 @@ impl ImageRecords {
 
     fn read(&self) -> Result<Image, BaseError> {
         let OpenBase { source, root } = (self.open)()?;
+        let known = Memory::new();
+        if root.media_type.is_manifest() {
+            let bytes = read_whole(&*source, &root, MAX_MANIFEST_SIZE)?;
+            match from_json::<Manifest>(&bytes) {
+                Ok(manifest) if is_cache(&manifest) => return read_cache(&manifest, &root, source),
+                _ => known.insert(root.media_type.clone(), bytes),
+            };
+        }
+        let whole = Union::new(vec![&known, &*source]);
         let mut records = BTreeMap::new();
         for platform in &self.platforms {
-            match Base::open(&*source, &root, Some(platform)) {
+            match Base::open(&whole, &root, Some(platform)) {
                 Ok(image) => {
                     for (key, record) in records_of(&image.layers, &image.diff_ids) {
                         records.entry(key).or_insert(record);
@@ -81,15 +107,49 @@ impl ImageRecords {
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(Image::Read { records, source })
+        let layers = records.values().flat_map(|record: &Record| &record.layers);
+        let layers = layers.map(|layer| layer.descriptor.digest).collect();
+        drop(whole);
+        Ok(Image::Read { records, source, layers, inventories: BTreeMap::new() })
     }
 
     /// The place of a layer that answered.
-    fn place_of(&self, descriptor: &Descriptor) -> Option<Arc<dyn Source>> {
+    fn place_of(&self, descriptor: &Descriptor) -> Option<(Arc<dyn Source>, Option<Descriptor>)> {
         let image = self.image();
-        let Image::Read { records, source } = &*image else { return None };
-        let mut layers = records.values().flat_map(|record| &record.layers);
-        layers.any(|layer| layer.descriptor.digest == descriptor.digest).then(|| Arc::clone(source))
+        let Image::Read { source, layers, inventories, .. } = &*image else { return None };
+        let wrapper = inventories.get(&descriptor.digest);
+        let is_there = wrapper.is_some() || layers.contains(&descriptor.digest);
+        is_there.then(|| (Arc::clone(source), wrapper.cloned()))
+    }
+}
+
+/// Reads a cache repository.
+fn read_cache(manifest: &Manifest, root: &Descriptor, source: Arc<dyn Source>) -> Result<Image, BaseError> {
+    if !is_known(manifest) {
+        return Err(BaseError::Unusable { digest: root.digest, reason: "it is a cache of another version" });
+    }
+    let state = State::read(manifest, &*source, &mut BTreeMap::new(), &|_| false)?;
+    let records = state.entries.keys().filter_map(|key| Some((*key, state.record(key)?)));
+    let records = records.filter(|(_, record)| record.content.is_some()).collect();
+    let layers = state.layers.keys().copied().collect();
+    Ok(Image::Read { records, source, layers, inventories: state.inventories })
+}
+
+/// A blob in a layer that holds nothing else.
+struct Wrapped {
+    layer: Box<dyn Content>,
+    blob: Descriptor,
+}
+
+impl Content for Wrapped {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let at = wrapped_at(&self.blob);
+        let bytes = self.layer.open(at.saturating_add(offset))?;
+        let bytes = bytes.take(self.blob.size.saturating_sub(offset));
+        if offset > 0 {
+            return Ok(Box::new(bytes));
+        }
+        Ok(Box::new(VerifyingReader::new(bytes, self.blob.digest, self.blob.size)))
     }
 }
 
@@ -127,11 +187,14 @@ impl Source for ImageRecords {
     }
 
     fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
-        self.place_of(descriptor).map_or(Ok(false), |source| source.exists(descriptor))
+        let Some((source, layer)) = self.place_of(descriptor) else { return Ok(false) };
+        source.exists(layer.as_ref().unwrap_or(descriptor))
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
         let missing = || BlobError::Missing { digest: descriptor.digest, place: self.place() };
-        self.place_of(descriptor).ok_or_else(missing)?.fetch(descriptor)
+        let (source, layer) = self.place_of(descriptor).ok_or_else(missing)?;
+        let Some(layer) = layer else { return source.fetch(descriptor) };
+        Ok(Box::new(Wrapped { layer: source.fetch(&layer)?, blob: descriptor.clone() }))
     }
 }

@@ -13,6 +13,7 @@ mod image;
 mod layer;
 mod located;
 mod log;
+mod place;
 mod policy;
 mod read;
 mod render;
@@ -28,6 +29,7 @@ pub use fault::{Fault, SpecError, ValueError};
 pub use image::{Annotations, Base, Config, Field, Healthcheck, Image, Inherit, Pairs, Scope, set_pair};
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};
 pub use located::{Located, Span};
+pub use place::{CacheMode, CachePlace};
 pub use policy::{IgnoreFile, OnBaseSymlink, Policy, Preserve, Pyc};
 pub use sources::{Loader, MAX_EXTENDED, Position, SourceFile, Sources};
 pub(crate) use suggest::closest;
@@ -67,13 +69,17 @@ pub struct Spec {
     pub warnings: Vec<Fault>,
 }
 
-/// Where layers are looked for before they are made, beside the cache of the machine.
+/// Where layers are looked for before they are made, and recorded, beside the cache of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cache {
-    /// Images in registries that answer for the layers they have. Check the expanded text with
-    /// [`check::cache_image`].
+    /// Places that answer for the layers they know. Check the expanded text with
+    /// [`check::cache_place`].
     pub from: Vec<Located<Template>>,
+    /// The one place that is told of what was built, as above.
+    pub to: Option<Located<Template>>,
+    /// How much it is given.
+    pub mode: Option<Located<CacheMode>>,
 }
 
 impl Spec {

@@ -57,7 +57,7 @@ fn tier(place: &Arc<Memory>, platforms: &[&str]) -> Tier {
     let platforms = platforms.iter().map(|platform| platform.parse().unwrap());
     let records = Arc::new(ImageRecords::of(Arc::clone(place), "main", platforms));
     Tier {
-        place: "the image".to_owned(),
+        place: "memory".to_owned(),
         records: Arc::clone(&records) as _,
         blobs: records,
         outcome: LayerOutcome::Shared,
@@ -286,7 +286,7 @@ fn an_image_is_read_once_and_only_if_it_is_asked() {
             move || Ok(OpenBase { source: Arc::clone(&counted) as Arc<dyn Source>, root: root.clone() });
         let records = Arc::new(ImageRecords::new("main", [Platform::linux_amd64()], open));
         Tier {
-            place: "the image".to_owned(),
+            place: "memory".to_owned(),
             records: Arc::clone(&records) as _,
             blobs: records,
             outcome: Shared,

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, builder::NonEmptyStringValueParser};
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::reference::Reference;
+use ocibuild_core::spec::{CacheMode, CachePlace};
 
 use crate::failure::Failure;
 use crate::lock_file::LockFlags;
@@ -98,14 +99,30 @@ pub(crate) struct BuildFlags {
     #[command(flatten)]
     lock: LockFlags,
 
-    /// Ask this image, which was pushed before, for layers that the machine's cache doesn't have, in
-    /// place of the spec's `[cache]`; repeat it for more
+    /// Ask this image, which was pushed before, or this cache repository for layers that the machine's
+    /// cache doesn't have, in place of the spec's `[cache]`; repeat it for more
     ///
-    /// A layer whose key it carries is neither built nor downloaded: the registry takes it over where
-    /// it can. Whoever may push to that name says what such layers are. An image that isn't there is
-    /// a warning.
-    #[arg(long, value_name = "REFERENCE", value_parser = parse::cache_image, help_heading = "Work", conflicts_with = "no_cache")]
-    cache_from: Vec<Reference>,
+    /// A layer whose key it knows is neither built nor downloaded: the registry takes it over where
+    /// it can. Whoever may push to that name says what such layers are. What isn't there is a warning.
+    #[arg(long, value_name = "REFERENCE", value_parser = parse::cache_place, help_heading = "Work", conflicts_with = "no_cache")]
+    cache_from: Vec<CachePlace>,
+
+    /// Tell this cache repository what was built, once the images are pushed, in place of the spec's
+    ///
+    /// It is an image of its own, which holds records of many builds and branches; `--cache-from`
+    /// reads it. Nothing is written where it has all of it. If it can't be written, that is a warning.
+    #[arg(long, value_name = "REFERENCE", value_parser = parse::cache_place, help_heading = "Work", conflicts_with = "no_cache")]
+    cache_to: Option<CachePlace>,
+
+    /// Give it so much: `min`, records alone, whose blobs are where the images are pushed, or `max`,
+    /// the layers' blobs as well [default: min]
+    #[arg(long, value_name = "MODE", value_parser = parse::cache_mode, help_heading = "Work", conflicts_with = "no_cache")]
+    cache_mode: Option<CacheMode>,
+
+    /// Write to no cache, neither the machine's nor another: what has to be made goes to a temporary
+    /// directory (`TMPDIR`)
+    #[arg(long, help_heading = "Work")]
+    cache_read_only: bool,
 
     /// Build every layer anew, and record none: what is recorded stays as it was; the images are the
     /// same either way

@@ -110,7 +110,9 @@ fn look(
     };
     let is_pulled = !args.lock.offline && !plan.remote_bases().is_empty();
     let builder = match is_pulled {
-        true => builder.registry(registry::open_for(&plan, false, options, reporter, &stop.cancel())?),
+        true => {
+            builder.registry(registry::open_for(&plan, (false, None), options, reporter, &stop.cancel())?)
+        }
         false => builder,
     };
     let failure = |error| BuildFailure {

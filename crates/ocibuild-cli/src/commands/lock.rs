@@ -96,9 +96,13 @@ impl Locker<'_> {
         wanted.retain(|reference, _| reference.digest().is_none());
         let builder = match wanted.is_empty() {
             true => builder,
-            false => {
-                builder.registry(registry::open_for(&plan, false, self.options, self.reporter, &self.cancel)?)
-            }
+            false => builder.registry(registry::open_for(
+                &plan,
+                (false, None),
+                self.options,
+                self.reporter,
+                &self.cancel,
+            )?),
         };
         if args.check {
             return self.check(&wanted, &builder);

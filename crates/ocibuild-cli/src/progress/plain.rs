@@ -24,6 +24,9 @@ pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
         Event::LayerFinished { layer, size, outcome: LayerOutcome::Shared, .. } => {
             Some(format!("layer {layer}: reused from a registry, {}", text::bytes(*size)))
         }
+        Event::LayerFinished { layer, size, outcome: LayerOutcome::Stored, .. } => {
+            Some(format!("layer {layer}: reused from a cache, {}", text::bytes(*size)))
+        }
         Event::LayerWalked { layer, entries, bytes } if verbose => {
             let noun = if *entries == 1 { "entry" } else { "entries" };
             Some(format!("layer {layer}: {entries} {noun}, {} to compress", text::bytes(*bytes)))

@@ -78,7 +78,7 @@ const ORDER: &str = "version name root extends vars defaults cache layers images
     test";
 
 /// How the schema's kinds of strings are called.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 15] = [
     ("text", "text"),
     ("destination", "path"),
     ("directory", "path"),
@@ -93,6 +93,7 @@ const KINDS: [(&str, &str); 14] = [
     ("time", "duration"),
     ("platform", "platform"),
     ("tag", "text"),
+    ("cache-place", "text"),
 ];
 
 #[test]

@@ -17,5 +17,6 @@ mod image;
 mod origins;
 mod proxied;
 mod random;
+mod repository;
 mod resume;
 mod shared;

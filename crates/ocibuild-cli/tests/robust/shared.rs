@@ -6,7 +6,7 @@ use crate::bench::Bench;
 use crate::counts::{Watched, each};
 use crate::double::Double;
 
-const SPEC: &str = r#"version = 1
+pub(crate) const SPEC: &str = r#"version = 1
 name = "api"
 
 [layers.dependencies]
@@ -22,7 +22,7 @@ entrypoint = ["/app/src/main.js"]
 "#;
 
 /// Text that doesn't repeat.
-fn text(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn text(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -32,7 +32,7 @@ fn text(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// A checkout, as it comes from version control.
-fn checkout(main: &str) -> Bench {
+pub(crate) fn checkout(main: &str) -> Bench {
     let bench = Bench::with_spec(SPEC);
     bench.write("package-lock.json", "{}");
     bench.write("src/main.js", main);
@@ -41,7 +41,7 @@ fn checkout(main: &str) -> Bench {
 }
 
 /// The same after `npm ci`.
-fn installed(main: &str) -> Bench {
+pub(crate) fn installed(main: &str) -> Bench {
     let bench = checkout(main);
     for number in 0..20 {
         bench.write(&format!("node_modules/{number}/index.js"), text(number + 7, 20_000));
@@ -54,19 +54,19 @@ fn metadata(bench: &Bench) -> Value {
     serde_json::from_slice(&std::fs::read(bench.path("build.json")).unwrap()).unwrap()
 }
 
-fn build(bench: &Bench, arguments: &[&str]) -> (Value, String) {
+pub(crate) fn build(bench: &Bench, arguments: &[&str]) -> (Value, String) {
     let all = [&["build", "--push", "--metadata-file", "build.json"], arguments].concat();
     let output = bench.ok(&all);
     (metadata(bench), output.errors())
 }
 
-fn layers(metadata: &Value) -> (Vec<&str>, Vec<u64>) {
+pub(crate) fn layers(metadata: &Value) -> (Vec<&str>, Vec<u64>) {
     let layers = metadata["images"][0]["platforms"][0]["layers"].as_array().unwrap();
     let of = |layer: &Value| layer["descriptor"]["size"].as_u64().unwrap();
     (layers.iter().map(|layer| layer["cache"].as_str().unwrap()).collect(), layers.iter().map(of).collect())
 }
 
-fn digest(metadata: &Value) -> &str {
+pub(crate) fn digest(metadata: &Value) -> &str {
     metadata["images"][0]["digest"].as_str().unwrap()
 }
 

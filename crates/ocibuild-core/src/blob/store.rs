@@ -3,10 +3,15 @@
 //! A blob is written under a temporary name in the same file system, synced, and renamed, so that
 //! a file under a blob's name is whole unless the disk itself forgot it; and as bytes are verified
 //! when they are read, even that is found. Many processes may share one store.
+//!
+//! A store may lie over another that is only read: what is there is found, and what is written, or
+//! dropped, shows in the upper one alone.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tempfile::{NamedTempFile, TempPath};
 
@@ -19,12 +24,38 @@ use crate::oci::Descriptor;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    below: Option<Below>,
+}
+
+/// A store that is only read.
+#[derive(Debug, Clone)]
+struct Below {
+    root: PathBuf,
+    /// What was dropped of it.
+    hidden: Arc<Mutex<BTreeSet<Digest>>>,
+}
+
+impl Below {
+    fn hidden(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns its files, unless this one was dropped.
+    fn files(&self, digest: &Digest) -> Option<BlobFiles<'_>> {
+        (!self.hidden().contains(digest)).then_some(BlobFiles(&self.root))
+    }
 }
 
 impl Store {
     /// Opens the store in a directory, which is made when the first blob is written.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), below: None }
+    }
+
+    /// Opens the store in a directory over one that is only read.
+    pub fn over(root: impl Into<PathBuf>, below: impl Into<PathBuf>) -> Self {
+        let below = Below { root: below.into(), hidden: Arc::default() };
+        Self { root: root.into(), below: Some(below) }
     }
 
     /// Returns the directory.
@@ -36,7 +67,9 @@ impl Store {
     /// Returns the file that holds a blob, or would.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> PathBuf {
-        self.files().path(digest)
+        let own = self.files().path(digest);
+        let below = self.below.as_ref().filter(|_| !own.exists()).and_then(|below| below.files(digest));
+        below.map(|files| files.path(digest)).filter(|path| path.exists()).unwrap_or(own)
     }
 
     /// Starts a blob whose digest isn't known yet.
@@ -56,7 +89,10 @@ impl Store {
     /// # Errors
     /// [`BlobError::File`] if it is there and can't be removed.
     pub fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
-        let path = self.path(digest);
+        if let Some(below) = &self.below {
+            below.hidden().insert(*digest);
+        }
+        let path = self.files().path(digest);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(file_fault("remove", &path, source))
@@ -66,7 +102,7 @@ impl Store {
     }
 
     fn keep(&self, file: &File, temporary: TempPath, digest: &Digest) -> Result<(), BlobError> {
-        let path = self.path(digest);
+        let path = self.files().path(digest);
         let fault = |source| file_fault("write", &path, source);
         file.sync_data().map_err(fault)?;
         fs::create_dir_all(path.parent().expect("a blob's path has a parent")).map_err(fault)?;
@@ -76,6 +112,20 @@ impl Store {
 
     fn files(&self) -> BlobFiles<'_> {
         BlobFiles(&self.root)
+    }
+
+    /// The files that have a blob, or would: the own ones, if they do.
+    fn files_of(&self, descriptor: &Descriptor) -> Result<BlobFiles<'_>, BlobError> {
+        let own = self.files();
+        if own.has(descriptor)? {
+            return Ok(own);
+        }
+        let below = self.below.as_ref().and_then(|below| below.files(&descriptor.digest));
+        Ok(below.unwrap_or(own))
+    }
+
+    fn has(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
+        self.files_of(descriptor)?.has(descriptor)
     }
 }
 
@@ -101,11 +151,11 @@ impl Source for Store {
     }
 
     fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
-        self.files().has(descriptor)
+        self.has(descriptor)
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
-        self.files().fetch(descriptor, self)
+        self.files_of(descriptor)?.fetch(descriptor, self)
     }
 }
 
@@ -115,11 +165,11 @@ impl Sink for Store {
     }
 
     fn missing(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
-        lacking(descriptors, |descriptor| self.files().has(descriptor))
+        lacking(descriptors, |descriptor| self.has(descriptor))
     }
 
     fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError> {
-        if self.files().has(descriptor)? {
+        if self.has(descriptor)? {
             return Ok(Transfer::Present);
         }
         let BlobWriter { writer, path, .. } = self.writer()?;
@@ -169,6 +219,27 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path().join("made/when/needed"));
         (directory, store)
+    }
+
+    #[test]
+    fn over_another_it_reads_that_and_writes_to_its_own() {
+        let (_one, below) = store();
+        let (_two, own) = store();
+        let (kept, more) =
+            (Descriptor::of(MediaType::LAYER, b"kept"), Descriptor::of(MediaType::LAYER, b"more"));
+        below.push(&kept, &BytesContent::new(*b"kept")).unwrap();
+        let over = Store::over(own.root(), below.root());
+        assert_eq!(over.push(&kept, &BytesContent::new(*b"kept")).unwrap(), Transfer::Present);
+        assert_eq!(over.path(&kept.digest), below.path(&kept.digest));
+        assert_eq!(over.push(&more, &BytesContent::new(*b"more")).unwrap(), Transfer::Sent);
+        assert!(!below.exists(&more).unwrap() && own.exists(&more).unwrap() && !own.exists(&kept).unwrap());
+        assert_eq!(read_whole(&over, &kept, 9).unwrap(), b"kept");
+        // What is dropped is there no longer, but for others.
+        over.remove(&kept.digest).unwrap();
+        assert!(!over.exists(&kept).unwrap() && below.exists(&kept).unwrap());
+        assert!(over.clone().fetch(&kept).is_err());
+        over.push(&kept, &BytesContent::new(*b"kept")).unwrap();
+        assert_eq!(over.path(&kept.digest), own.path(&kept.digest));
     }
 
     fn files(store: &Store) -> usize {

@@ -35,10 +35,10 @@ pub struct FinishedLayer {
     pub manifest_keys: Vec<Key>,
     /// The same of each of the record's layers.
     pub(super) outcomes: Vec<LayerOutcome>,
-    /// What the places beside the cache are called that have them.
-    pub(super) places: Vec<Option<String>>,
     /// Where each of the record's layers is.
     pub(super) origins: Vec<Origin>,
+    /// What the place beside the cache is called that has it, of each of the record's layers.
+    pub(super) places: Vec<Option<String>>,
     /// How long that took.
     pub elapsed: Duration,
 }
@@ -50,8 +50,8 @@ impl FinishedLayer {
         self.record.layers.iter().zip(self.outcomes.iter().copied())
     }
 
-    /// Returns what the place is called that has each of its blobs; nothing for those that are in the
-    /// store.
+    /// Returns what the place is called that answered for each of its blobs; nothing for those that
+    /// were made, or that the cache answered for.
     pub fn places(&self) -> impl Iterator<Item = Option<&str>> {
         self.places.iter().map(Option::as_deref)
     }
@@ -139,6 +139,20 @@ impl Built {
         // they are.
         let bases = self.bases.iter().map(|base| base as &dyn Source);
         Union::new(std::iter::once(memory).chain(bases).chain([&self.store as &dyn Source]).collect())
+    }
+
+    /// Returns what a cache is to be told, so that it answers for these layers: each under the key of
+    /// what it holds, and under those of its lockfiles, and each part of one under its own.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        for FinishedLayer { record, manifest_keys, .. } in &self.layers {
+            let content = record.content.map(|key| Record { materials: Vec::new(), ..record.under(key) });
+            records.extend(content);
+            records.extend(manifest_keys.iter().map(|key| record.under(*key)));
+            records.extend(record.layers.iter().filter_map(|layer| record.part(layer)));
+        }
+        records
     }
 
     /// Keeps a share in the cache for as long as the layers may be read from it.

@@ -1,21 +1,13 @@
 //! What a builder is told of bases in registries, and what it tells of them.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use crate::base::{Base, BaseError};
-use crate::blob::{BlobError, Source, Store};
-use crate::build::{OpenBase, Tier};
+use crate::blob::{BlobError, Store};
 use crate::builder::Builder;
 use crate::builder::pull::Places;
-use crate::cache::RecordStore;
-use crate::event::LayerOutcome;
 use crate::lock::{Lock, Pin, PinnedImage};
 use crate::oci::{Descriptor, Platform};
-use crate::plan::Plan;
 use crate::reference::Reference;
 use crate::registry::Registry;
-use crate::shared::ImageRecords;
 
 impl Builder<'_> {
     /// Pulls bases with this client; by default with one that has no credentials.
@@ -59,7 +51,7 @@ impl Builder<'_> {
     /// # Errors
     /// [`BlobError`], with a [`PullError`](crate::PullError) inside if the registry doesn't have it.
     pub fn resolve_base(&self, reference: &Reference) -> Result<Descriptor, BlobError> {
-        self.places(&Store::new(&self.cache), true).resolve(reference)
+        self.places(&self.store(), true).resolve(reference)
     }
 
     /// Finds out what a lock has to say of an image: the manifests for some platforms, and what their
@@ -73,41 +65,13 @@ impl Builder<'_> {
         root: &Descriptor,
         platforms: impl IntoIterator<Item = Platform>,
     ) -> Result<Pin, BaseError> {
-        let store = Store::new(&self.cache);
+        let store = self.store();
         let source = self.places(&store, true).source(reference);
         platforms.into_iter().try_fold(Pin::new(root.clone()), |pin, platform| {
             let base = Base::open(&source, root, Some(&platform))?;
             let image = PinnedImage::new(base.descriptor.digest, base.descriptor.size, base.diff_ids);
             Ok(pin.image(platform, image))
         })
-    }
-
-    /// Has images that were pushed before answer for layers, in place of those that the spec names; the
-    /// first is asked first. Where one answers, the layer is neither built nor downloaded.
-    #[must_use]
-    pub fn cache_from(mut self, images: impl IntoIterator<Item = Reference>) -> Self {
-        self.pulling.cache_from = Some(images.into_iter().collect());
-        self
-    }
-
-    /// What is asked beside the cache: nothing where no registry may be, or no record is used.
-    pub(super) fn tiers(&self, plan: &Plan) -> Vec<Tier> {
-        let store = Store::new(&self.cache);
-        let variants = plan.images.iter().flat_map(|image| &image.variants);
-        let platforms: BTreeSet<Platform> = variants.map(|variant| variant.platform.clone()).collect();
-        let of = |reference: &Reference| {
-            let source = self.places(&store, true).source(reference);
-            let open = move || {
-                let root = source.resolve()?;
-                Ok(OpenBase { source: Arc::new(source.clone()) as Arc<dyn Source>, root })
-            };
-            let image = Arc::new(ImageRecords::new(reference.to_string(), platforms.clone(), open));
-            let records = Arc::clone(&image) as Arc<dyn RecordStore>;
-            Tier { place: reference.to_string(), records, blobs: image, outcome: LayerOutcome::Shared }
-        };
-        let is_asked = self.use_records && !self.pulling.offline;
-        let images = self.pulling.cache_from.as_ref().unwrap_or(&plan.cache_from);
-        images.iter().filter(|_| is_asked).map(of).collect()
     }
 
     pub(super) fn places<'b>(&'b self, store: &'b Store, keep: bool) -> Places<'b> {

@@ -80,8 +80,6 @@ pub(super) struct Pulling {
     pub(super) locked: bool,
     pub(super) offline: bool,
     pub(super) keep_layers: bool,
-    /// Images that answer for layers, in place of the plan's.
-    pub(super) cache_from: Option<Vec<Reference>>,
 }
 
 /// Opens the bases of one build.
@@ -239,6 +237,13 @@ impl Pulled {
             Some(repository) => resolve(repository, &self.reference),
             None => Err(PullError::Unknown.at(&self.reference)),
         }
+    }
+
+    /// Tells whether the repository has a blob, as a push to it asks: what was asked here isn't asked
+    /// there again.
+    pub(super) fn holds(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
+        let lacking = |repository: &RemoteRepository| repository.missing(std::slice::from_ref(descriptor));
+        Ok(self.repository.as_ref().map(lacking).transpose()?.is_some_and(|lacking| lacking.is_empty()))
     }
 
     fn document(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {

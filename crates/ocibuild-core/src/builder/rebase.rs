@@ -1,9 +1,8 @@
 //! Moving images to other bases, with what a builder has been told.
 
-use crate::blob::{BlobError, Store};
 use crate::build::{BuildError, Built, Shelf};
 use crate::builder::Builder;
-use crate::cache::{Hold, LocalRecords, RecordStore};
+use crate::cache::RecordStore;
 use crate::rebase::{Rebase, RebaseContext, RebaseError, rebase};
 
 impl Builder<'_> {
@@ -15,11 +14,8 @@ impl Builder<'_> {
     /// # Errors
     /// [`RebaseError`].
     pub fn rebase(&self, job: &Rebase) -> Result<Built, RebaseError> {
-        std::fs::create_dir_all(&self.cache).map_err(|source| {
-            BuildError::Blob(BlobError::File { action: "create", path: self.cache.clone(), source })
-        })?;
-        let hold = Hold::share(&self.cache, &self.cancel)?;
-        let (store, records) = (Store::new(&self.cache), LocalRecords::new(&self.cache));
+        let hold = self.enter_cache().map_err(BuildError::Blob)?;
+        let (store, records) = (self.store(), self.local_records());
         let records: Option<&dyn RecordStore> = if self.use_records { Some(&records) } else { None };
         let shelf = Shelf { store: &store, records, observer: self.observer, cancel: &self.cancel };
         let bases = &self.places(&store, true);

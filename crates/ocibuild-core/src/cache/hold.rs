@@ -30,12 +30,12 @@ pub struct Hold {
 impl Hold {
     /// Takes a share, as a build does that reads and writes blobs: any number may have one. Waits
     /// a while for one who has it alone. Returns `None` where no lock can be had, which is no
-    /// reason not to build.
+    /// reason not to build; so where there is no lock file yet and none is to be made (`create`).
     ///
     /// # Errors
     /// [`Cancelled`] if it was, while waiting.
-    pub fn share(root: &Path, cancel: &Cancel) -> Result<Option<Self>, Cancelled> {
-        let Ok(file) = open(root, true) else { return Ok(None) };
+    pub fn share(root: &Path, create: bool, cancel: &Cancel) -> Result<Option<Self>, Cancelled> {
+        let Ok(file) = open(root, create) else { return Ok(None) };
         let start = Instant::now();
         loop {
             match file.try_lock_shared() {
@@ -85,7 +85,7 @@ mod tests {
         let root = directory.path();
         let cancel = Cancel::new();
         assert!(Hold::is_free(root));
-        let shares = [Hold::share(root, &cancel).unwrap(), Hold::share(root, &cancel).unwrap()];
+        let shares = [Hold::share(root, true, &cancel).unwrap(), Hold::share(root, true, &cancel).unwrap()];
         assert!(shares.iter().all(Option::is_some));
         assert!(Hold::alone(root).is_none() && !Hold::is_free(root));
         drop(shares);
@@ -93,16 +93,16 @@ mod tests {
         let alone = Hold::alone(root);
         assert!(alone.is_some());
         cancel.cancel();
-        assert!(Hold::share(root, &cancel).is_err());
+        assert!(Hold::share(root, true, &cancel).is_err());
         drop(alone);
-        assert!(Hold::share(root, &cancel).unwrap().is_some());
+        assert!(Hold::share(root, true, &cancel).unwrap().is_some());
     }
 
     #[test]
     fn where_nothing_can_be_written_nothing_is_held() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("none");
-        assert!(Hold::share(&root, &Cancel::new()).unwrap().is_none());
+        assert!(Hold::share(&root, true, &Cancel::new()).unwrap().is_none());
         assert!(Hold::alone(&root).is_none());
         assert!(!root.exists());
     }

@@ -119,12 +119,18 @@ impl<'a> LayerName<'a> {
 #[derive(Debug, Clone)]
 pub struct LastBuilds {
     root: PathBuf,
+    is_written: bool,
 }
 
 impl LastBuilds {
     /// Opens those in a cache's directory, which is made when the first is written.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), is_written: true }
+    }
+
+    /// Opens those in a cache's directory, which stays as it is.
+    pub fn read_only(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), is_written: false }
     }
 
     /// Returns what is known of a layer. What can't be read is not known.
@@ -141,6 +147,9 @@ impl LastBuilds {
     /// # Errors
     /// Whatever writing it meets; what was noted before is there still.
     pub fn note(&self, name: &LayerName<'_>, now: Past) -> io::Result<()> {
+        if !self.is_written {
+            return Ok(());
+        }
         let known = self.get(name);
         if known.as_ref().is_some_and(|known| known.last.is_like(&now)) {
             note_use(&self.path(name));

@@ -14,12 +14,18 @@ use crate::oci::to_json;
 #[derive(Debug, Clone)]
 pub struct LocalRecords {
     root: PathBuf,
+    is_read_only: bool,
 }
 
 impl LocalRecords {
     /// Opens the records in a directory, which is made when the first is written.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), is_read_only: false }
+    }
+
+    /// Opens the records in a directory, which stays as it is: what is put there is not kept.
+    pub fn read_only(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), is_read_only: true }
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -75,16 +81,24 @@ impl RecordStore for LocalRecords {
     }
 
     fn put(&self, record: &Record) -> Result<(), CacheError> {
+        if self.is_read_only {
+            return Ok(());
+        }
         let path = self.path(&record.key);
         let written = self.write(&path, &to_json(record));
         written.map_err(|source| CacheError::File { action: "write", path, source })
     }
 
     fn used(&self, key: &Key) {
-        note_use(&self.path(key));
+        if !self.is_read_only {
+            note_use(&self.path(key));
+        }
     }
 
     fn remove(&self, key: &Key) -> Result<(), CacheError> {
+        if self.is_read_only {
+            return Ok(());
+        }
         let path = self.path(key);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {

@@ -99,6 +99,21 @@ impl Record {
         Self { key, ..self.clone() }
     }
 
+    /// Returns the record of a part alone, if it is one of a layer of several.
+    pub(crate) fn part(&self, layer: &BuiltLayer) -> Option<Self> {
+        let key = layer.part?;
+        Some(Self {
+            content: Some(key),
+            layers: vec![BuiltLayer { part: None, ..layer.clone() }],
+            materials: Vec::new(),
+            inventory: None,
+            entries: 0,
+            tar_size: 0,
+            is_trace: false,
+            ..self.under(key)
+        })
+    }
+
     /// Tells whether this is what a key may be answered with.
     pub(super) fn answers(&self, key: &Key) -> bool {
         self.version == Self::VERSION && self.key == *key

@@ -180,7 +180,7 @@ fn while_there_is_a_build_what_is_young_stays() {
     // An old record, whose blob was made anew and will be named again.
     let again = made.record("again", "three", 2 * GRACE);
     set_age(&made.store().path(&again.layers[0].descriptor.digest), Duration::ZERO);
-    let hold = Hold::share(made.root(), &Cancel::new()).unwrap();
+    let hold = Hold::share(made.root(), true, &Cancel::new()).unwrap();
     let everything = PruneOptions { all: true, ..Default::default() };
     let pruned = made.prune(everything);
     assert!(pruned.is_spared);

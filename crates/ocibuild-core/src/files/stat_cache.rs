@@ -79,6 +79,7 @@ type Row = [u8; ROW];
 #[derive(Debug)]
 pub struct StatCache {
     cache: PathBuf,
+    is_read_only: bool,
     tree: [u8; 32],
     started: OnceLock<Started>,
     learned: Mutex<Vec<(Row, u64)>>,
@@ -96,14 +97,21 @@ impl StatCache {
     /// Nothing is read yet.
     pub fn new(cache: impl Into<PathBuf>, root: &Path) -> Self {
         let tree = *blake3::hash(root.as_os_str().as_encoded_bytes()).as_bytes();
-        Self { cache: cache.into(), tree, started: OnceLock::new(), learned: Mutex::default() }
+        let (started, learned) = (OnceLock::new(), Mutex::default());
+        Self { cache: cache.into(), tree, is_read_only: false, started, learned }
+    }
+
+    /// The same of a cache that stays as it is: nothing is learned.
+    pub fn read_only(cache: impl Into<PathBuf>, root: &Path) -> Self {
+        Self { is_read_only: true, ..Self::new(cache, root) }
     }
 
     /// Takes the moment, and reads what is known, unless that was done already. Comes before the
     /// first look at any file that is asked for or learned.
     pub fn start(&self) {
         self.started.get_or_init(|| {
-            let moment = now(&self.cache).ok();
+            // Only a file that is written tells the time there; without it, nothing is learned.
+            let moment = if self.is_read_only { None } else { now(&self.cache).ok() };
             let table = Table::read(&self.path(), &self.tree).unwrap_or_default();
             // A clock that went back could come by the same time again.
             let is_sound = moment.is_none_or(|moment| table.moment <= moment);
@@ -143,7 +151,7 @@ impl StatCache {
     /// Whatever writing meets; what was there before is there still.
     pub fn save(&self) -> io::Result<()> {
         let learned = std::mem::take(&mut *self.learned.lock().unwrap_or_else(PoisonError::into_inner));
-        if learned.is_empty() && self.started.get().is_some() {
+        if learned.is_empty() && !self.is_read_only && self.started.get().is_some() {
             note_use(&self.path());
         }
         let started = self.started.get().filter(|_| !learned.is_empty());

@@ -28,6 +28,13 @@ pub const PART_KEY: &str = "vnd.ocibuild.layer.part.key.v1";
 /// `pe` for programs of other systems; a layer without programs doesn't say so.
 pub const MACHINES: &str = "vnd.ocibuild.layer.machines";
 
+/// What a manifest says that is a cache: of which version.
+pub const CACHE: &str = "vnd.ocibuild.cache.version";
+/// What a layer of a cache says that holds records: how many.
+pub const CACHE_RECORDS: &str = "vnd.ocibuild.cache.records";
+/// What a layer of a cache says that holds an inventory: the inventory's digest.
+pub const CACHE_INVENTORY: &str = "vnd.ocibuild.cache.inventory";
+
 /// What keys of the specification begin with; no other keys may.
 pub const PREFIX: &str = "org.opencontainers.image.";
 

@@ -9,9 +9,9 @@ pub use path::{destination, image_directory, layout, manifest, pattern, removal,
 
 use std::time::Duration;
 
-use super::ValueError;
 use super::suggest::closest;
 use super::value::id;
+use super::{CacheMode, CachePlace, ValueError};
 use crate::digest::Digest;
 use crate::oci::{Compression, Platform, annotation, is_time};
 use crate::reference::Reference;
@@ -335,15 +335,43 @@ pub fn tag(text: &str) -> Result<Reference, ValueError> {
     })
 }
 
-/// Parses the reference of an image that answers for layers: `[registry/]repository[:tag]`; without a
-/// tag it is `latest`.
-pub fn cache_image(text: &str) -> Result<Reference, ValueError> {
+/// Parses a place that answers for layers, or is told of them: `[registry/]repository[:tag]`, without
+/// a tag `latest`; or something else that begins with a scheme: `redis://host/prefix`.
+pub fn cache_place(text: &str) -> Result<CachePlace, ValueError> {
+    let Some((scheme, rest)) = text.split_once("://") else { return cache_image(text) };
+    let is_known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '.' | '-');
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase()) && scheme.chars().all(is_known);
+    if !is_scheme || rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        let message = format!("`{}` is not the address of a cache", text.escape_debug());
+        return Err(ValueError::new(message).hint("write \"SCHEME://…\", such as \"redis://host/prefix\""));
+    }
+    if matches!(scheme, "http" | "https" | "docker" | "oci") {
+        let message = format!("`{}` is no kind of cache", scheme);
+        return Err(ValueError::new(message).hint(format!("for a registry leave it out: \"{rest}\"")));
+    }
+    Ok(CachePlace::Store(text.to_owned()))
+}
+
+/// Parses how much a cache is given: `min` or `max`.
+pub fn cache_mode(text: &str) -> Result<CacheMode, ValueError> {
+    match text {
+        "min" => Ok(CacheMode::Min),
+        "max" => Ok(CacheMode::Max),
+        _ => {
+            let message = format!("`{}` is not a mode of a cache", text.escape_debug());
+            Err(ValueError::new(message)
+                .hint("write \"min\", for records alone, or \"max\", for the layers' blobs as well"))
+        }
+    }
+}
+
+fn cache_image(text: &str) -> Result<CachePlace, ValueError> {
     if let Some((name, _)) = text.split_once('@') {
         let message = format!("the cache `{}` has a digest", text.escape_debug());
         return Err(ValueError::new(message)
             .hint(format!("write \"{name}\": a cache is whatever the tag means at the time")));
     }
-    tag(text).map(Reference::or_latest)
+    Ok(tag(text)?.or_latest().into())
 }
 
 const UNITS: [(&str, u64); 5] =

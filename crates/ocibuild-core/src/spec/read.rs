@@ -24,10 +24,6 @@ const LATER: [(&str, &str); 2] = [
     ("checks", "leave it out"),
 ];
 
-/// The same in `[cache]`.
-const LATER_IN_CACHE: [(&str, &str); 1] =
-    [("to", "leave it out: images that are pushed carry their layers' keys, and `from` reads them there")];
-
 /// The place of a whole file, in that file.
 const START: Option<Span> = Some(Span { start: 0, end: 0 });
 
@@ -113,8 +109,12 @@ fn cache(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Cache {
     let vars = context.vars;
     context.log.within("the cache".to_owned(), |log| {
         let (mut own, mut context) = (Fields::new(table, span), Context { log, vars });
-        let cache = Cache { from: own.templates("from", &mut context) };
-        own.finish(&mut context, &LATER_IN_CACHE);
+        let cache = Cache {
+            from: own.templates("from", &mut context),
+            to: own.template("to", &mut context),
+            mode: own.parsed("mode", &mut context, check::cache_mode),
+        };
+        own.finish(&mut context, &[]);
         cache
     })
 }

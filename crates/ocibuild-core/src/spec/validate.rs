@@ -19,10 +19,10 @@ pub(super) fn spec(spec: &Spec, log: &mut Log) {
     if let Some(root) = &spec.root {
         log.accept(check::root(root), root.span);
     }
-    for image in &spec.cache.from {
-        literal(image, |text| check::cache_image(text).map(|_| ()), log);
+    for place in spec.cache.from.iter().chain(&spec.cache.to) {
+        literal(place, |text| check::cache_place(text).map(|_| ()), log);
     }
-    unique_templates(&spec.cache.from, "image is listed twice", log);
+    unique_templates(&spec.cache.from, "place is listed twice", log);
     unique(spec.layers.iter().map(|layer| &layer.name), "layer", "is defined", log);
     unique(spec.images.iter().map(|image| &image.name), "image", "is defined", log);
     for one in &spec.layers {
@@ -122,7 +122,7 @@ fn unused_vars(spec: &Spec, log: &mut Log) {
 impl Spec {
     /// Shows every template to `visit`.
     pub(super) fn templates(&self, visit: &mut dyn FnMut(&Template)) {
-        self.cache.from.iter().for_each(|template| visit(template));
+        self.cache.from.iter().chain(&self.cache.to).for_each(|template| visit(template));
         for layer in &self.layers {
             layer.manifests.iter().for_each(|template| visit(template));
             layer.remove.iter().chain(&layer.comment).for_each(|template| visit(template));

@@ -1,18 +1,20 @@
 //! A build as the flags ask for it, resolved; and its course.
 
+mod caches;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ocibuild_core::blob::{BlobError, Store};
+use ocibuild_core::blob::BlobError;
 use ocibuild_core::build::{Explanation, FinishedLayer, Foresight};
 use ocibuild_core::copy::CopyOptions;
-use ocibuild_core::event::{LayerOutcome, Warning};
+use ocibuild_core::event::Warning;
 use ocibuild_core::layer::LayerError;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{Fault, Located, Template, set_pair};
-use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error, Reference, Registry};
+use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error, Registry};
 
 use crate::commands::build::BuildFlags;
 use crate::commands::build::outcome::Outcome;
@@ -28,6 +30,8 @@ use crate::source::Source;
 use crate::static_base::Builtins;
 use crate::usage::Usage;
 use crate::{environment, host, registry};
+use caches::Caches;
+pub(super) use caches::Told;
 
 /// A build with nothing left to find out.
 pub(crate) struct Job<'a> {
@@ -35,10 +39,8 @@ pub(crate) struct Job<'a> {
     source: Source,
     images: Vec<String>,
     cache: PathBuf,
-    use_records: bool,
+    caches: Caches,
     verifies: bool,
-    /// What is asked for layers in place of what the spec names.
-    cache_from: Vec<Reference>,
     threads: usize,
     created: Option<u64>,
     destinations: Destinations,
@@ -68,15 +70,18 @@ impl<'a> Job<'a> {
         let mut source = Source::find(args.file.clone(), args.image.clone(), &images, &vars)?;
         override_spec(&mut source, &images, &args)?;
         let lock = LockFile::of(&source)?;
+        let caches = Caches::new(&args, &cache)?;
+        let verifies = args.verify_cache;
+        let mut options = options.clone();
+        options.cache_read_only = args.cache_read_only;
         let destinations = Destinations::resolve(args.output, args.push, &source.beside)?;
         Ok(Self {
             started,
             source,
             images,
             cache,
-            use_records: !args.no_cache,
-            verifies: args.verify_cache,
-            cache_from: args.cache_from,
+            caches,
+            verifies,
             threads: options.threads(),
             created,
             destinations,
@@ -84,7 +89,7 @@ impl<'a> Job<'a> {
             push: args.push,
             lock_flags: args.lock,
             lock,
-            options: options.clone(),
+            options,
             builtins: Builtins::new(args.compression),
             reporter,
             named: Mutex::default(),
@@ -98,7 +103,7 @@ impl<'a> Job<'a> {
     pub(crate) fn foresee(&self, cancel: &Cancel) -> Result<(Foresight, Option<Registry>), Failure> {
         let plan = self.planned(cancel)?;
         let registry = self.asking(&plan, cancel)?;
-        let builder = registry.iter().cloned().fold(self.builder(cancel), Builder::registry);
+        let builder = self.connected(&plan, registry.as_ref(), cancel);
         let foresight = builder.foresee_plan(&plan).map_err(|error| self.build_failure(error))?;
         Ok((foresight, registry))
     }
@@ -111,7 +116,7 @@ impl<'a> Job<'a> {
         let plan = self.planned(cancel)?;
         let layers = numbers(&plan, names)?;
         let registry = self.asking(&plan, cancel)?;
-        let builder = registry.iter().cloned().fold(self.builder(cancel), Builder::registry);
+        let builder = self.connected(&plan, registry.as_ref(), cancel);
         builder.explain_plan(&plan, &layers).map_err(|error| self.build_failure(error))
     }
 
@@ -119,7 +124,7 @@ impl<'a> Job<'a> {
     fn asking(&self, plan: &Plan, cancel: &Cancel) -> Result<Option<Registry>, Failure> {
         let is_tagged = plan.images.iter().any(|image| !image.tags.is_empty());
         match is_tagged && !self.lock_flags.offline {
-            true => registry::open_for(plan, true, &self.options, self.reporter, cancel).map(Some),
+            true => registry::open_for(plan, (true, None), &self.options, self.reporter, cancel).map(Some),
             false => self.registry(plan, cancel),
         }
     }
@@ -154,12 +159,11 @@ impl<'a> Job<'a> {
         outcome.tell(self.reporter, self.destinations.uses_stdout())
     }
 
-    fn builder<'b>(&'b self, cancel: &Cancel) -> Builder<'b> {
+    fn builder<'b>(&'b self, plan: Option<&Plan>, cancel: &Cancel) -> Builder<'b> {
         let names: Vec<String> =
             self.source.spec.images.iter().map(|image| image.name.value.clone()).collect();
         let builder = Builder::new(&self.source.root, &self.cache)
             .images(&self.images)
-            .use_records(self.use_records)
             .verify_cache(self.verifies)
             .threads(self.threads)
             .observer(self.reporter)
@@ -168,10 +172,7 @@ impl<'a> Job<'a> {
             .builtins(|name, version| self.builtins.get(name, version))
             .keep_base_layers(self.destinations.is_on_disk());
         let builder = self.lock_flags.apply(builder, &self.lock);
-        let builder = match &self.cache_from[..] {
-            [] => builder,
-            images => builder.cache_from(images.iter().cloned()),
-        };
+        let builder = self.caches.apply(builder, plan, self.push);
         let outputs = self.destinations.paths(&self.source.beside, &names);
         let builder = outputs.into_iter().chain(self.results.paths()).fold(builder, Builder::output);
         let builder = self.source.name.iter().fold(builder, Builder::name);
@@ -192,7 +193,7 @@ impl<'a> Job<'a> {
     fn planned(&self, cancel: &Cancel) -> Result<Plan, Failure> {
         let file = self.source.file.as_ref();
         let plan =
-            self.builder(cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
+            self.builder(None, cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
         self.warn(&plan.warnings);
         Ok(plan)
     }
@@ -213,23 +214,22 @@ impl<'a> Job<'a> {
     fn attempt(&self, plan: &Plan, registry: Option<&Registry>, cancel: &Cancel) -> Result<Outcome, Failure> {
         let build = |finished: &(dyn Fn(&FinishedLayer) + Sync)| {
             let noted = |layer: &FinishedLayer| {
-                let elsewhere = layer.blobs().filter(|(_, outcome)| *outcome == LayerOutcome::Shared);
-                let elsewhere: Vec<Digest> = elsewhere.map(|(built, _)| built.descriptor.digest).collect();
+                let elsewhere = self.caches.note(layer);
                 let kept = layer.record.kept().map(|blob| blob.digest);
                 self.named().extend(kept.filter(|digest| !elsewhere.contains(digest)));
                 finished(layer);
             };
-            let builder = self.builder(cancel).on_layer(&noted);
-            let builder = registry.into_iter().cloned().fold(builder, Builder::registry);
+            let builder = self.connected(plan, registry, cancel).on_layer(&noted);
             builder.build_plan(plan).map_err(|error| self.build_failure(error))
         };
         let Some(pushed_to) = registry.filter(|_| self.push) else {
             let built = build(&|_| {})?;
             self.write(&built, cancel)?;
-            return self.outcome(&built, plan, registry, None);
+            let told = self.tell(&built, plan, registry, cancel)?;
+            return self.outcome(&built, plan, registry, (None, told));
         };
         let publisher = Publisher::new(plan, pushed_to, self.reporter, cancel)?;
-        let store = Store::new(&self.cache);
+        let store = self.caches.store.clone();
         let built = publisher.alongside(&store, build);
         if let Some(fault) = publisher.fault() {
             return Err(self.place(fault, Origin::Registry));
@@ -237,7 +237,26 @@ impl<'a> Job<'a> {
         let built = built?;
         self.write(&built, cancel)?;
         let traffic = publisher.finish(&built).map_err(|error| self.place(error, Origin::Registry))?;
-        self.outcome(&built, plan, registry, Some(traffic))
+        let told = self.tell(&built, plan, registry, cancel)?;
+        self.outcome(&built, plan, registry, (Some(traffic), told))
+    }
+
+    fn connected<'b>(&'b self, plan: &Plan, registry: Option<&Registry>, cancel: &Cancel) -> Builder<'b> {
+        let builder = self.builder(Some(plan), cancel);
+        registry.into_iter().cloned().fold(builder, Builder::registry)
+    }
+
+    /// Tells a cache what was built.
+    fn tell(
+        &self,
+        built: &Built,
+        plan: &Plan,
+        registry: Option<&Registry>,
+        cancel: &Cancel,
+    ) -> Result<Option<Told>, Failure> {
+        let builder = self.connected(plan, registry, cancel);
+        let told = self.caches.tell(&builder, plan, built, self.push, self.reporter);
+        told.map_err(|cancelled| self.place(cancelled.into(), Origin::Registry))
     }
 
     fn outcome(
@@ -245,7 +264,7 @@ impl<'a> Job<'a> {
         built: &Built,
         plan: &Plan,
         registry: Option<&Registry>,
-        traffic: Option<Traffic>,
+        (traffic, told): (Option<Traffic>, Option<Told>),
     ) -> Result<Outcome, Failure> {
         self.warn(&built.warnings);
         let mut outcome =
@@ -256,6 +275,7 @@ impl<'a> Job<'a> {
             None => usage,
         };
         outcome.traffic = traffic;
+        outcome.told = told;
         outcome.outputs = self.destinations.names(plan);
         Ok(outcome)
     }
@@ -263,11 +283,11 @@ impl<'a> Job<'a> {
     /// A client for registries, if any is needed.
     fn registry(&self, plan: &Plan, cancel: &Cancel) -> Result<Option<Registry>, Failure> {
         let is_pulled = !self.lock_flags.offline && !plan.remote_bases().is_empty();
-        let is_asked = self.use_records
-            && !self.lock_flags.offline
-            && !(self.cache_from.is_empty() && plan.cache_from.is_empty());
-        (self.push || is_pulled || is_asked)
-            .then(|| registry::open_for(plan, self.push, &self.options, self.reporter, cancel))
+        let is_asked = !self.lock_flags.offline && self.caches.asks_registries(plan);
+        let told = self.caches.told_registry(self.builder(None, cancel).cache_target(plan), self.push);
+        let named = told.as_deref();
+        (self.push || is_pulled || is_asked || named.is_some())
+            .then(|| registry::open_for(plan, (self.push, named), &self.options, self.reporter, cancel))
             .transpose()
     }
 
@@ -291,7 +311,7 @@ impl<'a> Job<'a> {
     }
 
     fn place(&self, error: BlobError, origin: Origin) -> Failure {
-        let is_there = |digest: &Digest| Store::new(&self.cache).path(digest).exists();
+        let is_there = |digest: &Digest| self.caches.store.path(digest).exists();
         let origin = match &error {
             BlobError::Corrupt { digest, .. } | BlobError::Read { digest, .. } if is_there(digest) => {
                 Origin::Cache
@@ -311,7 +331,8 @@ impl<'a> Job<'a> {
     fn gone(&self, error: &BlobError) -> Option<Digest> {
         match error {
             BlobError::Missing { digest, .. } | BlobError::Read { digest, .. } if error.is_absence() => {
-                Some(*digest).filter(|digest| self.named().contains(digest))
+                Some(*digest)
+                    .filter(|digest| self.named().contains(digest) || self.caches.is_elsewhere(digest))
             }
             _ => None,
         }
@@ -333,16 +354,18 @@ impl<'a> Job<'a> {
             _ => return None,
         };
         match blob {
-            BlobError::Corrupt { digest, .. } => {
-                Store::new(&self.cache).path(digest).exists().then_some(*digest)
-            }
+            BlobError::Corrupt { digest, .. } => self.caches.store.path(digest).exists().then_some(*digest),
             error => self.gone(error),
         }
     }
 
     fn forget(&self, digest: &Digest) -> Result<(), Failure> {
-        let store = Store::new(&self.cache);
+        let store = &self.caches.store;
         let is_there = store.path(digest).exists();
+        if !is_there && self.caches.is_elsewhere(digest) {
+            self.caches.forget(digest, self.reporter);
+            return Ok(());
+        }
         store.remove(digest).map_err(|error| self.place(error, Origin::Cache))?;
         self.reporter.clear();
         self.reporter.warn_text(&match is_there {

@@ -13,6 +13,7 @@ use ocibuild_core::oci::MediaType;
 use ocibuild_core::plan::Plan;
 use serde_json::{Value, json};
 
+use crate::commands::build::job::Told;
 use crate::commands::build::report::{self, ImageReport};
 use crate::failure::Failure;
 use crate::progress::Reporter;
@@ -47,12 +48,12 @@ pub(super) struct Outcome {
     elapsed: Duration,
     layers: Tally,
     reused: Tally,
-    /// What of that images in registries answered for.
-    shared: Tally,
     /// Layers that aren't a base's, and what of them was reused.
     own: (Tally, Tally),
-    /// What each place beside the machine's cache answered for.
-    places: BTreeMap<String, (LayerOutcome, Tally)>,
+    /// What of all that each place beside the machine's cache answered for.
+    places: BTreeMap<(LayerOutcome, String), Tally>,
+    /// What a cache was told.
+    pub(super) told: Option<Told>,
     /// Where images were written on disk.
     pub(super) outputs: Vec<String>,
 }
@@ -63,33 +64,26 @@ impl Outcome {
     /// # Errors
     /// [`BlobError`] if a manifest can't be read.
     pub(super) fn new(built: &Built, plan: &Plan, started: Instant) -> Result<Self, BlobError> {
-        let [mut layers, mut reused, mut shared] = [Tally::default(); 3];
+        let [mut layers, mut reused] = [Tally::default(); 2];
         let (mut own, own_layers) = (<(Tally, Tally)>::default(), plan.own_layers().collect::<Vec<_>>());
-        let mut places: BTreeMap<String, (LayerOutcome, Tally)> = BTreeMap::new();
-        for layer in &built.layers {
-            let is_own = own_layers.contains(&layer.index);
-            for ((built, outcome), place) in layer.blobs().zip(layer.places()) {
-                let size = built.descriptor.size;
-                if is_own {
-                    own.0.add(size);
-                }
-                if is_own && outcome.is_reused() {
-                    own.1.add(size);
-                }
-                if let Some(place) = place {
-                    let (_, tally) = places.entry(place.to_owned()).or_insert((outcome, Tally::default()));
-                    tally.add(size);
+        for layer in built.layers.iter().filter(|layer| own_layers.contains(&layer.index)) {
+            for (built, outcome) in layer.blobs() {
+                own.0.add(built.descriptor.size);
+                if outcome.is_reused() {
+                    own.1.add(built.descriptor.size);
                 }
             }
         }
-        for (built, outcome) in built.layers.iter().flat_map(FinishedLayer::blobs) {
+        let mut places: BTreeMap<_, Tally> = BTreeMap::new();
+        let blobs = |layer| FinishedLayer::blobs(layer).zip(layer.places());
+        for ((built, outcome), place) in built.layers.iter().flat_map(blobs) {
             let size = built.descriptor.size;
             layers.add(size);
             if outcome.is_reused() {
                 reused.add(size);
             }
-            if outcome == LayerOutcome::Shared {
-                shared.add(size);
+            if let Some(place) = place {
+                places.entry((outcome, place.to_owned())).or_default().add(size);
             }
         }
         let images = report::images(built, plan)?;
@@ -104,9 +98,9 @@ impl Outcome {
             elapsed: started.elapsed(),
             layers,
             reused,
-            shared,
             own,
             places,
+            told: None,
             outputs: Vec::new(),
         })
     }
@@ -147,9 +141,30 @@ impl Outcome {
     /// What the machine's cache answered for.
     fn local(&self) -> Tally {
         let mut local = self.reused;
-        local.blobs -= self.shared.blobs;
-        local.bytes -= self.shared.bytes;
+        for place in self.places.values() {
+            local.blobs -= place.blobs;
+            local.bytes -= place.bytes;
+        }
         local
+    }
+
+    /// What places of a kind answered for.
+    fn tier(&self, outcome: LayerOutcome) -> Tally {
+        let mut sum = Tally::default();
+        let own = self.places.iter().filter(|((kind, _), _)| *kind == outcome);
+        own.for_each(|(_, tally)| sum += *tally);
+        sum
+    }
+
+    fn hits(&self) -> Value {
+        let tally = |tally: &Tally| json!({ "count": tally.blobs, "bytes": tally.bytes });
+        let place = |((tier, place), tally): (&(LayerOutcome, String), &Tally)| json!({ "tier": tier, "place": place, "count": tally.blobs, "bytes": tally.bytes });
+        json!({
+            "local": tally(&self.local()),
+            "registry": tally(&self.tier(LayerOutcome::Shared)),
+            "store": tally(&self.tier(LayerOutcome::Stored)),
+            "places": self.places.iter().map(place).collect::<Vec<_>>(),
+        })
     }
 
     /// The same for programs.
@@ -168,20 +183,16 @@ impl Outcome {
                 "reused_bytes": self.own.1.bytes,
                 "reused_share_of_bytes": share(self.own.1.bytes, self.own.0.bytes),
             },
-            "hits": {
-                "local": tally(&self.local()),
-                "registry": tally(&self.shared),
-                "places": self.places.iter().map(|(place, (tier, hits))| json!({
-                    "tier": tier,
-                    "place": place,
-                    "count": hits.blobs,
-                    "bytes": hits.bytes,
-                })).collect::<Vec<_>>(),
-            },
+            "hits": self.hits(),
             "uploaded": self.traffic.as_ref().map(|traffic| tally(&traffic.uploaded)),
             "skipped": self.traffic.as_ref().map(|traffic| tally(&traffic.skipped)),
             "mounted": self.traffic.as_ref().map(|traffic| tally(&traffic.mounted)),
             "registry": self.usage.map(Usage::to_json),
+            "cached": self.told.as_ref().map(|told| json!({
+                "place": told.place,
+                "records": told.kept.records,
+                "uploaded": { "count": told.kept.blobs, "bytes": told.kept.bytes },
+            })),
             "outputs": self.outputs,
         })
     }
@@ -218,10 +229,14 @@ impl Outcome {
             text::bytes(own.bytes),
             share(reused.bytes, own.bytes).map(|share| format!(", {}", percent(share))).unwrap_or_default(),
         );
-        let by = |(place, (_, hits)): (&String, &(LayerOutcome, Tally))| {
-            format!(", {} by `{place}` ({})", hits.blobs, text::bytes(hits.bytes))
+        let by = |((_, place), tally): (&(LayerOutcome, String), &Tally)| {
+            format!(", {} by `{place}` ({})", tally.blobs, text::bytes(tally.bytes))
         };
-        let cache = self.places.iter().map(by).fold(cache, |all, one| all + &one);
+        let mut cache = self.places.iter().map(by).fold(cache, |all, one| all + &one);
+        if let Some(told) = self.told.as_ref().filter(|told| told.kept.records > 0) {
+            let records = usize::try_from(told.kept.records).unwrap_or(usize::MAX);
+            cache = format!("{cache}; {} to `{}`", text::count(records, "record"), told.place);
+        }
         let trouble = self.usage.as_ref().map(Usage::trouble).unwrap_or_default();
         format!("{size}; {}; {cache}{trouble}", text::time(self.elapsed))
     }

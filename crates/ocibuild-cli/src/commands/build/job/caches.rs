@@ -1,0 +1,174 @@
+//! The caches of a build: what the flags say of them, and telling one what was built.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ocibuild_core::blob::{BlobError, Store};
+use ocibuild_core::build::FinishedLayer;
+use ocibuild_core::cache::{CacheError, Kept};
+use ocibuild_core::event::Cancelled;
+use ocibuild_core::event::Warning;
+use ocibuild_core::plan::Plan;
+use ocibuild_core::spec::{CacheMode, CachePlace};
+use ocibuild_core::{Builder, Built, Digest, Reference};
+use tempfile::TempDir;
+
+use crate::commands::build::BuildArgs;
+use crate::environment;
+use crate::failure::Failure;
+use crate::progress::Reporter;
+
+/// Where layers are looked for, and recorded.
+pub(super) struct Caches {
+    from: Vec<CachePlace>,
+    to: Option<CachePlace>,
+    mode: Option<CacheMode>,
+    is_used: bool,
+    /// The machine's own.
+    pub(super) store: Store,
+    /// Where what is made goes, if nothing is to be written to.
+    scratch: Option<TempDir>,
+    /// The blobs of layers that a place beside the machine's cache answered for.
+    elsewhere: Mutex<BTreeSet<Digest>>,
+    /// Those of them that turned out not to be there.
+    gone: Mutex<BTreeSet<Digest>>,
+}
+
+/// What a cache was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) place: String,
+    pub(crate) kept: Kept,
+}
+
+impl Caches {
+    /// # Errors
+    /// [`Failure`] if there is no room for what is made.
+    pub(super) fn new(args: &BuildArgs, cache: &Path) -> Result<Self, Failure> {
+        let temporary = environment::temporary();
+        let make = || tempfile::Builder::new().prefix("ocibuild-").tempdir_in(&temporary);
+        let made = args.cache_read_only.then(make).transpose().map_err(|source| {
+            let fault = BlobError::File { action: "create a directory in", path: temporary.clone(), source };
+            Failure::Place { error: fault, origin: crate::failure::Origin::Files, cache: None }
+        });
+        let scratch = made?;
+        let store = match &scratch {
+            None => Store::new(cache),
+            Some(scratch) => Store::over(scratch.path(), cache),
+        };
+        Ok(Self {
+            from: args.cache_from.clone(),
+            to: args.cache_to.clone(),
+            mode: args.cache_mode,
+            is_used: !args.no_cache,
+            store,
+            scratch,
+            elsewhere: Mutex::default(),
+            gone: Mutex::default(),
+        })
+    }
+
+    pub(super) fn apply<'b>(&self, builder: Builder<'b>, plan: Option<&Plan>, push: bool) -> Builder<'b> {
+        let builder = builder.use_records(self.is_used).without_blobs(lock(&self.gone).iter().copied());
+        let builder = match &self.from[..] {
+            [] => builder,
+            places => builder.cache_from(places.iter().cloned()),
+        };
+        let builder = self.to.iter().cloned().fold(builder, Builder::cache_to);
+        let builder = self.mode.into_iter().fold(builder, Builder::cache_mode);
+        let builder =
+            self.scratch.iter().fold(builder, |builder, _| builder.cache_read_only(self.store.clone()));
+        let tags = plan.into_iter().filter(|_| push).flat_map(|plan| &plan.images);
+        let tags: Vec<Reference> = tags.flat_map(|image| image.tags.clone()).collect();
+        builder.pushes_to(tags)
+    }
+
+    /// Tells whether a place in a registry is asked for layers.
+    pub(super) fn asks_registries(&self, plan: &Plan) -> bool {
+        let places = if self.from.is_empty() { &plan.cache_from } else { &self.from };
+        self.is_used && places.iter().any(|place| place.image().is_some())
+    }
+
+    /// The registry that is told of what was built, if one is.
+    pub(super) fn told_registry(
+        &self,
+        target: Option<(CachePlace, CacheMode)>,
+        push: bool,
+    ) -> Option<String> {
+        let (place, mode) = target?;
+        let is_told = push || mode == CacheMode::Max;
+        place.image().filter(|_| is_told).map(|image| image.repository().registry().to_owned())
+    }
+
+    /// Notes which blobs of a layer a place beside the machine's cache has, and returns them.
+    pub(super) fn note(&self, layer: &FinishedLayer) -> Vec<Digest> {
+        let blobs = layer.blobs().zip(layer.places()).filter(|(_, place)| place.is_some());
+        let blobs: Vec<Digest> = blobs.map(|((built, _), _)| built.descriptor.digest).collect();
+        lock(&self.elsewhere).extend(&blobs);
+        blobs
+    }
+
+    /// Tells whether a blob is one that a place beside the machine's cache was said to have.
+    pub(super) fn is_elsewhere(&self, digest: &Digest) -> bool {
+        lock(&self.elsewhere).contains(digest)
+    }
+
+    /// Does without a blob from now on.
+    pub(super) fn forget(&self, digest: &Digest, reporter: &Reporter) {
+        lock(&self.gone).insert(*digest);
+        reporter.clear();
+        reporter.warn_text(&format!(
+            "the layer `{digest}` is not where it was found a moment ago; it is made anew"
+        ));
+    }
+
+    /// Tells a cache what was built, if there is one to be told. That it can't be is no failure.
+    ///
+    /// # Errors
+    /// [`Cancelled`] if it was.
+    pub(super) fn tell(
+        &self,
+        builder: &Builder<'_>,
+        plan: &Plan,
+        built: &Built,
+        push: bool,
+        reporter: &Reporter,
+    ) -> Result<Option<Told>, Cancelled> {
+        let Some((place, mode)) = builder.cache_target(plan) else { return Ok(None) };
+        if mode == CacheMode::Min && !push {
+            // A spec has it for those runs that push.
+            if self.to.is_some() {
+                let warning = Warning::new(format!("the cache `{place}` is not written: nothing is pushed"));
+                reporter.warn(&warning.hint(
+                    "its records would name blobs that are nowhere: add `--push`, or `--cache-mode max`",
+                ));
+            }
+            return Ok(None);
+        }
+        match builder.write_cache(plan, built) {
+            Ok(kept) => Ok(kept.map(|kept| Told { place: place.to_string(), kept })),
+            Err(CacheError::Cancelled(cancelled)) => Err(cancelled),
+            Err(fault) => {
+                let hint = match &fault {
+                    CacheError::NoCache { .. } => "name a tag of its own for it: it is not an image's",
+                    CacheError::Contended { .. } => "the next build writes it",
+                    _ => "the images are built all the same; the next build writes it",
+                };
+                let warning = Warning::new(format!("the cache is not written: {}", chain(&fault)));
+                reporter.warn(&warning.hint(hint));
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn chain(fault: &CacheError) -> String {
+    let first: &dyn std::error::Error = fault;
+    let all = std::iter::successors(Some(first), |fault| fault.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

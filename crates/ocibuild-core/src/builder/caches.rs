@@ -1,0 +1,348 @@
+//! Places beside the machine's cache: what a builder is told of them, who is asked for layers, where
+//! their blobs are looked for, and who is told of what was built.
+//!
+//! Nothing that a record says decides where a run looks for blobs. It looks at the place that
+//! answered, where the images of `cache_from` are, and where what is built is pushed to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::blob::{BlobError, Content, Source, Store};
+use crate::build::{Built, Tier};
+use crate::builder::Builder;
+#[cfg(feature = "registry")]
+use crate::builder::pull::Pulled;
+use crate::cache::{CacheError, CacheStore, Kept, RecordSink, Stores};
+use crate::digest::Digest;
+use crate::event::LayerOutcome;
+use crate::oci::Descriptor;
+use crate::plan::Plan;
+use crate::reference::Reference;
+use crate::spec::{CacheMode, CachePlace};
+#[cfg(feature = "registry")]
+use crate::{
+    build::OpenBase,
+    oci::Platform,
+    shared::{ImageRecords, RepositoryCache},
+};
+
+/// What a builder is told.
+pub(super) struct Caching<'a> {
+    /// Places that answer for layers, in place of the plan's.
+    from: Option<Vec<CachePlace>>,
+    to: Option<CachePlace>,
+    mode: Option<CacheMode>,
+    stores: Box<dyn Stores + 'a>,
+    /// Where images will be pushed.
+    destinations: Vec<Reference>,
+    /// Blobs that turned out not to be where they should be.
+    distrusted: BTreeSet<Digest>,
+    /// Where what is made goes, if the cache isn't to be written to.
+    pub(super) scratch: Option<Store>,
+}
+
+impl Default for Caching<'_> {
+    fn default() -> Self {
+        Self {
+            from: None,
+            to: None,
+            mode: None,
+            stores: Box::new(()),
+            destinations: Vec::new(),
+            distrusted: BTreeSet::new(),
+            scratch: None,
+        }
+    }
+}
+
+impl<'a> Builder<'a> {
+    /// Has these places answer for layers, in place of those that the spec names; the first is asked
+    /// first. Where one answers, the layer is neither built nor downloaded.
+    #[must_use]
+    pub fn cache_from(mut self, places: impl IntoIterator<Item = impl Into<CachePlace>>) -> Self {
+        self.caching.from = Some(places.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Has this place told of what was built ([`Builder::write_cache`]), in place of the one that the
+    /// spec names.
+    #[must_use]
+    pub fn cache_to(mut self, place: impl Into<CachePlace>) -> Self {
+        self.caching.to = Some(place.into());
+        self
+    }
+
+    /// Says how much that place is given, whatever the spec says.
+    #[must_use]
+    pub fn cache_mode(mut self, mode: CacheMode) -> Self {
+        self.caching.mode = Some(mode);
+        self
+    }
+
+    /// Opens places that are not in registries; by default there is no kind of them.
+    #[must_use]
+    pub fn cache_stores(mut self, stores: impl Stores + 'a) -> Self {
+        self.caching.stores = Box::new(stores);
+        self
+    }
+
+    /// Says where what is built will be pushed to: layers that a cache knows are looked for there
+    /// before they are looked for anywhere else.
+    #[must_use]
+    pub fn pushes_to(mut self, destinations: impl IntoIterator<Item = Reference>) -> Self {
+        self.caching.destinations = destinations.into_iter().collect();
+        self
+    }
+
+    /// Has no place answer by a record with one of these blobs: they turned out not to be there.
+    #[must_use]
+    pub fn without_blobs(mut self, blobs: impl IntoIterator<Item = Digest>) -> Self {
+        self.caching.distrusted = blobs.into_iter().collect();
+        self
+    }
+
+    /// Leaves the cache as it is, and the places beside it as well: what is made goes to this store,
+    /// which lies over the cache ([`Store::over`]).
+    #[must_use]
+    pub fn cache_read_only(mut self, scratch: Store) -> Self {
+        self.caching.scratch = Some(scratch);
+        self
+    }
+
+    /// Returns the place that is told of what is built, and how much it is given.
+    #[must_use]
+    pub fn cache_target(&self, plan: &Plan) -> Option<(CachePlace, CacheMode)> {
+        let is_written = self.use_records && self.caching.scratch.is_none();
+        let place = self.caching.to.as_ref().or(plan.cache_to.as_ref()).filter(|_| is_written)?;
+        Some((place.clone(), self.caching.mode.unwrap_or(plan.cache_mode)))
+    }
+
+    /// Tells the place of [`Builder::cache_to`] what was built, so that it answers for these layers.
+    /// In [`CacheMode::Min`] whoever reads it must find the blobs where the images are: so this is
+    /// done once they are pushed. Does nothing where there is no such place.
+    ///
+    /// # Errors
+    /// [`CacheError`]; the images are what they are.
+    pub fn write_cache(&self, plan: &Plan, built: &Built) -> Result<Option<Kept>, CacheError> {
+        let Some((place, mode)) = self.cache_target(plan) else { return Ok(None) };
+        let sink = self.sink(&place)?;
+        let source = built.source();
+        let blobs: Option<&dyn Source> = (mode == CacheMode::Max).then_some(&source);
+        sink.keep(&built.records(), blobs, &self.cancel).map(Some)
+    }
+
+    fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {
+        match place {
+            CachePlace::Store(address) => Ok(self.caching.stores.open(address)?.sink),
+            CachePlace::Image(reference) => self.repository_cache(reference),
+        }
+    }
+
+    #[cfg(feature = "registry")]
+    #[expect(clippy::unnecessary_wraps, reason = "without registries there is none")]
+    fn repository_cache(&self, reference: &Reference) -> Result<Arc<dyn RecordSink>, CacheError> {
+        let registry = self.pulling.registry.get_or_init(crate::registry::Registry::default);
+        let target = registry.without_mirrors().repository(reference.repository());
+        let tag = reference.tag().unwrap_or("latest");
+        Ok(Arc::new(RepositoryCache::new(Arc::new(target), tag).named(reference.to_string())))
+    }
+
+    #[cfg(not(feature = "registry"))]
+    #[expect(clippy::unused_self, reason = "with registries it is used")]
+    fn repository_cache(&self, reference: &Reference) -> Result<Arc<dyn RecordSink>, CacheError> {
+        Err(CacheError::UnknownKind { place: reference.to_string() })
+    }
+
+    /// What is asked beside the cache: nothing where no registry may be, or no record is used.
+    pub(super) fn tiers(&self, plan: &Plan) -> Vec<Tier> {
+        if !self.use_records || self.is_offline() {
+            return Vec::new();
+        }
+        let names = self.caching.from.as_ref().unwrap_or(&plan.cache_from);
+        let images: Vec<&Reference> = names.iter().filter_map(CachePlace::image).collect();
+        let elsewhere: Arc<[Whereabout]> = self.whereabouts(&images).into();
+        names.iter().filter_map(|name| self.tier(name, &elsewhere, plan)).collect()
+    }
+
+    fn tier(&self, name: &CachePlace, elsewhere: &Arc<[Whereabout]>, plan: &Plan) -> Option<Tier> {
+        let (records, own, outcome) = match name {
+            CachePlace::Store(address) => match self.caching.stores.open(address) {
+                Ok(CacheStore { records, blobs, .. }) => (records, blobs, LayerOutcome::Stored),
+                Err(fault) => {
+                    crate::build::unanswered(&fault, self.observer);
+                    return None;
+                }
+            },
+            CachePlace::Image(reference) => self.image_tier(reference, plan)?,
+        };
+        let blobs = Arc::new(Blobs {
+            own,
+            elsewhere: Arc::clone(elsewhere),
+            distrusted: self.caching.distrusted.clone(),
+            found: Mutex::default(),
+        });
+        Some(Tier { place: name.to_string(), records, blobs, outcome })
+    }
+
+    #[cfg(feature = "registry")]
+    #[expect(clippy::unnecessary_wraps, reason = "without registries there is none")]
+    fn image_tier(&self, reference: &Reference, plan: &Plan) -> Option<OpenTier> {
+        let variants = plan.images.iter().flat_map(|image| &image.variants);
+        let platforms: BTreeSet<Platform> = variants.map(|variant| variant.platform.clone()).collect();
+        let source = self.places(&self.store(), true).source(reference);
+        let open = move || {
+            let root = source.resolve()?;
+            Ok(OpenBase { source: Arc::new(source.clone()) as Arc<dyn Source>, root })
+        };
+        let image = Arc::new(ImageRecords::new(reference.to_string(), platforms, open));
+        Some((Arc::clone(&image) as _, image, LayerOutcome::Shared))
+    }
+
+    #[cfg(not(feature = "registry"))]
+    fn image_tier(&self, _: &Reference, _: &Plan) -> Option<OpenTier> {
+        None
+    }
+
+    /// Where blobs are looked for, whatever answered: destinations first, as a push asks there anyway.
+    #[cfg(feature = "registry")]
+    fn whereabouts(&self, images: &[&Reference]) -> Vec<Whereabout> {
+        let store = self.store();
+        let mut known = BTreeSet::new();
+        let places = self.places(&store, true);
+        let destinations = self.caching.destinations.iter().map(|reference| (reference, true));
+        let images = images.iter().map(|reference| (*reference, false));
+        let all = destinations.chain(images);
+        let all = all.filter(|(reference, _)| known.insert(reference.repository().clone()));
+        all.map(|(reference, is_destination)| Whereabout { place: places.source(reference), is_destination })
+            .collect()
+    }
+
+    #[cfg(not(feature = "registry"))]
+    #[expect(clippy::unused_self, reason = "with registries it is used")]
+    fn whereabouts(&self, _: &[&Reference]) -> Vec<Whereabout> {
+        Vec::new()
+    }
+
+    #[cfg(feature = "registry")]
+    fn is_offline(&self) -> bool {
+        self.pulling.offline
+    }
+
+    #[cfg(not(feature = "registry"))]
+    #[expect(clippy::unused_self, reason = "with registries it is used")]
+    fn is_offline(&self) -> bool {
+        false
+    }
+}
+
+type OpenTier = (Arc<dyn crate::cache::RecordStore>, Arc<dyn Source>, LayerOutcome);
+
+/// A repository that the run was told of.
+#[cfg(feature = "registry")]
+struct Whereabout {
+    place: Pulled,
+    /// A push will ask it for the same.
+    is_destination: bool,
+}
+
+#[cfg(feature = "registry")]
+impl Whereabout {
+    /// What can't be asked has nothing: why not, is told when it is needed for itself.
+    fn has(&self, blob: &Descriptor) -> Result<bool, BlobError> {
+        let has = if self.is_destination { self.place.holds(blob) } else { self.place.exists(blob) };
+        match has {
+            Err(fault @ BlobError::Cancelled(_)) => Err(fault),
+            has => Ok(has.unwrap_or(false)),
+        }
+    }
+
+    fn source(&self) -> &dyn Source {
+        &self.place
+    }
+}
+
+/// There is none.
+#[cfg(not(feature = "registry"))]
+enum Whereabout {}
+
+#[cfg(not(feature = "registry"))]
+impl Whereabout {
+    fn has(&self, _: &Descriptor) -> Result<bool, BlobError> {
+        match *self {}
+    }
+
+    fn source(&self) -> &dyn Source {
+        match *self {}
+    }
+}
+
+/// Where the blobs are of layers that a place answers with.
+struct Blobs {
+    /// The place itself.
+    own: Arc<dyn Source>,
+    elsewhere: Arc<[Whereabout]>,
+    distrusted: BTreeSet<Digest>,
+    /// In which of the places beside it; none where it is the place itself.
+    found: Mutex<BTreeMap<Digest, Option<usize>>>,
+}
+
+impl Blobs {
+    fn find(&self, blob: &Descriptor) -> Result<Option<Option<usize>>, BlobError> {
+        if self.distrusted.contains(&blob.digest) {
+            return Ok(None);
+        }
+        let found = |place| {
+            self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest, place);
+            Ok(Some(place))
+        };
+        let places = |is_destination: bool| {
+            let all = self.elsewhere.iter().enumerate();
+            all.filter(move |(_, place)| place.is_destination() == is_destination)
+        };
+        for (at, place) in places(true) {
+            if place.has(blob)? {
+                return found(Some(at));
+            }
+        }
+        let own = self.own.exists(blob);
+        if matches!(own, Ok(true)) {
+            return found(None);
+        }
+        for (at, place) in places(false) {
+            if place.has(blob)? {
+                return found(Some(at));
+            }
+        }
+        own.map(|_| None)
+    }
+}
+
+impl Whereabout {
+    #[cfg(feature = "registry")]
+    fn is_destination(&self) -> bool {
+        self.is_destination
+    }
+
+    #[cfg(not(feature = "registry"))]
+    fn is_destination(&self) -> bool {
+        match *self {}
+    }
+}
+
+impl Source for Blobs {
+    fn place(&self) -> String {
+        self.own.place()
+    }
+
+    fn exists(&self, blob: &Descriptor) -> Result<bool, BlobError> {
+        Ok(self.find(blob)?.is_some())
+    }
+
+    fn fetch(&self, blob: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
+        let known = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).copied();
+        match known {
+            Some(Some(at)) => self.elsewhere[at].source().fetch(blob),
+            _ => self.own.fetch(blob),
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Writing and reading cache repositories.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::blob::{BytesContent, Sink};
+use crate::cache::{BuiltLayer, RecordSink as _};
+use crate::digest::DiffId;
+use crate::event::{Cancel, Transfer};
+use crate::image::{ValidateOptions, validate};
+use crate::key::KeyWriter;
+use crate::oci::{MediaType, annotation, to_json};
+use pack::Entry;
+use repository::keys;
+use state::{Entries, by_recency, merge, trim};
+
+fn key(name: &str) -> Key {
+    KeyWriter::new(name, 1).finish()
+}
+
+/// A record of a layer that is an empty tar with a name's worth of zeros behind it.
+fn record(name: &str) -> Record {
+    let tar = blob(name);
+    let mut descriptor = Descriptor::of(MediaType::LAYER, &tar);
+    descriptor.annotations.insert("org.example.other".to_owned(), "x".to_owned());
+    Record {
+        version: Record::VERSION,
+        key: key(name),
+        content: Some(key(name)),
+        layers: vec![BuiltLayer::new(descriptor, DiffId(Digest::of(&tar)))],
+        materials: Vec::new(),
+        inventory: Some(Descriptor::of(MediaType::INVENTORY, name.as_bytes())),
+        machines: BTreeSet::new(),
+        entries: 3,
+        tar_size: tar.len() as u64,
+        is_trace: false,
+    }
+}
+
+/// A tar that holds a file of this name and content.
+fn blob(name: &str) -> Vec<u8> {
+    pack::single(name, name.as_bytes())
+}
+
+/// A place with the blobs of records.
+fn store(names: &[&str]) -> Memory {
+    let store = Memory::new();
+    for name in names {
+        store.insert(MediaType::LAYER, blob(name));
+        store.insert(MediaType::INVENTORY, name.as_bytes().to_vec());
+    }
+    store
+}
+
+fn write(target: &Arc<Memory>, names: &[&str]) -> crate::cache::Kept {
+    let records: Vec<Record> = names.iter().map(|name| record(name)).collect();
+    cache(target).keep(&records, None, &Cancel::new()).unwrap()
+}
+
+fn cache(target: &Arc<Memory>) -> RepositoryCache {
+    RepositoryCache::new(Arc::clone(target) as _, "cache")
+}
+
+fn reader(target: &Arc<Memory>) -> ImageRecords {
+    ImageRecords::of(Arc::clone(target), "cache", [Platform::linux_amd64()])
+}
+
+fn manifest(target: &Memory) -> Manifest {
+    let root = target.resolve("cache").unwrap();
+    from_json(&read_whole(target, &root, 1 << 20).unwrap()).unwrap()
+}
+
+fn assert_valid(target: &Memory) {
+    let root = target.resolve("cache").unwrap();
+    let violations = validate(target, &root, &ValidateOptions::default()).unwrap();
+    assert_eq!(violations, []);
+}
+
+#[test]
+fn what_is_written_is_read_back_and_names_no_blob_that_is_not_there() {
+    let target = Arc::new(Memory::new());
+    assert_eq!(write(&target, &["a", "b"]).records, 2);
+    assert_eq!(write(&target, &["b", "c"]).records, 1);
+    let reader = reader(&target);
+    for name in ["a", "b", "c"] {
+        let found = reader.get(&key(name)).unwrap().unwrap();
+        let expected = record(name);
+        assert_eq!(found.layers, expected.layers);
+        assert_eq!((found.inventory, found.entries, found.tar_size), (None, 0, 0));
+        assert!(!reader.exists(&expected.layers[0].descriptor).unwrap());
+    }
+    assert_eq!(reader.get(&key("d")).unwrap(), None);
+    assert!(reader.put(&record("d")).is_err());
+    assert_valid(&target);
+}
+
+#[test]
+fn with_blobs_it_answers_alone() {
+    let (target, names) = (Arc::new(Memory::new()), ["a", "b"]);
+    let records = names.map(record);
+    let kept = cache(&target).keep(&records, Some(&store(&names)), &Cancel::new()).unwrap();
+    // Two layers, two inventories, a pack, a config and a manifest.
+    assert_eq!((kept.records, kept.blobs), (2, 7));
+    // Others who give none leave those that are there.
+    write(&target, &["a", "c"]);
+    let reader = reader(&target);
+    for name in names {
+        let found = reader.get(&key(name)).unwrap().unwrap();
+        assert_eq!(found, record(name));
+        let layer = &found.layers[0].descriptor;
+        assert!(reader.exists(layer).unwrap());
+        assert_eq!(read_whole(&reader, layer, 1 << 20).unwrap(), blob(name));
+        let inventory = found.inventory.unwrap();
+        assert!(reader.exists(&inventory).unwrap());
+        assert_eq!(read_whole(&reader, &inventory, 1 << 20).unwrap(), name.as_bytes());
+        let mut rest = String::new();
+        reader.fetch(&inventory).unwrap().open(1).unwrap().read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, name[1..]);
+    }
+    assert_valid(&target);
+    let again = cache(&target).keep(&records, Some(&store(&names)), &Cancel::new()).unwrap();
+    assert_eq!(again, crate::cache::Kept::default());
+}
+
+/// A place whose tags move slowly, and which counts what is pushed.
+struct Slow {
+    inner: Memory,
+    pushes: AtomicUsize,
+    tags: AtomicUsize,
+    delay: Duration,
+}
+
+impl Slow {
+    fn new(delay: u64) -> Arc<Self> {
+        let (inner, pushes, tags) = (Memory::new(), AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { inner, pushes, tags, delay: Duration::from_millis(delay) })
+    }
+}
+
+impl Source for Slow {
+    fn place(&self) -> String {
+        Source::place(&self.inner)
+    }
+
+    fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
+        self.inner.exists(descriptor)
+    }
+
+    fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
+        self.inner.fetch(descriptor)
+    }
+}
+
+impl Sink for Slow {
+    fn place(&self) -> String {
+        Source::place(&self.inner)
+    }
+
+    fn missing(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        self.inner.missing(descriptors)
+    }
+
+    fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError> {
+        self.pushes.fetch_add(1, Ordering::SeqCst);
+        self.inner.push(descriptor, content)
+    }
+}
+
+impl Target for Slow {
+    fn resolve(&self, name: &str) -> Result<Descriptor, BlobError> {
+        self.inner.resolve(name)
+    }
+
+    fn tag(&self, descriptor: &Descriptor, name: &str) -> Result<(), BlobError> {
+        self.tags.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(self.delay);
+        self.inner.tag(descriptor, name)
+    }
+}
+
+#[test]
+fn of_eight_writers_at_once_none_loses_a_record() {
+    let target = Slow::new(15);
+    let names: Vec<String> = (0..8).map(|number| format!("writer {number}")).collect();
+    std::thread::scope(|scope| {
+        for name in &names {
+            let cache = RepositoryCache::new(Arc::clone(&target) as _, "cache");
+            scope.spawn(move || cache.keep(&[record(name), record("all")], None, &Cancel::new()).unwrap());
+        }
+    });
+    let expected: BTreeSet<Key> = names.iter().map(String::as_str).chain(["all"]).map(key).collect();
+    assert_eq!(keys(&*target, "cache"), expected);
+    assert_valid(&target.inner);
+}
+
+#[test]
+fn where_all_is_there_nothing_is_written() {
+    let target = Slow::new(0);
+    let cache = RepositoryCache::new(Arc::clone(&target) as _, "cache");
+    let records = ["a", "b"].map(record);
+    cache.keep(&records, None, &Cancel::new()).unwrap();
+    let count = || [&target.pushes, &target.tags].map(|count| count.load(Ordering::SeqCst));
+    let before = count();
+    assert_eq!(before[1], 1);
+    assert_eq!(cache.keep(&records[..1], None, &Cancel::new()).unwrap(), crate::cache::Kept::default());
+    assert_eq!(count(), before);
+}
+
+#[test]
+fn what_was_written_least_recently_goes_first_and_its_blobs_with_it() {
+    let target = Arc::new(Memory::new());
+    let limited = || {
+        let mut limits = RepositoryLimits::default();
+        limits.records = 3;
+        cache(&target).limits(limits)
+    };
+    let all = ["a", "b", "c", "d", "e"];
+    let put = |names: &[&str]| {
+        let records: Vec<Record> = names.iter().map(|name| record(name)).collect();
+        limited().keep(&records, Some(&store(&all)), &Cancel::new()).unwrap();
+    };
+    put(&["a"]);
+    put(&["b"]);
+    put(&["c", "a"]);
+    assert_eq!(keys(&*target, "cache"), ["a", "b", "c"].map(key).into());
+    // A build that has something new is a use of all that it has.
+    put(&["d"]);
+    assert_eq!(keys(&*target, "cache"), ["a", "c", "d"].map(key).into());
+    put(&["e", "a"]);
+    assert_eq!(keys(&*target, "cache").len(), 3);
+    assert!(keys(&*target, "cache").is_superset(&["a", "d", "e"].map(key).into()));
+    let named: BTreeSet<Digest> = manifest(&target).layers.iter().map(|layer| layer.digest).collect();
+    for name in all {
+        let is_kept = ["a", "d", "e"].contains(&name);
+        assert_eq!(named.contains(&Digest::of(&blob(name))), is_kept, "{name}");
+    }
+    assert_valid(&target);
+    // Bytes count as well.
+    let mut limits = RepositoryLimits::default();
+    limits.blob_bytes = blob("a").len() as u64 * 2;
+    let two = cache(&target).limits(limits);
+    two.keep(&[record("x")], Some(&store(&["x"])), &Cancel::new()).unwrap();
+    let layers = manifest(&target).layers;
+    let blobs = layers.iter().filter(|layer| !layer.annotations.contains_key(annotation::CACHE_RECORDS));
+    assert!(blobs.map(|layer| layer.size).sum::<u64>() <= blob("a").len() as u64 * 2);
+    assert_valid(&target);
+}
+
+#[test]
+fn nothing_but_a_cache_is_written_over() {
+    let target = Arc::new(Memory::new());
+    let image = Manifest::new(Descriptor::of(MediaType::CONFIG, b"{}"), Vec::new());
+    let root = target.insert(MediaType::MANIFEST, to_json(&image));
+    target.tag(&root, "cache").unwrap();
+    let refused = cache(&target).keep(&[record("a")], None, &Cancel::new()).unwrap_err();
+    assert_eq!(refused.to_string(), "the cache `memory: cache` is no cache, but an image");
+    let index = target.insert(MediaType::INDEX, b"{}".to_vec());
+    target.tag(&index, "cache").unwrap();
+    let refused = cache(&target).keep(&[record("a")], None, &Cancel::new()).unwrap_err();
+    assert_eq!(refused.to_string(), "the cache `memory: cache` is no cache, but an index of images");
+    let mut later = image;
+    later.annotations.insert(annotation::CACHE.to_owned(), "2".to_owned());
+    let later = target.insert(MediaType::MANIFEST, to_json(&later));
+    target.tag(&later, "cache").unwrap();
+    assert!(cache(&target).keep(&[record("a")], None, &Cancel::new()).is_err());
+    assert!(reader(&target).get(&key("a")).is_err());
+    assert_eq!(target.resolve("cache").unwrap(), later);
+}
+
+/// Replaces the only pack of a cache.
+fn with_pack(target: &Arc<Memory>, bytes: Vec<u8>) {
+    let mut manifest = manifest(target);
+    let pack = target.insert(MediaType::LAYER_ZSTD, bytes);
+    manifest.layers = vec![pack.with_annotation(annotation::CACHE_RECORDS, "1")];
+    let root = target.insert(MediaType::MANIFEST, to_json(&manifest));
+    target.tag(&root, "cache").unwrap();
+}
+
+#[test]
+fn packs_that_are_none_answer_nothing_and_are_written_over() {
+    let made = |lines: &[u8]| {
+        let tar = pack::single("records.jsonl", lines);
+        zstd::bulk::compress(&tar, 1).unwrap()
+    };
+    let bomb = zstd::bulk::compress(&vec![0; 80 << 20], 1).unwrap();
+    let line = |record: &Record| to_json(&Entry { generation: 1, record: record.clone() });
+    let trace = Record { is_trace: true, ..record("a") };
+    let other = Record { version: 2, ..record("a") };
+    for (bytes, is_read) in [
+        (b"nonsense".to_vec(), true),
+        (zstd::bulk::compress(&[1; 2000], 1).unwrap(), false),
+        (bomb, false),
+        (made(b"{}\n[]\n\n\xff"), true),
+        (made(&line(&trace)), true),
+        (made(&line(&other)), true),
+    ] {
+        let target = Arc::new(Memory::new());
+        write(&target, &["a"]);
+        with_pack(&target, bytes);
+        let reader = reader(&target);
+        let answer = reader.get(&key("a"));
+        assert!(if is_read { matches!(answer, Ok(None) | Err(_)) } else { answer.is_err() });
+        // Told once.
+        assert_eq!(reader.get(&key("a")).unwrap(), None);
+        write(&target, &["b"]);
+        assert_eq!(keys(&*target, "cache"), [key("b")].into());
+        assert_valid(&target);
+    }
+}
+
+#[test]
+fn a_pack_that_is_gone_is_a_warning_for_readers_and_no_loss_for_writers() {
+    let target = Arc::new(Memory::new());
+    write(&target, &["a"]);
+    let mut manifest = manifest(&target);
+    manifest.layers[0].digest = Digest::of(b"gone");
+    let root = target.insert(MediaType::MANIFEST, to_json(&manifest));
+    target.tag(&root, "cache").unwrap();
+    assert!(reader(&target).get(&key("a")).is_err());
+    write(&target, &["b"]);
+    assert_eq!(keys(&*target, "cache"), [key("b")].into());
+}
+
+/// Numbers that follow from a seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn entries(random: &mut Random) -> Vec<Entry> {
+    let entry = |random: &mut Random| {
+        let mut record = record(&format!("key {}", random.below(12)));
+        record.entries = random.below(3);
+        Entry { generation: random.below(6), record }
+    };
+    (0..random.below(10)).map(|_| entry(random)).collect()
+}
+
+fn merged(parts: &[&[Entry]], limits: &RepositoryLimits) -> Entries {
+    let mut all = Entries::new();
+    for part in parts {
+        merge(&mut all, part.iter().cloned());
+        trim(&mut all, limits);
+    }
+    all
+}
+
+#[test]
+fn merging_comes_to_the_same_in_any_order_and_any_number_of_times() {
+    let mut random = Random(7);
+    for round in 0..100 {
+        let mut limits = RepositoryLimits::default();
+        limits.records = usize::try_from(random.below(12)).unwrap() + 1;
+        let [a, b, c] = [(); 3].map(|()| entries(&mut random));
+        let expected = merged(&[&a, &b, &c], &limits);
+        for order in [[&a, &c, &b], [&b, &a, &c], [&c, &b, &a], [&b, &c, &a], [&c, &a, &b]] {
+            assert_eq!(merged(&order.map(Vec::as_slice), &limits), expected, "{round}");
+        }
+        let first: Vec<Entry> = merged(&[&a, &b], &limits).into_values().collect();
+        let second: Vec<Entry> = merged(&[&b, &c], &limits).into_values().collect();
+        assert_eq!(merged(&[&first, &second, &a, &first], &limits), expected, "{round}");
+        assert!(expected.len() <= limits.records);
+        let all = by_recency(&expected);
+        assert!(all.is_sorted_by_key(|entry| std::cmp::Reverse(entry.generation)));
+    }
+}
+
+#[test]
+fn many_writes_leave_few_packs_and_every_record() {
+    let target = Arc::new(Memory::new());
+    let mut random = Random(3);
+    let mut limits = RepositoryLimits::default();
+    limits.records = 60;
+    let mut last: BTreeMap<Key, usize> = BTreeMap::new();
+    for round in 0..60 {
+        let names: Vec<String> = (0..=random.below(4)).map(|_| format!("key {}", random.below(50))).collect();
+        let names: Vec<String> = names.into_iter().chain([format!("new {round}")]).collect();
+        let records: Vec<Record> = names.iter().map(|name| record(name)).collect();
+        let settled = RepositoryCache::new(Arc::clone(&target) as _, "cache").limits(limits).settled();
+        settled.keep(&records, None, &Cancel::new()).unwrap();
+        last.extend(records.iter().map(|record| (record.key, round)));
+        let found = keys(&*target, "cache");
+        // All that was written last is there, as far as there is room.
+        let mut expected: Vec<(usize, Key)> = last.iter().map(|(key, round)| (*round, *key)).collect();
+        expected.sort_by(|one, other| other.cmp(one));
+        assert!((expected.len().min(53)..=60).contains(&found.len()), "{round}: {}", found.len());
+        for (_, key) in &expected[..expected.len().min(50)] {
+            assert!(found.contains(key), "{round}");
+        }
+        assert!(manifest(&target).layers.len() <= 5, "{round}: {}", manifest(&target).layers.len());
+    }
+    assert_valid(&target);
+}
+
+#[test]
+fn blobs_that_are_gone_are_no_reason_not_to_write() {
+    let target = Arc::new(Memory::new());
+    let content = BytesContent::new(blob("a"));
+    target.push(&Descriptor::of(MediaType::LAYER, &blob("a")), &content).unwrap();
+    let missing = cache(&target).keep(&[record("b")], Some(&store(&["a"])), &Cancel::new());
+    assert!(missing.is_err());
+    assert!(target.resolve("cache").is_err(), "nothing is half written");
+}
