@@ -6,7 +6,7 @@ use crate::base::Listing;
 use crate::build::{Context, FinishedLayer, latest};
 use crate::cache::{LastBuild, LayerName, Material, Particulars, Past};
 use crate::layer::{self, Circumstances, LayerError};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedImage};
 
 /// What the host is called among a layer's particulars.
 pub(super) const HOST: &str = "host";
@@ -14,13 +14,13 @@ pub(super) const HOST: &str = "host";
 /// Names a layer of the plan as the last build of it is known: by each of the images that it is in.
 pub(super) fn names(plan: &Plan, index: usize) -> Vec<LayerName<'_>> {
     let layer = &plan.layers[index];
-    let name = |image: &'_ _| {
-        let image: &crate::plan::PlannedImage = image;
+    let of = |image: &PlannedImage| -> Vec<String> {
         let own = image.variants.iter().filter(|variant| variant.layers.contains(&index));
         let platforms: BTreeSet<String> = own.map(|variant| variant.platform.to_string()).collect();
-        (!platforms.is_empty()).then(|| platforms.into_iter().collect::<Vec<String>>())
+        platforms.into_iter().collect()
     };
-    let images = plan.images.iter().filter_map(|image| Some((image, name(image)?)));
+    let images = plan.images.iter().map(|image| (image, of(image)));
+    let images = images.filter(|(_, platforms)| !platforms.is_empty());
     images.map(|(image, platforms)| LayerName::new(&plan.name, &image.name, &layer.name, platforms)).collect()
 }
 

@@ -25,7 +25,7 @@ pub(super) fn make(
 ) -> Result<Made, BuildError> {
     let layer = &plan.layers[index];
     // Whatever is known of files is no evidence here.
-    let workshop = Workshop { stat: None, answers: None, is_listed: true, ..context.workshop() };
+    let workshop = Workshop { stat: None, answers: None, ..context.workshop() };
     let made = layer::build(layer, listing, keys.materials.clone(), workshop);
     let mut made = made.map_err(|fault| layer_fault(layer, fault))?;
     let by_content = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
