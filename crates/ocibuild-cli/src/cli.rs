@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, cache, check, completions, copy, diff, index, inspect, lock, login, logout, ls, man, pull, push,
-    rebase, save, schema, serve, tag, validate, version,
+    build, cache, check, completions, copy, diff, explain, index, inspect, lock, login, logout, ls, man,
+    plan, pull, push, rebase, save, schema, serve, tag, validate, version,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -52,6 +52,8 @@ fn long_help() -> String {
 enum Command {
     Build(Box<build::BuildArgs>),
     Check(check::CheckArgs),
+    Plan(Box<plan::PlanArgs>),
+    Explain(Box<explain::ExplainArgs>),
     Lock(lock::LockArgs),
     Rebase(rebase::RebaseArgs),
     Inspect(inspect::InspectArgs),
@@ -117,6 +119,8 @@ impl Cli {
         match self.command {
             Command::Build(args) => build::run(*args, options, reporter),
             Command::Check(args) => check::run(args, options, reporter),
+            Command::Plan(args) => plan::run(*args, options, reporter),
+            Command::Explain(args) => explain::run(*args, options, reporter),
             Command::Lock(args) => lock::run(&args, options, reporter),
             Command::Rebase(args) => rebase::run(args, options, reporter),
             Command::Inspect(args) => inspect::run(&args, options, reporter),

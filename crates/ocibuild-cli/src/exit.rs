@@ -13,7 +13,8 @@ pub(crate) const FILES: u8 = 3;
 pub(crate) const REGISTRY: u8 = 4;
 /// A registry wants other credentials, or those there are can't be had.
 pub(crate) const AUTH: u8 = 5;
-/// The cache directory can't be used; from `cache verify`, that something in it is damaged.
+/// The cache directory can't be used; from `cache verify`, that something in it is damaged; from
+/// `build --verify-cache`, that a layer isn't what was recorded.
 pub(crate) const CACHE: u8 = 6;
 /// Stopped by Ctrl-C or SIGTERM.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -29,5 +30,6 @@ Exit codes:
     3  a file can't be read or written, or isn't what it should be
     4  the registry can't be reached, or refuses
     5  the registry wants other credentials
-    6  the cache directory can't be used; from `cache verify`: it has damage
+    6  the cache directory can't be used; from `cache verify`: it has damage;
+       from `build --verify-cache`: the files make another layer than it has
   130  interrupted";

@@ -7,8 +7,11 @@
 mod bases;
 mod built;
 mod check;
+mod foresee;
+mod past;
 mod pool;
 mod start;
+mod verify;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +22,7 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::base::{BaseError, Listing, ListingError};
 use crate::blob::{BlobError, Memory, Source, Store, Union};
-use crate::cache::{BlockIndexes, BuiltLayer, CacheError, Record, RecordStore, carried};
+use crate::cache::{BlockIndexes, BuiltLayer, CacheError, LastBuilds, Record, RecordStore, carried};
 use crate::event::{Cancel, Cancelled, Event, LayerOutcome, Observer, Warning};
 use crate::files::{FileError, FileId, FileTree, StatCache};
 use crate::image::{Created, ImageError, OwnLayer, assemble, assemble_index};
@@ -37,6 +40,9 @@ use bases::{Found, Foundations};
 pub(crate) use built::BaseLayers;
 pub use built::{Built, BuiltImage, FinishedLayer};
 pub use check::check;
+pub use foresee::{
+    By, Explanation, ForeseenBlob, ForeseenImage, ForeseenLayer, Foresight, Gone, explain, foresee,
+};
 pub use pool::Pool;
 
 /// A plan can't be built.
@@ -121,6 +127,19 @@ pub enum BuildError {
         /// What is lost, in the image.
         path: String,
     },
+    /// The files make another layer than what was recorded.
+    #[error("{}", verify::told(.layer, .place.as_deref(), *.has_manifests, .files))]
+    Unlike {
+        /// The layer's label.
+        layer: String,
+        /// Where it was recorded; none is the cache.
+        place: Option<String>,
+        /// Whether lockfiles vouched for it.
+        has_manifests: bool,
+        /// How what was recorded differs from what the files make; nothing differs where only the
+        /// bytes of the blobs do.
+        files: Box<layer::FileChanges>,
+    },
     /// An image can't be put together.
     #[error("image `{image}`")]
     Image {
@@ -191,6 +210,10 @@ pub struct Context<'a> {
     pub tiers: &'a [Tier],
     /// What is known of the tree's files since they were last read; without, they are read again.
     pub stat: Option<&'a StatCache>,
+    /// Where it is noted what layers were made of, for whoever asks why one is made anew.
+    pub last: Option<&'a LastBuilds>,
+    /// Whether layers that something answers for are made all the same, and held against that.
+    pub verifies: bool,
     /// Where work runs.
     pub pool: &'a Pool,
     /// The memory that blocks share.
@@ -370,17 +393,7 @@ fn find(
     if context.tiers.is_empty() {
         return Ok(None);
     }
-    aside(|| find_elsewhere(keys, fits, context))
-}
-
-/// Does what may wait for a registry where that is no fault: not on a thread of a rayon pool.
-fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    if rayon::current_thread_index().is_none() {
-        return work();
-    }
-    std::thread::scope(|scope| {
-        scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    pool::aside(|| find_elsewhere(keys, fits, context))
 }
 
 fn find_elsewhere(
@@ -528,6 +541,10 @@ fn make(
         Origin::Place(tier) => context.tiers[*tier].outcome,
     };
     let (record, origins) = match reused {
+        reused if context.verifies => {
+            let made = verify::make(plan, index, listing, &keys, reused, context)?;
+            (made.record, made.origins)
+        }
         Some(Answer { record, origin }) => {
             let origins = vec![origin; record.layers.len()];
             (record, origins)
@@ -559,6 +576,7 @@ fn make(
         origins,
         elapsed: start.elapsed(),
     };
+    past::note(plan, &finished, listing, &keys.materials, context);
     for (built, outcome) in finished.record.layers.iter().zip(&finished.outcomes) {
         context.observer.event(&Event::LayerFinished {
             layer: finished.label.clone(),
@@ -593,40 +611,61 @@ fn build_layer(
     context: Context<'_>,
 ) -> Result<Made, BuildError> {
     let layer = &plan.layers[index];
-    let trace = context.records.filter(|_| layer.reads_host());
-    let trace = trace.map(|records| (layer::trace_key(layer, &plan.name), records));
-    let last = trace.and_then(|(trace, records)| known(records, &trace, context.observer));
-    let may_answer = match &last {
-        // Of several blobs some may be there though one is gone.
-        Some(last) if last.layers.len() == 1 => holds(context.store, last)?,
-        last => last.is_some(),
-    };
+    let last = last_of(plan, layer, context);
+    let may_answer = may_answer(last.as_ref(), context)?;
     let answers = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
     let answers = Some(&answers as &Answers<'_>).filter(|_| may_answer || !context.tiers.is_empty());
     // Of what leaves no trace it isn't known what there was before.
-    let blocks = trace.map(|_| BlockIndexes::new(context.store.root()));
+    let has_trace = context.records.is_some() && layer.reads_host();
+    let blocks = has_trace.then(|| BlockIndexes::new(context.store.root()));
     let before = last.as_ref().filter(|last| last.layers.len() == 1).map(|last| &last.layers[0].descriptor);
     let workshop =
         Workshop { answers, is_listed, blocks: blocks.as_ref(), last: before, ..context.workshop() };
     let mut made = layer::build(layer, listing, keys.materials.clone(), workshop)
         .map_err(|fault| layer_fault(layer, fault))?;
+    record(plan, index, keys, last.as_ref(), &mut made, context);
+    Ok(made)
+}
+
+/// Records a layer that was made under all its keys, and leaves its trace.
+fn record(
+    plan: &Plan,
+    index: usize,
+    keys: &ManifestKeys,
+    last: Option<&Record>,
+    made: &mut Made,
+    context: Context<'_>,
+) {
+    let layer = &plan.layers[index];
+    let trace = context.records.filter(|_| layer.reads_host());
+    let trace = trace.map(|_| layer::trace_key(layer, &plan.name));
     let all = std::mem::take(&mut made.new).into_iter();
     let is_here = |origin: &Origin| !matches!(origin, Origin::Place(_));
     if let Some(records) = context.records {
         if made.origins.iter().all(is_here) {
             let is_traced = |last: &Record| last.layers == made.record.layers;
-            let trace = trace.filter(|_| !last.as_ref().is_some_and(is_traced));
+            let trace = trace.filter(|_| !last.is_some_and(is_traced));
             let under_keys = keys.of(&made.record.machines).iter().map(|key| made.record.under(*key));
-            keep(
-                all.chain(under_keys).chain(trace.map(|(key, _)| made.record.traced(key))),
-                context,
-                records,
-            );
+            keep(all.chain(under_keys).chain(trace.map(|key| made.record.traced(key))), context, records);
         } else {
             keep(all, context, records);
         }
     }
-    Ok(made)
+}
+
+/// Returns the record of the last build of a layer, whatever it held.
+fn last_of(plan: &Plan, layer: &PlannedLayer, context: Context<'_>) -> Option<Record> {
+    let records = context.records.filter(|_| layer.reads_host())?;
+    known(records, &layer::trace_key(layer, &plan.name), context.observer)
+}
+
+/// Tells whether the cache may have a record of what a layer holds.
+fn may_answer(last: Option<&Record>, context: Context<'_>) -> Result<bool, BlobError> {
+    match last {
+        // Of several blobs some may be there though one is gone.
+        Some(last) if last.layers.len() == 1 => holds(context.store, last),
+        last => Ok(last.is_some()),
+    }
 }
 
 /// Keeps records. A cache that can't be written to costs the next build time, and this one nothing.

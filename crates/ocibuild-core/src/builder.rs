@@ -16,8 +16,10 @@ use std::sync::Arc;
 use crate::archive::{ArchiveImage, ArchiveWriter};
 use crate::base::Base;
 use crate::blob::{BlobError, Store, Target as _};
-use crate::build::{Built, BuiltImage, Context, FinishedLayer, Pool, build, resolve};
-use crate::cache::{Hold, LocalRecords};
+use crate::build::{
+    Built, BuiltImage, Context, Explanation, FinishedLayer, Foresight, Pool, build, explain, foresee, resolve,
+};
+use crate::cache::{Hold, LastBuilds, LocalRecords};
 use crate::copy::{CopyOptions, CopyReport, copy};
 use crate::event::{Cancel, Observer};
 use crate::files::{DiskTree, FileError, FileId, StatCache};
@@ -84,6 +86,7 @@ pub struct Builder<'a> {
     name: Option<String>,
     images: Vec<String>,
     use_records: bool,
+    verifies: bool,
     pool: Pool,
     memory: u64,
     observer: &'a dyn Observer,
@@ -107,6 +110,7 @@ impl<'a> Builder<'a> {
             name: None,
             images: Vec::new(),
             use_records: true,
+            verifies: false,
             pool: Pool::default(),
             memory: Budget::DEFAULT,
             observer: &(),
@@ -142,6 +146,15 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub fn use_records(mut self, yes: bool) -> Self {
         self.use_records = yes;
+        self
+    }
+
+    /// Makes layers that something answers for all the same, of all their files, and fails where that
+    /// gives another layer than what was recorded: where an installed tree doesn't follow from its
+    /// lockfiles, or a place answers with what isn't ours. Takes the time of a build without a cache.
+    #[must_use]
+    pub fn verify_cache(mut self, yes: bool) -> Self {
+        self.verifies = yes;
         self
     }
 
@@ -266,6 +279,38 @@ impl<'a> Builder<'a> {
         self.within(&tree, use_records, |context| Ok(crate::build::check(plan, context)?))
     }
 
+    /// Finds out what a build of a plan would do, without compressing anything: see
+    /// [`build::foresee`](crate::build::foresee()). Makes no cache where there is none.
+    ///
+    /// # Errors
+    /// [`Error`], as a build would meet it.
+    pub fn foresee_plan(&self, plan: &Plan) -> Result<Foresight, Error> {
+        self.looking(plan, |context| Ok(foresee(plan, context)?))
+    }
+
+    /// Finds out why a build would make layers anew, by their places in the plan: see
+    /// [`build::explain`](crate::build::explain()).
+    ///
+    /// # Errors
+    /// [`Error`], as a build would meet it.
+    pub fn explain_plan(&self, plan: &Plan, layers: &[usize]) -> Result<Vec<Explanation>, Error> {
+        self.looking(plan, |context| Ok(explain(plan, layers, context)?))
+    }
+
+    fn looking<T>(
+        &self,
+        plan: &Plan,
+        look: impl FnOnce(Context<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let tree = DiskTree::open(&self.root)?;
+        let tiers = self.tiers(plan);
+        let is_there = self.cache.is_dir();
+        self.within(&tree, self.use_records, |context| {
+            let stat = context.stat.filter(|_| is_there);
+            look(Context { tiers: &tiers, stat, ..context })
+        })
+    }
+
     fn within<T>(
         &self,
         tree: &DiskTree,
@@ -274,9 +319,9 @@ impl<'a> Builder<'a> {
     ) -> Result<T, Error> {
         let store = self.store();
         let records = self.local_records();
-        let stat = match self.caching.scratch {
-            None => StatCache::new(&self.cache, tree.path()),
-            Some(_) => StatCache::read_only(&self.cache, tree.path()),
+        let (stat, last) = match self.caching.scratch {
+            None => (StatCache::new(&self.cache, tree.path()), LastBuilds::new(&self.cache)),
+            Some(_) => (StatCache::read_only(&self.cache, tree.path()), LastBuilds::read_only(&self.cache)),
         };
         work(Context {
             tree,
@@ -287,6 +332,8 @@ impl<'a> Builder<'a> {
             records: if use_records { Some(&records) } else { None },
             tiers: &[],
             stat: if use_records { Some(&stat) } else { None },
+            last: if use_records { Some(&last) } else { None },
+            verifies: self.verifies,
             pool: &self.pool,
             budget: &Budget::new(self.memory),
             observer: self.observer,

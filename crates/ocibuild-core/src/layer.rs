@@ -4,8 +4,10 @@ mod block;
 mod budget;
 mod check;
 mod content;
+mod difference;
 mod draft;
 mod facts;
+mod foresee;
 mod gather;
 mod ignored;
 mod inputs;
@@ -22,6 +24,7 @@ mod ordered;
 mod outline;
 mod owners;
 mod package;
+mod particulars;
 mod parts;
 mod pipeline;
 mod places;
@@ -52,9 +55,12 @@ use memo::{Fingerprint, Memo};
 
 pub use budget::Budget;
 pub use check::check;
+pub use difference::{FileChange, FileChanges, Holding, How, MAX_PATHS};
+pub use foresee::{Foreseen, ForeseenPart, foresee};
 pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys, split_key, trace_key};
 pub use near::Nearby;
 pub use outline::{DirectoryOwner, Outline, WrittenDirectory, leads_to, may_disagree, outline};
+pub use particulars::particulars;
 pub use split::LARGE_FILES;
 
 /// A layer can't be built.

@@ -104,6 +104,15 @@ impl Plan {
         }
         bases
     }
+
+    /// Returns the places of those layers that aren't a builtin base's.
+    pub fn own_layers(&self) -> impl Iterator<Item = usize> + '_ {
+        let variants = || self.images.iter().flat_map(|image| &image.variants);
+        let is_builtin = move |index: usize| {
+            variants().any(|variant| matches!(variant.foundation, Foundation::Builtin(own) if own == index))
+        };
+        (0..self.layers.len()).filter(move |index| !is_builtin(*index))
+    }
 }
 
 /// One image, for all its platforms.

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ocibuild_core::base::Listing;
 use ocibuild_core::blob::Memory;
 use ocibuild_core::build::{Built, OpenBase};
+use ocibuild_core::cache::{LastBuilds, LayerName, Particulars};
 use ocibuild_core::compress::codec_id;
 use ocibuild_core::copy::{CopyOptions, copy};
 use ocibuild_core::digest::Digest;
@@ -403,6 +404,38 @@ fn check(before: &World, (name, kept, shows, change): &Change) {
 fn every_change_shows_where_it_should() {
     let before = world();
     CHANGES.iter().for_each(|change| check(&before, change));
+}
+
+/// What is noted of a layer when it is built.
+fn particulars(world: &World) -> Particulars {
+    let cache = tempfile::tempdir().unwrap();
+    let image = ImageSpec::scratch(world.platform.parse().unwrap()).base_layout("base");
+    let setup = Setup {
+        created: world.epoch,
+        host: world.host,
+        name: world.spec,
+        base: Some(world.base()),
+        ..Setup::new(cache.path())
+    };
+    let built = build_image(&world.tree(), &image.layer(world.layer()), &setup);
+    let image = built.images[0].name.as_str();
+    let name = LayerName::new(world.spec, image, world.layer, vec![world.platform.to_owned()]);
+    LastBuilds::new(cache.path()).get(&name).unwrap().last.particulars
+}
+
+#[test]
+fn what_shows_in_a_manifest_key_can_be_told() {
+    let before = world();
+    for (name, kept, shows, change) in CHANGES {
+        let before = before.clone().keeping(kept);
+        let mut after = before.clone();
+        change(&mut after);
+        // These say which layer is meant.
+        let is_another = ["layer name", "spec"].contains(name);
+        let is_told = !matches!(shows, Nowhere | Content) && !is_another;
+        let changes = particulars(&before).changes(&particulars(&after));
+        assert_eq!(!changes.is_empty(), is_told, "{name}: {changes:?}");
+    }
 }
 
 /// A program for amd64, and as much of one for macOS and Windows as is looked at.

@@ -19,7 +19,7 @@ use crate::parse::{self, Annotation, Output};
 use crate::progress::Reporter;
 use crate::source::ImageFlags;
 
-use job::Job;
+pub(crate) use job::Job;
 pub(crate) use outcome::METADATA_VERSION;
 use results::ResultFlags;
 
@@ -37,6 +37,13 @@ pub(crate) struct BuildArgs {
     #[arg(value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
     images: Vec<String>,
 
+    #[command(flatten)]
+    flags: BuildFlags,
+}
+
+/// How images are built: what `plan` and `explain` take as well, as they look ahead of such a build.
+#[derive(Debug, Args)]
+pub(crate) struct BuildFlags {
     /// The spec file [default: ocibuild.toml]
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -123,6 +130,14 @@ pub(crate) struct BuildArgs {
     /// same either way
     #[arg(long, help_heading = "Work")]
     no_cache: bool,
+
+    /// Make every layer that a record answers for all the same, and fail if that gives another one
+    ///
+    /// Finds an installed tree that doesn't follow from its lockfile, and a cache that answers with
+    /// what isn't made of these files: the paths that differ are named, and no tag is moved. All files
+    /// are read, whatever is known of them, so it takes as long as with `--no-cache`.
+    #[arg(long, help_heading = "Work", conflicts_with = "no_cache")]
+    verify_cache: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -167,13 +182,13 @@ Environment:
   NO_COLOR            if set, no colours; CLICOLOR_FORCE, CLICOLOR=0 and TERM=dumb count as well
 
 Exit codes:
-  0 done; 1 something else; 2 command line or spec; 3 files; 4 registry; 5 credentials; 6 cache;
-  130 interrupted. Ctrl-C leaves nothing half-written; a second one ends at once.";
+  0 done; 1 something else; 2 command line or spec; 3 files; 4 registry; 5 credentials; 6 cache,
+  or another layer than it has (`--verify-cache`); 130 interrupted. Ctrl-C leaves nothing half-written; a second one ends at once.";
 
 /// Builds.
 ///
 /// # Errors
 /// [`Failure`].
 pub(crate) fn run(args: BuildArgs, options: &Options, reporter: &Reporter) -> Result<(), Failure> {
-    Job::resolve(args, options, reporter)?.run()
+    Job::resolve(args.images, args.flags, options, reporter)?.run()
 }

@@ -37,6 +37,9 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
             (exit::USAGE, Some(hint.to_owned()))
         }
         BuildError::TakenAway { one, other, .. } => (exit::USAGE, Some(taken_away(one, other))),
+        BuildError::Unlike { place, has_manifests, files, .. } => {
+            (exit::CACHE, Some(unlike(place.is_some(), *has_manifests, files.count() == 0)))
+        }
         BuildError::Image { source: ImageError::TooManyParts { base, own, split }, .. } => {
             (exit::USAGE, Some(fewer_parts(*base, *own, split)))
         }
@@ -90,6 +93,23 @@ fn disagreement(path: &str, (mode, uid, gid): &DirectoryOwner) -> String {
         "put the copies into one layer, or have both layers say what it is: \
          `{{ directory = \"/{path}\", mode = \"{mode:04o}\", owner = \"{uid}:{gid}\" }}`"
     )
+}
+
+/// What to do where `--verify-cache` finds another layer than what was recorded.
+fn unlike(is_elsewhere: bool, has_manifests: bool, is_same: bool) -> String {
+    let hint = match (is_elsewhere, has_manifests, is_same) {
+        (_, true, false) => {
+            "install from the lockfiles anew, and build again; or name what else the files depend on in the \
+             layer's `manifests` or `key`; or leave `manifests` out, and the files alone count"
+        }
+        (true, ..) => {
+            "what it has isn't made of these files: don't ask it, or make it anew with `--no-cache`"
+        }
+        (false, ..) => {
+            "what was recorded isn't made of these files: remove it with `ocibuild cache prune --all`"
+        }
+    };
+    hint.to_owned()
 }
 
 /// What is left for split layers is shared evenly, with room for single large files.

@@ -387,3 +387,28 @@ fn a_program_without_object_stores_says_how_to_come_by_one() {
     assert_eq!(warnings.len(), 1, "{said}");
     assert!(warnings[0].contains("`redis://`") && said.contains("--features object-stores"), "{said}");
 }
+
+#[test]
+fn what_is_known_of_trees_and_layers_goes_by_its_last_use() {
+    let bench = Bench::with_spec(SPEC);
+    // What was written just before a build isn't believed to stay.
+    thread::sleep(Duration::from_millis(300));
+    bench.digest(&[]);
+    let known = || [files(&cache(&bench).join("stat")), files(&cache(&bench).join("layers"))].concat();
+    assert_eq!(known().len(), 2);
+    let age = || known().iter().for_each(|path| set_age(path, 10 * DAY));
+    let prune = || {
+        let pruned = bench.ok(&["cache", "prune", "--max-age", "7d", "--format", "json"]).json();
+        ["stat_caches", "last_builds"].map(|name| pruned[name]["count"].as_u64().unwrap())
+    };
+    age();
+    bench.digest(&[]);
+    assert_eq!(prune(), [0, 0], "an unchanged build used them");
+    age();
+    assert_eq!(prune(), [1, 1]);
+    bench.digest(&["--no-cache"]);
+    assert_eq!(known().len(), 0, "nothing is noted where nothing is recorded");
+    bench.digest(&[]);
+    bench.ok(&["cache", "prune", "--max-size", "1B"]);
+    assert_eq!(files(&cache(&bench).join("stat")), [] as [PathBuf; 0]);
+}

@@ -80,11 +80,23 @@ fn a_fresh_runner_sends_what_changed_and_nothing_else() {
         for (to, mounts) in [("team/api:next", 0), ("team/other:next", 1)] {
             registry.requests();
             let fresh = checkout("2");
+            let from = name("team/api:main");
+            let plan = fresh.ok(&["plan", "--format", "json", "--cache-from", &from, "-t", &name(to)]).json();
+            assert_eq!(registry.uploaded(), 0);
+            let asked = registry.requests();
+            let is_question = |line: &String| line.starts_with("HEAD ") || line.starts_with("GET ");
+            assert!(asked.iter().all(is_question), "{label}: {asked:#?}");
+            let foreseen = plan["images"][0]["layers"].as_array().unwrap();
+            let hits: Vec<bool> = foreseen.iter().map(|layer| layer["hit"].as_bool().unwrap()).collect();
+            assert_eq!(hits, [true, false], "{label}: {plan:#}");
+            assert_eq!(foreseen[0]["upload"]["sent"]["bytes"], 0, "{label}: {plan:#}");
+            let mounted = if mounts > 0 { &foreseen[0]["size"]["bytes"] } else { &Value::from(0) };
+            assert_eq!(foreseen[0]["upload"]["mounted"], *mounted, "{label}: {plan:#}");
             let (told, said) = build(&fresh, &["--cache-from", &name("team/api:main"), "-t", &name(to)]);
             let (uploaded, requests) = (registry.uploaded(), registry.requests());
             println!("{label}: {to}: {} requests, {uploaded} bytes", requests.len());
-            let (from, sizes) = layers(&told);
-            assert_eq!(from, ["registry", "built"], "{label}");
+            let (made, sizes) = layers(&told);
+            assert_eq!(made, ["registry", "built"], "{label}");
             let config = told["images"][0]["platforms"][0]["config"]["size"].as_u64().unwrap();
             // The app's layer is in `team/expected`, but nobody knows that.
             assert_eq!(uploaded, sizes[1] + config, "{label}: {requests:#?}");
@@ -99,7 +111,7 @@ fn a_fresh_runner_sends_what_changed_and_nothing_else() {
             assert!(reads.iter().filter(|line| line.contains("/blobs/sha256:")).count() <= 1, "{reads:#?}");
             let mounted = requests.iter().filter(|line| line.contains("mount=")).count();
             assert!(mounted >= mounts, "{label}: {requests:#?}");
-            assert!(said.contains(&format!("1 by `{}`", name("team/api:main"))), "{said}");
+            assert!(said.contains(&format!("1 by `{from}`")), "{said}");
             fresh.valid(&name(to));
         }
     });

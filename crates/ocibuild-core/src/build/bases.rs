@@ -147,6 +147,11 @@ impl Foundations {
         }
     }
 
+    /// Names the layers of a foundation that is an image.
+    pub(super) fn layers(&self, foundation: &Foundation) -> &[Descriptor] {
+        self.base(foundation).map_or(&[], |found| &found.base.layers)
+    }
+
     pub(super) fn into_sources(self) -> Vec<BaseLayers> {
         let layers = |found: &Found| found.base.layers.iter().map(|layer| layer.digest).collect();
         self.found.into_iter().map(|found| BaseLayers::new(layers(&found), found.source)).collect()

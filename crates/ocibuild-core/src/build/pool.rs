@@ -49,6 +49,16 @@ impl Pool {
     }
 }
 
+/// Runs what may wait for a registry. A thread of a pool must not do that itself: it waits here for a
+/// thread of its own, which needs nothing of the pool to get on.
+pub(super) fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if rayon::current_thread_index().is_none() {
+        return work();
+    }
+    let result = std::thread::scope(|scope| scope.spawn(work).join());
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 impl Default for Pool {
     fn default() -> Self {
         Self::new(0)

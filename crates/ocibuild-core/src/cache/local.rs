@@ -9,6 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::cache::{CacheError, Record, RecordStore};
+use crate::files::note_use;
 use crate::key::Key;
 use crate::oci::to_json;
 
@@ -91,20 +92,6 @@ pub(super) fn make_readable(file: &fs::File) -> io::Result<()> {
 pub(super) fn make_readable(_: &fs::File) -> io::Result<()> {
     Ok(())
 }
-
-/// Sets a file's times to now, by the file system's clock. A cache that isn't ours to write to
-/// stays as it is: somebody else tidies up there.
-#[cfg(unix)]
-fn note_use(path: &Path) {
-    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
-    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-    let times = Timestamps { last_access: now, last_modification: now };
-    let _ = utimensat(CWD, path, &times, AtFlags::empty());
-}
-
-/// Elsewhere the time of writing has to do.
-#[cfg(not(unix))]
-fn note_use(_: &Path) {}
 
 impl RecordStore for LocalRecords {
     fn get(&self, key: &Key) -> Result<Option<Record>, CacheError> {

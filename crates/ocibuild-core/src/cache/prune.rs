@@ -52,9 +52,11 @@ pub struct Pruned {
     pub stat: Extent,
     /// What blocks of blobs were made from: of those that are gone.
     pub blocks: Extent,
+    /// What is known of the last builds of layers: all of it, or what is too old.
+    pub last_builds: Extent,
     /// The files that killed runs had left.
     pub temporary: Extent,
-    /// What is left, records and blobs alike.
+    /// What is left of records, blobs, and what is known of trees.
     pub left: Extent,
     /// Whether something was spared because there are builds: see [`GRACE`].
     pub is_spared: bool,
@@ -89,21 +91,46 @@ pub fn prune(
     if !options.dry_run {
         let gone = choice.carry_out(cancel)?;
         pruned = Pruned { is_spared: pruned.is_spared, ..gone };
-        let all = [survey.record_files(), survey.all_blobs()];
-        pruned.left = left(&all, &pruned);
+        pruned.left = left(sized(&survey), &pruned);
     }
     drop(hold);
     pruned.strays = survey.strays;
     Ok(pruned)
 }
 
-fn left(all: &[Extent; 2], gone: &Pruned) -> Extent {
-    let count = all.iter().map(|extent| extent.count).sum::<u64>();
-    let bytes = all.iter().map(|extent| extent.bytes).sum::<u64>();
-    Extent {
-        count: count - gone.records.count - gone.blobs.count,
-        bytes: bytes - gone.records.bytes - gone.blobs.bytes,
+/// All that a bound on the size is about. The rest is small.
+fn sized(survey: &Survey) -> [Extent; 3] {
+    [survey.record_files(), survey.all_blobs(), survey.stat_files()]
+}
+
+fn left(all: [Extent; 3], gone: &Pruned) -> Extent {
+    let gone = [gone.records, gone.blobs, gone.stat];
+    let sum = |of: fn(&Extent) -> u64| all.iter().map(of).sum::<u64>() - gone.iter().map(of).sum::<u64>();
+    Extent { count: sum(|extent| extent.count), bytes: sum(|extent| extent.bytes) }
+}
+
+/// What may go for its age or size.
+#[derive(Clone, Copy)]
+enum Used<'a> {
+    Record(&'a KnownRecord),
+    Stat(&'a KnownFile),
+}
+
+impl Used<'_> {
+    fn last(&self) -> SystemTime {
+        match self {
+            Self::Record(known) => known.last_used,
+            Self::Stat(file) => file.modified,
+        }
     }
+}
+
+/// All of that, the least recently used first.
+fn by_use(survey: &Survey) -> Vec<Used<'_>> {
+    let records = survey.records.iter().rev().map(Used::Record);
+    let mut all: Vec<Used<'_>> = records.chain(survey.stat.iter().map(Used::Stat)).collect();
+    all.sort_by_key(Used::last);
+    all
 }
 
 /// What is to go.
@@ -115,6 +142,7 @@ struct Choice<'a> {
     notes: Vec<&'a KnownFile>,
     stat: Vec<&'a KnownFile>,
     blocks: Vec<&'a KnownFile>,
+    last_builds: Vec<&'a KnownFile>,
     temporary: Vec<&'a KnownFile>,
     is_spared: bool,
 }
@@ -138,7 +166,7 @@ impl<'a> Choice<'a> {
             options.all && is_old(note) || options.max_age.is_some_and(|most| age(note.modified) > most)
         };
         choice.notes = survey.notes.iter().filter(is_old_note).collect();
-        choice.stat = survey.stat.iter().filter(is_old_note).collect();
+        choice.last_builds = survey.last_builds.iter().filter(is_old_note).collect();
         choice.records.extend(survey.broken.iter().map(|file| (file, Vec::new())));
         let abandoned = if grace.is_zero() { IDLE } else { ABANDONED };
         choice.temporary = survey.temporary.iter().filter(|file| age(file.modified) > abandoned).collect();
@@ -147,18 +175,24 @@ impl<'a> Choice<'a> {
         }
         let mut left = choice.pruned(survey).left.bytes;
         let mut names = count_names(survey);
-        for known in survey.records.iter().rev() {
+        for used in by_use(survey) {
             let is_unwanted = options.all
-                || options.max_age.is_some_and(|most| age(known.last_used) > most)
+                || options.max_age.is_some_and(|most| age(used.last()) > most)
                 || options.max_size.is_some_and(|most| left > most);
             if !is_unwanted {
                 continue;
             }
-            if age(known.last_used) < grace {
+            if age(used.last()) < grace {
                 choice.is_spared = true;
                 continue;
             }
-            left -= choice.take(known, survey, &mut names, &is_old);
+            left -= match used {
+                Used::Record(known) => choice.take(known, survey, &mut names, &is_old),
+                Used::Stat(file) => {
+                    choice.stat.push(file);
+                    file.size
+                }
+            };
         }
         // An index is of use as long as its blob is there.
         let stays = |blob: &Digest| survey.blobs.contains_key(blob) && !choice.blobs.contains_key(blob);
@@ -202,12 +236,13 @@ impl<'a> Choice<'a> {
             notes: Extent::of(self.notes.iter().copied()),
             stat: Extent::of(self.stat.iter().copied()),
             blocks: Extent::of(self.blocks.iter().copied()),
+            last_builds: Extent::of(self.last_builds.iter().copied()),
             temporary: Extent::of(self.temporary.iter().copied()),
             left: Extent::default(),
             is_spared: self.is_spared,
             strays: Vec::new(),
         };
-        pruned.left = left(&[survey.record_files(), survey.all_blobs()], &pruned);
+        pruned.left = left(sized(survey), &pruned);
         pruned
     }
 
@@ -227,6 +262,7 @@ impl<'a> Choice<'a> {
             (self.notes, &mut gone.notes),
             (self.stat, &mut gone.stat),
             (self.blocks, &mut gone.blocks),
+            (self.last_builds, &mut gone.last_builds),
             (self.temporary, &mut gone.temporary),
         ] {
             for file in files {

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cache::{CacheError, Record, blocks, hold, local, notes};
+use crate::cache::{CacheError, Record, blocks, hold, last, local, notes};
 use crate::digest::Digest;
 use crate::event::Cancel;
 use crate::files::STAT_DIRECTORY;
@@ -15,20 +15,21 @@ use crate::key::Key;
 use crate::oci::Descriptor;
 
 /// What a cache has in its directory. `CACHEDIR.TAG` is what backups look for, and the user's.
-const ENTRIES: [&str; 8] = [
+const ENTRIES: [&str; 9] = [
     "blobs",
     "records",
     notes::NAME,
     STAT_DIRECTORY[0],
     blocks::DIRECTORY[0],
+    last::DIRECTORY[0],
     "tmp",
     hold::NAME,
     "CACHEDIR.TAG",
 ];
 
 /// Those that are directories.
-const DIRECTORIES: [&str; 6] =
-    ["blobs", "records", notes::NAME, STAT_DIRECTORY[0], blocks::DIRECTORY[0], "tmp"];
+const DIRECTORIES: [&str; 7] =
+    ["blobs", "records", notes::NAME, STAT_DIRECTORY[0], blocks::DIRECTORY[0], last::DIRECTORY[0], "tmp"];
 
 /// What a cache holds, as it was when it was looked at: others may write to it meanwhile.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +49,8 @@ pub struct Survey {
     pub stat: Vec<KnownFile>,
     /// What blocks of blobs were made from, a file for each blob, by its digest.
     pub blocks: Vec<(Digest, KnownFile)>,
+    /// What layers were made of when they were last built, a file for each layer of an image.
+    pub last_builds: Vec<KnownFile>,
     /// Files that were being written: by a run that is under way, or one that was killed.
     pub temporary: Vec<KnownFile>,
     /// What lies among all that and is none of it. It is passed over, and never removed.
@@ -150,6 +153,9 @@ impl Survey {
             let index = blocks::blob_of(&path).zip(known_file(path)?);
             survey.blocks.extend(index);
         }
+        for path in entries(&last_directory(root))?.into_iter().filter(|path| last::is_last_build(path)) {
+            survey.last_builds.extend(known_file(path)?);
+        }
         survey.strays = strays(root)?;
         survey.join(records);
         Ok(survey)
@@ -189,6 +195,12 @@ impl Survey {
     #[must_use]
     pub fn block_indexes(&self) -> Extent {
         Extent::of(self.blocks.iter().map(|(_, file)| file))
+    }
+
+    /// What is known of the last builds of layers.
+    #[must_use]
+    pub fn last_build_files(&self) -> Extent {
+        Extent::of(&self.last_builds)
     }
 
     /// The files that were being written.
@@ -337,6 +349,10 @@ fn strays(root: &Path) -> Result<Vec<PathBuf>, CacheError> {
         file_name(path) == Some(blocks::DIRECTORY[1]) && is_directory(path)
     })?;
     look(&blocks::directory(root), &|path| blocks::blob_of(path).is_some() && is_file(path))?;
+    look(&root.join(last::DIRECTORY[0]), &|path| {
+        file_name(path) == Some(last::DIRECTORY[1]) && is_directory(path)
+    })?;
+    look(&last_directory(root), &|path| last::is_last_build(path) && is_file(path))?;
     look(&root.join("tmp"), &|path| is_temporary(path) && is_file(path))?;
     // What is gone by now was nobody's.
     strays.retain(|path| path.symlink_metadata().is_ok());
@@ -349,6 +365,10 @@ fn key_of(path: &Path) -> Option<Key> {
 
 fn digest_of(algorithm: &str, path: &Path) -> Option<Digest> {
     format!("{algorithm}:{}", file_name(path)?).parse().ok()
+}
+
+fn last_directory(root: &Path) -> PathBuf {
+    root.join(last::DIRECTORY[0]).join(last::DIRECTORY[1])
 }
 
 fn stat_directory(root: &Path) -> PathBuf {

@@ -26,7 +26,7 @@ use std::time::UNIX_EPOCH;
 
 use rayon::slice::ParallelSliceMut as _;
 
-use crate::files::{Metadata, Timestamp};
+use crate::files::{Metadata, Timestamp, note_use};
 
 /// The directories of caches of trees, below that of the whole cache.
 pub const STAT_DIRECTORY: [&str; 2] = ["stat", "v1"];
@@ -197,8 +197,8 @@ impl StatCache {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner).push((row, seen.id.device));
     }
 
-    /// Writes what was learned, together with what was known; nothing if nothing was learned, and
-    /// nothing is damaged.
+    /// Writes what was learned, together with what was known; if nothing was learned and nothing is
+    /// damaged, only notes that what is known was of use.
     ///
     /// # Errors
     /// Whatever writing meets; what was there before is there still.
@@ -207,6 +207,9 @@ impl StatCache {
         let notes = std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner));
         let is_new = |started: &&Started| started.is_damaged || !learned.is_empty() || !notes.is_empty();
         let started = self.started.get().filter(is_new);
+        if started.is_none() && !self.is_read_only && self.started.get().is_some() {
+            note_use(&self.path());
+        }
         let Some((started, moment)) = started.and_then(|started| Some((started, started.moment?))) else {
             return Ok(());
         };
@@ -620,7 +623,7 @@ mod tests {
         assert!(!StatCache::is_whole(&path).is_ok_and(|whole| whole));
         assert_eq!(known(&[&bytes[..], b"x"].concat()), None);
         // It doesn't stay, though nothing else is learned.
-        open(directory.path()).save().unwrap();
+        started(directory.path()).save().unwrap();
         assert!(StatCache::is_whole(&path).unwrap());
         assert_eq!(known(&bytes), Some(learned(1)));
         let other = StatCache::new(directory.path(), Path::new("/other"));

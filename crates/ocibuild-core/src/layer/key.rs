@@ -188,7 +188,7 @@ pub(super) fn rules_key(
 }
 
 /// Digests the contents of a copy's ignore file, if there is one.
-fn ignored(copy: &PlannedCopy, tree: &dyn FileTree) -> Result<Option<Digest>, LayerError> {
+pub(super) fn ignored(copy: &PlannedCopy, tree: &dyn FileTree) -> Result<Option<Digest>, LayerError> {
     let What::From(from) = &copy.what else { return Ok(None) };
     let contents = ignored::contents(&from.ignore, tree).map_err(|fault| fault.at(copy.span))?;
     Ok(contents.map(|bytes| Digest::of(&bytes)))
@@ -258,7 +258,11 @@ fn write_from(key: &mut KeyWriter, from: &From) {
 /// (with the metadata of directories), and all directories and links below; and the same of every
 /// place outside that a link below leads to. Files below are left out: without a look at
 /// what is copied nothing tells whether one is in the way.
-fn write_mapping(key: &mut KeyWriter, copy: &PlannedCopy, listing: &Listing) -> Result<(), LayerError> {
+pub(super) fn write_mapping(
+    key: &mut KeyWriter,
+    copy: &PlannedCopy,
+    listing: &Listing,
+) -> Result<(), LayerError> {
     match copy.on_base_symlink {
         OnBaseSymlink::Follow => {}
         what => {

@@ -15,7 +15,8 @@ use crate::layer::inputs::Inputs;
 use crate::layer::inventory::{self, ContentDigest, InventoryWriter};
 use crate::layer::package::Packages;
 use crate::layer::{
-    Answer, Answers, LayerError, Made, Origin, Workshop, block, content_key, places, split, whole_key, write,
+    Answer, Answers, ForeseenPart, LayerError, Made, Origin, Workshop, block, content_key, places, split,
+    whole_key, write,
 };
 
 /// A part that is there, with what its files hold.
@@ -68,6 +69,29 @@ pub(super) fn build(
     let machines =
         machines.unwrap_or_else(|| done.iter().flat_map(|done| done.record.machines.clone()).collect());
     Ok((parts.put_together(done, machines)?, stale_pyc))
+}
+
+/// Finds out which parts of a split layer are there, if it is known what it holds.
+pub(super) fn foresee(
+    inputs: Inputs<'_>,
+    listing: &Listing,
+    gathered: &Gathered,
+    content: Option<&Content>,
+    workshop: Workshop<'_>,
+) -> Result<Vec<ForeseenPart>, LayerError> {
+    let (layer, entries) = (inputs.layer, &gathered.entries[..]);
+    let destinations = layer.copies.iter().map(|copy| places::destination(copy, listing)).collect();
+    let parts = split::parts(entries, layer.split, &Packages::of(entries, destinations));
+    let parts = Parts { inputs, entries, parts, workshop: Workshop { observer: &(), ..workshop } };
+    let known = match (content, workshop.answers) {
+        (Some(content), Some(answers)) => parts.known(&content.contents, answers)?,
+        _ => parts.parts.iter().map(|_| None).collect(),
+    };
+    let part = |(members, done): (&Vec<usize>, Option<Done>)| ForeseenPart {
+        tar_size: parts.length(members),
+        answer: done.map(|Done { record, origin, .. }| Answer { record, origin }),
+    };
+    Ok(parts.parts.iter().zip(known).map(part).collect())
 }
 
 impl Parts<'_> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ocibuild_core::blob::{BlobError, Source, Store, read_whole};
 use ocibuild_core::build::{Bases, BuildError, Built, Context, OpenBase, Pool, Tier, build, resolve};
-use ocibuild_core::cache::LocalRecords;
+use ocibuild_core::cache::{LastBuilds, LocalRecords};
 use ocibuild_core::event::{Cancel, Observer};
 use ocibuild_core::files::{FileId, FileTree, StatCache};
 use ocibuild_core::image::{Created, ValidateOptions, validate};
@@ -31,6 +31,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) skip: Vec<FileId>,
     /// What is known of the tree. Trees in memory have no times to go by.
     pub(crate) stat: Option<&'a StatCache>,
+    pub(crate) verifies: bool,
 }
 
 impl Setup<'_> {
@@ -49,6 +50,7 @@ impl Setup<'_> {
             tiers: Vec::new(),
             skip: Vec::new(),
             stat: None,
+            verifies: false,
         }
     }
 }
@@ -95,6 +97,7 @@ pub(crate) fn try_build_spec(
 ) -> Result<Built, BuildError> {
     let plan = planned(spec, setup.name);
     let (store, records) = (Store::new(&setup.cache), LocalRecords::new(&setup.cache));
+    let last = LastBuilds::new(&setup.cache);
     let context = Context {
         tree,
         skip: &setup.skip,
@@ -103,6 +106,8 @@ pub(crate) fn try_build_spec(
         records: if setup.use_records { Some(&records) } else { None },
         tiers: &setup.tiers,
         stat: setup.stat.filter(|_| setup.use_records),
+        last: if setup.use_records { Some(&last) } else { None },
+        verifies: setup.verifies,
         pool: &Pool::new(setup.threads),
         budget: &Budget::new(setup.memory),
         observer: setup.observer,

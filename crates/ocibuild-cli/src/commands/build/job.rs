@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ocibuild_core::blob::BlobError;
-use ocibuild_core::build::FinishedLayer;
+use ocibuild_core::build::{Explanation, FinishedLayer, Foresight};
 use ocibuild_core::copy::CopyOptions;
 use ocibuild_core::event::Warning;
 use ocibuild_core::layer::LayerError;
@@ -16,7 +16,7 @@ use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{Fault, Located, Template, set_pair};
 use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error, Registry};
 
-use crate::commands::build::BuildArgs;
+use crate::commands::build::BuildFlags;
 use crate::commands::build::outcome::Outcome;
 use crate::commands::build::results::Results;
 use crate::destination::Destinations;
@@ -34,12 +34,13 @@ use caches::Caches;
 pub(super) use caches::Told;
 
 /// A build with nothing left to find out.
-pub(super) struct Job<'a> {
+pub(crate) struct Job<'a> {
     started: Instant,
     source: Source,
     images: Vec<String>,
     cache: PathBuf,
     caches: Caches,
+    verifies: bool,
     threads: usize,
     created: Option<u64>,
     destinations: Destinations,
@@ -56,8 +57,9 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     /// Finds out what the flags, the environment and the spec ask for together.
-    pub(super) fn resolve(
-        args: BuildArgs,
+    pub(crate) fn resolve(
+        images: Vec<String>,
+        args: BuildFlags,
         options: &Options,
         reporter: &'a Reporter,
     ) -> Result<Self, Failure> {
@@ -65,19 +67,21 @@ impl<'a> Job<'a> {
         let cache = options.cache_directory()?;
         let created = environment::source_date_epoch()?;
         let vars = args.var.iter().cloned().collect();
-        let mut source = Source::find(args.file.clone(), args.image.clone(), &args.images, &vars)?;
-        override_spec(&mut source, &args)?;
+        let mut source = Source::find(args.file.clone(), args.image.clone(), &images, &vars)?;
+        override_spec(&mut source, &images, &args)?;
         let lock = LockFile::of(&source)?;
         let caches = Caches::new(&args, &cache)?;
+        let verifies = args.verify_cache;
         let mut options = options.clone();
         options.cache_read_only = args.cache_read_only;
         let destinations = Destinations::resolve(args.output, args.push, &source.beside)?;
         Ok(Self {
             started,
             source,
-            images: args.images,
+            images,
             cache,
             caches,
+            verifies,
             threads: options.threads(),
             created,
             destinations,
@@ -90,6 +94,39 @@ impl<'a> Job<'a> {
             reporter,
             named: Mutex::default(),
         })
+    }
+
+    /// Plans, and finds out what the build would do.
+    ///
+    /// # Errors
+    /// [`Failure`], as the build would meet it.
+    pub(crate) fn foresee(&self, cancel: &Cancel) -> Result<(Foresight, Option<Registry>), Failure> {
+        let plan = self.planned(cancel)?;
+        let registry = self.asking(&plan, cancel)?;
+        let builder = self.connected(&plan, registry.as_ref(), cancel);
+        let foresight = builder.foresee_plan(&plan).map_err(|error| self.build_failure(error))?;
+        Ok((foresight, registry))
+    }
+
+    /// Plans, and finds out why the build would make layers anew: those of these names, or all.
+    ///
+    /// # Errors
+    /// [`Failure`], as the build would meet it; [`Failure::Usage`] for a layer that isn't there.
+    pub(crate) fn explain(&self, names: &[String], cancel: &Cancel) -> Result<Vec<Explanation>, Failure> {
+        let plan = self.planned(cancel)?;
+        let layers = numbers(&plan, names)?;
+        let registry = self.asking(&plan, cancel)?;
+        let builder = self.connected(&plan, registry.as_ref(), cancel);
+        builder.explain_plan(&plan, &layers).map_err(|error| self.build_failure(error))
+    }
+
+    /// A client for what a look ahead asks, which is also where the images are to go.
+    fn asking(&self, plan: &Plan, cancel: &Cancel) -> Result<Option<Registry>, Failure> {
+        let is_tagged = plan.images.iter().any(|image| !image.tags.is_empty());
+        match is_tagged && !self.lock_flags.offline {
+            true => registry::open_for(plan, (true, None), &self.options, self.reporter, cancel).map(Some),
+            false => self.registry(plan, cancel),
+        }
     }
 
     /// Builds, writes, pushes, and tells what came of it.
@@ -128,6 +165,7 @@ impl<'a> Job<'a> {
             self.source.spec.images.iter().map(|image| image.name.value.clone()).collect();
         let builder = Builder::new(&self.source.root, &self.cache)
             .images(&self.images)
+            .verify_cache(self.verifies)
             .threads(self.threads)
             .observer(self.reporter)
             .cancel(cancel.clone())
@@ -145,13 +183,19 @@ impl<'a> Job<'a> {
     /// Plans, and refuses what can be refused before anything is built.
     fn plan(&self, cancel: &Cancel) -> Result<Plan, Failure> {
         let file = self.source.file.as_ref();
-        let plan =
-            self.builder(None, cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
-        self.warn(&plan.warnings);
+        let plan = self.planned(cancel)?;
         self.destinations.check_names(&plan)?;
         let spec = file.map(|file| Path::new(file.name()));
         self.results.check(&plan, &self.destinations, spec)?;
         self.destinations.check_places(&plan)?;
+        Ok(plan)
+    }
+
+    fn planned(&self, cancel: &Cancel) -> Result<Plan, Failure> {
+        let file = self.source.file.as_ref();
+        let plan =
+            self.builder(None, cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
+        self.warn(&plan.warnings);
         Ok(plan)
     }
 
@@ -339,10 +383,27 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Finds layers of a plan by their names or labels; all of the spec's where none is named.
+fn numbers(plan: &Plan, names: &[String]) -> Result<Vec<usize>, Failure> {
+    let own = || plan.own_layers().collect::<Vec<usize>>();
+    let is_called = |index: &usize, name: &String| {
+        let layer = &plan.layers[*index];
+        layer.name == *name || layer.label == *name
+    };
+    if let Some(name) = names.iter().find(|name| !own().iter().any(|index| is_called(index, name))) {
+        let mut known: Vec<&str> = own().iter().map(|index| plan.layers[*index].name.as_str()).collect();
+        known.dedup();
+        let failure = Failure::usage(format!("no image has a layer `{name}`"));
+        return Err(failure.with_hint(format!("there are `{}`", known.join("`, `"))));
+    }
+    let is_meant = |index: &usize| names.is_empty() || names.iter().any(|name| is_called(index, name));
+    Ok(own().into_iter().filter(is_meant).collect())
+}
+
 /// Lets the flags overrule the spec.
-fn override_spec(source: &mut Source, args: &BuildArgs) -> Result<(), Failure> {
+fn override_spec(source: &mut Source, images: &[String], args: &BuildFlags) -> Result<(), Failure> {
     let spec = &mut source.spec;
-    let selected = |name: &str| args.images.is_empty() || args.images.iter().any(|image| image == name);
+    let selected = |name: &str| images.is_empty() || images.iter().any(|image| image == name);
     let count = spec.images.iter().filter(|image| selected(&image.name.value)).count();
     if !args.tag.is_empty() && count > 1 {
         let failure = Failure::usage(format!("`--tag` is for one image, and {count} would be built"));

@@ -25,6 +25,17 @@ use crate::{graph, text};
 /// The version of the metadata: a field may be added within it, none changed or taken away.
 pub(crate) const METADATA_VERSION: u64 = 1;
 
+/// How much of all bytes these are, from 0 to 1; of none there is no share.
+fn share(some: u64, all: u64) -> Option<f64> {
+    (all > 0).then(|| some as f64 / all as f64)
+}
+
+/// Writes a share, rounded down, so that what isn't all is never said to be.
+fn percent(share: f64) -> String {
+    let tenths = (share * 1000.0).floor() / 10.0;
+    if tenths >= 100.0 { "100%".to_owned() } else { format!("{tenths:.1}%") }
+}
+
 /// What is told in the end.
 pub(super) struct Outcome {
     images: Vec<ImageReport>,
@@ -37,7 +48,9 @@ pub(super) struct Outcome {
     elapsed: Duration,
     layers: Tally,
     reused: Tally,
-    /// What of that each place beside the machine's cache answered for.
+    /// Layers that aren't a base's, and what of them was reused.
+    own: (Tally, Tally),
+    /// What of all that each place beside the machine's cache answered for.
     places: BTreeMap<(LayerOutcome, String), Tally>,
     /// What a cache was told.
     pub(super) told: Option<Told>,
@@ -52,6 +65,15 @@ impl Outcome {
     /// [`BlobError`] if a manifest can't be read.
     pub(super) fn new(built: &Built, plan: &Plan, started: Instant) -> Result<Self, BlobError> {
         let [mut layers, mut reused] = [Tally::default(); 2];
+        let (mut own, own_layers) = (<(Tally, Tally)>::default(), plan.own_layers().collect::<Vec<_>>());
+        for layer in built.layers.iter().filter(|layer| own_layers.contains(&layer.index)) {
+            for (built, outcome) in layer.blobs() {
+                own.0.add(built.descriptor.size);
+                if outcome.is_reused() {
+                    own.1.add(built.descriptor.size);
+                }
+            }
+        }
         let mut places: BTreeMap<_, Tally> = BTreeMap::new();
         let blobs = |layer| FinishedLayer::blobs(layer).zip(layer.places());
         for ((built, outcome), place) in built.layers.iter().flat_map(blobs) {
@@ -76,6 +98,7 @@ impl Outcome {
             elapsed: started.elapsed(),
             layers,
             reused,
+            own,
             places,
             told: None,
             outputs: Vec::new(),
@@ -153,6 +176,13 @@ impl Outcome {
             "seconds": seconds(self.elapsed),
             "layers": tally(&self.layers),
             "reused": tally(&self.reused),
+            "own_layers": {
+                "count": self.own.0.blobs,
+                "bytes": self.own.0.bytes,
+                "reused_count": self.own.1.blobs,
+                "reused_bytes": self.own.1.bytes,
+                "reused_share_of_bytes": share(self.own.1.bytes, self.own.0.bytes),
+            },
             "hits": self.hits(),
             "uploaded": self.traffic.as_ref().map(|traffic| tally(&traffic.uploaded)),
             "skipped": self.traffic.as_ref().map(|traffic| tally(&traffic.skipped)),
@@ -190,12 +220,14 @@ impl Outcome {
         if !self.outputs.is_empty() {
             size = format!("{size} in {}", self.outputs.join(", "));
         }
+        let (own, reused) = &self.own;
         let cache = format!(
-            "cache: {} of {} ({} of {})",
-            self.reused.blobs,
-            text::count(usize::try_from(self.layers.blobs).unwrap_or(usize::MAX), "layer"),
-            text::bytes(self.reused.bytes),
-            text::bytes(self.layers.bytes),
+            "cache: {} of {} ({} of {}{})",
+            reused.blobs,
+            text::count(usize::try_from(own.blobs).unwrap_or(usize::MAX), "layer"),
+            text::bytes(reused.bytes),
+            text::bytes(own.bytes),
+            share(reused.bytes, own.bytes).map(|share| format!(", {}", percent(share))).unwrap_or_default(),
         );
         let by = |((_, place), tally): (&(LayerOutcome, String), &Tally)| {
             format!(", {} by `{place}` ({})", tally.blobs, text::bytes(tally.bytes))
@@ -207,5 +239,19 @@ impl Outcome {
         }
         let trouble = self.usage.as_ref().map(Usage::trouble).unwrap_or_default();
         format!("{size}; {}; {cache}{trouble}", text::time(self.elapsed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_all_is_never_said_to_be() {
+        let told = |some, all| share(some, all).map(percent);
+        assert_eq!(told(0, 0), None);
+        assert_eq!(told(0, 7).as_deref(), Some("0.0%"));
+        assert_eq!(told(999_999, 1_000_000).as_deref(), Some("99.9%"));
+        assert_eq!(told(7, 7).as_deref(), Some("100%"));
     }
 }

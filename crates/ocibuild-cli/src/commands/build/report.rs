@@ -58,6 +58,12 @@ struct Made {
     #[serde(skip_serializing_if = "Option::is_none")]
     tar_size: Option<u64>,
     cache: LayerOutcome,
+    /// The place beside the machine's cache that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+    /// Which of the parts of a split layer it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<String>,
     seconds: f64,
 }
 
@@ -126,14 +132,19 @@ fn platform(
 /// of all together, and the numbers are no single blob's.
 fn made(layer: &FinishedLayer) -> impl Iterator<Item = (&str, Option<Made>)> {
     let FinishedLayer { record, elapsed, .. } = layer;
-    let numbers = record.inventory.as_ref().filter(|_| record.layers.len() == 1);
-    let made = move |cache| Made {
-        entries: numbers.map(|_| record.entries),
-        tar_size: numbers.map(|_| record.tar_size),
-        cache,
-        seconds: seconds(*elapsed),
-    };
-    layer.blobs().map(move |(_, outcome)| (layer.name.as_str(), Some(made(outcome))))
+    let of = record.layers.len();
+    let is_listed = of == 1 && record.inventory.is_some();
+    layer.blobs().zip(layer.places()).enumerate().map(move |(at, ((_, cache), place))| {
+        let made = Made {
+            entries: is_listed.then_some(record.entries),
+            tar_size: is_listed.then_some(record.tar_size),
+            cache,
+            place: place.map(str::to_owned),
+            part: (of > 1).then(|| format!("{}/{of}", at + 1)),
+            seconds: seconds(*elapsed),
+        };
+        (layer.name.as_str(), Some(made))
+    })
 }
 
 fn read<T: DeserializeOwned>(source: &dyn Source, descriptor: &Descriptor) -> Result<T, BlobError> {

@@ -106,11 +106,12 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
 fn totals(survey: &Survey) -> String {
     let (records, blobs, unnamed) = (survey.record_files(), survey.all_blobs(), survey.unnamed_blobs());
     let (notes, stat, temporary) = (survey.note_files(), survey.stat_files(), survey.temporary_files());
-    let blocks = survey.block_indexes();
+    let (blocks, last) = (survey.block_indexes(), survey.last_build_files());
+    let all = [records, blobs, notes, stat, blocks, last, temporary];
     let mut parts = vec![
         count(records, "record"),
         count(blobs, "blob"),
-        text::bytes(records.bytes + blobs.bytes + notes.bytes + stat.bytes + blocks.bytes + temporary.bytes),
+        text::bytes(all.iter().map(|extent| extent.bytes).sum()),
     ];
     if notes.count > 0 {
         parts.push(count(notes, "registry note"));
@@ -140,13 +141,14 @@ fn totals(survey: &Survey) -> String {
 fn to_json(survey: &Survey) -> Value {
     let (records, blobs) = (survey.record_files(), survey.all_blobs());
     let (notes, stat, temporary) = (survey.note_files(), survey.stat_files(), survey.temporary_files());
-    let blocks = survey.block_indexes();
+    let (blocks, last) = (survey.block_indexes(), survey.last_build_files());
+    let all = [records, blobs, notes, stat, blocks, last, temporary];
     json!({
         "version": VERSION,
         "path": survey.root.display().to_string(),
         "records": survey.records.iter().map(record_to_json).collect::<Vec<_>>(),
         "totals": {
-            "bytes": records.bytes + blobs.bytes + notes.bytes + stat.bytes + blocks.bytes + temporary.bytes,
+            "bytes": all.iter().map(|extent| extent.bytes).sum::<u64>(),
             "records": extent_to_json(records),
             "broken_records": survey.broken.len(),
             "blobs": extent_to_json(blobs),
@@ -154,6 +156,7 @@ fn to_json(survey: &Survey) -> Value {
             "registry_notes": extent_to_json(notes),
             "stat_caches": extent_to_json(stat),
             "block_lists": extent_to_json(blocks),
+            "last_builds": extent_to_json(last),
             "temporary_files": extent_to_json(temporary),
         },
         "strays": strays_to_json(&survey.strays),

@@ -18,8 +18,9 @@ use crate::text::{self, Format};
 /// Remove from the cache what is not needed
 ///
 /// Without flags: blobs that no record names, records that can't be understood, and what killed runs
-/// left behind a minute ago, or a day ago while a build goes on. With flags also the records that were least recently used, and
-/// the blobs that only they name.
+/// left behind a minute ago, or a day ago while a build goes on. With flags also what was least recently
+/// used: records with the blobs that only they name, and what is known of the files of trees. A build
+/// uses what answers in it and what it looks up, though it writes nothing.
 ///
 /// Builds may go on meanwhile. While one does, nothing is removed that was used or made in the last
 /// hour, not by `--all` either.
@@ -76,6 +77,7 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
                 "registry_notes": extent_to_json(pruned.notes),
                 "stat_caches": extent_to_json(pruned.stat),
                 "block_lists": extent_to_json(pruned.blocks),
+                "last_builds": extent_to_json(pruned.last_builds),
                 "temporary_files": extent_to_json(pruned.temporary),
                 "bytes": bytes(&pruned),
                 "left": { "bytes": pruned.left.bytes },
@@ -88,8 +90,9 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
 }
 
 fn bytes(pruned: &Pruned) -> u64 {
-    let Pruned { records, blobs, notes, stat, blocks, temporary, .. } = pruned;
-    [records, blobs, notes, stat, blocks, temporary].into_iter().map(|extent| extent.bytes).sum()
+    let Pruned { records, blobs, notes, stat, blocks, last_builds, temporary, .. } = pruned;
+    let all = [records, blobs, notes, stat, blocks, last_builds, temporary];
+    all.into_iter().map(|extent| extent.bytes).sum()
 }
 
 fn to_text(pruned: &Pruned, dry_run: bool) -> String {

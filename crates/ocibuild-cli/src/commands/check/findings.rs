@@ -108,17 +108,7 @@ impl Findings {
 
 /// The names of the layers that the spec has; one for several platforms counts once.
 fn layers(plan: &Plan) -> BTreeSet<&str> {
-    let of_builtins: BTreeSet<usize> = plan
-        .images
-        .iter()
-        .flat_map(|image| &image.variants)
-        .filter_map(|variant| match variant.foundation {
-            ocibuild_core::plan::Foundation::Builtin(index) => Some(index),
-            _ => None,
-        })
-        .collect();
-    let own = plan.layers.iter().enumerate().filter(|(index, _)| !of_builtins.contains(index));
-    own.map(|(_, layer)| layer.name.as_str()).collect()
+    plan.own_layers().map(|index| plan.layers[index].name.as_str()).collect()
 }
 
 fn summary(plan: &Plan) -> String {

@@ -14,7 +14,7 @@ use ocibuild_core::spec::{CacheMode, CachePlace};
 use ocibuild_core::{Builder, Built, Cancel, Digest, Reference};
 use tempfile::TempDir;
 
-use crate::commands::build::BuildArgs;
+use crate::commands::build::BuildFlags;
 use crate::environment;
 use crate::failure::Failure;
 use crate::object_stores;
@@ -49,7 +49,7 @@ pub(crate) struct Told {
 impl Caches {
     /// # Errors
     /// [`Failure`] if there is no room for what is made.
-    pub(super) fn new(args: &BuildArgs, cache: &Path) -> Result<Self, Failure> {
+    pub(super) fn new(args: &BuildFlags, cache: &Path) -> Result<Self, Failure> {
         let temporary = environment::temporary();
         let make = || tempfile::Builder::new().prefix("ocibuild-").tempdir_in(&temporary);
         let made = args.cache_read_only.then(make).transpose().map_err(|source| {

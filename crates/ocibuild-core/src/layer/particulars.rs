@@ -1,0 +1,168 @@
+//! What a layer's bytes follow from beside its files, said for people: what its keys are made of, by
+//! name.
+//!
+//! What may be a secret, as variables can be put into it, is a digest: contents, extras of the key.
+
+use std::collections::BTreeMap;
+
+use crate::base::Listing;
+use crate::cache::{Material, Particulars, short};
+use crate::compress::codec_id;
+use crate::digest::Digest;
+use crate::files::{FileTree, display};
+use crate::key::KeyWriter;
+use crate::layer::key::{COMPAT, Circumstances, ignored, material, write_mapping};
+use crate::layer::{LayerError, owners, removal};
+use crate::oci::Platform;
+use crate::plan::{From, PlannedCopy, PlannedLayer, Split, What};
+use crate::spec::{OnBaseSymlink, Trust};
+
+/// Names what a layer's bytes follow from. Lockfiles are read unless what is in them is `known`.
+///
+/// # Errors
+/// As [`manifest_keys`](crate::layer::manifest_keys).
+pub fn particulars(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    tree: &dyn FileTree,
+    known: &[Material],
+    circumstances: Circumstances<'_>,
+) -> Result<Particulars, LayerError> {
+    // Taken apart, so that a field that is added is decided on.
+    let PlannedLayer {
+        name: _,
+        label: _,
+        platforms,
+        foundation: _,
+        compression,
+        manifests,
+        trust,
+        extras,
+        copies,
+        remove,
+        split,
+        comment: _,
+    } = layer;
+    let mut all = Particulars::default();
+    all.say("compat", COMPAT.to_string());
+    all.say("compression", compression.to_string());
+    all.say("encoder", codec_id(*compression).as_str());
+    all.say("platforms", platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", "));
+    if *split != Split::Whole {
+        all.say("split", split.to_string());
+    }
+    if *trust == Trust::Content {
+        all.say("trust", trust.to_string());
+    }
+    if !manifests.is_empty() && *trust != Trust::Content && layer.reads_host() {
+        all.say("host", circumstances.host);
+    }
+    if !extras.is_empty() {
+        all.say("key", Digest::of(extras.join("\0").as_bytes()).to_string());
+    }
+    if !remove.is_empty() {
+        let paths: Vec<&str> = remove.iter().map(|removal| removal.path.as_str()).collect();
+        all.say("remove", paths.join(", "));
+        all.say("what the base has of it", removed(layer, listing)?);
+    }
+    if let Some(latest) = circumstances.latest.filter(|_| copies.iter().any(|copy| copy.preserve.mtime)) {
+        all.say("latest time", latest.to_string());
+    }
+    for manifest in manifests {
+        let known = known.iter().find(|known| known.name == manifest.path);
+        let digest = known
+            .map_or_else(|| material(manifest, tree).map(|read| read.digest), |known| Ok(known.digest))?;
+        all.manifests.insert(manifest.path.clone(), digest.to_string());
+    }
+    let copies = copies.iter().map(|copy| self::copy(copy, listing, tree));
+    all.copies = copies.collect::<Result<_, LayerError>>()?;
+    Ok(all)
+}
+
+fn removed(layer: &PlannedLayer, listing: &Listing) -> Result<String, LayerError> {
+    let mut key = KeyWriter::new("removed", 1);
+    for entry in removal::whiteouts(layer, listing)? {
+        key.field("entry", &entry.path);
+        key.field("as", format!("{:o} {}:{}", entry.mode, entry.uid, entry.gid));
+    }
+    Ok(format!("sha256:{}", key.finish()))
+}
+
+fn copy(
+    copy: &PlannedCopy,
+    listing: &Listing,
+    tree: &dyn FileTree,
+) -> Result<BTreeMap<String, String>, LayerError> {
+    let PlannedCopy {
+        what,
+        to,
+        into,
+        mode,
+        dir_mode,
+        owner,
+        owner_span: _,
+        preserve,
+        pyc,
+        on_base_symlink,
+        span: _,
+    } = copy;
+    let mut said = BTreeMap::new();
+    let mut say = |name: &str, value: String| said.insert(name.to_owned(), short(&value));
+    match what {
+        What::From(from) => say_from(from, &mut say),
+        What::Content(bytes) => drop(say("content", Digest::of(bytes).to_string())),
+        What::Symlink(target) => drop(say("symlink", display(target))),
+        What::Directory => drop(say("directory", String::new())),
+    }
+    say("to", format!("/{}{}", display(to), if *into && !to.is_empty() { "/" } else { "" }));
+    for (name, mode) in [("mode", mode), ("dir-mode", dir_mode)] {
+        if let Some(mode) = mode {
+            say(name, format!("{mode:04o}"));
+        }
+    }
+    if let Some(owner) = owner {
+        say("owner", owner.to_string());
+    }
+    if let Some((uid, gid)) = owners::owner(copy, listing)?.filter(|_| copy.numeric_owner().is_none()) {
+        say("owner in numbers", format!("{uid}:{gid}"));
+    }
+    let kept: Vec<&str> = preserve.names().collect();
+    if !kept.is_empty() {
+        say("preserve", kept.join(", "));
+    }
+    say("pyc", pyc.to_string());
+    if *on_base_symlink != OnBaseSymlink::Follow {
+        say("on-base-symlink", on_base_symlink.to_string());
+    }
+    if let Some(digest) = ignored(copy, tree)? {
+        say("ignore file", digest.to_string());
+    }
+    let mut mapping = KeyWriter::new("mapping", 1);
+    write_mapping(&mut mapping, copy, listing)?;
+    say("what the base has there", format!("sha256:{}", mapping.finish()));
+    Ok(said)
+}
+
+fn say_from(from: &From, say: &mut dyn FnMut(&str, String) -> Option<String>) {
+    let From {
+        path,
+        literal: _, // Of the path,
+        glob: _,    // as is this.
+        patterns: [include, exclude],
+        selection: _, // Of the patterns.
+        ignore: _,    // By what the file says.
+        allow_empty,
+        allow_foreign,
+    } = from;
+    say("from", path.clone());
+    for (name, patterns) in [("include", include), ("exclude", exclude)] {
+        if !patterns.is_empty() {
+            say(name, patterns.join(", "));
+        }
+    }
+    for (name, is_set) in [("allow-empty", allow_empty), ("allow-foreign", allow_foreign)] {
+        if *is_set {
+            say(name, "true".to_owned());
+        }
+    }
+}
