@@ -12,6 +12,7 @@ mod notes;
 mod particulars;
 mod prune;
 mod record;
+mod sealed;
 mod sink;
 mod survey;
 #[cfg(test)]

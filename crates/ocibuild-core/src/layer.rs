@@ -546,8 +546,9 @@ fn build_once(layer: &PlannedLayer, listing: &Listing, workshop: Workshop<'_>) -
 fn recall(memo: Memo, layer: &PlannedLayer, workshop: Workshop<'_>) -> Result<Option<Made>, LayerError> {
     let Some(answers) = workshop.answers else { return Ok(None) };
     let Memo { key, entries, machines, stale_pyc, notes } = memo;
-    let fits = |answer: &Answer| match answer.record.inventory {
-        Some(_) => answer.record.entries == entries,
+    // A small inventory that is damaged is written anew out of the files, the longer way.
+    let fits = |answer: &Answer| match &answer.record.inventory {
+        Some(inventory) => answer.record.entries == entries && !is_damaged(inventory, workshop.store),
         None => !workshop.is_listed,
     };
     let Some(Answer { record, origin }) = answers(&key)?.filter(fits) else { return Ok(None) };
@@ -633,7 +634,7 @@ fn answered(
 }
 
 /// Tells whether an inventory's bytes aren't its own, if it is small: as everything is at hand that it
-/// is made of, it costs little not to leave it so.
+/// is made of, it costs little not to leave it so. A large one would cost a hit more than it is worth.
 fn is_damaged(inventory: &Descriptor, store: &Store) -> bool {
     const SMALL: u64 = 1 << 20;
     inventory.size <= SMALL && matches!(read_whole(store, inventory, SMALL), Err(BlobError::Corrupt { .. }))

@@ -130,6 +130,15 @@ fn another_compression_takes_nothing() {
     assert_eq!((came.result(), came.taken), (cold(&tree, "gzip:4").result(), 0));
 }
 
+/// As many bits of the last blob are flipped, one at a time, and of what is known of its blocks.
+const BITS: usize = 12;
+
+/// A number that looks random.
+fn blake3_number(of: usize) -> usize {
+    let digest = blake3::hash(&of.to_le_bytes());
+    usize::from_le_bytes(digest.as_bytes()[..8].try_into().unwrap()) >> 1
+}
+
 /// The only file in a directory, but for those that are smaller.
 fn largest(directory: &Path) -> PathBuf {
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
@@ -163,29 +172,46 @@ fn damage_is_healed_in_the_same_run() {
         };
         let most = build().taken;
         assert!(most > 0);
-        for part in 1..8 {
+        let flipped = |bytes: &[u8], bit: usize| {
+            let mut bytes = bytes.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        };
+        let bits = |bytes: &[u8], count: usize| -> Vec<usize> {
+            let all = bytes.len() * 8;
+            let drawn = (0..count).map(|number| blake3_number(number) % all);
+            drawn.chain([0, all - 1]).collect()
+        };
+        let (mut taken, mut fewer) = (0, 0);
+        for bit in bits(&whole, BITS) {
             restore();
-            let mut damaged = whole.clone();
-            damaged[whole.len() * part / 8] ^= 1;
-            fs::write(&blob, damaged).unwrap();
+            fs::write(&blob, flipped(&whole, bit)).unwrap();
             let came = build();
-            assert_eq!(came.result(), expected.result(), "{compression}, part {part}");
+            assert_eq!(came.result(), expected.result(), "{compression}, bit {bit} of the blob");
             assert!(came.taken > 0 && came.taken <= most);
+            (taken, fewer) = (taken + 1, fewer + u32::from(came.taken < most));
         }
-        // Cut off; gone; and what it was made of damaged or gone.
+        assert!(fewer * 2 > taken, "{fewer} of {taken}: most bits are of blocks that would be taken");
+        // Cut off; longer; gone; and what it was made of damaged or gone.
+        for length in [0, 1, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
+            restore();
+            fs::write(&blob, &whole[..length]).unwrap();
+            assert_eq!(build().result(), expected.result(), "{compression}, cut at {length}");
+        }
         restore();
-        fs::write(&blob, &whole[..whole.len() / 2]).unwrap();
+        fs::write(&blob, [&whole[..], b"\n"].concat()).unwrap();
         assert_eq!(build().result(), expected.result());
         restore();
         fs::remove_file(&blob).unwrap();
         assert_eq!(build().result(), expected.result());
-        for at in [0, 20, 50, 100, 150, rows.len() / 2, rows.len() - 1] {
+        let of_rows = bits(&rows, BITS).into_iter().map(|bit| (bit, flipped(&rows, bit)));
+        let cuts = [0, 1, 64, rows.len() / 2, rows.len() - 1].map(|length| (length, rows[..length].to_vec()));
+        for (at, damaged) in of_rows.chain(cuts) {
             restore();
-            let mut damaged = rows.clone();
-            damaged[at] ^= 1;
             fs::write(&index, damaged).unwrap();
             let came = build();
-            assert_eq!((came.result(), came.taken), (expected.result(), 0), "byte {at}");
+            assert_eq!((came.result(), came.taken), (expected.result(), 0), "{at} of the index");
+            assert!(!index.exists(), "what is of no use is dropped");
         }
         restore();
         fs::remove_dir_all(cache.path().join("blocks")).unwrap();

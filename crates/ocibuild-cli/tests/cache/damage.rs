@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ocibuild_serve::{Fault, ServeOptions, Server};
+use serde_json::Value;
 
 use crate::bench::Bench;
-use crate::project::{Random, SPEC, cache, copied, files, is_thorough, project};
+use crate::project::{self, Random, SPEC, cache, copied, files, is_thorough, project};
 
 /// What is done to a file.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +57,8 @@ fn kind(name: &Path, inventories: &BTreeSet<String>) -> &'static str {
         "blobs" => "blob",
         "records" => "record",
         "stat" => "stat cache",
+        "blocks" => "block index",
+        "layers" => "last build",
         "registries" => "note",
         "lock" => "lock",
         other => panic!("what is {other}?"),
@@ -70,12 +73,22 @@ fn inventories(bench: &Bench) -> BTreeSet<String> {
     named.map(|digest| digest["sha256:".len()..].to_owned()).collect()
 }
 
-/// Damages each file in each way, and has something done; then the image is the same, and nothing in the
-/// cache is damaged where `heals` says so.
+/// Damages each file that a run leaves, in each way, and has that done again; then the image is the same,
+/// and nothing in the cache is damaged where `heals` says so.
 fn damage_each(label: &str, bench: &Bench, act: &dyn Fn(&Bench) -> String, heals: &dyn Fn(&str) -> bool) {
-    let start = Instant::now();
     let expected = act(bench);
     assert_eq!(act(bench), expected, "{label}");
+    damage_each_before(label, bench, (act, &expected), heals);
+}
+
+/// The same of the files that are there before.
+fn damage_each_before(
+    label: &str,
+    bench: &Bench,
+    (act, expected): (&dyn Fn(&Bench) -> String, &str),
+    heals: &dyn Fn(&str) -> bool,
+) {
+    let start = Instant::now();
     let saved = bench.tree.join("saved");
     copied(&cache(bench), &saved);
     let inventories = inventories(bench);
@@ -126,14 +139,63 @@ fn a_build_into_files_is_right_and_heals() {
     let bench = Bench::with_spec(&SPEC.replace("manifests = [\"lock\"]\n", ""));
     crate::project::write(&bench, 1);
     // A part of a layer that answers as a whole has a record and an inventory that nobody reads.
-    damage_each("layers by content", &bench, &to_files, &|kind| ["blob", "stat cache"].contains(&kind));
+    damage_each("layers by content", &bench, &to_files, &|kind| ["blob", "last build"].contains(&kind));
 }
 
 #[test]
 fn a_layer_with_a_lockfile_is_right_and_heals() {
     let bench = project(1);
     // Who has the lockfile's record needs neither the files' nor the inventory.
-    damage_each("layers by content and lockfile", &bench, &to_files, &|kind| kind == "blob");
+    damage_each("layers by content and lockfile", &bench, &to_files, &|kind| {
+        ["blob", "last build"].contains(&kind)
+    });
+}
+
+#[test]
+fn blocks_of_the_last_layer_are_right_and_heal() {
+    let bench = project::large();
+    let digest = project::expected_large();
+    let act: &dyn Fn(&Bench) -> String = &to_files;
+    // Of the build before, its layer's blob and inventory are of no use any more; blocks of the blob that
+    // are damaged are passed over, and the blob is found by who wants it whole.
+    let heals = |kind: &str| ["block index", "last build"].contains(&kind);
+    damage_each_before("blocks of the last layer", &bench, (act, &digest), &heals);
+    // The damaged blob itself is wanted again.
+    damage_each("a large layer", &bench, &to_files, &|kind| ["blob", "last build"].contains(&kind));
+}
+
+/// What a layer was is explained by the layer itself where the list of it is damaged.
+#[test]
+fn what_is_damaged_is_explained_all_the_same() {
+    let bench = project(1);
+    let out = ["build", "--output", "type=oci,dest=out"];
+    bench.ok(&out);
+    crate::project::write(&bench, 2);
+    let explain = || bench.ok(&["explain", "--format", "json"]).json();
+    let (explained, saved) = (explain(), bench.tree.join("saved"));
+    assert!(explained.to_string().contains("modules/m3/index.js"), "{explained:#}");
+    copied(&cache(&bench), &saved);
+    for hex in inventories(&bench) {
+        fs::write(cache(&bench).join("blobs/sha256").join(hex), "no inventory").unwrap();
+    }
+    assert_eq!(explain(), explained);
+    bench.ok(&["ls", "out"]);
+    bench.ok(&out);
+    // The last builds themselves: what isn't known isn't told wrong.
+    copied(&saved, &cache(&bench));
+    for path in files(&cache(&bench).join("layers")) {
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, Damage::Bit(8 * 150).of(bytes)).unwrap();
+    }
+    let unknown = explain();
+    let layers = unknown["layers"].as_array().unwrap();
+    assert!(
+        layers.iter().all(|layer| layer["known"] == false && layer["changes"] == Value::Array(Vec::new()))
+    );
+    let found = bench.run(&["cache", "verify", "--format", "json"]).expect_code(6).json();
+    assert!(found["damages"].as_array().unwrap().iter().all(|damage| damage["kind"] == "last-build"));
+    bench.ok(&out);
+    bench.ok(&["cache", "verify"]);
 }
 
 /// Two layers that may disagree on a directory: their inventories are read.
@@ -157,7 +219,9 @@ entrypoint = ["/app/own/main"]
 fn inventories_that_are_read_heal() {
     let bench = Bench::with_spec(COMPARED);
     crate::project::write(&bench, 1);
-    damage_each("layers that are compared", &bench, &to_files, &|kind| ["blob", "inventory"].contains(&kind));
+    damage_each("layers that are compared", &bench, &to_files, &|kind| {
+        ["blob", "inventory", "last build"].contains(&kind)
+    });
 }
 
 /// A base in a registry, and a push to it, by which a note is kept.
@@ -186,5 +250,5 @@ fn what_is_known_of_bases_and_registries_heals() {
         bench.tree.remove("work/out");
         line.split_once('@').unwrap().1.to_owned()
     };
-    damage_each("a base and a push", &bench, &push, &|kind| ["blob", "note"].contains(&kind));
+    damage_each("a base and a push", &bench, &push, &|kind| ["blob", "note", "last build"].contains(&kind));
 }

@@ -1,4 +1,5 @@
-//! A project to build: a split layer, and one with a lockfile.
+//! Projects to build: a split layer and one with a lockfile; and a layer so large that blocks of it are
+//! taken again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,21 @@ copy = [{ from = "src", to = "/app/src" }]
 
 [images.app]
 layers = ["modules", "app"]
+entrypoint = ["/app/src/main"]
+"#;
+
+/// A layer of which it is kept what its blocks were made of, and a small one.
+pub(crate) const LARGE: &str = r#"version = 1
+name = "large"
+
+[layers.large]
+copy = [{ from = "large", to = "/app/large" }]
+
+[layers.app]
+copy = [{ from = "src", to = "/app/src" }]
+
+[images.app]
+layers = ["large", "app"]
 entrypoint = ["/app/src/main"]
 "#;
 
@@ -61,6 +77,37 @@ pub(crate) fn write(bench: &Bench, version: u64) {
     bench.write("lock", format!("{{\"version\": {version}}}"));
     // Files that changed just now would not be noted by the cache.
     thread::sleep(Duration::from_millis(150));
+}
+
+/// The files of the project with a large layer; versions differ in one file in the midst of it, by length
+/// as well.
+pub(crate) fn write_large(bench: &Bench, version: u64) {
+    for number in 0..16 {
+        let (seed, length) =
+            if number == 6 { (version + 100, 300_000 + version as usize) } else { (number, 330_000) };
+        bench.write(&format!("large/{number:02}"), Random::new(seed).bytes(length));
+    }
+    bench.write("src/main", "main");
+    thread::sleep(Duration::from_millis(150));
+}
+
+/// A working directory with a large layer built in its first version, into the layout `out`, and its files
+/// of the second.
+pub(crate) fn large() -> Bench {
+    let bench = Bench::with_spec(LARGE);
+    write_large(&bench, 1);
+    bench.digest(&["--output", "type=oci,dest=out"]);
+    write_large(&bench, 2);
+    bench
+}
+
+/// What a build of the second version comes to that knows nothing of the first.
+pub(crate) fn expected_large() -> String {
+    let bench = Bench::with_spec(LARGE);
+    write_large(&bench, 2);
+    let digest = bench.digest(&["--output", "type=oci,dest=out", "--no-cache"]);
+    bench.valid("out");
+    digest
 }
 
 /// A working directory with the project in it, and an empty cache.

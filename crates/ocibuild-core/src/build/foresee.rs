@@ -355,8 +355,14 @@ impl<'a> Look<'a> {
         Ok(Explanation { layer, last, changes, files, gone, earlier, asked })
     }
 
+    /// What a layer held. Where the list of it is damaged, the layer itself says so.
     fn holding(&self, past: &Past) -> Option<Holding> {
-        Holding::of_inventory(past.inventory.as_ref()?, self.context.store).ok()
+        let Context { store, records, observer, cancel, .. } = self.context;
+        if let Ok(holding) = Holding::of_inventory(past.inventory.as_ref()?, store) {
+            return Some(holding);
+        }
+        let record = known(records?, &past.content?, observer)?;
+        Holding::read(&record, store, cancel).ok()
     }
 
     fn files(&self, last: &Past, seen: &layer::Foreseen) -> Option<FileChanges> {

@@ -3,13 +3,13 @@
 //!
 //! A file a blob, `blocks/v1/HEX` by the blob's digest: rows of one length, and a digest at the end.
 //! Written beside and renamed, by nobody alone and never synced: one that is damaged, or of another
-//! form, is none, and its blob is made without it.
+//! form, is removed when it is read, and its blob is made without it.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::cache::local::make_readable;
+use crate::cache::local::{make_readable, open_file};
 use crate::digest::Digest;
 
 /// The directory of block indexes, below that of the whole cache.
@@ -123,10 +123,16 @@ impl BlockIndexes {
         Self { root: root.into() }
     }
 
-    /// Returns the index of a blob, if there is one that is whole.
+    /// Returns the index of a blob, if there is one that is whole. One that isn't is removed.
     #[must_use]
     pub fn get(&self, blob: &Digest) -> Option<BlockIndex> {
-        BlockIndex::parse(&read(&self.path(blob)).ok()?, blob)
+        let path = self.path(blob);
+        let index = BlockIndex::parse(&read(&path).ok()?, blob);
+        if index.is_none() {
+            // Another process may have just written a whole one; that costs a build its time.
+            let _ = fs::remove_file(path);
+        }
+        index
     }
 
     /// Keeps an index.
@@ -166,12 +172,8 @@ pub(super) fn is_whole(path: &Path) -> io::Result<bool> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening something else than a file might wait for ever.
-    if !path.symlink_metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MAX).read_to_end(&mut bytes)?;
+    open_file(path)?.take(MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -213,16 +215,18 @@ mod tests {
         let path = indexes.path(&blob);
         let bytes = fs::read(&path).unwrap();
         fs::write(indexes.path(&other), &bytes).unwrap();
-        assert_eq!(indexes.get(&other), None);
         assert!(!is_whole(&indexes.path(&other)).unwrap());
+        assert_eq!(indexes.get(&other), None);
+        assert!(!indexes.path(&other).exists(), "it is of no use to anybody");
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x10;
             fs::write(&path, &damaged).unwrap();
             assert_eq!(indexes.get(&blob), None, "byte {at}");
             fs::write(&path, &bytes[..at]).unwrap();
+            assert!(!is_whole(&path).unwrap());
             assert_eq!(indexes.get(&blob), None, "cut at {at}");
+            assert!(!path.exists());
         }
-        assert!(!is_whole(&path).unwrap());
     }
 }

@@ -1,8 +1,8 @@
 //! What layers were made of when they were last built: kept for whoever asks why one was made anew.
 //!
 //! A file for each layer of an image of a spec, `layers/v1/KEY.json`, written under a temporary name
-//! and renamed. It answers nothing in a build and may be lost, so nothing is synced. It names
-//! things and has digests or short values of them: contents, and what a spec has in place of
+//! and renamed, with a digest of it. It answers nothing in a build and may be lost, so nothing is
+//! synced; one that is damaged is none, and the next build writes it anew. It names things and has digests or short values of them: contents, and what a spec has in place of
 //! variables, are digests there, as they may be secrets.
 
 use std::fs;
@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::local::make_readable;
+use crate::cache::local::{make_readable, open_file};
 use crate::cache::particulars::Particulars;
+use crate::cache::sealed::{seal, unseal};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
 use crate::files::note_use;
@@ -27,6 +28,9 @@ const MAX_SIZE: u64 = 4 << 20;
 
 /// The version of the form: another is not understood.
 const VERSION: u32 = 1;
+
+/// What it is called where it is sealed.
+const SEALED: &str = "layer";
 
 /// What a layer was when it was built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,13 +137,10 @@ impl LastBuilds {
         Self { root: root.into(), is_written: false }
     }
 
-    /// Returns what is known of a layer. What can't be read is not known.
+    /// Returns what is known of a layer. What can't be read, or isn't as it was written, is not known.
     #[must_use]
     pub fn get(&self, name: &LayerName<'_>) -> Option<LastBuild> {
-        let mut bytes = Vec::new();
-        fs::File::open(self.path(name)).ok()?.take(MAX_SIZE).read_to_end(&mut bytes).ok()?;
-        let known: LastBuild = serde_json::from_slice(&bytes).ok()?;
-        (known.version == VERSION).then_some(known)
+        parse(&read(&self.path(name)).ok()?)
     }
 
     /// Notes what a layer is. What is as it was is only noted as used.
@@ -156,7 +157,7 @@ impl LastBuilds {
             return Ok(());
         }
         let before = known.map(|known| known.last);
-        let bytes = to_json(&LastBuild { version: VERSION, last: now, before });
+        let bytes = seal(SEALED, &to_json(&LastBuild { version: VERSION, last: now, before }));
         let (temporary, path) = (self.root.join("tmp"), self.path(name));
         fs::create_dir_all(&temporary)?;
         fs::create_dir_all(path.parent().expect("the path has directories"))?;
@@ -171,6 +172,23 @@ impl LastBuilds {
         let [directory, version] = DIRECTORY;
         self.root.join(directory).join(version).join(format!("{}.json", name.key().hex()))
     }
+}
+
+fn parse(bytes: &[u8]) -> Option<LastBuild> {
+    let known: LastBuild = serde_json::from_slice(unseal(SEALED, bytes)?).ok()?;
+    (known.version == VERSION).then_some(known)
+}
+
+/// Of what is larger the beginning, which is none.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(path)?.take(MAX_SIZE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Tells whether a file is as it was written.
+pub(super) fn is_whole(path: &Path) -> io::Result<bool> {
+    Ok(parse(&read(path)?).is_some())
 }
 
 /// Tells whether a file goes by the name of one of these.
@@ -213,11 +231,20 @@ mod tests {
         assert_eq!(known.get(&name("other")), None);
         let path = known.path(&name("one"));
         assert!(is_last_build(&path) && !is_last_build(&directory.path().join("other.json")));
-        for damage in ["", "{", "{\"version\":2}", "\u{0}"] {
-            fs::write(&path, damage).unwrap();
-            assert_eq!(known.get(&name("one")), None, "{damage:?}");
+        assert!(is_whole(&path).unwrap());
+        let bytes = fs::read(&path).unwrap();
+        let flipped = (0..bytes.len()).map(|at| {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            damaged
+        });
+        let others = ["", "{", "{\"version\":2}", "\u{0}"].map(|damage| damage.as_bytes().to_vec());
+        for damage in flipped.chain(others) {
+            fs::write(&path, &damage).unwrap();
+            assert_eq!(known.get(&name("one")), None, "{}", String::from_utf8_lossy(&damage));
+            assert!(!is_whole(&path).unwrap());
         }
         known.note(&name("one"), past("c")).unwrap();
-        assert!(known.get(&name("one")).is_some());
+        assert!(known.get(&name("one")).is_some() && is_whole(&path).unwrap());
     }
 }

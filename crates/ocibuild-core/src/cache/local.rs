@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::cache::{CacheError, Record, RecordStore};
+use crate::cache::{CacheError, Record, RecordStore, sealed};
 use crate::files::note_use;
 use crate::key::Key;
 use crate::oci::to_json;
@@ -49,25 +49,12 @@ impl LocalRecords {
     }
 }
 
-/// What a file has before, between and after digest and record: a JSON object of both.
-const FRAME: [&[u8]; 3] = [b"{\"digest\":\"", b"\",\"record\":", b"}"];
-
-/// What is written of a record.
-fn seal(record: &Record) -> Vec<u8> {
-    let record = to_json(record);
-    let digest = blake3::hash(&record).to_hex();
-    let [before, between, after] = FRAME;
-    [before, digest.as_bytes(), between, &record, after].concat()
-}
+/// What a record is called where it is sealed.
+const SEALED: &str = "record";
 
 /// Reads the record of a key out of the bytes of a file; none if they aren't as they were written.
 pub(super) fn unseal(bytes: &[u8], key: &Key) -> Option<Record> {
-    let [before, between, after] = FRAME;
-    let (digest, rest) = bytes.strip_prefix(before)?.split_at_checked(2 * blake3::OUT_LEN)?;
-    let record = rest.strip_prefix(between)?.strip_suffix(after)?;
-    if blake3::hash(record).to_hex().as_bytes() != digest {
-        return None;
-    }
+    let record = sealed::unseal(SEALED, bytes)?;
     serde_json::from_slice::<Record>(record).ok().filter(|record| record.answers(key))
 }
 
@@ -79,6 +66,14 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(MAX_RECORD).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Opening something else than a file might wait for ever.
+pub(super) fn open_file(path: &Path) -> io::Result<fs::File> {
+    if !path.symlink_metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    fs::File::open(path)
 }
 
 /// Temporary files are private; records are for everyone that may enter the cache.
@@ -109,7 +104,7 @@ impl RecordStore for LocalRecords {
             return Ok(());
         }
         let path = self.path(&record.key);
-        let written = self.write(&path, &seal(record));
+        let written = self.write(&path, &sealed::seal(SEALED, &to_json(record)));
         written.map_err(|source| CacheError::File { action: "write", path, source })
     }
 

@@ -1,12 +1,14 @@
 //! Notes on registries in a directory: `registries/NAME.json`, each written under a temporary name
-//! and renamed. They may be lost, and so needn't be on the disk before they count: nothing is synced.
+//! and renamed, with a digest of it. They may be lost, and so needn't be on the disk before they count:
+//! nothing is synced. One that is damaged is removed when it is read.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::cache::local::make_readable;
+use crate::cache::local::{make_readable, open_file};
+use crate::cache::sealed::{seal, unseal};
 
 /// The largest note that is read, in bytes.
 const MAX_NOTE: u64 = 64 << 10;
@@ -14,6 +16,8 @@ const MAX_NOTE: u64 = 64 << 10;
 const MAX_NAME: usize = 200;
 /// The directory's name in the cache.
 pub(super) const NAME: &str = "registries";
+/// What a note is called where it is sealed.
+const SEALED: &str = "note";
 
 /// Notes on registries in a cache's directory, which many processes may share: the last one that
 /// writes is right. What they say is whoever's who writes them.
@@ -28,15 +32,18 @@ impl RegistryNotes {
         Self { root: root.into() }
     }
 
-    /// Returns the note on a registry. One that can't be read is none.
+    /// Returns the note on a registry. One that can't be read is none; one that isn't as it was written
+    /// is removed.
     #[must_use]
     pub fn get(&self, registry: &str) -> Option<Vec<u8>> {
         let path = self.path(registry)?;
-        // Opening something else than a file might wait for ever.
-        path.symlink_metadata().ok().filter(fs::Metadata::is_file)?;
-        let mut bytes = Vec::new();
-        fs::File::open(path).ok()?.take(MAX_NOTE + 1).read_to_end(&mut bytes).ok()?;
-        (bytes.len() as u64 <= MAX_NOTE).then_some(bytes)
+        let bytes = read(&path).ok()?;
+        let note = unseal(SEALED, &bytes).map(<[u8]>::to_vec);
+        if note.is_none() {
+            // Another process may have just written a whole one; that is then found out again.
+            let _ = fs::remove_file(path);
+        }
+        note
     }
 
     /// Keeps a note, in place of what was noted before.
@@ -49,7 +56,7 @@ impl RegistryNotes {
         fs::create_dir_all(&temporary)?;
         fs::create_dir_all(self.root.join(NAME))?;
         let mut file = tempfile::NamedTempFile::new_in(temporary)?;
-        file.write_all(bytes)?;
+        file.write_all(&seal(SEALED, bytes))?;
         make_readable(file.as_file())?;
         file.persist(path)?;
         Ok(())
@@ -68,6 +75,18 @@ impl RegistryNotes {
         let fits = !name.is_empty() && name.len() <= MAX_NAME;
         fits.then(|| self.root.join(NAME).join(format!("{name}.json")))
     }
+}
+
+/// Of what is larger the beginning, which is no note.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(path)?.take(MAX_NOTE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Tells whether a file is as it was written.
+pub(super) fn is_whole(path: &Path) -> io::Result<bool> {
+    Ok(unseal(SEALED, &read(path)?).is_some())
 }
 
 /// Tells whether a file goes by the name of a note.

@@ -298,6 +298,8 @@ fn damage_is_found_and_dropped_with_the_records_that_name_it() {
             Damage::Blob { .. } => "blob",
             Damage::Stat { .. } => "stat",
             Damage::Blocks { .. } => "blocks",
+            Damage::LastBuild { .. } => "last build",
+            Damage::Note { .. } => "note",
             Damage::Incomplete { .. } => "incomplete",
         };
         *kinds.entry(kind).or_default() += 1;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::path::Path;
 
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::cache::prune::remove;
 use crate::cache::survey::known_file;
-use crate::cache::{CacheError, Extent, KnownBlob, KnownFile, KnownRecord, Survey, blocks};
+use crate::cache::{CacheError, Extent, KnownBlob, KnownFile, KnownRecord, Survey, blocks, last, notes};
 use crate::digest::{Digest, VerifyingReader};
 use crate::event::Cancel;
 use crate::files::StatCache;
@@ -30,6 +31,16 @@ pub enum Damage {
     },
     /// What the blocks of a blob were made from isn't as it was written.
     Blocks {
+        /// The file.
+        file: KnownFile,
+    },
+    /// What is known of a layer's last build isn't as it was written.
+    LastBuild {
+        /// The file.
+        file: KnownFile,
+    },
+    /// A note on a registry isn't as it was written.
+    Note {
         /// The file.
         file: KnownFile,
     },
@@ -77,16 +88,30 @@ pub fn verify(
     let damaged: BTreeSet<Digest> = faults.iter().map(|(digest, _)| *digest).collect();
     let broken = survey.broken.iter().map(|file| Damage::Record { file: file.clone() });
     let mut all: Vec<Damage> = broken.chain(faults.into_iter().map(|(_, damage)| damage)).collect();
-    // What is gone by now was nobody's loss.
-    let is_damaged = |file: &&KnownFile| StatCache::is_whole(&file.path).is_ok_and(|is_whole| !is_whole);
-    all.extend(survey.stat.iter().filter(is_damaged).map(|file| Damage::Stat { file: file.clone() }));
+    let file = |file: &KnownFile| file.clone();
+    all.extend(damaged_of(&survey.stat, StatCache::is_whole).map(|of| Damage::Stat { file: file(of) }));
     let indexes = survey.blocks.iter().map(|(_, file)| file);
-    let is_damaged = |file: &&KnownFile| blocks::is_whole(&file.path).is_ok_and(|is_whole| !is_whole);
-    all.extend(indexes.filter(is_damaged).map(|file| Damage::Blocks { file: file.clone() }));
+    all.extend(damaged_of(indexes, blocks::is_whole).map(|of| Damage::Blocks { file: file(of) }));
+    let builds = damaged_of(&survey.last_builds, last::is_whole);
+    all.extend(builds.map(|of| Damage::LastBuild { file: file(of) }));
+    all.extend(damaged_of(&survey.notes, notes::is_whole).map(|of| Damage::Note { file: file(of) }));
     for known in survey.records.iter().filter(|known| !known.is_whole) {
         all.extend(missing(known, survey, &damaged)?);
     }
     Ok(all)
+}
+
+/// The files that aren't as they were written. What is gone by now was nobody's loss; what is cut so
+/// short that a part of it isn't there is damaged.
+fn damaged_of<'a>(
+    files: impl IntoIterator<Item = &'a KnownFile>,
+    is_whole: impl Fn(&Path) -> io::Result<bool>,
+) -> impl Iterator<Item = &'a KnownFile> {
+    let is_damaged = move |file: &&KnownFile| match is_whole(&file.path) {
+        Ok(is_whole) => !is_whole,
+        Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+    };
+    files.into_iter().filter(is_damaged)
 }
 
 /// Reads a blob; returns what is wrong with it. One that is gone is no fault.
@@ -157,6 +182,8 @@ pub fn drop_damaged(survey: &Survey, damages: &[Damage]) -> Result<Extent, Cache
             Damage::Record { file }
             | Damage::Stat { file }
             | Damage::Blocks { file }
+            | Damage::LastBuild { file }
+            | Damage::Note { file }
             | Damage::Incomplete { file, .. } => files.push(file),
             Damage::Blob { digest, .. } => {
                 digests.insert(*digest);

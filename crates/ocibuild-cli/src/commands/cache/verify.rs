@@ -16,8 +16,9 @@ use crate::text::{self, Format};
 
 /// Find what is damaged in the cache
 ///
-/// Reads every record and every blob, and holds the blobs against the digests they are named by. A
-/// build does that of what it uses; this finds the rest. What is damaged is told, a line each, and
+/// Reads every record and every blob, and holds the blobs against the digests they are named by; and
+/// all that is noted of files, blocks, last builds and registries. A build does that of what it uses;
+/// this finds the rest. What is damaged is told, a line each, and
 /// the exit code is then 6.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -95,6 +96,10 @@ fn line(damage: &Damage) -> String {
         Damage::Blocks { file } => {
             format!("{}: this is not what was noted of a blob's blocks", file.path.display())
         }
+        Damage::LastBuild { file } => {
+            format!("{}: this is not what was noted of a layer's last build", file.path.display())
+        }
+        Damage::Note { file } => format!("{}: this is not what was noted of a registry", file.path.display()),
         Damage::Blob { digest, reason, .. } => format!("{digest}: {reason}"),
         Damage::Incomplete { key, blob, .. } => format!("record {key}: it names `{blob}`, which isn't there"),
         _ => "something else is damaged".to_owned(),
@@ -124,6 +129,12 @@ fn damage_to_json(damage: &Damage) -> Value {
         }
         Damage::Blocks { file } => {
             json!({ "kind": "blocks", "path": file.path.display().to_string(), "message": message })
+        }
+        Damage::LastBuild { file } => {
+            json!({ "kind": "last-build", "path": file.path.display().to_string(), "message": message })
+        }
+        Damage::Note { file } => {
+            json!({ "kind": "note", "path": file.path.display().to_string(), "message": message })
         }
         Damage::Blob { digest, file, .. } => json!({
             "kind": "blob",
