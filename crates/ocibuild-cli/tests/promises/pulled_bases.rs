@@ -251,7 +251,8 @@ fn bytes_stay(setting: &Setting, other: &Registry) -> String {
     let files = entries(&records).into_keys().filter(|path| path.extension().is_some());
     let texts = files.map(|path| fs::read_to_string(records.join(path)).unwrap());
     let listing = texts.max_by_key(String::len).unwrap();
-    let record: Value = serde_json::from_str(&listing).unwrap();
+    let file: Value = serde_json::from_str(&listing).unwrap();
+    let record = &file["record"];
     let count = record["entries"].as_u64().unwrap();
     println!("{count} files of the base are listed in a record of {} bytes", listing.len());
     assert!(count > 1000 && record["inventory"]["data"].is_string());

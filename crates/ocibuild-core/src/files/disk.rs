@@ -78,7 +78,7 @@ impl DiskTree {
     }
 
     /// Notes whose clock files of a device have their times from, by a directory of it.
-    fn note_clock(&self, directory: &OwnedFd, device: u64) {
+    fn note_clock(&self, directory: BorrowedFd<'_>, device: u64) {
         let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
         // The child may be where another file system is mounted.
         let is_of = |stat: &Stat| metadata(stat).id.device == device;
@@ -112,8 +112,11 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 impl FileTree for DiskTree {
     fn metadata(&self, path: &[u8]) -> io::Result<Metadata> {
-        self.in_parent(path, |parent, name| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW))
-            .map(|stat| metadata(&stat))
+        self.in_parent(path, |parent, name| {
+            let seen = metadata(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?);
+            self.note_clock(parent, seen.id.device);
+            Ok(seen)
+        })
     }
 
     fn read_dir(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Metadata)>> {
@@ -128,7 +131,7 @@ impl FileTree for DiskTree {
             Ok(())
         })?;
         if let Some((_, first)) = children.first() {
-            self.note_clock(&directory, first.id.device);
+            self.note_clock(directory.as_fd(), first.id.device);
         }
         Ok(children)
     }
@@ -213,7 +216,7 @@ fn each_name(
 /// Tells whether a directory lies on a file system that takes times from this system's clock: one
 /// of those that are known to.
 #[cfg(target_os = "linux")]
-fn is_local(directory: &OwnedFd) -> bool {
+fn is_local(directory: BorrowedFd<'_>) -> bool {
     // ext2 to 4, XFS, Btrfs, tmpfs, overlayfs, F2FS, bcachefs, ZFS: see statfs(2).
     const LOCAL: [u64; 8] =
         [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0xca45_1a4e, 0x2fc1_2fc1];
@@ -221,7 +224,7 @@ fn is_local(directory: &OwnedFd) -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_local(_: &OwnedFd) -> bool {
+fn is_local(_: BorrowedFd<'_>) -> bool {
     true
 }
 

@@ -1,5 +1,6 @@
 //! What a cache repository holds: its records, in packs, and the blobs that its manifest names.
 
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -143,17 +144,18 @@ fn read_pack<'r>(
     source: &dyn Source,
     read: &'r mut Read,
 ) -> Result<&'r (Pack, Vec<Entry>), BlobError> {
-    if !read.contains_key(&layer.digest) {
-        let bytes = read_whole(source, layer, MAX_PACK)?;
-        let odd = |source: io::Error| BlobError::Corrupt { digest: layer.digest, source };
-        read.insert(layer.digest, pack::read(layer, &bytes).map_err(odd)?);
+    match read.entry(layer.digest) {
+        Occupied(known) => Ok(known.into_mut()),
+        Vacant(place) => {
+            let bytes = read_whole(source, layer, MAX_PACK)?;
+            let odd = |source: io::Error| BlobError::Corrupt { digest: layer.digest, source };
+            Ok(place.insert(pack::read(layer, &bytes).map_err(odd)?))
+        }
     }
-    Ok(&read[&layer.digest])
 }
 
 /// Adds entries: of two for one key the later one counts, whichever is added first.
 pub(super) fn merge(entries: &mut Entries, more: impl IntoIterator<Item = Entry>) {
-    use std::collections::btree_map::Entry::{Occupied, Vacant};
     for entry in more {
         match entries.entry(entry.record.key) {
             Vacant(vacant) => {
