@@ -105,7 +105,7 @@ struct Started {
     /// Where the rows are read from.
     rest: Mutex<Option<fs::File>>,
     table: OnceLock<Table>,
-    /// Whether there is a file that is of no use: another takes its place.
+    /// Whether there is a file whose head is of no use: another takes its place.
     is_damaged: bool,
 }
 
@@ -205,7 +205,7 @@ impl StatCache {
     pub fn save(&self) -> io::Result<()> {
         let learned = std::mem::take(&mut *self.learned.lock().unwrap_or_else(PoisonError::into_inner));
         let notes = std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner));
-        let is_new = |started: &&Started| started.is_damaged || !learned.is_empty() || !notes.is_empty();
+        let is_new = |started: &&Started| started.is_damaged() || !learned.is_empty() || !notes.is_empty();
         let started = self.started.get().filter(is_new);
         if started.is_none() && !self.is_read_only && self.started.get().is_some() {
             note_use(&self.path());
@@ -248,8 +248,15 @@ impl Started {
     fn table(&self) -> &Table {
         self.table.get_or_init(|| {
             let file = self.rest.lock().unwrap_or_else(PoisonError::into_inner).take();
-            file.and_then(|mut file| Table::read(&self.head, &mut file)).unwrap_or_default()
+            let Some(mut file) = file else { return Table::default() };
+            let damaged = || Table { is_damaged: true, ..Table::default() };
+            Table::read(&self.head, &mut file).unwrap_or_else(damaged)
         })
+    }
+
+    /// Tells whether what was read of the file is of no use.
+    fn is_damaged(&self) -> bool {
+        self.is_damaged || self.table.get().is_some_and(|table| table.is_damaged)
     }
 }
 
@@ -339,6 +346,8 @@ struct Table {
     starts: Vec<u32>,
     /// Which rows were asked for, and held.
     used: Vec<AtomicBool>,
+    /// Whether there were rows, but not as they were written.
+    is_damaged: bool,
 }
 
 impl Table {
@@ -622,8 +631,10 @@ mod tests {
         }
         assert!(!StatCache::is_whole(&path).is_ok_and(|whole| whole));
         assert_eq!(known(&[&bytes[..], b"x"].concat()), None);
-        // It doesn't stay, though nothing else is learned.
-        started(directory.path()).save().unwrap();
+        // It doesn't stay once it was read, though nothing else is learned.
+        let stat = started(directory.path());
+        assert_eq!(stat.get(b"a", &seen(1)), None);
+        stat.save().unwrap();
         assert!(StatCache::is_whole(&path).unwrap());
         assert_eq!(known(&bytes), Some(learned(1)));
         let other = StatCache::new(directory.path(), Path::new("/other"));
