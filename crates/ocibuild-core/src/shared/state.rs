@@ -31,12 +31,14 @@ pub struct RepositoryLimits {
     pub blobs: usize,
     /// Their most bytes.
     pub blob_bytes: u64,
+    /// The most bytes of listings of bases.
+    pub listing_bytes: u64,
 }
 
 impl Default for RepositoryLimits {
-    /// 5,000 records in 8 MiB, and 500 blobs in 20 GiB.
+    /// 5,000 records in 8 MiB, and 500 blobs in 20 GiB, and 64 MiB of listings.
     fn default() -> Self {
-        Self { records: 5_000, bytes: 8 << 20, blobs: 500, blob_bytes: 20 << 30 }
+        Self { records: 5_000, bytes: 8 << 20, blobs: 500, blob_bytes: 20 << 30, listing_bytes: 64 << 20 }
     }
 }
 
