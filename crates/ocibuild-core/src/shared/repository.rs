@@ -20,7 +20,7 @@ use crate::oci::{
 use crate::shared::pack::{self, Entry, Pack};
 use crate::shared::state::{
     Entries, Read, RepositoryLimits, State, bare, by_recency, diff_ids, is_cache, is_known, mark, merge,
-    repack, trim, wrap,
+    repack, trim, wrap, wrapped_size,
 };
 
 /// How often it is tried to write beside others.
@@ -84,6 +84,16 @@ impl RepositoryCache {
 
     fn fault(&self, fault: BlobError) -> CacheError {
         unusable(self.place(), fault)
+    }
+
+    /// Leaves out listings that wouldn't stay: what is written is written until it is there.
+    fn within_limits(&self, records: &[Record]) -> Vec<Record> {
+        let mut left = self.limits.listing_bytes;
+        let mut fits = |record: &&Record| {
+            let rest = listing(record).map_or(Some(left), |listing| left.checked_sub(wrapped_size(listing)));
+            rest.inspect(|rest| left = *rest).is_some()
+        };
+        records.iter().filter(|record| fits(record)).cloned().collect()
     }
 
     fn root(&self) -> Result<Option<Descriptor>, CacheError> {
@@ -356,6 +366,9 @@ impl RepositoryCache {
         }
         let mut bytes = 0_u64;
         for blob in listings.into_iter().filter_map(|entry| inventory(&entry.record)) {
+            if held.contains_key(&blob.digest) {
+                continue;
+            }
             bytes = bytes.saturating_add(blob.size);
             if bytes > self.limits.listing_bytes {
                 break;
@@ -465,7 +478,7 @@ impl RecordSink for RepositoryCache {
         blobs: Option<&dyn Source>,
         cancel: &Cancel,
     ) -> Result<Kept, CacheError> {
-        self.write(records, blobs, cancel)
+        self.write(&self.within_limits(records), blobs, cancel)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::digest::{DiffId, Digest};
 use crate::key::Key;
 use crate::oci::{Descriptor, Manifest, MediaType, annotation, to_json};
 use crate::shared::pack::{self, Entry, MAX_PACK, Pack};
+use crate::tar::TRAILER;
 
 /// The version that is written and read.
 const VERSION: &str = "1";
@@ -257,6 +258,11 @@ pub(super) fn wrap(inventory: &Descriptor, bytes: &[u8]) -> (Descriptor, Vec<u8>
 /// Where its bytes begin in there.
 pub(super) fn wrapped_at(inventory: &Descriptor) -> u64 {
     pack::header(&name(&inventory.digest), inventory.size).len() as u64
+}
+
+/// How large that layer is.
+pub(super) fn wrapped_size(inventory: &Descriptor) -> u64 {
+    wrapped_at(inventory) + inventory.size.next_multiple_of(512) + TRAILER.len() as u64
 }
 
 fn name(inventory: &Digest) -> String {

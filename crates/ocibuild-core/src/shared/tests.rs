@@ -165,14 +165,22 @@ fn listings_have_a_bound_of_their_own() {
     let target = Arc::new(Memory::new());
     let mut limits = RepositoryLimits::default();
     // Each takes a header, a block, and the end of a tar.
-    (limits.listing_bytes, limits.blobs) = (2 * 2048, 1);
-    for names in [["a", "a"], ["b", "b"], ["c", "a"]] {
-        let records = [base(names[0]), base(names[1]), record("x")];
+    (limits.listing_bytes, limits.blobs) = (2 * 2048, 2);
+    let keep = |names: &[&str]| {
+        let records: Vec<Record> = names.iter().map(|name| base(name)).chain([record("x")]).collect();
         cache(&target).limits(limits).keep(&records, Some(&store(&["x"])), &Cancel::new()).unwrap();
-    }
+    };
+    keep(&["a"]);
+    keep(&["b"]);
+    keep(&["c", "a"]);
     let reader = reader(&target);
-    let has = |name: &str| reader.get(&key(name)).unwrap().is_some();
-    assert_eq!(["a", "b", "c", "x"].map(has), [true, false, true, true]);
+    let is_listed = |name: &str| reader.get(&key(name)).unwrap().is_some();
+    assert_eq!(["a", "b", "c", "x"].map(is_listed), [true, false, true, true]);
+    // More at once than there is room for: some of it.
+    keep(&["d", "e", "f"]);
+    let reader = super::tests::reader(&target);
+    let is_listed = |name: &str| reader.get(&key(name)).unwrap().is_some();
+    assert_eq!(["a", "c", "d", "e", "f"].map(is_listed), [false, false, true, true, false]);
     assert!(reader.exists(&record("x").layers[0].descriptor).unwrap());
     assert_valid(&target);
 }
