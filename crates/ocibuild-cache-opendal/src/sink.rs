@@ -53,12 +53,20 @@ impl RecordSink for ObjectStore {
 
 /// Whether what is known under a key needn't be written again.
 fn says_all(known: &Record, known_blobs: bool, record: &Record, blobs: bool) -> bool {
+    if record.is_listing() {
+        let digest = |record: &Record| record.inventory.as_ref().map(|inventory| inventory.digest);
+        return known.is_listing() && digest(known) == digest(record);
+    }
     if blobs { known_blobs && known == record } else { without_inventory(known) == *record }
 }
 
-/// The inventory is a blob too: where blobs aren't, nobody could read it.
+/// The inventory is a blob too: where blobs aren't, nobody could read it. What a base holds stands in
+/// the record.
 fn without_inventory(record: &Record) -> Record {
     let mut record = record.clone();
+    if record.is_listing() && record.kept().next().is_none() {
+        return record;
+    }
     (record.inventory, record.entries, record.tar_size) = (None, 0, 0);
     record
 }

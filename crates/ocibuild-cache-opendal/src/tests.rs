@@ -172,6 +172,28 @@ fn what_is_there_is_not_written_again() {
 }
 
 #[test]
+fn what_a_base_holds_stands_in_its_record_either_way() {
+    let (place, never) = (Place::new(), Cancel::new());
+    let mut listing = record("base", &[b"a layer of the base"]);
+    listing.content = None;
+    listing.inventory = Some(Descriptor::of(MediaType::LISTING, b"listing").embed(b"listing"));
+    let all = [listing.clone()];
+    assert_eq!(place.store().keep(&all, None, &never).unwrap().records, 1);
+    assert_eq!(place.store().get(&listing.key).unwrap().as_ref(), Some(&listing));
+    // That the base is named otherwise elsewhere is no other listing; its layers are no blobs of it.
+    let mut other = listing.clone();
+    other.layers = record("", &[b"a layer otherwise compressed"]).layers;
+    for blobs in [None, Some(&Memory::new() as &dyn ocibuild_core::blob::Source)] {
+        assert_eq!(place.store().keep(&[other.clone()], blobs, &never).unwrap(), Kept::default());
+    }
+    assert_eq!(place.paths().len(), 1);
+    // What it was told else, it keeps else.
+    other.inventory = Some(Descriptor::of(MediaType::LISTING, b"later").embed(b"later"));
+    assert_eq!(place.store().keep(&[other.clone()], None, &never).unwrap().records, 1);
+    assert_eq!(place.store().get(&other.key).unwrap(), Some(other));
+}
+
+#[test]
 fn blobs_come_back_as_they_were_sent() {
     let place = Place::new();
     let large = large();

@@ -8,6 +8,7 @@ mod bases;
 mod built;
 mod check;
 mod foresee;
+mod listings;
 mod past;
 mod pool;
 mod start;
@@ -35,7 +36,7 @@ use crate::oci::{MediaType, Platform};
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
 
-pub use bases::{Bases, OpenBase, Shelf, list_base};
+pub use bases::{Bases, OpenBase};
 use bases::{Found, Foundations};
 pub(crate) use built::BaseLayers;
 pub use built::{Built, BuiltImage, FinishedLayer};
@@ -43,6 +44,7 @@ pub use check::check;
 pub use foresee::{
     By, Explanation, ForeseenBlob, ForeseenImage, ForeseenLayer, Foresight, Gone, explain, foresee,
 };
+pub use listings::{Shelf, list_base};
 pub use pool::Pool;
 
 /// A plan can't be built.
@@ -205,9 +207,12 @@ pub struct Context<'a> {
     pub store: &'a Store,
     /// Where records are kept; without, nothing is answered nor recorded.
     pub records: Option<&'a dyn RecordStore>,
-    /// What is asked, in this order, for layers that no record answers for. Layers that one of them
-    /// has are neither brought to the store nor recorded.
+    /// What is asked, in this order, for layers that no record answers for, and for what bases hold.
+    /// Layers that one of them has are neither brought to the store nor recorded.
     pub tiers: &'a [Tier],
+    /// The places beside the cache that the run was told of, whether or not they may be asked now: what
+    /// the cache keeps of theirs answers for bases, and answers nobody else.
+    pub told: &'a [String],
     /// What is known of the tree's files since they were last read; without, they are read again.
     pub stat: Option<&'a StatCache>,
     /// Where it is noted what layers were made of, for whoever asks why one is made anew.
@@ -255,7 +260,9 @@ impl<'a> Context<'a> {
     /// What listings of bases need of it.
     fn shelf(self) -> Shelf<'a> {
         let Self { store, records, observer, cancel, .. } = self;
-        Shelf { store, records, observer, cancel }
+        // Who verifies what others say doesn't go by what they say of bases.
+        let (told, tiers) = if self.verifies { (&[][..], &[][..]) } else { (self.told, self.tiers) };
+        Shelf { store, records, told, tiers, observer, cancel }
     }
 }
 
@@ -404,6 +411,7 @@ fn find_elsewhere(
     for (index, tier) in context.tiers.iter().enumerate() {
         for key in keys {
             context.cancel.check()?;
+            let fits = |record: &Record| !record.is_listing() && fits(record);
             let Some(record) = known(&*tier.records, key, context.observer).filter(fits) else { continue };
             let has = |layer: &BuiltLayer| tier.blobs.exists(&layer.descriptor);
             match record.layers.iter().map(has).find(|has| !matches!(has, Ok(true))) {
@@ -519,10 +527,11 @@ pub fn build(
         images.push(put_together(plan, image, &foundations, &layers, &memory, context.created)?);
     }
     let warnings = start::warnings(plan, &foundations, &layers, context.store);
+    let listings = foundations.records();
     let mut sources = foundations.into_sources();
     sources.extend(elsewhere);
     let (memory, store) = (Arc::new(memory), context.store.clone());
-    Ok(Built { images, layers, warnings, memory, store, bases: sources, hold: None })
+    Ok(Built { images, layers, warnings, memory, store, bases: sources, listings, hold: None })
 }
 
 fn make(

@@ -258,9 +258,9 @@ impl<'a> Builder<'a> {
     pub fn build_plan(&self, plan: &Plan) -> Result<Built, Error> {
         let tree = DiskTree::open(&self.root)?;
         let hold = self.enter_cache().map_err(BuildError::from)?;
-        let tiers = self.tiers(plan);
+        let (tiers, told) = (self.tiers(plan), self.told(plan));
         self.within(&tree, self.use_records, |context| {
-            let context = Context { tiers: &tiers, ..context };
+            let context = Context { tiers: &tiers, told: &told, ..context };
             let resolved = resolve(plan, context)?;
             Ok(build(resolved, context, self.finished.unwrap_or(&|_| {}))?.holding(hold))
         })
@@ -276,7 +276,10 @@ impl<'a> Builder<'a> {
     pub fn check_plan(&self, plan: &Plan) -> Result<Vec<crate::build::BuildError>, Error> {
         let tree = DiskTree::open(&self.root)?;
         let use_records = self.use_records && self.cache.is_dir();
-        self.within(&tree, use_records, |context| Ok(crate::build::check(plan, context)?))
+        let told = self.told(plan);
+        self.within(&tree, use_records, |context| {
+            Ok(crate::build::check(plan, Context { told: &told, ..context })?)
+        })
     }
 
     /// Finds out what a build of a plan would do, without compressing anything: see
@@ -303,11 +306,11 @@ impl<'a> Builder<'a> {
         look: impl FnOnce(Context<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let tree = DiskTree::open(&self.root)?;
-        let tiers = self.tiers(plan);
+        let (tiers, told) = (self.tiers(plan), self.told(plan));
         let is_there = self.cache.is_dir();
         self.within(&tree, self.use_records, |context| {
             let stat = context.stat.filter(|_| is_there);
-            look(Context { tiers: &tiers, stat, ..context })
+            look(Context { tiers: &tiers, told: &told, stat, ..context })
         })
     }
 
@@ -331,6 +334,7 @@ impl<'a> Builder<'a> {
             store: &store,
             records: if use_records { Some(&records) } else { None },
             tiers: &[],
+            told: &[],
             stat: if use_records { Some(&stat) } else { None },
             last: if use_records { Some(&last) } else { None },
             verifies: self.verifies,

@@ -130,7 +130,7 @@ fn read_cache(manifest: &Manifest, root: &Descriptor, source: Arc<dyn Source>) -
     }
     let state = State::read(manifest, &*source, &mut BTreeMap::new(), &|_| false)?;
     let records = state.entries.keys().filter_map(|key| Some((*key, state.record(key)?)));
-    let records = records.filter(|(_, record)| record.content.is_some()).collect();
+    let records = records.filter(|(_, record)| record.content.is_some() || record.is_listing()).collect();
     let layers = state.layers.keys().copied().collect();
     Ok(Image::Read { records, source, layers, inventories: state.inventories })
 }

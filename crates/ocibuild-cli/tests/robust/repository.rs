@@ -250,6 +250,135 @@ fn a_layer_that_goes_meanwhile_is_made_anew() {
     bench.valid("out.oci");
 }
 
+/// A base in a registry, of which layers show something: its layers' digests.
+pub(crate) fn push_base(name: &str) -> Vec<String> {
+    let base = Bench::with_spec(
+        r#"version = 1
+[layers.os]
+copy = [
+  { symlink = "usr/app", to = "/app" },
+  { content = "app:x:33:34::/:/bin/sh\n", to = "/etc/passwd" },
+  { from = "lib", to = "/usr/lib" },
+]
+[images.os]
+layers = ["os"]
+"#,
+    );
+    base.write("lib/large", crate::shared::text(3, 300_000));
+    build(&base, &["-t", name]);
+    manifest(name).layers.iter().map(|layer| layer.digest.to_string()).collect()
+}
+
+/// Puts a checkout on a base.
+pub(crate) fn onto(bench: Bench, base: &str) -> Bench {
+    let spec = SPEC.replace("[images.app]", &format!("[images.app]\nbase = \"{base}\""));
+    bench.write("ocibuild.toml", spec.replace("to = \"/app/src\"", "to = \"/app/src\", owner = \"app\""));
+    bench
+}
+
+/// How often one of these layers was read.
+pub(crate) fn reads(requests: &[String], layers: &[String]) -> usize {
+    let is_layer = |line: &&String| layers.iter().any(|layer| line.contains(layer.as_str()));
+    requests.iter().filter(|line| line.starts_with("GET ")).filter(is_layer).count()
+}
+
+#[test]
+fn on_a_fresh_runner_no_layer_of_a_base_is_read() {
+    each(|label, registry: &dyn Watched| {
+        let name = |path: &str| format!("{}/{path}", registry.host());
+        let os = name("base/os:1");
+        let base = push_base(&os);
+        let expected = build(&onto(installed("2"), &os), &["-t", &name("team/expected:1")]).0;
+        for mode in ["min", "max"] {
+            let cache = name(&format!("team/cache:{mode}"));
+            registry.requests();
+            let bench = onto(installed("1"), &os);
+            let to = ["--cache-to", &cache, "--cache-mode", mode, "-t", &name("team/api:main")];
+            let (told, _) = build(&bench, &to);
+            assert_eq!(told["cached"]["records"], 4, "{label}: {}", told["cached"]);
+            assert_eq!(reads(&registry.requests(), &base), 1, "{label}");
+            // It is written once, and names no layer of the base.
+            assert_eq!(build(&bench, &to).0["cached"]["records"], 0, "{label}");
+            let held: Vec<String> =
+                manifest(&cache).layers.iter().map(|layer| layer.digest.to_string()).collect();
+            assert!(base.iter().all(|layer| !held.contains(layer)), "{label}: {held:?}");
+            registry.requests();
+            let fresh = onto(checkout("2"), &os);
+            let from = ["--cache-from", &cache, "-t", &name(&format!("team/api:next-{mode}"))];
+            let plan = ["plan", "--push", "--cache-from", &cache, "-t", &name("team/api:next")];
+            fresh.ok(&plan);
+            let (told, said) = build(&fresh, &from);
+            let requests = registry.requests();
+            println!("{label}: {mode}: {} requests", requests.len());
+            assert_eq!(reads(&requests, &base), 0, "{label}: {requests:#?}");
+            assert_eq!(layers(&told).0, ["registry", "built"], "{label}: {said}");
+            assert_eq!(digest(&told), digest(&expected), "{label}");
+            fresh.valid(&name(&format!("team/api:next-{mode}")));
+            registry.requests();
+            // From now on the machine knows it, from the place that it has it from, and from no other.
+            build(&fresh, &from);
+            let again = registry.requests();
+            assert_eq!(reads(&again, &base), 0, "{label}: {again:#?}");
+            build(&fresh, &["--cache-from", &name("team/expected:1"), "-t", &name("team/other:1")]);
+            assert_eq!(reads(&registry.requests(), &base), 1, "{label}");
+        }
+    });
+}
+
+#[test]
+fn what_a_place_said_of_a_base_is_known_without_asking() {
+    let registry = Double::with(|_: &_| Vec::new(), |_| {});
+    let (os, cache) = (registry.name("base/os:1"), registry.name("team/cache:main"));
+    push_base(&os);
+    build(&onto(installed("1"), &os), &["--cache-to", &cache, "-t", &registry.name("team/api:1")]);
+    let fresh = onto(installed("1"), &os);
+    fresh.ok(&["lock"]);
+    build(&fresh, &["--cache-from", &cache, "-t", &registry.name("team/api:2")]);
+    registry.recorder.clear();
+    fresh.ok(&["plan", "--offline", "--cache-from", &cache]);
+    // Who isn't told of the place doesn't go by what it said.
+    fresh.run(&["plan", "--offline"]).expect_code(4);
+    assert!(registry.recorder.exchanges().is_empty());
+}
+
+#[test]
+fn what_is_wrong_with_a_listing_costs_its_base_to_be_read() {
+    let listing = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    for status in [Some(404), Some(403), None] {
+        let asked_for = std::sync::Arc::clone(&listing);
+        let registry = Double::with(
+            move |asked: &ocibuild_serve::faults::Asked| {
+                let listing = asked_for.lock().unwrap();
+                let is_it =
+                    asked.method() == "GET" && !listing.is_empty() && asked.path().ends_with(&*listing);
+                match status.filter(|_| is_it) {
+                    Some(status) => vec![ocibuild_serve::Fault::status(status)],
+                    None => Vec::new(),
+                }
+            },
+            |_| {},
+        );
+        listing.lock().unwrap().clear();
+        let (os, cache) = (registry.name("base/os:1"), registry.name("team/cache:main"));
+        let base = push_base(&os);
+        let (told, _) =
+            build(&onto(installed("1"), &os), &["--cache-to", &cache, "-t", &registry.name("team/api:1")]);
+        let holder = manifest(&cache).layers.into_iter();
+        let mut holder =
+            holder.filter(|layer| layer.annotations.contains_key("vnd.ocibuild.cache.inventory"));
+        *listing.lock().unwrap() = holder.next().unwrap().digest.to_string();
+        assert!(holder.next().is_none());
+        registry.recorder.clear();
+        let fresh = onto(checkout("1"), &os);
+        let (again, said) = build(&fresh, &["--cache-from", &cache, "-t", &registry.name("team/api:2")]);
+        assert_eq!(digest(&again), digest(&told), "{said}");
+        let requests: Vec<String> = registry.recorder.exchanges().iter().map(ToString::to_string).collect();
+        assert_eq!(reads(&requests, &base), usize::from(status.is_some()), "{requests:#?}");
+        let is_told = said.contains("says of a base is not used");
+        assert_eq!(is_told, status == Some(403), "{said}");
+    }
+}
+
 /// All files below a directory, with their times.
 fn files(bench: &Bench, path: &str) -> BTreeSet<(String, std::time::SystemTime)> {
     fn visit(path: &std::path::Path, found: &mut BTreeSet<(String, std::time::SystemTime)>) {

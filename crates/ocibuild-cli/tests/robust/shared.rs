@@ -62,8 +62,10 @@ pub(crate) fn build(bench: &Bench, arguments: &[&str]) -> (Value, String) {
 
 pub(crate) fn layers(metadata: &Value) -> (Vec<&str>, Vec<u64>) {
     let layers = metadata["images"][0]["platforms"][0]["layers"].as_array().unwrap();
-    let of = |layer: &Value| layer["descriptor"]["size"].as_u64().unwrap();
-    (layers.iter().map(|layer| layer["cache"].as_str().unwrap()).collect(), layers.iter().map(of).collect())
+    // Without those of a base.
+    let own =
+        layers.iter().filter_map(|layer| Some((layer["cache"].as_str()?, &layer["descriptor"]["size"])));
+    own.map(|(cache, size)| (cache, size.as_u64().unwrap())).unzip()
 }
 
 pub(crate) fn digest(metadata: &Value) -> &str {

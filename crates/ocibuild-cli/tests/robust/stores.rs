@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::bench::Bench;
 use crate::counts::{Watched, each};
 use crate::double::Double;
+use crate::repository::{onto, push_base, reads};
 use crate::shared::{checkout, digest, installed, layers, metadata};
 
 /// Runs a judge with each kind of store that there is.
@@ -96,6 +97,31 @@ fn a_fresh_runner_sends_what_changed_and_nothing_else() {
             // It was only read.
             assert_eq!(kept, records(store).iter().map(|name| store.read(name)).collect::<Vec<_>>());
         });
+    });
+}
+
+#[test]
+fn no_layer_of_a_base_is_read() {
+    each_store!(|store| {
+        let registry = Double::with(|_: &_| Vec::new(), |_| {});
+        let (os, cache) = (registry.name("base/os:1"), store.address("bases"));
+        let base = push_base(&os);
+        for (mode, written) in [("min", 4), ("max", 3)] {
+            let to =
+                ["--push", "--cache-to", &cache, "--cache-mode", mode, "-t", &registry.name("team/api:main")];
+            let bench = onto(installed("1"), &os);
+            assert_eq!(build(&bench, store, &to).0["cached"]["records"], written);
+            assert_eq!(build(&bench, store, &to).0["cached"]["records"], 0);
+            registry.recorder.clear();
+            let fresh = onto(checkout("2"), &os);
+            let from = ["--push", "--cache-from", &cache, "-t", &registry.name("team/api:next")];
+            let (told, said) = build(&fresh, store, &from);
+            assert_eq!(layers(&told).0, ["store", "built"], "{said}");
+            let requests: Vec<String> =
+                registry.recorder.exchanges().iter().map(ToString::to_string).collect();
+            assert_eq!(reads(&requests, &base), 0, "{requests:#?}");
+            assert!(warnings(&said).iter().all(|line| line.contains("has that tag")), "{said}");
+        }
     });
 }
 

@@ -2,21 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::base::{Base, BaseError, Listed, ListedKind, Listing, ListingBuilder, ListingLimits, listing_key};
-use crate::blob::{BlobError, BytesContent, Sink as _, Source, Store, read_whole};
+use crate::base::{Base, BaseError, Listed, ListedKind, Listing, ListingBuilder, ListingLimits};
+use crate::blob::{BlobError, Source};
 use crate::build::built::BaseLayers;
-use crate::build::{BuildError, Context, known};
-use crate::cache::{BuiltLayer, Record, RecordStore};
-use crate::event::{Cancel, Event, Observer, Warning};
-use crate::oci::{Descriptor, MediaType};
+use crate::build::{BuildError, Context, listings};
+use crate::cache::Record;
+use crate::event::{Event, Observer, Warning};
+use crate::oci::Descriptor;
 use crate::plan::{BaseName, Foundation, Plan, PlannedLayer, PlannedVariant, What};
 use crate::spec::{Inherit, Span};
-
-/// The largest listing that is read back, in bytes: far beyond what the limits of a listing allow.
-const MAX_LISTING: u64 = 256 << 20;
-
-/// The largest listing that stands inside its record, in bytes: that of a million files.
-const MAX_EMBEDDED: usize = 8 << 20;
 
 /// A base's place: where its blobs are, and which of them is its root.
 #[derive(Clone)]
@@ -41,6 +35,8 @@ pub(super) struct Found {
     foundation: Foundation,
     base: Base,
     listing: Listing,
+    /// What others are told of the listing.
+    record: Option<Record>,
     source: Arc<dyn Source>,
 }
 
@@ -152,6 +148,14 @@ impl Foundations {
         self.base(foundation).map_or(&[], |found| &found.base.layers)
     }
 
+    /// Returns the records of what bases hold, as far as others can be told of it.
+    pub(super) fn records(&self) -> Vec<Record> {
+        let mut records: Vec<Record> = self.found.iter().filter_map(|found| found.record.clone()).collect();
+        records.sort_by_key(|record| record.key);
+        records.dedup_by_key(|record| record.key);
+        records
+    }
+
     pub(super) fn into_sources(self) -> Vec<BaseLayers> {
         let layers = |found: &Found| found.base.layers.iter().map(|layer| layer.digest).collect();
         self.found.into_iter().map(|found| BaseLayers::new(layers(&found), found.source)).collect()
@@ -176,43 +180,12 @@ impl Foundations {
         let source = opened.source.as_ref();
         let base = Base::open(source, &opened.root, Some(platform))
             .map_err(|fault| base_fault(name, *span, fault))?;
-        let listing = list_base(&base, source, context.shelf(), |fault| base_fault(name, *span, fault))?;
-        self.found.push(Found { foundation: foundation.clone(), base, listing, source: opened.source });
+        let fault = |fault| base_fault(name, *span, fault);
+        let (listing, record) = listings::list(&base, source, context.shelf(), fault)?;
+        let foundation = foundation.clone();
+        self.found.push(Found { foundation, base, listing, record, source: opened.source });
         Ok(())
     }
-}
-
-/// Where listings of bases are kept, and who hears of it.
-#[derive(Clone, Copy)]
-pub struct Shelf<'a> {
-    /// Where blobs are kept.
-    pub store: &'a Store,
-    /// Where records are kept; without, every listing is made anew.
-    pub records: Option<&'a dyn RecordStore>,
-    /// Who is told.
-    pub observer: &'a dyn Observer,
-    /// Stops the reading of layers.
-    pub cancel: &'a Cancel,
-}
-
-/// Finds out what a base holds: from a record where there is one, else from its layers, and then
-/// it is recorded.
-///
-/// # Errors
-/// [`BuildError`] if the layers can't be read, which `fault` makes of what is wrong with them; or if
-/// the cache fails.
-pub fn list_base(
-    base: &Base,
-    source: &dyn Source,
-    shelf: Shelf<'_>,
-    fault: impl FnOnce(BaseError) -> BuildError,
-) -> Result<Listing, BuildError> {
-    if let Some(listing) = known_listing(base, shelf)? {
-        return Ok(listing);
-    }
-    let listing = Listing::read(source, base, &ListingLimits::default(), shelf.cancel).map_err(fault)?;
-    keep_listing(base, &listing, shelf);
-    Ok(listing)
 }
 
 fn base_fault(base: &BaseName, span: Option<Span>, fault: BaseError) -> BuildError {
@@ -246,59 +219,4 @@ fn list_builtin(layer: &PlannedLayer) -> Result<Listing, crate::base::ListingErr
         }
     }
     Ok(builder.finish())
-}
-
-/// A listing is kept as a layer's inventory is, under a key of the base's contents; but inside of
-/// the record, so that whoever has the records needs nothing else of a base's layers.
-fn known_listing(base: &Base, shelf: Shelf<'_>) -> Result<Option<Listing>, BuildError> {
-    let Some(records) = shelf.records else { return Ok(None) };
-    let key = listing_key(&base.diff_ids);
-    let Some(record) = known(records, &key, shelf.observer) else { return Ok(None) };
-    let Some(inventory) = &record.inventory else { return Ok(None) };
-    if let Some(bytes) = inventory.embedded() {
-        records.used(&key);
-        return Ok(Listing::from_bytes(&bytes).ok());
-    }
-    // Damaged or gone, it is made again; what is damaged would be taken for it if it stayed.
-    match read_whole(shelf.store, inventory, MAX_LISTING) {
-        Ok(bytes) => {
-            records.used(&key);
-            Ok(Listing::from_bytes(&bytes).ok())
-        }
-        Err(_) => {
-            shelf.store.remove(&inventory.digest)?;
-            Ok(None)
-        }
-    }
-}
-
-fn keep_listing(base: &Base, listing: &Listing, shelf: Shelf<'_>) {
-    let Some(records) = shelf.records else { return };
-    let bytes = listing.to_bytes();
-    let mut inventory = Descriptor::of(MediaType::LISTING, &bytes);
-    let kept = if bytes.len() <= MAX_EMBEDDED {
-        inventory = inventory.embed(&bytes);
-        Ok(())
-    } else {
-        let pushed = shelf.store.push(&inventory, &BytesContent::new(bytes));
-        pushed.map(drop).map_err(|fault| fault.to_string())
-    };
-    let layers = base.layers.iter().zip(&base.diff_ids);
-    let record = Record {
-        version: Record::VERSION,
-        key: listing_key(&base.diff_ids),
-        content: None,
-        layers: layers.map(|(layer, diff_id)| BuiltLayer::new(layer.clone(), *diff_id)).collect(),
-        materials: Vec::new(),
-        inventory: Some(inventory),
-        machines: std::collections::BTreeSet::new(),
-        entries: listing.len() as u64,
-        tar_size: 0,
-        is_trace: false,
-    };
-    let kept = kept.and_then(|()| records.put(&record).map_err(|fault| fault.to_string()));
-    if let Err(fault) = kept {
-        let warning = Warning::new(format!("the base's listing is not cached: {fault}"));
-        shelf.observer.event(&Event::Warning(warning.hint("check the cache directory")));
-    }
 }

@@ -85,6 +85,8 @@ pub struct Built {
     pub(super) memory: Arc<Memory>,
     pub(super) store: Store,
     pub(super) bases: Vec<BaseLayers>,
+    /// The records of what bases hold.
+    pub(super) listings: Vec<Record>,
     pub(super) hold: Option<Hold>,
 }
 
@@ -127,8 +129,8 @@ impl Built {
         store: Store,
     ) -> Self {
         let (images, memory) = (vec![image], Arc::new(memory));
-        let (layers, bases) = (Vec::new(), layers);
-        Self { images, layers, memory, store, bases, hold: None, warnings: Vec::new() }
+        let (layers, bases, listings) = (Vec::new(), layers, Vec::new());
+        Self { images, layers, memory, store, bases, listings, hold: None, warnings: Vec::new() }
     }
 
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.
@@ -142,10 +144,11 @@ impl Built {
     }
 
     /// Returns what a cache is to be told, so that it answers for these layers: each under the key of
-    /// what it holds, and under those of its lockfiles, and each part of one under its own.
+    /// what it holds, and under those of its lockfiles, and each part of one under its own; and for what
+    /// the bases hold, so that nobody who knows that reads their layers.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
-        let mut records = Vec::new();
+        let mut records = self.listings.clone();
         for FinishedLayer { record, manifest_keys, .. } in &self.layers {
             let content = record.content.map(|key| Record { materials: Vec::new(), ..record.under(key) });
             records.extend(content);

@@ -158,10 +158,19 @@ impl<'a> Builder<'a> {
         if !self.use_records || self.is_offline() {
             return Vec::new();
         }
-        let names = self.caching.from.as_ref().unwrap_or(&plan.cache_from);
+        let names = self.sources(plan);
         let images: Vec<&Reference> = names.iter().filter_map(CachePlace::image).collect();
         let elsewhere: Arc<[Whereabout]> = self.whereabouts(&images).into();
         names.iter().filter_map(|name| self.tier(name, &elsewhere, plan)).collect()
+    }
+
+    fn sources<'p>(&'p self, plan: &'p Plan) -> &'p [CachePlace] {
+        self.caching.from.as_ref().unwrap_or(&plan.cache_from)
+    }
+
+    /// The places that may answer, whether or not they may be asked in this run.
+    pub(super) fn told(&self, plan: &Plan) -> Vec<String> {
+        self.sources(plan).iter().map(ToString::to_string).collect()
     }
 
     fn tier(&self, name: &CachePlace, elsewhere: &Arc<[Whereabout]>, plan: &Plan) -> Option<Tier> {

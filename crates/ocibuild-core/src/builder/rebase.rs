@@ -17,7 +17,8 @@ impl Builder<'_> {
         let hold = self.enter_cache().map_err(BuildError::Blob)?;
         let (store, records) = (self.store(), self.local_records());
         let records: Option<&dyn RecordStore> = if self.use_records { Some(&records) } else { None };
-        let shelf = Shelf { store: &store, records, observer: self.observer, cancel: &self.cancel };
+        let (observer, cancel) = (self.observer, &self.cancel);
+        let shelf = Shelf { store: &store, records, told: &[], tiers: &[], observer, cancel };
         let bases = &self.places(&store, true);
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = Some(self.pool.threads()).filter(|threads| *threads > 0).unwrap_or_else(processors);

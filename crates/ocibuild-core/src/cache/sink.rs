@@ -17,7 +17,8 @@ pub trait RecordSink: Send + Sync {
     /// keeps is bounded, and what was written least recently goes first.
     ///
     /// From `blobs` come the blobs of the layers and their inventories, where the place shall have
-    /// them too. Without it, records alone are kept, and they name no inventory.
+    /// them too. Without it, records alone are kept, and they name no inventory; but what a base holds
+    /// stands in its record, and is kept either way.
     ///
     /// # Errors
     /// [`CacheError`]; what the place answered before it answers still.

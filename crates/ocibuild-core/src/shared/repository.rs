@@ -20,7 +20,7 @@ use crate::oci::{
 use crate::shared::pack::{self, Entry, Pack};
 use crate::shared::state::{
     Entries, Read, RepositoryLimits, State, bare, by_recency, diff_ids, is_cache, is_known, mark, merge,
-    repack, trim, wrap,
+    repack, trim, wrap, wrapped_size,
 };
 
 /// How often it is tried to write beside others.
@@ -86,6 +86,16 @@ impl RepositoryCache {
         unusable(self.place(), fault)
     }
 
+    /// Leaves out listings that wouldn't stay: what is written is written until it is there.
+    fn within_limits(&self, records: &[Record]) -> Vec<Record> {
+        let mut left = self.limits.listing_bytes;
+        let mut fits = |record: &&Record| {
+            let rest = listing(record).map_or(Some(left), |listing| left.checked_sub(wrapped_size(listing)));
+            rest.inspect(|rest| left = *rest).is_some()
+        };
+        records.iter().filter(|record| fits(record)).cloned().collect()
+    }
+
     fn root(&self) -> Result<Option<Descriptor>, CacheError> {
         match self.target.resolve(&self.tag) {
             Ok(root) => Ok(Some(root)),
@@ -125,9 +135,13 @@ impl RepositoryCache {
     ) -> Result<Kept, CacheError> {
         let (mut read, mut kept) = (Read::new(), Kept::default());
         let mut sent: Option<Ours> = None;
+        let mut is_lacking = false;
         for attempt in 0..MAX_ATTEMPTS {
             cancel.check()?;
-            let found = self.read(&mut read)?;
+            let mut found = self.read(&mut read)?;
+            if is_lacking {
+                self.forget(&mut found.state).map_err(|fault| self.fault(fault))?;
+            }
             let new = records.iter().filter(|record| !has(&found.state, record, blobs.is_some())).count();
             if new == 0 {
                 return Ok(kept);
@@ -143,7 +157,7 @@ impl RepositoryCache {
                 Ok(start) => start,
                 // What was said to be there isn't: all is looked at and sent again.
                 Err(BlobError::Place { fault: PlaceFault::Lacking, .. }) => {
-                    sent = None;
+                    (sent, is_lacking) = (None, true);
                     continue;
                 }
                 Err(fault) => return Err(self.fault(fault)),
@@ -154,6 +168,15 @@ impl RepositoryCache {
             }
         }
         Err(CacheError::Contended { place: self.place() })
+    }
+
+    /// Does without the blobs that the manifest names and that aren't there.
+    fn forget(&self, state: &mut State) -> Result<(), BlobError> {
+        let named: Vec<Descriptor> =
+            state.layers.values().chain(state.inventories.values()).cloned().collect();
+        let gone = self.target.missing(&named)?;
+        state.forget(&gone.iter().map(|blob| blob.digest).collect());
+        Ok(())
     }
 
     /// Several that are in each other's way wait for different times.
@@ -178,8 +201,14 @@ impl RepositoryCache {
             layers: BTreeMap::new(),
             inventories: BTreeMap::new(),
         };
+        for inventory in records.iter().filter_map(listing) {
+            // What it holds was sent with the record.
+            let Some(bytes) = inventory.embedded() else { continue };
+            self.push_wrapped(inventory, &bytes, &mut ours, kept, cancel)?;
+        }
         let Some(blobs) = blobs else { return Ok(ours) };
-        for layer in records.iter().flat_map(|record| &record.layers) {
+        let records = || records.iter().filter(|record| !record.is_listing());
+        for layer in records().flat_map(|record| &record.layers) {
             let blob = plain(&layer.descriptor);
             if ours.layers.insert(blob.digest, blob.clone()).is_some()
                 || state.layers.contains_key(&blob.digest)
@@ -189,7 +218,7 @@ impl RepositoryCache {
             let content = blobs.fetch(&blob).map_err(|fault| self.fault(fault))?;
             self.push(&blob, &*content, kept, cancel).map_err(|fault| self.fault(fault))?;
         }
-        let inventories = records.iter().filter_map(|record| record.inventory.as_ref());
+        let inventories = records().filter_map(|record| record.inventory.as_ref());
         for inventory in inventories.filter(|inventory| inventory.data.is_none()) {
             if ours.inventories.contains_key(&inventory.digest) {
                 continue;
@@ -199,11 +228,23 @@ impl RepositoryCache {
                 continue;
             }
             let bytes = read_whole(blobs, inventory, MAX_INVENTORY).map_err(|fault| self.fault(fault))?;
-            let (layer, tar) = wrap(inventory, &bytes);
-            self.push(&layer, &BytesContent::new(tar), kept, cancel).map_err(|fault| self.fault(fault))?;
-            ours.inventories.insert(inventory.digest, layer);
+            self.push_wrapped(inventory, &bytes, &mut ours, kept, cancel)?;
         }
         Ok(ours)
+    }
+
+    fn push_wrapped(
+        &self,
+        inventory: &Descriptor,
+        bytes: &[u8],
+        ours: &mut Ours,
+        kept: &mut Kept,
+        cancel: &Cancel,
+    ) -> Result<(), CacheError> {
+        let (layer, tar) = wrap(inventory, bytes);
+        self.push(&layer, &BytesContent::new(tar), kept, cancel).map_err(|fault| self.fault(fault))?;
+        ours.inventories.insert(inventory.digest, layer);
+        Ok(())
     }
 
     fn push(
@@ -241,7 +282,8 @@ impl RepositoryCache {
                 Err(fault @ BlobError::Place { fault: PlaceFault::Lacking, .. }) => {
                     let gone = self.target.missing(&next.layers)?;
                     let known: BTreeSet<Digest> = gone.iter().map(|blob| blob.digest).collect();
-                    let are_ours = ours.layers.keys().any(|digest| known.contains(digest));
+                    let inventories = ours.inventories.values().map(|layer| &layer.digest);
+                    let are_ours = ours.layers.keys().chain(inventories).any(|digest| known.contains(digest));
                     if known.is_empty() || are_ours {
                         return Err(fault);
                     }
@@ -299,23 +341,39 @@ impl RepositoryCache {
     /// The blobs that the manifest names: those of the records that stay, the last ones first, as far
     /// as the limits go.
     fn held(&self, entries: &Entries, ours: &Ours, state: &State) -> BTreeMap<Digest, Descriptor> {
-        let (mut held, mut bytes) = (BTreeMap::new(), 0_u64);
-        for entry in by_recency(entries) {
+        let mut held = BTreeMap::new();
+        let inventory = |record: &Record| {
+            let digest = record.inventory.as_ref()?.digest;
+            ours.inventories.get(&digest).or(state.inventories.get(&digest))
+        };
+        let entries = by_recency(entries);
+        let (listings, layers): (Vec<&Entry>, Vec<&Entry>) =
+            entries.into_iter().partition(|entry| entry.record.is_listing());
+        let mut bytes = 0_u64;
+        for blob in layers.into_iter().flat_map(|entry| {
             let layers = entry.record.layers.iter().map(|layer| layer.descriptor.digest);
             let layers = layers.filter_map(|digest| ours.layers.get(&digest).or(state.layers.get(&digest)));
-            let inventory = entry.record.inventory.as_ref().map(|inventory| inventory.digest);
-            let inventory =
-                inventory.and_then(|digest| ours.inventories.get(&digest).or(state.inventories.get(&digest)));
-            for blob in layers.chain(inventory) {
-                if held.contains_key(&blob.digest) {
-                    continue;
-                }
-                bytes = bytes.saturating_add(blob.size);
-                if held.len() >= self.limits.blobs || bytes > self.limits.blob_bytes {
-                    return held;
-                }
-                held.insert(blob.digest, blob.clone());
+            layers.chain(inventory(&entry.record))
+        }) {
+            if held.contains_key(&blob.digest) {
+                continue;
             }
+            bytes = bytes.saturating_add(blob.size);
+            if held.len() >= self.limits.blobs || bytes > self.limits.blob_bytes {
+                break;
+            }
+            held.insert(blob.digest, blob.clone());
+        }
+        let mut bytes = 0_u64;
+        for blob in listings.into_iter().filter_map(|entry| inventory(&entry.record)) {
+            if held.contains_key(&blob.digest) {
+                continue;
+            }
+            bytes = bytes.saturating_add(blob.size);
+            if bytes > self.limits.listing_bytes {
+                break;
+            }
+            held.insert(blob.digest, blob.clone());
         }
         held
     }
@@ -364,9 +422,17 @@ fn plain(blob: &Descriptor) -> Descriptor {
     Descriptor::new(blob.media_type.clone(), blob.digest, blob.size)
 }
 
+/// The listing of a base that a record is of.
+fn listing(record: &Record) -> Option<&Descriptor> {
+    record.inventory.as_ref().filter(|_| record.is_listing())
+}
+
 /// A record as it is written. Where blobs aren't sent with it, what is known of its inventory is what
 /// the repository knows.
 fn ours(record: &Record, with_blobs: bool, state: &State) -> Record {
+    if let Some(inventory) = listing(record) {
+        return Record { inventory: Some(plain(inventory)), ..record.clone() };
+    }
     if with_blobs && record.inventory.is_some() {
         return record.clone();
     }
@@ -382,6 +448,9 @@ fn ours(record: &Record, with_blobs: bool, state: &State) -> Record {
 /// Tells whether a repository answers as a record does, and has what it should have of it.
 fn has(state: &State, record: &Record, with_blobs: bool) -> bool {
     let Some(known) = state.record(&record.key) else { return false };
+    if let Some(listing) = listing(record) {
+        return known.inventory.is_some_and(|known| known.digest == listing.digest);
+    }
     let has_blobs = || {
         let layers = record.layers.iter().all(|layer| state.layers.contains_key(&layer.descriptor.digest));
         layers && (record.inventory.is_none() || known.inventory.is_some())
@@ -409,7 +478,7 @@ impl RecordSink for RepositoryCache {
         blobs: Option<&dyn Source>,
         cancel: &Cancel,
     ) -> Result<Kept, CacheError> {
-        self.write(records, blobs, cancel)
+        self.write(&self.within_limits(records), blobs, cancel)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::digest::{DiffId, Digest};
 use crate::key::Key;
 use crate::oci::{Descriptor, Manifest, MediaType, annotation, to_json};
 use crate::shared::pack::{self, Entry, MAX_PACK, Pack};
+use crate::tar::TRAILER;
 
 /// The version that is written and read.
 const VERSION: &str = "1";
@@ -32,12 +33,14 @@ pub struct RepositoryLimits {
     pub blobs: usize,
     /// Their most bytes.
     pub blob_bytes: u64,
+    /// The most bytes of listings of bases.
+    pub listing_bytes: u64,
 }
 
 impl Default for RepositoryLimits {
-    /// 5,000 records in 8 MiB, and 500 blobs in 20 GiB.
+    /// 5,000 records in 8 MiB, and 500 blobs in 20 GiB, and 64 MiB of listings.
     fn default() -> Self {
-        Self { records: 5_000, bytes: 8 << 20, blobs: 500, blob_bytes: 20 << 30 }
+        Self { records: 5_000, bytes: 8 << 20, blobs: 500, blob_bytes: 20 << 30, listing_bytes: 64 << 20 }
     }
 }
 
@@ -257,6 +260,11 @@ pub(super) fn wrap(inventory: &Descriptor, bytes: &[u8]) -> (Descriptor, Vec<u8>
 /// Where its bytes begin in there.
 pub(super) fn wrapped_at(inventory: &Descriptor) -> u64 {
     pack::header(&name(&inventory.digest), inventory.size).len() as u64
+}
+
+/// How large that layer is.
+pub(super) fn wrapped_size(inventory: &Descriptor) -> u64 {
+    wrapped_at(inventory) + inventory.size.next_multiple_of(512) + TRAILER.len() as u64
 }
 
 fn name(inventory: &Digest) -> String {

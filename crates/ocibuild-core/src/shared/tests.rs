@@ -125,6 +125,66 @@ fn with_blobs_it_answers_alone() {
     assert_eq!(again, crate::cache::Kept::default());
 }
 
+/// A record of what a base holds, of which the registry has no layer.
+fn base(name: &str) -> Record {
+    let bytes = format!("what {name} holds");
+    let inventory = Descriptor::of(MediaType::LISTING, bytes.as_bytes()).embed(bytes.as_bytes());
+    Record { content: None, inventory: Some(inventory), ..record(name) }
+}
+
+#[test]
+fn what_a_base_holds_lies_beside_the_packs_and_its_layers_do_not() {
+    for blobs in [None, Some(store(&["a"]))] {
+        let target = Arc::new(Memory::new());
+        let records = [record("a"), base("base")];
+        let blobs = blobs.as_ref().map(|blobs| blobs as &dyn Source);
+        let keep = |records: &[Record]| cache(&target).keep(records, blobs, &Cancel::new()).unwrap();
+        assert_eq!(keep(&records).records, 2);
+        assert_eq!(keep(&records), crate::cache::Kept::default());
+        let reader = reader(&target);
+        let found = reader.get(&key("base")).unwrap().unwrap();
+        assert!(found.is_listing());
+        let listing = found.inventory.unwrap();
+        assert_eq!(listing.data, None);
+        assert_eq!(read_whole(&reader, &listing, 1 << 20).unwrap(), b"what base holds");
+        let named: BTreeSet<Digest> = manifest(&target).layers.iter().map(|layer| layer.digest).collect();
+        assert!(!named.contains(&base("base").layers[0].descriptor.digest));
+        // Others who write leave it, and who has it otherwise compressed has nothing new to tell.
+        write(&target, &["b"]);
+        let mut same = base("base");
+        same.layers = record("b").layers;
+        assert_eq!(keep(&[same]), crate::cache::Kept::default());
+        let reader = ImageRecords::of(Arc::clone(&target), "cache", []);
+        assert_eq!(reader.get(&key("base")).unwrap().unwrap().inventory.unwrap(), listing);
+        assert_valid(&target);
+    }
+}
+
+#[test]
+fn listings_have_a_bound_of_their_own() {
+    let target = Arc::new(Memory::new());
+    let mut limits = RepositoryLimits::default();
+    // Each takes a header, a block, and the end of a tar.
+    (limits.listing_bytes, limits.blobs) = (2 * 2048, 2);
+    let keep = |names: &[&str]| {
+        let records: Vec<Record> = names.iter().map(|name| base(name)).chain([record("x")]).collect();
+        cache(&target).limits(limits).keep(&records, Some(&store(&["x"])), &Cancel::new()).unwrap();
+    };
+    keep(&["a"]);
+    keep(&["b"]);
+    keep(&["c", "a"]);
+    let reader = reader(&target);
+    let is_listed = |name: &str| reader.get(&key(name)).unwrap().is_some();
+    assert_eq!(["a", "b", "c", "x"].map(is_listed), [true, false, true, true]);
+    // More at once than there is room for: some of it.
+    keep(&["d", "e", "f"]);
+    let reader = super::tests::reader(&target);
+    let is_listed = |name: &str| reader.get(&key(name)).unwrap().is_some();
+    assert_eq!(["a", "c", "d", "e", "f"].map(is_listed), [false, false, true, true, false]);
+    assert!(reader.exists(&record("x").layers[0].descriptor).unwrap());
+    assert_valid(&target);
+}
+
 /// A place whose tags move slowly, and which counts what is pushed.
 struct Slow {
     inner: Memory,

@@ -98,6 +98,7 @@ pub(crate) fn try_build_spec(
     let plan = planned(spec, setup.name);
     let (store, records) = (Store::new(&setup.cache), LocalRecords::new(&setup.cache));
     let last = LastBuilds::new(&setup.cache);
+    let told: Vec<String> = setup.tiers.iter().map(|tier| tier.place.clone()).collect();
     let context = Context {
         tree,
         skip: &setup.skip,
@@ -105,6 +106,7 @@ pub(crate) fn try_build_spec(
         store: &store,
         records: if setup.use_records { Some(&records) } else { None },
         tiers: &setup.tiers,
+        told: &told,
         stat: setup.stat.filter(|_| setup.use_records),
         last: if setup.use_records { Some(&last) } else { None },
         verifies: setup.verifies,
