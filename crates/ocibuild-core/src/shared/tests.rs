@@ -273,8 +273,7 @@ fn where_all_is_there_nothing_is_written() {
 fn what_was_written_least_recently_goes_first_and_its_blobs_with_it() {
     let target = Arc::new(Memory::new());
     let limited = || {
-        let mut limits = RepositoryLimits::default();
-        limits.records = 3;
+        let limits = RepositoryLimits { records: 3, ..RepositoryLimits::default() };
         cache(&target).limits(limits)
     };
     let all = ["a", "b", "c", "d", "e"];
@@ -299,8 +298,7 @@ fn what_was_written_least_recently_goes_first_and_its_blobs_with_it() {
     }
     assert_valid(&target);
     // Bytes count as well.
-    let mut limits = RepositoryLimits::default();
-    limits.blob_bytes = blob("a").len() as u64 * 2;
+    let limits = RepositoryLimits { blob_bytes: blob("a").len() as u64 * 2, ..RepositoryLimits::default() };
     let two = cache(&target).limits(limits);
     two.keep(&[record("x")], Some(&store(&["x"])), &Cancel::new()).unwrap();
     let layers = manifest(&target).layers;
@@ -416,8 +414,10 @@ fn merged(parts: &[&[Entry]], limits: &RepositoryLimits) -> Entries {
 fn merging_comes_to_the_same_in_any_order_and_any_number_of_times() {
     let mut random = Random(7);
     for round in 0..100 {
-        let mut limits = RepositoryLimits::default();
-        limits.records = usize::try_from(random.below(12)).unwrap() + 1;
+        let limits = RepositoryLimits {
+            records: usize::try_from(random.below(12)).unwrap() + 1,
+            ..RepositoryLimits::default()
+        };
         let [a, b, c] = [(); 3].map(|()| entries(&mut random));
         let expected = merged(&[&a, &b, &c], &limits);
         for order in [[&a, &c, &b], [&b, &a, &c], [&c, &b, &a], [&b, &c, &a], [&c, &a, &b]] {
@@ -436,8 +436,7 @@ fn merging_comes_to_the_same_in_any_order_and_any_number_of_times() {
 fn many_writes_leave_few_packs_and_every_record() {
     let target = Arc::new(Memory::new());
     let mut random = Random(3);
-    let mut limits = RepositoryLimits::default();
-    limits.records = 60;
+    let limits = RepositoryLimits { records: 60, ..RepositoryLimits::default() };
     let mut last: BTreeMap<Key, usize> = BTreeMap::new();
     for round in 0..60 {
         let names: Vec<String> = (0..=random.below(4)).map(|_| format!("key {}", random.below(50))).collect();
