@@ -4,6 +4,7 @@
 
 pub mod blocks;
 pub mod churn;
+pub mod counted;
 pub mod encode;
 pub mod error;
 pub mod join;

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::parts;
 use crate::programs::{cargo, run};
+use crate::tools;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -21,7 +22,7 @@ pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
 /// Compares cold builds, times manifest hits, and holds pushes against `curl`; `arguments` go to the
 /// comparison.
 fn compare(root: &Path, trees: &Path, arguments: &[String]) -> Result<()> {
-    let program = build_program(root)?;
+    let program = build_release(root, &[])?;
     build_examples(root)?;
     run(example(root, "fetch-trees").arg(trees))?;
     let mut compare = example(root, "compare");
@@ -35,29 +36,31 @@ fn compare(root: &Path, trees: &Path, arguments: &[String]) -> Result<()> {
 
 fn cache(root: &Path, trees: &Path, arguments: &[String]) -> Result<()> {
     parts::install_for_benches()?;
-    let (program, rest) = program(root, arguments)?;
+    let (program, rest) = program(root, arguments, &["--features", "object-stores"])?;
     build_examples(root)?;
     run(example(root, "fetch-trees").arg(trees))?;
-    run(example(root, "cache").arg(program).arg(trees.join("npm")).args(rest))
+    let mut cache = example(root, "cache");
+    cache.env("OCIBUILD_TEST_S3_SERVER", tools::S3_SERVER.built(root)?);
+    run(cache.arg(program).arg(trees.join("npm")).args(rest))
 }
 
 fn states(root: &Path, trees: &Path, arguments: &[String]) -> Result<()> {
     parts::install_for_benches()?;
-    let (program, rest) = program(root, arguments)?;
+    let (program, rest) = program(root, arguments, &[])?;
     build_examples(root)?;
     run(example(root, "states").arg(program).arg(trees).args(rest))
 }
 
 /// The program that `--program PATH` names as the first argument, or else one that is built.
-fn program<'a>(root: &Path, arguments: &'a [String]) -> Result<(PathBuf, &'a [String])> {
+fn program<'a>(root: &Path, arguments: &'a [String], options: &[&str]) -> Result<(PathBuf, &'a [String])> {
     match arguments {
         [option, path, rest @ ..] if option == "--program" => Ok((env::current_dir()?.join(path), rest)),
-        _ => Ok((build_program(root)?, arguments)),
+        _ => Ok((build_release(root, options)?, arguments)),
     }
 }
 
-fn build_program(root: &Path) -> Result<PathBuf> {
-    run(cargo(root).args(["build", "--release", "--package", "ocibuild-cli"]))?;
+fn build_release(root: &Path, options: &[&str]) -> Result<PathBuf> {
+    run(cargo(root).args(["build", "--release", "--package", "ocibuild-cli"]).args(options))?;
     Ok(root.join("target/release/ocibuild"))
 }
 

@@ -51,6 +51,7 @@ const BENCHES: &[(&str, &[&str])] = &[
     ("node", &["nodejs"]),
     ("npm", &["npm"]),
     ("pip3", &["python3-pip", "python3-venv"]),
+    ("redis-server", &["redis-server"]),
     ("skopeo", &["skopeo"]),
     ("time", &["time"]),
     ("umoci", &["umoci"]),

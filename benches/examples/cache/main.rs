@@ -106,8 +106,19 @@ impl Bench {
 
     /// Runs `ocibuild build` in a directory.
     fn build(&self, directory: &Path, arguments: &[&str]) -> Result<Usage> {
+        self.build_with(directory, arguments, &[])
+    }
+
+    /// The same, with these variables.
+    fn build_with(
+        &self,
+        directory: &Path,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+    ) -> Result<Usage> {
         let mut build = Command::new(&self.program);
         build.arg("build").args(arguments).current_dir(directory);
+        build.envs(variables.iter().map(|(name, value)| (name, value)));
         Ok(command(&build)?)
     }
 }

@@ -4,6 +4,7 @@
 //! Everything is keyed by a [`Descriptor`]; a manifest is a blob like any other. Knows nothing of
 //! what blobs mean or how they hang together.
 
+mod ahead;
 mod content;
 mod files;
 #[cfg(test)]
@@ -22,9 +23,11 @@ use crate::event::{Cancelled, Transfer};
 use crate::oci::Descriptor;
 use crate::reference::Repository;
 
+pub(crate) use ahead::AheadFile;
 pub use content::{BytesContent, FileContent};
 pub(crate) use files::BlobFiles;
 pub use memory::Memory;
+pub(crate) use store::SealedBlob;
 pub use store::{BlobWriter, Store};
 pub use union::Union;
 

@@ -584,6 +584,15 @@ fn produce(
     workshop.observer.event(&Event::LayerWalked { layer: layer.label.clone(), entries: count, bytes });
     let previous = previous.as_ref().zip(content.as_ref());
     let (record, written) = write(inputs, &entries, previous, false, workshop)?;
+    let [blob, inventory] = written.blobs;
+    // Syncing waits for the disk.
+    let (blob, inventory) = rayon::join(|| blob.keep(), || inventory.keep());
+    blob.and(inventory)?;
+    if let (Some(blocks), Some(index)) = (workshop.blocks, &written.index) {
+        // Where it can't be kept, the next build makes all blocks: of a cache that can't be written
+        // to, its records tell.
+        let _ = blocks.put(index);
+    }
     Ok((Made { new: vec![record.clone()], record, origins: vec![Origin::Made] }, written.stale_pyc))
 }
 
@@ -649,7 +658,7 @@ fn whole_key(layer: &PlannedLayer, inventory: &Digest) -> Key {
     }
 }
 
-/// Writes a blob of entries, with its inventory.
+/// Writes a blob of entries, with its inventory. Both have still to be kept.
 fn write(
     inputs: inputs::Inputs<'_>,
     entries: &[&Entry],
@@ -674,11 +683,6 @@ fn write(
         keeps_contents,
     };
     let written = pipeline.run()?;
-    if let (Some(blocks), Some(index)) = (blocks, &written.index) {
-        // Where it can't be kept, the next build makes all blocks: of a cache that can't be written
-        // to, its records tell.
-        let _ = blocks.put(index);
-    }
     let key = content_key(&written.inventory.root, &codec_id(compression));
     let record = Record {
         version: Record::VERSION,

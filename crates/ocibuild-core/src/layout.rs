@@ -23,7 +23,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::blob::{BlobError, BlobFiles, Content, PlaceFault, Sink, Source, Target, lacking, pour};
+use crate::blob::{
+    AheadFile, BlobError, BlobFiles, Content, PlaceFault, Sink, Source, Target, lacking, pour,
+};
 use crate::copy::{Listing, Referrers, referring};
 use crate::digest::Digest;
 use crate::event::Transfer;
@@ -280,9 +282,10 @@ impl Sink for Layout {
         let path = self.path(&descriptor.digest);
         let fault = |source| BlobError::File { action: "write", path: path.clone(), source };
         self.write(|_| ())?;
-        let mut part = directory::part(&self.directory).map_err(fault)?;
-        pour(descriptor, content, part.as_file_mut(), &fault)?;
-        part.as_file().sync_data().map_err(fault)?;
+        let part = directory::part(&self.directory).map_err(fault)?;
+        let mut file = AheadFile::new(part.as_file().try_clone().map_err(fault)?);
+        pour(descriptor, content, &mut file, &fault)?;
+        file.sync().map_err(fault)?;
         fs::create_dir_all(path.parent().expect("a blob's path has a parent")).map_err(fault)?;
         // Noted before it is there, so that no blob is ever there unnoted.
         self.write(|session| session.note(descriptor.digest))?;

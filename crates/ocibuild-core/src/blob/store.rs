@@ -8,14 +8,14 @@
 //! dropped, shows in the upper one alone.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::blob::{BlobError, BlobFiles, Content, Sink, Source, lacking, pour};
+use crate::blob::{AheadFile, BlobError, BlobFiles, Content, Sink, Source, lacking, pour};
 use crate::digest::{Digest, HashingWriter};
 use crate::event::Transfer;
 use crate::oci::Descriptor;
@@ -81,7 +81,7 @@ impl Store {
         let fault = |source| file_fault("create a file in", &directory, source);
         fs::create_dir_all(&directory).map_err(fault)?;
         let (file, path) = NamedTempFile::new_in(&directory).map_err(fault)?.into_parts();
-        Ok(BlobWriter { store: self.clone(), writer: HashingWriter::new(file), path })
+        Ok(BlobWriter { store: self.clone(), writer: HashingWriter::new(AheadFile::new(file)), path })
     }
 
     /// Drops a blob, if it is there: what was found to be damaged is made again.
@@ -101,12 +101,12 @@ impl Store {
         }
     }
 
-    fn keep(&self, file: &File, temporary: TempPath, digest: &Digest) -> Result<(), BlobError> {
+    fn keep(&self, mut file: AheadFile, temporary: TempPath, digest: &Digest) -> Result<(), BlobError> {
         let path = self.files().path(digest);
         let fault = |source| file_fault("write", &path, source);
-        file.sync_data().map_err(fault)?;
+        file.sync().map_err(fault)?;
         fs::create_dir_all(path.parent().expect("a blob's path has a parent")).map_err(fault)?;
-        make_readable(file).map_err(fault)?;
+        make_readable(file.file()).map_err(fault)?;
         temporary.persist(&path).map_err(|error| fault(error.error))
     }
 
@@ -131,13 +131,13 @@ impl Store {
 
 /// Temporary files are private; blobs are for everyone that may enter the store.
 #[cfg(unix)]
-fn make_readable(file: &File) -> io::Result<()> {
+fn make_readable(file: &fs::File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     file.set_permissions(fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-fn make_readable(_: &File) -> io::Result<()> {
+fn make_readable(_: &fs::File) -> io::Result<()> {
     Ok(())
 }
 
@@ -175,7 +175,7 @@ impl Sink for Store {
         let BlobWriter { writer, path, .. } = self.writer()?;
         let (mut file, ..) = writer.finish();
         pour(descriptor, content, &mut file, &|source| file_fault("write", &path, source))?;
-        self.keep(&file, path, &descriptor.digest)?;
+        self.keep(file, path, &descriptor.digest)?;
         Ok(Transfer::Sent)
     }
 }
@@ -185,7 +185,7 @@ impl Sink for Store {
 /// Dropped before that, it leaves nothing behind.
 pub struct BlobWriter {
     store: Store,
-    writer: HashingWriter<File>,
+    writer: HashingWriter<AheadFile>,
     path: TempPath,
 }
 
@@ -203,9 +203,37 @@ impl BlobWriter {
     /// # Errors
     /// [`BlobError::File`] if it can't be synced or renamed; nothing is then kept.
     pub fn finish(self) -> Result<(Digest, u64), BlobError> {
-        let (file, digest, size) = self.writer.finish();
-        self.store.keep(&file, self.path, &digest)?;
+        let sealed = self.seal();
+        let (digest, size) = (sealed.digest, sealed.size);
+        sealed.keep()?;
         Ok((digest, size))
+    }
+
+    /// Ends the blob, without waiting for the disk.
+    pub(crate) fn seal(self) -> SealedBlob {
+        let (file, digest, size) = self.writer.finish();
+        SealedBlob { store: self.store, file, path: self.path, digest, size }
+    }
+}
+
+/// A blob with all its bytes, which becomes visible only by [`SealedBlob::keep`].
+///
+/// Dropped before that, it leaves nothing behind.
+pub(crate) struct SealedBlob {
+    store: Store,
+    file: AheadFile,
+    path: TempPath,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+impl SealedBlob {
+    /// Makes the blob visible under its digest, once it is on the disk.
+    ///
+    /// # Errors
+    /// [`BlobError::File`] if it can't be synced or renamed; nothing is then kept.
+    pub(crate) fn keep(self) -> Result<(), BlobError> {
+        self.store.keep(self.file, self.path, &self.digest)
     }
 }
 

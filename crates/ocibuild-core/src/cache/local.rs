@@ -1,8 +1,9 @@
-//! Records in a directory: `records/v1/XX/KEY.json`, each written under a temporary name, synced,
-//! and renamed. A record's time of modification is that of its last use.
+//! Records in a directory: `records/v1/XX/KEY.json`, each written under a temporary name and
+//! renamed. A record's time of modification is that of its last use.
 //!
 //! A file holds the record and a digest of it. A blob is verified when it is read, but a record is
-//! believed: one flipped bit in a `diff_id` would be an image that nobody can start.
+//! believed: one flipped bit in a `diff_id` would be an image that nobody can start. So nothing waits
+//! for the disk, either: a record that a lost disk cache took the bytes of is none.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -43,7 +44,6 @@ impl LocalRecords {
         let mut file = tempfile::NamedTempFile::new_in(temporary)?;
         file.write_all(bytes)?;
         make_readable(file.as_file())?;
-        file.as_file().sync_data()?;
         file.persist(path)?;
         Ok(())
     }

@@ -18,7 +18,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-use crate::blob::{BlobError, BlobWriter, Store};
+use crate::blob::{BlobError, BlobWriter, SealedBlob, Store};
 use crate::digest::{Digest, Sha256Hasher, to_hex};
 use crate::files::{DEFAULT_MTIME, Entry, EntryKind};
 use crate::oci::{Descriptor, MediaType};
@@ -204,16 +204,23 @@ impl InventoryWriter {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<Inventory, BlobError> {
+    pub(super) fn finish(self) -> Result<Inventory, BlobError> {
+        let (inventory, blob) = self.seal()?;
+        blob.keep()?;
+        Ok(inventory)
+    }
+
+    /// Ends the inventory without waiting for the disk.
+    pub(super) fn seal(mut self) -> Result<(Inventory, SealedBlob), BlobError> {
         self.drain()?;
         let (root, _) = self.hasher.finish();
         let sink = match self.encoder.try_finish() {
             Ok(sink) => sink,
             Err((mut encoder, _)) => return Err(fault(&mut encoder)),
         };
-        let (digest, size) = sink.blob.finish()?;
-        let descriptor = Descriptor::new(MediaType::INVENTORY, digest, size);
-        Ok(Inventory { descriptor, root, contents: self.kept.unwrap_or_default() })
+        let blob = sink.blob.seal();
+        let descriptor = Descriptor::new(MediaType::INVENTORY, blob.digest, blob.size);
+        Ok((Inventory { descriptor, root, contents: self.kept.unwrap_or_default() }, blob))
     }
 
     fn drain(&mut self) -> Result<(), BlobError> {

@@ -1,10 +1,14 @@
 //! A split layer: which of its parts are there already, and the others made.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use rayon::iter::{IntoParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::base::Listing;
+use crate::blob::{BlobError, SealedBlob};
 use crate::cache::{BuiltLayer, Record};
 use crate::compress::codec_id;
 use crate::event::Event;
@@ -57,11 +61,13 @@ pub(super) fn build(
         _ => parts.parts.iter().map(|_| None).collect(),
     };
     let work: Vec<(usize, Option<Done>)> = known.into_iter().enumerate().collect();
-    let make = |(number, known)| match known {
-        Some(done) => Ok(done),
-        None => parts.make(number),
-    };
-    let done = work.into_par_iter().map(make).collect::<Result<Vec<Done>, LayerError>>()?;
+    let done = keep_beside(|keep| {
+        let make = |(number, known)| match known {
+            Some(done) => Ok(done),
+            None => parts.make(number, keep),
+        };
+        work.into_par_iter().map(make).collect::<Result<Vec<Done>, LayerError>>()
+    })?;
     // What is said of all files stands for those of parts that were not made, too.
     let stale_pyc =
         content.map_or_else(|| done.iter().map(|done| done.stale_pyc).sum(), |content| content.stale_pyc);
@@ -92,6 +98,39 @@ pub(super) fn foresee(
         answer: done.map(|Done { record, origin, .. }| Answer { record, origin }),
     };
     Ok(parts.parts.iter().zip(known).map(part).collect())
+}
+
+/// As many threads wait for the disk.
+const KEEPERS: usize = 4;
+
+/// Lets blobs be kept while others are made: syncing waits for the disk, and would take the threads
+/// that have something to do. All are kept when this returns.
+fn keep_beside<T>(
+    work: impl FnOnce(&SyncSender<SealedBlob>) -> Result<T, LayerError>,
+) -> Result<T, LayerError> {
+    let (sender, receiver) = sync_channel(2 * KEEPERS);
+    let receiver = Mutex::new(receiver);
+    thread::scope(|scope| {
+        let keepers: Vec<_> = (0..KEEPERS).map(|_| scope.spawn(|| keep(&receiver))).collect();
+        let done = work(&sender);
+        drop(sender);
+        for keeper in keepers {
+            keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        done
+    })
+}
+
+/// Keeps blobs until no more come. After a fault they are only taken: who sends them must not wait.
+fn keep(receiver: &Mutex<Receiver<SealedBlob>>) -> Result<(), BlobError> {
+    let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+    let mut kept = Ok(());
+    while let Some(blob) = next() {
+        if kept.is_ok() {
+            kept = blob.keep();
+        }
+    }
+    kept
 }
 
 impl Parts<'_> {
@@ -136,9 +175,12 @@ impl Parts<'_> {
         Ok(Some(Done { record, origin, contents, stale_pyc: 0 }))
     }
 
-    fn make(&self, number: usize) -> Result<Done, LayerError> {
+    fn make(&self, number: usize, keep: &SyncSender<SealedBlob>) -> Result<Done, LayerError> {
         let members = self.entries_of(&self.parts[number]);
         let (record, written) = write(self.inputs, &members, None, true, self.workshop)?;
+        for blob in written.blobs {
+            keep.send(blob).expect("it is listened to as long as parts are made");
+        }
         let (contents, stale_pyc) = (written.inventory.contents, written.stale_pyc);
         Ok(Done { record, origin: Origin::Made, contents, stale_pyc })
     }

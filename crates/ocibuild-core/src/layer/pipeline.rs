@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::blob::{BlobError, BlobWriter, Store};
+use crate::blob::{BlobError, BlobWriter, SealedBlob, Store};
 use crate::cache::{BlockIndex, KnownBlock};
 use crate::compress::{EncodedBlock, Encoder, Framer};
 use crate::digest::{DiffId, Sha256Blocks};
@@ -59,6 +59,8 @@ pub(super) struct Written {
     pub(super) stale_pyc: u64,
     /// What its blocks were made of, if that is wanted.
     pub(super) index: Option<BlockIndex>,
+    /// The blob, and the inventory's, which still have to be kept.
+    pub(super) blobs: [SealedBlob; 2],
 }
 
 /// A block's tar bytes, and where they come from.
@@ -142,6 +144,9 @@ struct Compressed<'a> {
     _room: Room<'a>,
 }
 
+/// An inventory and its blob.
+type Lines = Result<(Inventory, SealedBlob), BlobError>;
+
 /// What all workers of a layer share.
 struct Shared<'a> {
     blocks: Vec<Block>,
@@ -176,16 +181,21 @@ impl Drop for EndOnPanic<'_, '_> {
 }
 
 impl<'a> Pipeline<'a> {
-    /// Writes the layer into the store, in the rayon pool this is called from.
+    /// Writes the layer, in the rayon pool this is called from.
     pub(super) fn run(&self) -> Result<Written, LayerError> {
         let shared = self.start()?;
+        let mut lines = None;
         rayon::scope(|scope| {
+            // Where it is known what the layer holds, its inventory waits for nothing.
+            if let Some(reuse) = &shared.reuse {
+                scope.spawn(|_| lines = Some(self.write_lines(reuse.content)));
+            }
             for _ in 1..rayon::current_num_threads().min(shared.blocks.len()) {
                 scope.spawn(|_| self.work(&shared));
             }
             self.work(&shared);
         });
-        self.finish(shared)
+        self.finish(shared, lines)
     }
 
     fn start(&self) -> Result<Shared<'a>, LayerError> {
@@ -224,7 +234,7 @@ impl<'a> Pipeline<'a> {
         })
     }
 
-    fn finish(&self, shared: Shared<'a>) -> Result<Written, LayerError> {
+    fn finish(&self, shared: Shared<'a>, lines: Option<Lines>) -> Result<Written, LayerError> {
         if let Some(fault) = shared.fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(fault);
         }
@@ -236,15 +246,10 @@ impl<'a> Pipeline<'a> {
             self.observer.event(&Event::LayerTaken { layer, bytes: taken });
         }
         blob.write(&framer.finish())?;
-        // Syncing waits for the disk.
-        let (written, inventory) = rayon::join(
-            || blob.finish(),
-            || match (inventory, &reuse) {
-                (Some(inventory), _) => inventory.finish(),
-                (None, reuse) => self.write_lines(reuse.as_ref().map(|reuse| reuse.content)),
-            },
-        );
-        let ((digest, size), inventory) = (written?, inventory?);
+        let blob = blob.seal();
+        let (digest, size) = (blob.digest, blob.size);
+        let lines = lines.or_else(|| inventory.map(InventoryWriter::seal));
+        let (inventory, lines) = lines.expect("one of both was written")?;
         let (diff_id, tar_size) = hasher.finish();
         let content = reuse.as_ref().map(|reuse| reuse.content);
         let keys = keys.map(KeyMaker::finish).or_else(|| Some(reuse.as_ref()?.keys().to_vec()));
@@ -263,18 +268,19 @@ impl<'a> Pipeline<'a> {
             tar_size,
             stale_pyc: content.map_or(stale_pyc, |content| content.stale_pyc),
             index,
+            blobs: [blob, lines],
         })
     }
 
     /// Writes the inventory of what is known.
-    fn write_lines(&self, content: Option<&Content>) -> Result<Inventory, BlobError> {
+    fn write_lines(&self, content: &Content) -> Lines {
         let mut inventory = InventoryWriter::new(self.store)?;
-        if let Some(lines) = content.and_then(|content| content.lines.as_ref()) {
+        if let Some(lines) = &content.lines {
             for index in 0..lines.ends.len() {
                 inventory.add_line(lines.of(index..index + 1))?;
             }
         }
-        inventory.finish()
+        inventory.seal()
     }
 
     /// Does block after block, until there are none, or one went wrong.
