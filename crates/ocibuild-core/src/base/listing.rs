@@ -1,10 +1,12 @@
 //! A finished listing: which directories and links there are, whom they belong to, and where a
 //! path ends up.
 
+use std::io::{self, BufWriter, Write};
+
 use crate::base::tree::{self, Step, Tree};
 use crate::base::users::Users;
 use crate::base::{ListingBuilder, ListingError, ListingLimits};
-use crate::digest::{DiffId, Digest};
+use crate::digest::{DiffId, Digest, HashingWriter};
 use crate::key::{Key, KeyWriter};
 
 /// The merged view of an image's file system: what its layers leave, without contents.
@@ -194,18 +196,22 @@ impl Listing {
     /// Digests all entries; accounts don't count. Two listings of one digest hold the same.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let mut bytes = Vec::with_capacity(self.nodes.len() * 20 + self.owners.len() * 12 + self.text.len());
-        let mut number = |number: u32| bytes.extend_from_slice(&number.to_le_bytes());
-        number(self.nodes.len() as u32);
+        let mut writer = BufWriter::new(HashingWriter::new(io::sink()));
+        let hashed = self.write(&mut writer).and_then(|()| writer.into_inner().map_err(Into::into));
+        hashed.expect("a sink takes all bytes").finish().1
+    }
+
+    fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+        let mut number = |number: u32| to.write_all(&number.to_le_bytes());
+        number(self.nodes.len() as u32)?;
         for Node { name, first, kind, value } in &self.nodes {
-            [*name, *first, kind.0, value.0, value.1].into_iter().for_each(&mut number);
+            [*name, *first, kind.0, value.0, value.1].into_iter().try_for_each(&mut number)?;
         }
-        number(self.owners.len() as u32);
+        number(self.owners.len() as u32)?;
         for Owner { mode, uid, gid } in &self.owners {
-            [*mode, *uid, *gid].into_iter().for_each(&mut number);
+            [*mode, *uid, *gid].into_iter().try_for_each(&mut number)?;
         }
-        bytes.extend_from_slice(&self.text);
-        Digest::of(&bytes)
+        to.write_all(&self.text)
     }
 
     /// Goes over the entry at a path and all below it, parents first, in component-wise byte order.

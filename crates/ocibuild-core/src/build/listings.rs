@@ -19,9 +19,10 @@ use crate::oci::{Descriptor, MediaType};
 /// The largest listing that is read back, in bytes: far beyond what the limits of a listing allow.
 const MAX_LISTING: u64 = 256 << 20;
 
-/// The largest listing that stands inside its record, in bytes: that of a million files. Larger ones
-/// stay in the cache they were made for.
-const MAX_EMBEDDED: usize = 8 << 20;
+/// The largest listing that stands inside its record, in bytes: that of a hundred thousand files.
+/// Larger ones are blobs beside it, and stay in the cache they were made for: a record is in memory
+/// several times over, as bytes and as text.
+const MAX_EMBEDDED: usize = 1 << 20;
 
 /// Where listings of bases are kept, and who hears of it.
 #[derive(Clone, Copy)]
