@@ -3,6 +3,7 @@
 use crate::command::{Output, run};
 use crate::registry::variable;
 use crate::skip::{Missing, root, tool};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -48,11 +49,18 @@ impl Containerd {
         list.text().lines().map(str::to_owned).collect()
     }
 
-    /// Runs an image to its end, with its own command where `arguments` is empty.
+    /// Runs an image to its end, with its own command where `arguments` is empty. What it writes to
+    /// standard error stands in the output, too.
+    ///
+    /// By way of a file: of what goes through `ctr` a part is lost now and then
+    /// ([containerd, issue 5741](https://github.com/containerd/containerd/issues/5741)).
     #[track_caller]
     pub fn run(&self, image: &str, arguments: &[&str]) -> Output {
+        let log = tempfile::NamedTempFile::new().expect("there is room for a temporary file");
         let mut command = self.command();
-        command.args(["run", "--rm", image, &unique_name()]).args(arguments);
-        run(&mut command)
+        command.args(["run", "--rm", "--log-uri"]).arg(format!("file://{}", log.path().display()));
+        command.args([image, &unique_name()]).args(arguments);
+        let output = run(&mut command);
+        Output { stdout: fs::read(log.path()).expect("the file is there"), ..output }
     }
 }
