@@ -234,11 +234,10 @@ pub struct Context<'a> {
     pub created: Created,
 }
 
-/// Times that files keep are bounded only where somebody said when images are made.
 impl<'a> Context<'a> {
     /// What layers need of it.
-    fn workshop(self) -> Workshop<'a> {
-        let latest = latest(self);
+    fn workshop(self, plan: &'a Plan) -> Workshop<'a> {
+        let circumstances = self.circumstances(plan);
         let Self { tree, skip, store, budget, observer, cancel, stat, .. } = self;
         let (answers, is_listed, blocks, last) = (None, false, None, None);
         Workshop {
@@ -248,13 +247,21 @@ impl<'a> Context<'a> {
             budget,
             observer,
             cancel,
-            latest,
+            circumstances,
             stat,
             answers,
             is_listed,
             blocks,
             last,
         }
+    }
+
+    /// What keys of layers depend on. Times that files keep are bounded only where somebody said when
+    /// images are made.
+    fn circumstances(self, plan: &'a Plan) -> Circumstances<'a> {
+        let created = Some(self.created).filter(|created| *created != Created::default());
+        let latest = created.map(|created| i64::try_from(created.0).unwrap_or(i64::MAX));
+        Circumstances { spec: &plan.name, host: self.host, latest }
     }
 
     /// What listings of bases need of it.
@@ -264,11 +271,6 @@ impl<'a> Context<'a> {
         let (told, tiers) = if self.verifies { (&[][..], &[][..]) } else { (self.told, self.tiers) };
         Shelf { store, records, told, tiers, observer, cancel }
     }
-}
-
-fn latest(context: Context<'_>) -> Option<i64> {
-    let created = Some(context.created).filter(|created| *created != Created::default())?;
-    Some(i64::try_from(created.0).unwrap_or(i64::MAX))
 }
 
 /// A plan for which it is known what has to be made.
@@ -330,7 +332,7 @@ fn read_outlines(
         }
         // A layer that another place answered for is read there if it must be.
         let is_elsewhere = matches!(origin, Origin::Place(_));
-        match layer::outline(record, &source(&[*origin], context), context.cancel) {
+        match outline(record, &[*origin], context) {
             Ok(outline) => {
                 known.insert(index, outline);
             }
@@ -348,6 +350,21 @@ fn read_outlines(
         }
     }
     Ok(known)
+}
+
+/// Reads the outline of a layer. Where another place lost the list of what it holds, or has something
+/// else for it, the layer itself says so.
+fn outline(record: &Record, origins: &[Origin], context: Context<'_>) -> Result<Outline, BlobError> {
+    let (places, cancel) = (source(origins, context), context.cancel);
+    let is_elsewhere = origins.iter().any(|origin| matches!(origin, Origin::Place(_)));
+    match layer::outline(record, &places, cancel) {
+        Err(fault)
+            if is_elsewhere && record.inventory.is_some() && !matches!(fault, BlobError::Cancelled(_)) =>
+        {
+            layer::outline(&Record { inventory: None, ..record.clone() }, &places, cancel)
+        }
+        outline => outline,
+    }
 }
 
 /// The store, and the other places that something is from.
@@ -369,8 +386,7 @@ fn decide(
     listing: &Listing,
     context: Context<'_>,
 ) -> Result<Decision, BuildError> {
-    let circumstances = Circumstances { spec: &plan.name, host: context.host, latest: latest(context) };
-    let keys = layer::manifest_keys(layer, listing, context.tree, circumstances)
+    let keys = layer::manifest_keys(layer, listing, context.tree, context.circumstances(plan))
         .map_err(|fault| layer_fault(layer, fault))?;
     let Some(keys) = keys else { return Ok(Decision { keys: ManifestKeys::default(), reused: None }) };
     let all: Vec<Key> = keys.all().copied().collect();
@@ -549,18 +565,18 @@ fn make(
         Origin::Store => LayerOutcome::Reused,
         Origin::Place(tier) => context.tiers[*tier].outcome,
     };
-    let (record, origins) = match reused {
+    let (record, origins, keys) = match reused {
         reused if context.verifies => {
-            let made = verify::make(plan, index, listing, &keys, reused, context)?;
-            (made.record, made.origins)
+            let (made, keys) = verify::make(plan, index, listing, Decision { keys, reused }, context)?;
+            (made.record, made.origins, keys)
         }
         Some(Answer { record, origin }) => {
             let origins = vec![origin; record.layers.len()];
-            (record, origins)
+            (record, origins, keys)
         }
         None => {
-            let made = build_layer(plan, index, (listing, is_listed), &keys, context)?;
-            (made.record, made.origins)
+            let (made, keys) = build_layer(plan, index, (listing, is_listed), keys, context)?;
+            (made.record, made.origins, keys)
         }
     };
     let outcomes: Vec<LayerOutcome> = origins.iter().map(outcome_of).collect();
@@ -616,9 +632,9 @@ fn build_layer(
     plan: &Plan,
     index: usize,
     (listing, is_listed): (&Listing, bool),
-    keys: &ManifestKeys,
+    keys: ManifestKeys,
     context: Context<'_>,
-) -> Result<Made, BuildError> {
+) -> Result<(Made, ManifestKeys), BuildError> {
     let layer = &plan.layers[index];
     let last = last_of(plan, layer, context);
     let may_answer = may_answer(last.as_ref(), context)?;
@@ -629,11 +645,11 @@ fn build_layer(
     let blocks = has_trace.then(|| BlockIndexes::new(context.store.root()));
     let before = last.as_ref().filter(|last| last.layers.len() == 1).map(|last| &last.layers[0].descriptor);
     let workshop =
-        Workshop { answers, is_listed, blocks: blocks.as_ref(), last: before, ..context.workshop() };
-    let mut made = layer::build(layer, listing, keys.materials.clone(), workshop)
-        .map_err(|fault| layer_fault(layer, fault))?;
-    record(plan, index, keys, last.as_ref(), &mut made, context);
-    Ok(made)
+        Workshop { answers, is_listed, blocks: blocks.as_ref(), last: before, ..context.workshop(plan) };
+    let made = layer::build(layer, listing, keys, workshop);
+    let (mut made, keys) = made.map_err(|fault| layer_fault(layer, fault))?;
+    record(plan, index, &keys, last.as_ref(), &mut made, context);
+    Ok((made, keys))
 }
 
 /// Records a layer that was made under all its keys, and leaves its trace.
@@ -720,7 +736,7 @@ fn check_outlines(
         for index in pair {
             if let Entry::Vacant(unknown) = known.entry(index) {
                 let FinishedLayer { record, origins, .. } = &layers[index];
-                match layer::outline(record, &source(origins, context), context.cancel) {
+                match outline(record, origins, context) {
                     Ok(outline) => unknown.insert(outline),
                     // What another place has was made under the same rules.
                     Err(fault) if record.inventory.is_none() && fault.is_absence() => continue,

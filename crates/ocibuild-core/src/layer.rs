@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use crate::base::{Listing, ListingError};
 use crate::blob::{BlobError, Store, read_whole};
-use crate::cache::{BlockIndexes, BuiltLayer, CacheError, Material, Record};
+use crate::cache::{BlockIndexes, BuiltLayer, CacheError, Record};
 use crate::compress::{Encoder, codec_id};
 use crate::digest::Digest;
 use crate::event::{Cancel, Cancelled, Event, Observer, Warning};
@@ -421,8 +421,8 @@ pub struct Workshop<'a> {
     pub observer: &'a dyn Observer,
     /// Stops the work.
     pub cancel: &'a Cancel,
-    /// The latest time that a file may keep, in seconds since 1970-01-01T00:00:00Z; none is unbounded.
-    pub latest: Option<i64>,
+    /// What keys depend on beside the layer.
+    pub circumstances: Circumstances<'a>,
     /// What is known of the tree's files since they were last read.
     pub stat: Option<&'a StatCache>,
     /// Asks for the record of a content key. Without it nothing is hashed before it is written, as
@@ -435,6 +435,14 @@ pub struct Workshop<'a> {
     /// The layer as it was built last: what is the same is taken from its blob. Looked at only where
     /// something may answer, as it has to be known what the layer is to hold.
     pub last: Option<&'a Descriptor>,
+}
+
+impl<'a> Workshop<'a> {
+    /// What a layer over a base is gathered from.
+    fn sources(&self, listing: &'a Listing) -> draft::Sources<'a> {
+        let Self { tree, skip, cancel, circumstances: Circumstances { latest, .. }, stat, .. } = *self;
+        draft::Sources { tree, listing, skip, cancel, latest, stat }
+    }
 }
 
 /// Where a blob of a layer is from.
@@ -480,7 +488,9 @@ const ATTEMPTS: u32 = 3;
 /// record answers for what they hold. Of a split layer, records may answer for some of its parts.
 ///
 /// The record that is returned stands under the layer's content key. Runs in the rayon pool that
-/// it is called from. A file that changes while it is read starts the layer again, a few times.
+/// it is called from. A file that changes while it is read starts the layer again, a few times; so
+/// does one that its manifest keys were made of, and then they are made again as well: those that are
+/// returned hold of the layer.
 /// What was learned of files is kept, also where the layer fails.
 ///
 /// # Errors
@@ -488,43 +498,53 @@ const ATTEMPTS: u32 = 3;
 pub fn build(
     layer: &PlannedLayer,
     listing: &Listing,
-    materials: Vec<Material>,
+    keys: ManifestKeys,
     workshop: Workshop<'_>,
-) -> Result<Made, LayerError> {
+) -> Result<(Made, ManifestKeys), LayerError> {
     let stat = workshop.stat.map(|tree| tree.of(&layer.label));
     if let Some(stat) = &stat {
         stat.start();
     }
-    let made = attempts(layer, listing, Workshop { stat: stat.as_ref(), ..workshop });
+    let made = attempts(layer, listing, keys, Workshop { stat: stat.as_ref(), ..workshop });
     if let Some(stat) = &stat {
         // Where that can't be, files are read again the next time: of a cache that can't be written
         // to, its records have told.
         let _ = stat.save();
     }
-    let made = made?;
+    let (made, keys) = made?;
     // No lockfile went into the keys of the content, nor into what is kept under them.
-    Ok(Made { record: Record { materials, ..made.record }, ..made })
+    let record = Record { materials: keys.materials.clone(), ..made.record };
+    Ok((Made { record, ..made }, keys))
 }
 
-fn attempts(layer: &PlannedLayer, listing: &Listing, mut workshop: Workshop<'_>) -> Result<Made, LayerError> {
+fn attempts(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    mut keys: ManifestKeys,
+    mut workshop: Workshop<'_>,
+) -> Result<(Made, ManifestKeys), LayerError> {
     let mut attempt = 1;
     loop {
-        match build_once(layer, listing, workshop) {
+        let made = build_once(layer, listing, workshop);
+        // Of files that came with another lockfile the keys would say what isn't so.
+        match made.and_then(|made| keys.check(layer, workshop.tree).map(|()| made)) {
             Err(LayerError::Changed { .. }) if attempt < ATTEMPTS => {
                 std::thread::sleep(Duration::from_millis(20 << attempt));
                 attempt += 1;
                 // What was known may be what is wrong.
                 workshop.last = None;
+                let again = manifest_keys(layer, listing, workshop.tree, workshop.circumstances)?;
+                keys = again.unwrap_or_default();
             }
-            result => return result,
+            made => return made.map(|made| (made, keys)),
         }
     }
 }
 
 fn build_once(layer: &PlannedLayer, listing: &Listing, workshop: Workshop<'_>) -> Result<Made, LayerError> {
-    let Workshop { tree, skip, observer, cancel, latest, stat, .. } = workshop;
+    let Workshop { tree, observer, stat, .. } = workshop;
     observer.event(&Event::LayerStarted { layer: layer.label.clone() });
-    let sources = draft::Sources { tree, listing, skip, cancel, latest, stat };
+    let sources = workshop.sources(listing);
     let sights = look::look(layer, sources);
     let fingerprint = stat.and_then(|stat| Some((Fingerprint::of(layer, &sights, (sources, stat))?, stat)));
     let memo = fingerprint.and_then(|(fingerprint, stat)| fingerprint.recall(stat));
@@ -548,8 +568,8 @@ fn recall(memo: Memo, layer: &PlannedLayer, workshop: Workshop<'_>) -> Result<Op
     let Memo { key, entries, machines, stale_pyc, notes } = memo;
     // A small inventory that is damaged is written anew out of the files, the longer way.
     let fits = |answer: &Answer| match &answer.record.inventory {
-        Some(inventory) => answer.record.entries == entries && !is_damaged(inventory, workshop.store),
-        None => !workshop.is_listed,
+        Some(_) if answer.record.entries != entries => false,
+        _ => !lacks_inventory(answer, workshop),
     };
     let Some(Answer { record, origin }) = answers(&key)?.filter(fits) else { return Ok(None) };
     warn(layer, &notes, stale_pyc, workshop.observer);
@@ -621,12 +641,10 @@ fn answered(
     let key = whole_key(layer, &content.root);
     let count = gathered.entries.len() as u64;
     let fits = |answer: &Answer| answer.record.inventory.is_none() || answer.record.entries == count;
-    let Some(Answer { record, origin }) = answers(&key)?.filter(fits) else { return Ok(None) };
+    let Some(answer) = answers(&key)?.filter(fits) else { return Ok(None) };
+    let is_written = lacks_inventory(&answer, workshop);
+    let Answer { record, origin } = answer;
     let mut record = Record { key, machines: content.machines.clone(), ..record };
-    let is_written = match &record.inventory {
-        None => workshop.is_listed,
-        Some(inventory) => is_damaged(inventory, workshop.store),
-    };
     if is_written {
         let mut inventory = inventory::InventoryWriter::new(workshop.store)?;
         for (entry, content) in gathered.entries.iter().zip(&content.contents) {
@@ -640,6 +658,15 @@ fn answered(
     }
     let origins = vec![origin; record.layers.len()];
     Ok(Some(Made { record, origins, new: Vec::new() }))
+}
+
+/// Tells whether an inventory has to be written that an answer doesn't bring. What another place has may
+/// be gone when it is asked for, and nothing of it is read where files are at hand.
+fn lacks_inventory(answer: &Answer, workshop: Workshop<'_>) -> bool {
+    match (&answer.record.inventory, answer.origin) {
+        (Some(inventory), Origin::Made | Origin::Store) => is_damaged(inventory, workshop.store),
+        (None, _) | (_, Origin::Place(_)) => workshop.is_listed,
+    }
 }
 
 /// Tells whether an inventory's bytes aren't its own, if it is small: as everything is at hand that it

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use ocibuild_core::blob::{BlobError, Content, Memory, Sink as _, Source, Target as _, read_whole};
 use ocibuild_core::build::{BuildError, Built, OpenBase, Tier};
+use ocibuild_core::cache::LocalRecords;
 use ocibuild_core::copy::{CopyOptions, copy};
 use ocibuild_core::digest::Digest;
 use ocibuild_core::event::{Event, LayerOutcome};
@@ -404,4 +405,39 @@ fn parts_of_a_split_layer_answer_alone() {
     let setup = Setup { tiers: vec![tier(&place, &["linux/amd64"])], ..Setup::new(cache.path()) };
     let mixed = build_image(&both, &image(), &setup);
     assert_eq!(root(&mixed), root(&build(&both, &image(), Vec::new())));
+}
+
+#[test]
+fn a_place_that_lost_the_list_of_what_a_layer_holds_answers_for_it_all_the_same() {
+    let image = |layer: LayerSpec, mode| {
+        let upper = LayerSpec::named("upper").directory("/app/modules").mode(mode);
+        ImageSpec::scratch(Platform::linux_amd64()).layer(layer).layer(upper)
+    };
+    let by_content = || LayerSpec::named("lower").copy("modules", "/app/modules");
+    for (layer, tree) in [(dependencies(), fresh()), (by_content(), tree())] {
+        for damaged in [None, Some("no inventory")] {
+            let place = tempfile::tempdir().unwrap();
+            let made = build_image(&self::tree(), &image(layer.clone(), 0o755), &Setup::new(place.path()));
+            for layer in &made.layers {
+                let inventory = layer.record.inventory.as_ref().unwrap();
+                made.store().remove(&inventory.digest).unwrap();
+                if let Some(text) = damaged {
+                    std::fs::write(made.store().path(&inventory.digest), text).unwrap();
+                }
+            }
+            let tier = || Tier {
+                place: "store".to_owned(),
+                records: Arc::new(LocalRecords::new(place.path())),
+                blobs: Arc::new(made.store().clone()),
+                outcome: LayerOutcome::Stored,
+            };
+            let reused = build(&tree, &image(layer.clone(), 0o755), vec![tier()]);
+            assert_eq!(outcomes(&reused), [LayerOutcome::Stored; 2]);
+            assert_eq!(root(&reused), root(&made));
+            let cache = tempfile::tempdir().unwrap();
+            let setup = Setup { tiers: vec![tier()], ..Setup::new(cache.path()) };
+            let error = try_build(&tree, &image(layer.clone(), 0o700), &setup).err().unwrap();
+            assert!(matches!(error, BuildError::Disagreement { .. }), "{error}");
+        }
+    }
 }

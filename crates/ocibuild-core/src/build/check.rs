@@ -22,7 +22,7 @@ pub fn check(plan: &Plan, context: Context<'_>) -> Result<Vec<BuildError>, Build
     for layer in &plan.layers {
         context.cancel.check()?;
         let listing = foundations.known(&layer.foundation);
-        let found = context.pool.install(|| layer::check(layer, listing, context.workshop()))?;
+        let found = context.pool.install(|| layer::check(layer, listing, context.workshop(plan)))?;
         faults.extend(found.into_iter().map(|fault| layer_fault(layer, fault)));
     }
     // What is wrong with a copy is so on any base.

@@ -227,7 +227,7 @@ impl<'a> Look<'a> {
         let may_answer = lists || may_answer(last_of(plan, layer, context).as_ref(), context)?;
         let answers = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
         let answers = Some(&answers as &Answers<'_>).filter(|_| may_answer || !context.tiers.is_empty());
-        let workshop = Workshop { answers, observer: &(), ..context.workshop() };
+        let workshop = Workshop { answers, observer: &(), ..context.workshop(plan) };
         let seen = layer::foresee(layer, self.listing, lists, workshop);
         let seen = seen.map_err(|fault| layer_fault(layer, fault))?;
         if let Some(answer) = &seen.answer {

@@ -3,7 +3,9 @@
 
 use crate::base::Listing;
 use crate::build::pool::aside;
-use crate::build::{BuildError, Context, find, last_of, layer_fault, record, source, unused};
+use crate::build::{
+    BuildError, Context, Decision, decide, find, last_of, layer_fault, record, source, unused,
+};
 use crate::cache::{BuiltLayer, Record};
 use crate::digest::Digest;
 use crate::key::Key;
@@ -19,15 +21,19 @@ pub(super) fn make(
     plan: &Plan,
     index: usize,
     listing: &Listing,
-    keys: &ManifestKeys,
-    reused: Option<Answer>,
+    decision: Decision,
     context: Context<'_>,
-) -> Result<Made, BuildError> {
+) -> Result<(Made, ManifestKeys), BuildError> {
     let layer = &plan.layers[index];
     // Whatever is known of files is no evidence here.
-    let workshop = Workshop { stat: None, answers: None, ..context.workshop() };
-    let made = layer::build(layer, listing, keys.materials.clone(), workshop);
-    let mut made = made.map_err(|fault| layer_fault(layer, fault))?;
+    let workshop = Workshop { stat: None, answers: None, ..context.workshop(plan) };
+    let made = layer::build(layer, listing, decision.keys.clone(), workshop);
+    let (mut made, keys) = made.map_err(|fault| layer_fault(layer, fault))?;
+    // What answered for other lockfiles says nothing of these.
+    let reused = match keys == decision.keys {
+        true => decision.reused,
+        false => decide(plan, layer, listing, context)?.reused,
+    };
     let by_content = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
     let answer = match reused {
         Some(answer) => Some(answer),
@@ -38,7 +44,7 @@ pub(super) fn make(
         let origins = vec![answer.origin; answer.record.layers.len()];
         // What is said of the layer is what was seen of it.
         let record = Record { layers: answer.record.layers, ..made.record };
-        return Ok(Made { record, origins, new: Vec::new() });
+        return Ok((Made { record, origins, new: Vec::new() }, keys));
     }
     for part in made.record.layers.iter().filter(|_| made.record.layers.len() > 1) {
         let Some(key) = &part.part else { continue };
@@ -50,8 +56,8 @@ pub(super) fn make(
         }
     }
     let last = last_of(plan, layer, context);
-    record(plan, index, keys, last.as_ref(), &mut made, context);
-    Ok(made)
+    record(plan, index, &keys, last.as_ref(), &mut made, context);
+    Ok((made, keys))
 }
 
 fn is_same(one: &Record, other: &Record) -> bool {

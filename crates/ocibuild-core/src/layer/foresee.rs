@@ -4,7 +4,7 @@ use crate::base::Listing;
 use crate::files::Entry;
 use crate::key::Key;
 use crate::layer::difference::Holding;
-use crate::layer::{Answer, LayerError, Workshop, block, draft, examine, gather, inputs, parts, whole_key};
+use crate::layer::{Answer, LayerError, Workshop, block, examine, gather, inputs, parts, whole_key};
 use crate::plan::{PlannedLayer, Split};
 
 /// What a layer's files come to, before any of them is compressed.
@@ -65,8 +65,8 @@ fn foresee_once(
     lists: bool,
     workshop: Workshop<'_>,
 ) -> Result<Foreseen, LayerError> {
-    let Workshop { tree, skip, cancel, latest, stat, answers, .. } = workshop;
-    let gathered = gather::gather(layer, draft::Sources { tree, listing, skip, cancel, latest, stat })?;
+    let Workshop { tree, answers, .. } = workshop;
+    let gathered = gather::gather(layer, workshop.sources(listing))?;
     let inputs = inputs::Inputs { layer, tree };
     let content = examine(inputs, &gathered, false, workshop)?;
     let entries: Vec<&Entry> = gathered.entries.iter().collect();

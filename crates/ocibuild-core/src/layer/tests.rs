@@ -499,14 +499,14 @@ fn build_planned(
         budget: &budget,
         observer: &observer,
         cancel: &cancel,
-        latest,
+        circumstances: Circumstances { spec: "test", host: "host", latest },
         stat: None,
         answers: None,
         is_listed: false,
         blocks: None,
         last: None,
     };
-    let record = build(layer, &Listing::empty(), Vec::new(), workshop)?.record;
+    let record = build(layer, &Listing::empty(), ManifestKeys::default(), workshop)?.0.record;
     let warnings = warnings.lock().unwrap().clone();
     Ok((record, warnings))
 }
