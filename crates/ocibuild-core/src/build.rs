@@ -217,6 +217,9 @@ pub struct Context<'a> {
     pub stat: Option<&'a StatCache>,
     /// Where it is noted what layers were made of, for whoever asks why one is made anew.
     pub last: Option<&'a LastBuilds>,
+    /// What blocks of large layers were made of, so that the next blob takes over those that are the
+    /// same; without, all of them are made.
+    pub blocks: Option<&'a BlockIndexes>,
     /// Whether layers that something answers for are made all the same, and held against that.
     pub verifies: bool,
     /// Where work runs.
@@ -641,11 +644,9 @@ fn build_layer(
     let answers = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
     let answers = Some(&answers as &Answers<'_>).filter(|_| may_answer || !context.tiers.is_empty());
     // Of what leaves no trace it isn't known what there was before.
-    let has_trace = context.records.is_some() && layer.reads_host();
-    let blocks = has_trace.then(|| BlockIndexes::new(context.store.root()));
+    let blocks = context.blocks.filter(|_| layer.reads_host());
     let before = last.as_ref().filter(|last| last.layers.len() == 1).map(|last| &last.layers[0].descriptor);
-    let workshop =
-        Workshop { answers, is_listed, blocks: blocks.as_ref(), last: before, ..context.workshop(plan) };
+    let workshop = Workshop { answers, is_listed, blocks, last: before, ..context.workshop(plan) };
     let made = layer::build(layer, listing, keys, workshop);
     let (mut made, keys) = made.map_err(|fault| layer_fault(layer, fault))?;
     record(plan, index, &keys, last.as_ref(), &mut made, context);

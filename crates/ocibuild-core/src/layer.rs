@@ -706,7 +706,7 @@ fn write(
         observer,
         cancel,
         previous,
-        keeps_index: blocks.is_some(),
+        keeps_index: blocks.is_some_and(BlockIndexes::is_written),
         keeps_contents,
     };
     let written = pipeline.run()?;

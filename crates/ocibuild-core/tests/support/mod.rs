@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ocibuild_core::blob::{BlobError, Source, Store, read_whole};
 use ocibuild_core::build::{Bases, BuildError, Built, Context, OpenBase, Pool, Tier, build, resolve};
-use ocibuild_core::cache::{LastBuilds, LocalRecords};
+use ocibuild_core::cache::{BlockIndexes, LastBuilds, LocalRecords};
 use ocibuild_core::event::{Cancel, Observer};
 use ocibuild_core::files::{FileId, FileTree, StatCache};
 use ocibuild_core::image::{Created, ValidateOptions, validate};
@@ -97,7 +97,7 @@ pub(crate) fn try_build_spec(
 ) -> Result<Built, BuildError> {
     let plan = planned(spec, setup.name);
     let (store, records) = (Store::new(&setup.cache), LocalRecords::new(&setup.cache));
-    let last = LastBuilds::new(&setup.cache);
+    let (last, blocks) = (LastBuilds::new(&setup.cache), BlockIndexes::new(&setup.cache));
     let told: Vec<String> = setup.tiers.iter().map(|tier| tier.place.clone()).collect();
     let context = Context {
         tree,
@@ -109,6 +109,7 @@ pub(crate) fn try_build_spec(
         told: &told,
         stat: setup.stat.filter(|_| setup.use_records),
         last: if setup.use_records { Some(&last) } else { None },
+        blocks: if setup.use_records { Some(&blocks) } else { None },
         verifies: setup.verifies,
         pool: &Pool::new(setup.threads),
         budget: &Budget::new(setup.memory),
