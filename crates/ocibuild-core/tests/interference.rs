@@ -19,7 +19,7 @@ use ocibuild_core::files::{FileTree, MemoryTree, Metadata, OpenFile};
 use ocibuild_core::layer::LayerError;
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::spec::{ImageSpec, LayerSpec};
-use support::{Setup, layers, text, try_build, unfinished};
+use support::{Setup, layers, text, try_build, try_foresee, unfinished};
 
 /// What happens to a file between the look at it and its reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +150,10 @@ fn a_file_that_changes_once_or_twice_is_read_again() {
             let built = try_build(&fickle, &image(), &Setup { threads: 1, ..Setup::new(cache.path()) });
             assert_eq!(layers(&built.unwrap()), expected, "{change:?}");
             assert_eq!(unfinished(cache.path()), 0);
+            // Nor is it foreseen otherwise.
+            let fickle = Fickle::new(tree(), path, change, times);
+            let seen = try_foresee(&fickle, &image(), &Setup { threads: 1, ..Setup::new(cache.path()) });
+            assert!(seen.unwrap().layers[0].is_hit(), "{change:?}");
         }
     }
     let cache = tempfile::tempdir().unwrap();

@@ -10,15 +10,16 @@ use std::sync::{Arc, Mutex};
 
 use ocibuild_core::blob::{BlobError, Content, Memory, Sink as _, Source, Target as _, read_whole};
 use ocibuild_core::build::{BuildError, Built, OpenBase, Tier};
-use ocibuild_core::cache::LocalRecords;
+use ocibuild_core::cache::{CacheError, LocalRecords, Record, RecordStore};
 use ocibuild_core::copy::{CopyOptions, copy};
 use ocibuild_core::digest::Digest;
 use ocibuild_core::event::{Event, LayerOutcome};
 use ocibuild_core::files::{FileTree, MemoryTree};
+use ocibuild_core::key::Key;
 use ocibuild_core::oci::{Descriptor, Manifest, MediaType, Platform, annotation, from_json, to_json};
 use ocibuild_core::shared::ImageRecords;
 use ocibuild_core::spec::{ImageSpec, LayerSpec, Split};
-use support::{Setup, build_image, root, try_build};
+use support::{Setup, build_image, root, try_build, try_foresee};
 
 fn tree() -> MemoryTree {
     MemoryTree::new()
@@ -439,5 +440,50 @@ fn a_place_that_lost_the_list_of_what_a_layer_holds_answers_for_it_all_the_same(
             let error = try_build(&tree, &image(layer.clone(), 0o700), &setup).err().unwrap();
             assert!(matches!(error, BuildError::Disagreement { .. }), "{error}");
         }
+    }
+}
+
+/// Says of every layer that it has one entry more than it has.
+struct OneMore(LocalRecords);
+
+impl RecordStore for OneMore {
+    fn get(&self, key: &Key) -> Result<Option<Record>, CacheError> {
+        let mut record = self.0.get(key)?;
+        record.iter_mut().for_each(|record| record.entries += 1);
+        Ok(record)
+    }
+
+    fn put(&self, _: &Record) -> Result<(), CacheError> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &Key) -> Result<(), CacheError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_foreseen_is_what_a_build_does() {
+    let image = || {
+        let layer = LayerSpec::named("modules").copy("modules", "/app");
+        ImageSpec::scratch(Platform::linux_amd64()).layer(layer)
+    };
+    let place = tempfile::tempdir().unwrap();
+    let made = build_image(&tree(), &image(), &Setup::new(place.path()));
+    let tier = |records: Arc<dyn RecordStore>| Tier {
+        place: "store".to_owned(),
+        records,
+        blobs: Arc::new(made.store().clone()),
+        outcome: LayerOutcome::Stored,
+    };
+    let local = || LocalRecords::new(place.path());
+    let cases: [(Arc<dyn RecordStore>, LayerOutcome); 2] =
+        [(Arc::new(local()), LayerOutcome::Stored), (Arc::new(OneMore(local())), Made)];
+    for (records, expected) in cases {
+        let cache = tempfile::tempdir().unwrap();
+        let setup = Setup { tiers: vec![tier(records)], ..Setup::new(cache.path()) };
+        let seen = try_foresee(&tree(), &image(), &setup).unwrap();
+        assert_eq!(seen.layers[0].blobs[0].outcome, expected);
+        assert_eq!(outcomes(&build_image(&tree(), &image(), &setup)), [expected]);
     }
 }

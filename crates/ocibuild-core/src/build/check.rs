@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::build::bases::Foundations;
-use crate::build::{BuildError, Context, layer_fault};
+use crate::build::error::layer_fault;
+use crate::build::{BuildError, Context};
 use crate::layer;
 use crate::plan::Plan;
 

@@ -2,10 +2,12 @@
 //! that doesn't follow from its lockfiles, and a place that answers with what isn't ours.
 
 use crate::base::Listing;
+use crate::build::error::layer_fault;
+use crate::build::find::{find, last_of, source, unused};
+use crate::build::make::record;
 use crate::build::pool::aside;
-use crate::build::{
-    BuildError, Context, Decision, decide, find, last_of, layer_fault, record, source, unused,
-};
+use crate::build::resolve::{Decision, decide};
+use crate::build::{BuildError, Context};
 use crate::cache::{BuiltLayer, Record};
 use crate::digest::Digest;
 use crate::key::Key;
@@ -88,7 +90,9 @@ fn check(
         (Ok(recorded), Ok(now)) => recorded.changes(&now),
         (Err(fault), _) | (_, Err(fault)) => {
             context.cancel.check()?;
-            unused(&fault, context.observer);
+            if let Some(place) = context.place(answer.origin) {
+                unused(&place, &fault, context.observer);
+            }
             FileChanges::default()
         }
     };
@@ -97,10 +101,7 @@ fn check(
 
 fn unlike(plan: &Plan, index: usize, origin: Origin, files: FileChanges, context: Context<'_>) -> BuildError {
     let layer = &plan.layers[index];
-    let place = match origin {
-        Origin::Place(tier) => Some(context.tiers[tier].place.clone()),
-        Origin::Made | Origin::Store => None,
-    };
+    let place = context.place(origin);
     let (layer, has_manifests) = (layer.label.clone(), !layer.manifests.is_empty());
     BuildError::Unlike { layer, place, has_manifests, files: Box::new(files) }
 }

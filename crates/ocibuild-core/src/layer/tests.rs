@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use ocibuild_testkit::TempTree;
 
 use super::*;
-use crate::base::{Listed, ListedKind, ListingBuilder, ListingLimits};
+use crate::base::{Listed, ListedKind, ListingBuilder, ListingError, ListingLimits};
 use crate::event::Event;
-use crate::files::{DiskTree, Entry, EntryKind, MemoryTree};
+use crate::files::{DiskTree, Entry, EntryKind, FileKind, MemoryTree};
 use crate::oci::Platform;
 use crate::plan::{BuiltinBase, Surroundings, plan};
 use crate::spec::{ImageSpec, LayerSpec, Pyc, Spec};
