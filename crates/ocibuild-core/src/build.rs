@@ -52,7 +52,8 @@ pub use listings::{Shelf, list_base};
 pub use pool::Pool;
 pub use resolve::{Resolved, resolve};
 
-/// A place beside the cache that answers for layers: an image that was pushed, a cache repository.
+/// A place beside the cache that answers for layers: an image that was pushed, a cache repository, an
+/// object store.
 #[derive(Clone)]
 pub struct Tier {
     /// What it is called.

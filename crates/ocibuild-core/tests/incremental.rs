@@ -367,7 +367,7 @@ proptest! {
 fn a_cache_that_is_only_read_gives_its_blocks_and_keeps_none() {
     let (tree, cache, scratch) = (TempTree::new(), TempTree::new(), TempTree::new());
     for number in 0..8 {
-        tree.write(&format!("d/{number}"), text(number, 1 << 20));
+        tree.write(format!("d/{number}"), text(number, 1 << 20));
     }
     let taken = Mutex::new(0);
     let observer = |event: &Event| {

@@ -27,8 +27,8 @@ pub struct FinishedLayer {
     pub label: String,
     /// Its blobs and what is known of them.
     pub record: Record,
-    /// Whether something of it was made in this run, and what answered if not. What is
-    /// [`LayerOutcome::Shared`] is in no store: [`Built::source`] has it.
+    /// Whether something of it was made in this run, and what answered if not. What a place beside the
+    /// cache answered for is in no store: [`Built::source`] has it.
     pub outcome: LayerOutcome,
     /// The manifest keys that it goes by, for each of its platforms in the plan's order; none where no
     /// lockfile vouches for it.

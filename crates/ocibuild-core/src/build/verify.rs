@@ -3,13 +3,14 @@
 
 use crate::base::Listing;
 use crate::build::error::layer_fault;
-use crate::build::find::{find, last_of, source, unused};
+use crate::build::find::{chain, find, last_of, source};
 use crate::build::make::record;
 use crate::build::pool::aside;
 use crate::build::resolve::{Decision, decide};
 use crate::build::{BuildError, Context};
 use crate::cache::{BuiltLayer, Record};
 use crate::digest::Digest;
+use crate::event::{Event, Warning};
 use crate::key::Key;
 use crate::layer::{self, Answer, FileChanges, Holding, How, Made, ManifestKeys, Origin, Workshop};
 use crate::plan::Plan;
@@ -90,9 +91,10 @@ fn check(
         (Ok(recorded), Ok(now)) => recorded.changes(&now),
         (Err(fault), _) | (_, Err(fault)) => {
             context.cancel.check()?;
-            if let Some(place) = context.place(answer.origin) {
-                unused(&place, &fault, context.observer);
-            }
+            let place = named(context.place(answer.origin).as_deref());
+            let message = format!("what {place} has for a layer can't be compared: {}", chain(&fault));
+            let warning = Warning::new(message).hint("which paths differ isn't known");
+            context.observer.event(&Event::Warning(warning));
             FileChanges::default()
         }
     };
@@ -106,9 +108,13 @@ fn unlike(plan: &Plan, index: usize, origin: Origin, files: FileChanges, context
     BuildError::Unlike { layer, place, has_manifests, files: Box::new(files) }
 }
 
+fn named(place: Option<&str>) -> String {
+    place.map_or_else(|| "the cache".to_owned(), |place| format!("`{place}`"))
+}
+
 /// What is told of a layer that isn't what was recorded.
 pub(super) fn told(layer: &str, place: Option<&str>, has_manifests: bool, files: &FileChanges) -> String {
-    let place = place.map_or_else(|| "the cache".to_owned(), |place| format!("`{place}`"));
+    let place = named(place);
     let first = match has_manifests {
         true => format!("the files of layer `{layer}` are not those that {place} has for its lockfiles"),
         false => format!("layer `{layer}` is not what {place} has for it"),

@@ -24,7 +24,7 @@ use crate::plan::{PlannedLayer, Split};
 pub(super) enum Sought {
     /// Its copies find what they found before, and something answers for what that came to. Nothing was
     /// gathered.
-    Recalled(Memo, Answer),
+    Recalled(Box<(Memo, Answer)>),
     /// All of it was gathered.
     Gathered(Box<Found>),
 }
@@ -101,7 +101,7 @@ pub(super) fn seek(
     if let Some(memo) = memo.and_then(|(fingerprint, stat)| fingerprint.recall(stat))
         && let Some(answer) = recall(&memo, workshop)?
     {
-        return Ok(Sought::Recalled(memo, answer));
+        return Ok(Sought::Recalled(Box::new((memo, answer))));
     }
     let gathered = gather_seen(layer, sights, sources)?;
     let last = workshop.blocks.zip(workshop.last).filter(|_| workshop.answers.is_some());

@@ -59,7 +59,8 @@ fn foresee_once(
 ) -> Result<Foreseen, LayerError> {
     let Found { gathered, content, answer, .. } = match seek(layer, listing, lists, workshop)? {
         Sought::Gathered(found) => *found,
-        Sought::Recalled(memo, answer) => {
+        Sought::Recalled(recalled) => {
+            let (memo, answer) = *recalled;
             let (entries, tar_size) = (memo.entries, answer.record.tar_size);
             let (content, answer, parts) = (Some(memo.key), Some(answer), Vec::new());
             return Ok(Foreseen { entries, tar_size, content, answer, parts, holding: None });

@@ -25,11 +25,10 @@ use crate::plan::{PlannedLayer, Split};
 /// The record that is returned stands under the layer's content key. Runs in the rayon pool that
 /// it is called from. A file that changes while it is read starts the layer again, a few times; so
 /// does one that its manifest keys were made of, and then they are made again as well: those that are
-/// returned hold of the layer.
-/// What was learned of files is kept, also where the layer fails.
+/// returned hold of the layer. What was learned of files is kept, also where the layer fails.
 ///
 /// # Errors
-/// [`LayerError`]; nothing of the layer is then in the store.
+/// [`LayerError`]; nothing names then what the store may have of the layer.
 pub fn build(
     layer: &PlannedLayer,
     listing: &Listing,
@@ -59,7 +58,8 @@ fn build_once(layer: &PlannedLayer, listing: &Listing, workshop: Workshop<'_>) -
     observer.event(&Event::LayerStarted { layer: layer.label.clone() });
     let found = match seek(layer, listing, false, workshop)? {
         Sought::Gathered(found) => found,
-        Sought::Recalled(Memo { key, machines, stale_pyc, notes, .. }, Answer { record, origin }) => {
+        Sought::Recalled(recalled) => {
+            let (Memo { key, machines, stale_pyc, notes, .. }, Answer { record, origin }) = *recalled;
             warn(layer, &notes, stale_pyc, observer);
             let record = Record { key, machines, ..record };
             return Ok(Made::answered(Answer { record, origin }));
