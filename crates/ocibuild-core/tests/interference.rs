@@ -372,11 +372,12 @@ fn what_vouches_for_a_layer_and_changes_meanwhile_does_not_answer_for_it() {
 
 #[test]
 fn what_vouches_for_a_layer_and_keeps_changing_is_an_error_that_names_it() {
-    let cases: [(&str, fn(&str) -> MemoryTree); 2] =
-        [("lock", |number| installed(number, "")), ("ignore", |number| installed("1", number))];
-    for (path, tree) in cases {
-        let cache = tempfile::tempdir().unwrap();
-        let trees = (0..10).map(|number| tree(&number.to_string())).collect();
+    for path in ["lock", "ignore"] {
+        let tree = |number: u32| match (path, number.to_string()) {
+            ("lock", number) => installed(&number, ""),
+            (_, number) => installed("1", &number),
+        };
+        let (cache, trees) = (tempfile::tempdir().unwrap(), (0..10).map(tree).collect());
         let error =
             layer_error(try_build(&Turning::new(trees, "app/a"), &locked(), &Setup::new(cache.path())));
         assert_eq!(error.to_string(), format!("`{path}` keeps changing while it is read"));
