@@ -20,7 +20,8 @@ pub(crate) struct LockFlags {
     #[arg(long, env = "OCIBUILD_LOCKED", value_parser = BoolishValueParser::new())]
     locked: bool,
 
-    /// Ask no registry for a base: take what the lock says and the cache holds
+    /// Ask no registry for a base, and no other cache than the machine's: take what the lock says and the
+    /// cache holds
     #[arg(long, env = "OCIBUILD_OFFLINE", value_parser = BoolishValueParser::new())]
     pub(crate) offline: bool,
 }

@@ -2,6 +2,7 @@
 
 mod blob;
 mod build;
+mod layer;
 mod rebase;
 
 use std::error::Error;
@@ -47,6 +48,11 @@ impl Verdict {
     fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
         self.hint = hint.map(Into::into);
         self
+    }
+
+    /// Adds why the system didn't do it.
+    fn caused_by(self, source: &std::io::Error) -> Self {
+        Self { causes: vec![source.to_string()], ..self }
     }
 
     /// Tells whether the exit code says all there is to say.
@@ -103,16 +109,10 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         }
         Failure::Spec { error, file } => spec(error, file.as_ref()),
         Failure::Faulty { error, file, code } => Verdict { code: *code, ..spec(error, Some(file)) },
-        Failure::Lock { path, error } => {
-            let LockError { line, column, message, .. } = error;
-            let message = format!("{}:{line}:{column}: {message}", path.display());
-            let hint = "mend it, keeping both sides of a merge; or delete the file, and run `ocibuild lock`";
-            Verdict::new(exit::USAGE, message).hint(Some(hint))
-        }
+        Failure::Lock { path, error } => lock(path, error),
         Failure::LockFile { path, source } => {
             let message = format!("cannot read or write the lock `{}`", path.display());
-            let verdict = Verdict::new(exit::FILES, message);
-            Verdict { causes: vec![source.to_string()], ..verdict }
+            Verdict::new(exit::FILES, message).caused_by(source)
         }
         Failure::Told { code } => Verdict::new(*code, ""),
         Failure::UnknownImage { name, known } => {
@@ -120,12 +120,7 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             Verdict::new(exit::USAGE, format!("the spec has no image `{name}`")).hint(Some(hint))
         }
         Failure::Cache { error, directory } => cache(error, directory),
-        Failure::Damaged { count } => {
-            let what = if *count == 1 { "something".to_owned() } else { format!("{count} things") };
-            let verb = if *count == 1 { "is" } else { "are" };
-            let hint = "`ocibuild cache verify --remove` removes what is; the next build makes it anew";
-            Verdict::new(exit::CACHE, format!("{what} in the cache {verb} damaged")).hint(Some(hint))
-        }
+        Failure::Damaged { count } => damaged(*count),
         Failure::Threads(error) => Verdict::of_error(exit::FAILURE, error).hint(Some(build::FEWER_THREADS)),
         Failure::Root(error) => Verdict::of_error(exit::FILES, error).hint(root_hint(error)),
         Failure::Build(failure) => build::judge(failure),
@@ -136,14 +131,12 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         Failure::Credentials(error) => blob::credentials(error),
         Failure::Authority { path, source } => {
             let message = format!("cannot read the CA certificates in `{}`", path.display());
-            let verdict = Verdict::new(exit::FILES, message).hint(read_hint(source));
-            Verdict { causes: vec![source.to_string()], ..verdict }
+            Verdict::new(exit::FILES, message).hint(read_hint(source)).caused_by(source)
         }
         Failure::Login { path, source } => {
             let message = format!("cannot write the login to `{}`", path.display());
             let hint = "check that it may be written to, or let `DOCKER_CONFIG` name another directory";
-            let verdict = Verdict::new(exit::FILES, message).hint(Some(hint));
-            Verdict { causes: vec![source.to_string()], ..verdict }
+            Verdict::new(exit::FILES, message).hint(Some(hint)).caused_by(source)
         }
         Failure::Serve(error) => serve(error),
         Failure::Invalid { violations: 1 } => Verdict::new(exit::FAILURE, "the image breaks a rule"),
@@ -151,20 +144,31 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             Verdict::new(exit::FAILURE, format!("the image breaks {violations} rules"))
         }
         Failure::Stdout(source) => {
-            let verdict = Verdict::new(exit::FILES, "cannot write to standard output");
-            Verdict { causes: vec![source.to_string()], ..verdict }
+            Verdict::new(exit::FILES, "cannot write to standard output").caused_by(source)
         }
         Failure::Result { what, path, source, is_built } => result(what, path, source, *is_built),
         Failure::Terminal(source) => {
-            let verdict = Verdict::new(exit::FILES, "cannot read standard input");
-            Verdict { causes: vec![source.to_string()], ..verdict }
+            Verdict::new(exit::FILES, "cannot read standard input").caused_by(source)
         }
-        Failure::Signals(source) => {
-            let verdict = Verdict::new(exit::FAILURE, "cannot catch signals");
-            Verdict { causes: vec![source.to_string()], ..verdict }
-        }
+        Failure::Signals(source) => Verdict::new(exit::FAILURE, "cannot catch signals").caused_by(source),
         Failure::Interrupted => Verdict::new(exit::INTERRUPTED, "interrupted; nothing was left half-written"),
     }
+}
+
+fn lock(path: &Path, error: &LockError) -> Verdict {
+    let LockError { line, column, message, .. } = error;
+    let message = format!("{}:{line}:{column}: {message}", path.display());
+    let hint = "mend it, keeping both sides of a merge; or delete the file, and run `ocibuild lock`";
+    Verdict::new(exit::USAGE, message).hint(Some(hint))
+}
+
+fn damaged(count: usize) -> Verdict {
+    let (what, verb) = match count {
+        1 => ("something".to_owned(), "is"),
+        count => (format!("{count} things"), "are"),
+    };
+    let hint = "`ocibuild cache verify --remove` removes what is; the next build makes it anew";
+    Verdict::new(exit::CACHE, format!("{what} in the cache {verb} damaged")).hint(Some(hint))
 }
 
 fn serve(error: &ServeError) -> Verdict {
@@ -226,8 +230,7 @@ fn result(what: &str, path: &Path, source: &std::io::Error, is_built: bool) -> V
     if !what.starts_with('-') {
         hint.push_str(&format!("; or unset `{what}`"));
     }
-    let verdict = Verdict::new(exit::FILES, message).hint(Some(hint));
-    Verdict { causes: vec![source.to_string()], ..verdict }
+    Verdict::new(exit::FILES, message).hint(Some(hint)).caused_by(source)
 }
 
 fn read_hint(error: &std::io::Error) -> Option<&'static str> {

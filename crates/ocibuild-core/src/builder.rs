@@ -19,7 +19,7 @@ use crate::blob::{BlobError, Store, Target as _};
 use crate::build::{
     Built, BuiltImage, Context, Explanation, FinishedLayer, Foresight, Pool, build, explain, foresee, resolve,
 };
-use crate::cache::{Hold, LastBuilds, LocalRecords};
+use crate::cache::{BlockIndexes, Hold, LastBuilds, LocalRecords};
 use crate::copy::{CopyOptions, CopyReport, copy};
 use crate::event::{Cancel, Observer};
 use crate::files::{DiskTree, FileError, FileId, StatCache};
@@ -292,7 +292,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Finds out why a build would make layers anew, by their places in the plan: see
-    /// [`build::explain`](crate::build::explain()).
+    /// [`build::explain`](crate::build::explain()). Makes no cache where there is none.
     ///
     /// # Errors
     /// [`Error`], as a build would meet it.
@@ -307,11 +307,8 @@ impl<'a> Builder<'a> {
     ) -> Result<T, Error> {
         let tree = DiskTree::open(&self.root)?;
         let (tiers, told) = (self.tiers(plan), self.told(plan));
-        let is_there = self.cache.is_dir();
-        self.within(&tree, self.use_records, |context| {
-            let stat = context.stat.filter(|_| is_there);
-            look(Context { tiers: &tiers, told: &told, stat, ..context })
-        })
+        let use_records = self.use_records && self.cache.is_dir();
+        self.within(&tree, use_records, |context| look(Context { tiers: &tiers, told: &told, ..context }))
     }
 
     fn within<T>(
@@ -322,9 +319,15 @@ impl<'a> Builder<'a> {
     ) -> Result<T, Error> {
         let store = self.store();
         let records = self.local_records();
-        let (stat, last) = match self.caching.scratch {
-            None => (StatCache::new(&self.cache, tree.path()), LastBuilds::new(&self.cache)),
-            Some(_) => (StatCache::read_only(&self.cache, tree.path()), LastBuilds::read_only(&self.cache)),
+        let (stat, last, blocks) = match (&*self.cache, &self.caching.scratch) {
+            (cache, None) => {
+                (StatCache::new(cache, tree.path()), LastBuilds::new(cache), BlockIndexes::new(cache))
+            }
+            (cache, Some(_)) => (
+                StatCache::read_only(cache, tree.path()),
+                LastBuilds::read_only(cache),
+                BlockIndexes::read_only(cache),
+            ),
         };
         work(Context {
             tree,
@@ -337,6 +340,7 @@ impl<'a> Builder<'a> {
             told: &[],
             stat: if use_records { Some(&stat) } else { None },
             last: if use_records { Some(&last) } else { None },
+            blocks: if use_records { Some(&blocks) } else { None },
             verifies: self.verifies,
             pool: &self.pool,
             budget: &Budget::new(self.memory),

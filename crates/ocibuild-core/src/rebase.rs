@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::base::{Base, BaseError, Listing, is_image, read_index};
 use crate::blob::{BlobError, Memory, Source};
-use crate::build::{BaseLayers, Bases, BuildError, Built, BuiltImage, OpenBase, Shelf, list_base};
+use crate::build::{Bases, BuildError, Built, BuiltImage, LayersElsewhere, OpenBase, Shelf, list_base};
 use crate::contents::{Contents, ContentsOptions};
 use crate::digest::Digest;
 use crate::event::{Cancelled, Event, Warning};
@@ -229,7 +229,7 @@ pub fn rebase(job: &Rebase, context: RebaseContext<'_>) -> Result<Built, RebaseE
     let layers = |bases: Vec<Base>, place: &OpenBase| {
         let digests: BTreeSet<Digest> =
             bases.iter().flat_map(|base| &base.layers).map(|layer| layer.digest).collect();
-        BaseLayers::new(digests, Arc::clone(&place.source))
+        LayersElsewhere::new(digests, Arc::clone(&place.source))
     };
     let new = layers(parts.iter().map(|part| part.new.clone()).collect(), &job.onto.place);
     let own = layers(parts.iter().map(Part::own).collect(), &job.image.place);

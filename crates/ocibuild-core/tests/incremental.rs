@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use ocibuild_core::Builder;
+use ocibuild_core::blob::Store;
 use ocibuild_core::cache::Record;
 use ocibuild_core::event::{Event, LayerOutcome};
 use ocibuild_core::files::{DiskTree, StatCache};
@@ -359,4 +361,37 @@ proptest! {
             prop_assert!(came.taken > 0 || came.outcome == LayerOutcome::Reused);
         }
     }
+}
+
+#[test]
+fn a_cache_that_is_only_read_gives_its_blocks_and_keeps_none() {
+    let (tree, cache, scratch) = (TempTree::new(), TempTree::new(), TempTree::new());
+    for number in 0..8 {
+        tree.write(format!("d/{number}"), text(number, 1 << 20));
+    }
+    let taken = Mutex::new(0);
+    let observer = |event: &Event| {
+        if let Event::LayerTaken { bytes, .. } = event {
+            *taken.lock().unwrap() += bytes;
+        }
+    };
+    let built = |builder: Builder<'_>| {
+        let built = builder.name("test").observer(&observer).build(&image("gzip")).unwrap();
+        (root(&built), std::mem::take(&mut *taken.lock().unwrap()))
+    };
+    built(Builder::new(tree.path(), cache.path()));
+    tree.write("d/7", text(70, 1 << 20));
+    let expected = built(Builder::new(tree.path(), scratch.join("other"))).0;
+    let over = |place: &str| Store::over(scratch.join(place), cache.path());
+    let read_only = |place| built(Builder::new(tree.path(), cache.path()).cache_read_only(over(place)));
+    let (image, bytes) = read_only("one");
+    assert!(image == expected && bytes >= 4 << 20, "{bytes}");
+    assert!(!scratch.join("one/blocks").exists(), "nobody would read it");
+    // A damaged index stays where nothing is written.
+    let indexes: Vec<PathBuf> =
+        fs::read_dir(cache.join("blocks/v1")).unwrap().map(|index| index.unwrap().path()).collect();
+    assert_eq!(indexes.len(), 1);
+    fs::write(&indexes[0], "damaged").unwrap();
+    assert_eq!(read_only("two"), (expected, 0));
+    assert_eq!(fs::read(&indexes[0]).unwrap(), b"damaged");
 }

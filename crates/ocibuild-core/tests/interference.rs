@@ -13,12 +13,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ocibuild_core::build::BuildError;
+use ocibuild_core::event::LayerOutcome;
 use ocibuild_core::event::{Cancel, Event};
 use ocibuild_core::files::{FileTree, MemoryTree, Metadata, OpenFile};
 use ocibuild_core::layer::LayerError;
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::spec::{ImageSpec, LayerSpec};
-use support::{Setup, layers, text, try_build, unfinished};
+use support::{Setup, layers, text, try_build, try_foresee, unfinished};
 
 /// What happens to a file between the look at it and its reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +150,10 @@ fn a_file_that_changes_once_or_twice_is_read_again() {
             let built = try_build(&fickle, &image(), &Setup { threads: 1, ..Setup::new(cache.path()) });
             assert_eq!(layers(&built.unwrap()), expected, "{change:?}");
             assert_eq!(unfinished(cache.path()), 0);
+            // Nor is it foreseen otherwise.
+            let fickle = Fickle::new(tree(), path, change, times);
+            let seen = try_foresee(&fickle, &image(), &Setup { threads: 1, ..Setup::new(cache.path()) });
+            assert!(seen.unwrap().layers[0].is_hit(), "{change:?}");
         }
     }
     let cache = tempfile::tempdir().unwrap();
@@ -287,4 +292,95 @@ fn a_store_that_can_t_be_written_to_is_an_error() {
     let setup = Setup { use_records: false, ..Setup::new(file.path()) };
     let error = layer_error(try_build(&tree(), &image(), &setup));
     assert!(matches!(error, LayerError::Blob(_)), "{error}");
+}
+
+/// A tree that is another one each time that a file of it was opened.
+struct Turning {
+    trees: Vec<MemoryTree>,
+    opened: &'static str,
+    turns: AtomicUsize,
+}
+
+impl Turning {
+    fn new(trees: Vec<MemoryTree>, opened: &'static str) -> Self {
+        Self { trees, opened, turns: AtomicUsize::new(0) }
+    }
+
+    fn now(&self) -> &MemoryTree {
+        &self.trees[self.turns.load(Ordering::SeqCst).min(self.trees.len() - 1)]
+    }
+}
+
+impl FileTree for Turning {
+    fn metadata(&self, path: &[u8]) -> io::Result<Metadata> {
+        self.now().metadata(path)
+    }
+
+    fn read_dir(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Metadata)>> {
+        self.now().read_dir(path)
+    }
+
+    fn read_link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        self.now().read_link(path)
+    }
+
+    fn open(&self, path: &[u8]) -> io::Result<Box<dyn OpenFile>> {
+        let file = self.now().open(path)?;
+        if path == self.opened.as_bytes() {
+            self.turns.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(file)
+    }
+}
+
+fn locked() -> ImageSpec {
+    let layer = LayerSpec::named("app").copy("app", "/app").manifests(["lock"]).ignore_file(Some("ignore"));
+    ImageSpec::scratch(Platform::linux_amd64()).layer(layer)
+}
+
+/// What vouches for an application, without it: nothing but a record makes a layer of that.
+fn vouching(lock: &str, ignore: &str) -> MemoryTree {
+    MemoryTree::new().file("lock", lock).file("ignore", ignore)
+}
+
+fn installed(lock: &str, ignore: &str) -> MemoryTree {
+    vouching(lock, ignore).file("app/a", "a").file("app/z.tmp", "z")
+}
+
+#[test]
+fn what_vouches_for_a_layer_and_changes_meanwhile_does_not_answer_for_it() {
+    let (first, second) = (("1", ""), ("2", ""));
+    let other = ("1", "*.tmp");
+    for (was, is) in [(first, second), (first, other), (other, second)] {
+        for verifies in [false, true] {
+            let cache = tempfile::tempdir().unwrap();
+            let setup = Setup { threads: 1, verifies, ..Setup::new(cache.path()) };
+            let turning = Turning::new(vec![installed(was.0, was.1), installed(is.0, is.1)], "app/a");
+            let made = try_build(&turning, &locked(), &setup).unwrap();
+            let calm = tempfile::tempdir().unwrap();
+            let expected = try_build(&installed(is.0, is.1), &locked(), &Setup::new(calm.path())).unwrap();
+            assert_eq!(support::root(&made), support::root(&expected));
+            let setup = Setup::new(cache.path());
+            let error = layer_error(try_build(&vouching(was.0, was.1), &locked(), &setup));
+            assert!(matches!(error, LayerError::Missing { .. }), "{error}");
+            let reused = try_build(&vouching(is.0, is.1), &locked(), &setup).unwrap();
+            assert_eq!(reused.layers[0].outcome, LayerOutcome::Reused);
+            assert_eq!(support::root(&reused), support::root(&expected));
+        }
+    }
+}
+
+#[test]
+fn what_vouches_for_a_layer_and_keeps_changing_is_an_error_that_names_it() {
+    for path in ["lock", "ignore"] {
+        let tree = |number: u32| match (path, number.to_string()) {
+            ("lock", number) => installed(&number, ""),
+            (_, number) => installed("1", &number),
+        };
+        let (cache, trees) = (tempfile::tempdir().unwrap(), (0..10).map(tree).collect());
+        let error =
+            layer_error(try_build(&Turning::new(trees, "app/a"), &locked(), &Setup::new(cache.path())));
+        assert_eq!(error.to_string(), format!("`{path}` keeps changing while it is read"));
+        assert!(!cache.path().join("records").exists(), "nothing is recorded");
+    }
 }

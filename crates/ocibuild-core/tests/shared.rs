@@ -10,14 +10,16 @@ use std::sync::{Arc, Mutex};
 
 use ocibuild_core::blob::{BlobError, Content, Memory, Sink as _, Source, Target as _, read_whole};
 use ocibuild_core::build::{BuildError, Built, OpenBase, Tier};
+use ocibuild_core::cache::{CacheError, LocalRecords, Record, RecordStore};
 use ocibuild_core::copy::{CopyOptions, copy};
 use ocibuild_core::digest::Digest;
 use ocibuild_core::event::{Event, LayerOutcome};
 use ocibuild_core::files::{FileTree, MemoryTree};
+use ocibuild_core::key::Key;
 use ocibuild_core::oci::{Descriptor, Manifest, MediaType, Platform, annotation, from_json, to_json};
 use ocibuild_core::shared::ImageRecords;
 use ocibuild_core::spec::{ImageSpec, LayerSpec, Split};
-use support::{Setup, build_image, root, try_build};
+use support::{Setup, build_image, root, try_build, try_foresee};
 
 fn tree() -> MemoryTree {
     MemoryTree::new()
@@ -404,4 +406,84 @@ fn parts_of_a_split_layer_answer_alone() {
     let setup = Setup { tiers: vec![tier(&place, &["linux/amd64"])], ..Setup::new(cache.path()) };
     let mixed = build_image(&both, &image(), &setup);
     assert_eq!(root(&mixed), root(&build(&both, &image(), Vec::new())));
+}
+
+#[test]
+fn a_place_that_lost_the_list_of_what_a_layer_holds_answers_for_it_all_the_same() {
+    let image = |layer: LayerSpec, mode| {
+        let upper = LayerSpec::named("upper").directory("/app/modules").mode(mode);
+        ImageSpec::scratch(Platform::linux_amd64()).layer(layer).layer(upper)
+    };
+    let by_content = || LayerSpec::named("lower").copy("modules", "/app/modules");
+    for (layer, tree) in [(dependencies(), fresh()), (by_content(), tree())] {
+        for damaged in [None, Some("no inventory")] {
+            let place = tempfile::tempdir().unwrap();
+            let made = build_image(&self::tree(), &image(layer.clone(), 0o755), &Setup::new(place.path()));
+            for layer in &made.layers {
+                let inventory = layer.record.inventory.as_ref().unwrap();
+                made.store().remove(&inventory.digest).unwrap();
+                if let Some(text) = damaged {
+                    std::fs::write(made.store().path(&inventory.digest), text).unwrap();
+                }
+            }
+            let tier = || Tier {
+                place: "store".to_owned(),
+                records: Arc::new(LocalRecords::new(place.path())),
+                blobs: Arc::new(made.store().clone()),
+                outcome: LayerOutcome::Stored,
+            };
+            let reused = build(&tree, &image(layer.clone(), 0o755), vec![tier()]);
+            assert_eq!(outcomes(&reused), [LayerOutcome::Stored; 2]);
+            assert_eq!(root(&reused), root(&made));
+            let cache = tempfile::tempdir().unwrap();
+            let setup = Setup { tiers: vec![tier()], ..Setup::new(cache.path()) };
+            let error = try_build(&tree, &image(layer.clone(), 0o700), &setup).err().unwrap();
+            assert!(matches!(error, BuildError::Disagreement { .. }), "{error}");
+        }
+    }
+}
+
+/// Says of every layer that it has one entry more than it has.
+struct OneMore(LocalRecords);
+
+impl RecordStore for OneMore {
+    fn get(&self, key: &Key) -> Result<Option<Record>, CacheError> {
+        let mut record = self.0.get(key)?;
+        record.iter_mut().for_each(|record| record.entries += 1);
+        Ok(record)
+    }
+
+    fn put(&self, _: &Record) -> Result<(), CacheError> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &Key) -> Result<(), CacheError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_foreseen_is_what_a_build_does() {
+    let image = || {
+        let layer = LayerSpec::named("modules").copy("modules", "/app");
+        ImageSpec::scratch(Platform::linux_amd64()).layer(layer)
+    };
+    let place = tempfile::tempdir().unwrap();
+    let made = build_image(&tree(), &image(), &Setup::new(place.path()));
+    let tier = |records: Arc<dyn RecordStore>| Tier {
+        place: "store".to_owned(),
+        records,
+        blobs: Arc::new(made.store().clone()),
+        outcome: LayerOutcome::Stored,
+    };
+    let local = || LocalRecords::new(place.path());
+    let cases: [(Arc<dyn RecordStore>, LayerOutcome); 2] =
+        [(Arc::new(local()), LayerOutcome::Stored), (Arc::new(OneMore(local())), Made)];
+    for (records, expected) in cases {
+        let cache = tempfile::tempdir().unwrap();
+        let setup = Setup { tiers: vec![tier(records)], ..Setup::new(cache.path()) };
+        let seen = try_foresee(&tree(), &image(), &setup).unwrap();
+        assert_eq!(seen.layers[0].blobs[0].outcome, expected);
+        assert_eq!(outcomes(&build_image(&tree(), &image(), &setup)), [expected]);
+    }
 }

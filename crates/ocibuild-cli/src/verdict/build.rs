@@ -5,14 +5,13 @@ use std::path::Path;
 
 use ocibuild_core::BuildError;
 use ocibuild_core::base::BaseError;
-use ocibuild_core::files::FileError;
 use ocibuild_core::image::{ImageError, MAX_SPLIT_LAYERS};
-use ocibuild_core::layer::{DirectoryOwner, LARGE_FILES, LayerError, Nearby};
+use ocibuild_core::layer::{DirectoryOwner, LARGE_FILES, LayerError};
 use ocibuild_core::spec::{Fault, Sources, Split};
 
 use crate::exit;
 use crate::failure::{BuildFailure, Origin};
-use crate::verdict::{Verdict, blob, chain};
+use crate::verdict::{Verdict, blob, chain, layer};
 
 /// Judges a build's failure, and shows the line of the spec that it comes from.
 pub(super) fn judge(failure: &BuildFailure) -> Verdict {
@@ -21,7 +20,7 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
         BuildError::Layer { source, .. } => match source.as_ref() {
             LayerError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
             LayerError::Cache(error) => return cache(error, cache_dir),
-            source => layer(source, root),
+            source => layer::judge(source, root),
         },
         BuildError::Base { source, .. } => base(source),
         BuildError::Listing { .. } => (exit::FILES, None),
@@ -57,7 +56,7 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
 pub(crate) fn finding(failure: &BuildFailure) -> (u8, Fault) {
     let BuildFailure { error, root, .. } = failure;
     let (code, hint) = match error {
-        BuildError::Layer { source, .. } => layer(source, root),
+        BuildError::Layer { source, .. } => layer::judge(source, root),
         BuildError::Base { source, .. } => base(source),
         _ => {
             let verdict = judge(failure);
@@ -71,7 +70,7 @@ pub(crate) fn finding(failure: &BuildFailure) -> (u8, Fault) {
 /// Says of what flags can't do that a spec file can.
 pub(super) fn without_file(hint: &str) -> String {
     match hint {
-        hint if hint == OUTSIDE || hint.starts_with("set `root`") => {
+        hint if hint == layer::OUTSIDE || hint.starts_with("set `root`") => {
             "nothing outside the working directory is read: build from a directory further up".to_owned()
         }
         // Flags have no lock.
@@ -84,8 +83,6 @@ pub(super) fn without_file(hint: &str) -> String {
 }
 
 pub(super) const FEWER_THREADS: &str = "take fewer threads: `--threads 1`";
-
-const OUTSIDE: &str = "nothing outside the root is read: set `root` further up";
 
 /// A directory that is only on the way to a destination counts, too: it is written 0755 and root's.
 fn disagreement(path: &str, (mode, uid, gid): &DirectoryOwner) -> String {
@@ -168,116 +165,6 @@ fn is_full(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
-}
-
-fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
-    let hint = match error {
-        LayerError::Missing { nearby, .. } => missing(nearby, root),
-        LayerError::Empty { ignored_by: Some(file), .. } => {
-            format!("`{file}` leaves files out: mend its rules, or set `ignore-file = false` on the copy")
-        }
-        LayerError::Empty { .. } => {
-            "it is empty, or no pattern matches: mend that, or set `allow-empty = true` on the copy"
-                .to_owned()
-        }
-        LayerError::Conflict { .. } => {
-            let hint = "leave one of the copies out, or give it another destination";
-            return (exit::USAGE, Some(hint.to_owned()));
-        }
-        LayerError::Unsupported { path, .. } => {
-            // Patterns begin below the copy's `from`, which isn't known here.
-            let name = path.rsplit('/').next().unwrap_or(path);
-            format!("leave it out: `exclude = [\"**/{name}\"]` on the copy")
-        }
-        LayerError::Attribute { .. } | LayerError::Attributes { .. } => {
-            "remove the attribute with `setfattr -x`, or leave \"xattrs\" out of `preserve`".to_owned()
-        }
-        LayerError::Whiteout { .. } => {
-            "rename the file, or leave it out: `exclude = [\"**/.wh.*\"]` on the copy".to_owned()
-        }
-        LayerError::NotDirectory { .. } => {
-            "choose another destination, or leave it out with `exclude`".to_owned()
-        }
-        LayerError::BaseSymlink { .. } => {
-            "name the path that the link leads to, or set `on-base-symlink` of the copy to \"follow\" or \"replace\""
-                .to_owned()
-        }
-        LayerError::OverDirectory { path, .. } => {
-            format!("put the file into it: `to = \"/{path}/\"`, or choose another name")
-        }
-        LayerError::IgnoreFile { path, .. } => {
-            format!("`{path}` is looked for in the root, `{}`", root.display())
-        }
-        LayerError::IgnoreRule { .. } => {
-            "mend the line; a `\\` takes the meaning from the character after it".to_owned()
-        }
-        LayerError::NothingToRemove { empty: true, .. } => {
-            "only what a base brings can be taken away: leave `remove` out".to_owned()
-        }
-        LayerError::NothingToRemove { closest: Some(path), .. } => format!("did you mean `/{path}`?"),
-        LayerError::NothingToRemove { .. } => "leave it out of `remove`".to_owned(),
-        LayerError::Unremovable { .. } => {
-            "take away the directory that it is in, or all of its content with `/*`".to_owned()
-        }
-        LayerError::RemovedAndWritten { .. } => {
-            let hint = "leave it out of `remove`: what is written takes its place; \
-                        `DIRECTORY/*` empties a directory that is written to";
-            return (exit::USAGE, Some(hint.to_owned()));
-        }
-        LayerError::UnknownAccount { kind, known, .. } => accounts(kind, known),
-        LayerError::Foreign { platform, .. } => format!(
-            "build the program for {platform}, build the image for another `--platform`, \
-             or set `allow-foreign = true` on the copy"
-        ),
-        LayerError::Changed { .. } => "wait for what writes to it, or stop it, and build again".to_owned(),
-        LayerError::Manifest { .. } => {
-            format!("`manifests` are files, relative to the root, `{}`", root.display())
-        }
-        LayerError::File(error) => return (exit::FILES, file(&error.fault)),
-        _ => return (exit::FILES, None),
-    };
-    (exit::FILES, Some(hint))
-}
-
-/// As many names as a hint should list.
-const MAX_NAMES: usize = 30;
-
-fn accounts(kind: &str, known: &[String]) -> String {
-    if known.is_empty() {
-        return "it has no names at all: give numbers, such as `owner = \"65532:65532\"`".to_owned();
-    }
-    let names: Vec<String> = known.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
-    let more = if known.len() > MAX_NAMES { " and more" } else { "" };
-    format!("give a number, or a {kind} that it has: {}{more}", names.join(", "))
-}
-
-/// What is there instead of a copy's source.
-fn missing(nearby: &Nearby, root: &Path) -> String {
-    let relative = format!("paths are relative to the root, `{}`", root.display());
-    if let Some(meant) = &nearby.meant {
-        return format!("did you mean `{meant}`? {relative}");
-    }
-    let place = match nearby.directory.as_str() {
-        "." | "" => "which".to_owned(),
-        directory => format!("where `{directory}`"),
-    };
-    if nearby.names.is_empty() {
-        return format!("{relative}, {place} is empty");
-    }
-    let more = if nearby.more > 0 { format!(" and {} more", nearby.more) } else { String::new() };
-    format!("{relative}, {place} has `{}`{more}", nearby.names.join("`, `"))
-}
-
-fn file(error: &FileError) -> Option<String> {
-    let hint = match error {
-        FileError::Escapes { .. } => OUTSIDE,
-        FileError::Loop { .. } => "mend the links",
-        FileError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            "check the permissions, or leave the file out with `exclude`"
-        }
-        _ => return None,
-    };
-    Some(hint.to_owned())
 }
 
 fn base(error: &BaseError) -> (u8, Option<String>) {

@@ -309,6 +309,36 @@ fn a_plan_says_what_a_build_does_and_sends() {
 }
 
 #[test]
+fn a_look_ahead_makes_no_cache() {
+    let bench = installed();
+    let registry = Registry::start(&bench);
+    let tag = registry.name("team/app:1");
+    bench.ok(&["build", "--push", "-t", &tag, "--output", "type=oci,dest=base.oci"]);
+    // What it learns of a base and of other images would be kept in one.
+    edit(&bench, "layers = [\"dep", "base = { layout = \"base.oci\" }\nlayers = [\"dep");
+    edit(&bench, "to = \"/app/node_modules\"", "to = \"/srv/node_modules\"");
+    for words in [&["plan"][..], &["explain"], &["plan", "--offline"]] {
+        bench.ok(&[words, &["--cache-dir", "none", "--cache-from", &tag]].concat());
+        assert!(!bench.path("none").exists(), "{words:?}");
+    }
+}
+
+#[test]
+fn offline_no_other_cache_is_asked_or_written() {
+    let bench = installed();
+    let cache = "127.0.0.1:1/team/cache:main";
+    let told = "warning: the cache `127.0.0.1:1/team/cache:main` is not written: nobody is asked\n  \
+                hint: leave out `--offline` where it is to be written\n";
+    let all = ["build", "--offline", "--output", "type=oci,dest=out.oci", "--cache-mode", "max"];
+    let output = bench.ok(&[&all[..], &["--cache-from", cache, "--cache-to", cache]].concat());
+    let said = output.errors();
+    assert!(said.contains(told) && said.matches("warning").count() == 1, "{said}");
+    // What a spec says is for runs that may.
+    edit(&bench, "[vars]", &format!("[cache]\nfrom = [\"{cache}\"]\nto = \"{cache}\"\n\n[vars]"));
+    assert!(!bench.ok(&all).errors().contains("warning"));
+}
+
+#[test]
 fn parts_are_planned_and_told_one_by_one() {
     let bench = installed();
     edit(&bench, "manifests = [\"package-lock.json\"]", "split = 4");

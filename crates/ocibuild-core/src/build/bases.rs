@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::{Base, BaseError, Listed, ListedKind, Listing, ListingBuilder, ListingLimits};
 use crate::blob::{BlobError, Source};
-use crate::build::built::BaseLayers;
+use crate::build::built::LayersElsewhere;
 use crate::build::{BuildError, Context, listings};
 use crate::cache::Record;
 use crate::event::{Event, Observer, Warning};
@@ -156,9 +156,9 @@ impl Foundations {
         records
     }
 
-    pub(super) fn into_sources(self) -> Vec<BaseLayers> {
+    pub(super) fn into_sources(self) -> Vec<LayersElsewhere> {
         let layers = |found: &Found| found.base.layers.iter().map(|layer| layer.digest).collect();
-        self.found.into_iter().map(|found| BaseLayers::new(layers(&found), found.source)).collect()
+        self.found.into_iter().map(|found| LayersElsewhere::new(layers(&found), found.source)).collect()
     }
 
     fn add_builtin(&mut self, plan: &Plan, index: usize) -> Result<(), BuildError> {

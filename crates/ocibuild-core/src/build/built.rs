@@ -27,8 +27,8 @@ pub struct FinishedLayer {
     pub label: String,
     /// Its blobs and what is known of them.
     pub record: Record,
-    /// Whether something of it was made in this run, and what answered if not. What is
-    /// [`LayerOutcome::Shared`] is in no store: [`Built::source`] has it.
+    /// Whether something of it was made in this run, and what answered if not. What a place beside the
+    /// cache answered for is in no store: [`Built::source`] has it.
     pub outcome: LayerOutcome,
     /// The manifest keys that it goes by, for each of its platforms in the plan's order; none where no
     /// lockfile vouches for it.
@@ -84,26 +84,27 @@ pub struct Built {
     pub warnings: Vec<Fault>,
     pub(super) memory: Arc<Memory>,
     pub(super) store: Store,
-    pub(super) bases: Vec<BaseLayers>,
+    /// Where layers are that aren't in the store: those of bases, and own ones that were answered for.
+    pub(super) elsewhere: Vec<LayersElsewhere>,
     /// The records of what bases hold.
     pub(super) listings: Vec<Record>,
     pub(super) hold: Option<Hold>,
 }
 
-/// The layers of a base, or of an image that answered for them, and nothing else of the place they
-/// are in: that is not to be asked for what it can't have.
-pub(crate) struct BaseLayers {
+/// Layers of a base, or those that a place beside the cache answered for, and nothing else of the place
+/// they are in: that is not to be asked for what it can't have.
+pub(crate) struct LayersElsewhere {
     layers: BTreeSet<Digest>,
     source: Arc<dyn Source>,
 }
 
-impl BaseLayers {
+impl LayersElsewhere {
     pub(crate) fn new(layers: BTreeSet<Digest>, source: Arc<dyn Source>) -> Self {
         Self { layers, source }
     }
 }
 
-impl Source for BaseLayers {
+impl Source for LayersElsewhere {
     fn place(&self) -> String {
         self.source.place()
     }
@@ -125,22 +126,21 @@ impl Built {
     pub(crate) fn elsewhere(
         image: BuiltImage,
         memory: Memory,
-        layers: Vec<BaseLayers>,
+        layers: Vec<LayersElsewhere>,
         store: Store,
     ) -> Self {
         let (images, memory) = (vec![image], Arc::new(memory));
-        let (layers, bases, listings) = (Vec::new(), layers, Vec::new());
-        Self { images, layers, memory, store, bases, listings, hold: None, warnings: Vec::new() }
+        let (layers, elsewhere, listings) = (Vec::new(), layers, Vec::new());
+        Self { images, layers, memory, store, elsewhere, listings, hold: None, warnings: Vec::new() }
     }
 
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.
     #[must_use]
     pub fn source(&self) -> Union<'_> {
         let memory: &dyn Source = self.memory.as_ref();
-        // Bases before the store, which may have layers of theirs too, but doesn't know where else
-        // they are.
-        let bases = self.bases.iter().map(|base| base as &dyn Source);
-        Union::new(std::iter::once(memory).chain(bases).chain([&self.store as &dyn Source]).collect())
+        // Before the store, which may have layers of bases too, but doesn't know where else they are.
+        let elsewhere = self.elsewhere.iter().map(|layers| layers as &dyn Source);
+        Union::new(std::iter::once(memory).chain(elsewhere).chain([&self.store as &dyn Source]).collect())
     }
 
     /// Returns what a cache is to be told, so that it answers for these layers: each under the key of

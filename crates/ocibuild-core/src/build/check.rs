@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::build::bases::Foundations;
-use crate::build::{BuildError, Context, layer_fault};
+use crate::build::error::layer_fault;
+use crate::build::{BuildError, Context};
 use crate::layer;
 use crate::plan::Plan;
 
@@ -22,7 +23,7 @@ pub fn check(plan: &Plan, context: Context<'_>) -> Result<Vec<BuildError>, Build
     for layer in &plan.layers {
         context.cancel.check()?;
         let listing = foundations.known(&layer.foundation);
-        let found = context.pool.install(|| layer::check(layer, listing, context.workshop()))?;
+        let found = context.pool.install(|| layer::check(layer, listing, context.workshop(plan)))?;
         faults.extend(found.into_iter().map(|fault| layer_fault(layer, fault)));
     }
     // What is wrong with a copy is so on any base.

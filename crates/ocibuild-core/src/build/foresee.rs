@@ -9,15 +9,15 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use crate::base::Listing;
 use crate::blob::{BlobError, Source, Store, Union};
 use crate::build::bases::Foundations;
-use crate::build::built::{BaseLayers, layer_numbers};
+use crate::build::built::{LayersElsewhere, layer_numbers};
+use crate::build::error::layer_fault;
+use crate::build::find::{asking, holds, known, last_of, may_answer};
 use crate::build::past::HOST;
-use crate::build::{
-    BuildError, Context, Decision, decide, find, holds, known, last_of, layer_fault, may_answer, past,
-};
+use crate::build::resolve::{Decision, decide};
+use crate::build::{BuildError, Context, past};
 use crate::cache::{BuiltLayer, Change, LastBuild, Past, Record};
 use crate::event::LayerOutcome;
-use crate::key::Key;
-use crate::layer::{self, Answer, Answers, FileChanges, Holding, LayerError, Origin, Workshop};
+use crate::layer::{self, Answer, FileChanges, Holding, LayerError, Workshop};
 use crate::oci::{Compression, Descriptor};
 use crate::plan::{Foundation, Plan};
 use crate::reference::Reference;
@@ -29,7 +29,7 @@ pub struct Foresight {
     /// The images, in the order of the plan.
     pub images: Vec<ForeseenImage>,
     store: Store,
-    elsewhere: Vec<BaseLayers>,
+    elsewhere: Vec<LayersElsewhere>,
 }
 
 impl Foresight {
@@ -176,7 +176,7 @@ pub fn foresee(plan: &Plan, context: Context<'_>) -> Result<Foresight, BuildErro
         let blobs = layers.iter().flat_map(|layer: &ForeseenLayer| &layer.blobs);
         let own = blobs.filter(|blob| blob.place.as_ref() == Some(&tier.place));
         let digests = own.filter_map(|blob| Some(blob.blob.as_ref()?.descriptor.digest));
-        BaseLayers::new(digests.collect(), std::sync::Arc::clone(&tier.blobs))
+        LayersElsewhere::new(digests.collect(), std::sync::Arc::clone(&tier.blobs))
     }));
     Ok(Foresight { layers, images, store: context.store.clone(), elsewhere })
 }
@@ -225,10 +225,9 @@ impl<'a> Look<'a> {
         let Self { plan, index, context, .. } = *self;
         let layer = &plan.layers[index];
         let may_answer = lists || may_answer(last_of(plan, layer, context).as_ref(), context)?;
-        let answers = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
-        let answers = Some(&answers as &Answers<'_>).filter(|_| may_answer || !context.tiers.is_empty());
-        let workshop = Workshop { answers, observer: &(), ..context.workshop() };
-        let seen = layer::foresee(layer, self.listing, lists, workshop);
+        let seen = asking(plan, may_answer, context, |workshop| {
+            layer::foresee(layer, self.listing, lists, Workshop { observer: &(), ..workshop })
+        });
         let seen = seen.map_err(|fault| layer_fault(layer, fault))?;
         if let Some(answer) = &seen.answer {
             return Ok((self.hit(By::Content, answer), Some(seen)));
@@ -270,13 +269,7 @@ impl<'a> Look<'a> {
     }
 
     fn there(&self, answer: &Answer, tar_size: Option<u64>) -> Vec<ForeseenBlob> {
-        let (outcome, place) = match answer.origin {
-            Origin::Place(tier) => {
-                let tier = &self.context.tiers[tier];
-                (tier.outcome, Some(tier.place.clone()))
-            }
-            Origin::Store | Origin::Made => (LayerOutcome::Reused, None),
-        };
+        let (outcome, place) = (self.context.outcome(answer.origin), self.context.place(answer.origin));
         let layers = &answer.record.layers;
         let tar_size = tar_size.filter(|_| layers.len() == 1);
         let blob = |built: &BuiltLayer| ForeseenBlob {

@@ -10,7 +10,8 @@ use std::iter;
 
 use crate::base::{Base, BaseError, Listing, ListingLimits, listing_key};
 use crate::blob::{BytesContent, Sink as _, Source, Store, read_whole};
-use crate::build::{BuildError, Tier, chain, known, pool};
+use crate::build::find::{chain, known};
+use crate::build::{BuildError, Tier, pool};
 use crate::cache::{BuiltLayer, Record, RecordStore};
 use crate::event::{Cancel, Cancelled, Event, Observer, Warning};
 use crate::key::{Key, KeyWriter};

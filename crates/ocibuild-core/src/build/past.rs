@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::base::Listing;
-use crate::build::{Context, FinishedLayer, latest};
+use crate::build::{Context, FinishedLayer};
 use crate::cache::{LastBuild, LayerName, Material, Particulars, Past};
-use crate::layer::{self, Circumstances, LayerError};
+use crate::layer::{self, LayerError};
 use crate::plan::{Plan, PlannedImage};
 
 /// What the host is called among a layer's particulars.
@@ -32,8 +32,7 @@ pub(super) fn particulars(
     known: &[Material],
     context: Context<'_>,
 ) -> Result<Particulars, LayerError> {
-    let circumstances = Circumstances { spec: &plan.name, host: context.host, latest: latest(context) };
-    layer::particulars(&plan.layers[index], listing, context.tree, known, circumstances)
+    layer::particulars(&plan.layers[index], listing, context.tree, known, context.circumstances(plan))
 }
 
 /// Notes what a finished layer was made of. That it can't be costs an explanation, and is not told.

@@ -2,10 +2,15 @@
 //! that doesn't follow from its lockfiles, and a place that answers with what isn't ours.
 
 use crate::base::Listing;
+use crate::build::error::layer_fault;
+use crate::build::find::{chain, find, last_of, source};
+use crate::build::make::record;
 use crate::build::pool::aside;
-use crate::build::{BuildError, Context, find, last_of, layer_fault, record, source, unused};
+use crate::build::resolve::{Decision, decide};
+use crate::build::{BuildError, Context};
 use crate::cache::{BuiltLayer, Record};
 use crate::digest::Digest;
+use crate::event::{Event, Warning};
 use crate::key::Key;
 use crate::layer::{self, Answer, FileChanges, Holding, How, Made, ManifestKeys, Origin, Workshop};
 use crate::plan::Plan;
@@ -19,15 +24,19 @@ pub(super) fn make(
     plan: &Plan,
     index: usize,
     listing: &Listing,
-    keys: &ManifestKeys,
-    reused: Option<Answer>,
+    decision: Decision,
     context: Context<'_>,
-) -> Result<Made, BuildError> {
+) -> Result<(Made, ManifestKeys), BuildError> {
     let layer = &plan.layers[index];
     // Whatever is known of files is no evidence here.
-    let workshop = Workshop { stat: None, answers: None, ..context.workshop() };
-    let made = layer::build(layer, listing, keys.materials.clone(), workshop);
-    let mut made = made.map_err(|fault| layer_fault(layer, fault))?;
+    let workshop = Workshop { stat: None, answers: None, ..context.workshop(plan) };
+    let made = layer::build(layer, listing, decision.keys.clone(), workshop);
+    let (mut made, keys) = made.map_err(|fault| layer_fault(layer, fault))?;
+    // What answered for other lockfiles says nothing of these.
+    let reused = match keys == decision.keys {
+        true => decision.reused,
+        false => decide(plan, layer, listing, context)?.reused,
+    };
     let by_content = |key: &Key| find(std::slice::from_ref(key), &|_| true, context);
     let answer = match reused {
         Some(answer) => Some(answer),
@@ -38,7 +47,7 @@ pub(super) fn make(
         let origins = vec![answer.origin; answer.record.layers.len()];
         // What is said of the layer is what was seen of it.
         let record = Record { layers: answer.record.layers, ..made.record };
-        return Ok(Made { record, origins, new: Vec::new() });
+        return Ok((Made { record, origins, new: Vec::new() }, keys));
     }
     for part in made.record.layers.iter().filter(|_| made.record.layers.len() > 1) {
         let Some(key) = &part.part else { continue };
@@ -50,8 +59,8 @@ pub(super) fn make(
         }
     }
     let last = last_of(plan, layer, context);
-    record(plan, index, keys, last.as_ref(), &mut made, context);
-    Ok(made)
+    record(plan, index, &keys, last.as_ref(), &mut made, context);
+    Ok((made, keys))
 }
 
 fn is_same(one: &Record, other: &Record) -> bool {
@@ -82,7 +91,10 @@ fn check(
         (Ok(recorded), Ok(now)) => recorded.changes(&now),
         (Err(fault), _) | (_, Err(fault)) => {
             context.cancel.check()?;
-            unused(&fault, context.observer);
+            let place = named(context.place(answer.origin).as_deref());
+            let message = format!("what {place} has for a layer can't be compared: {}", chain(&fault));
+            let warning = Warning::new(message).hint("which paths differ isn't known");
+            context.observer.event(&Event::Warning(warning));
             FileChanges::default()
         }
     };
@@ -91,17 +103,18 @@ fn check(
 
 fn unlike(plan: &Plan, index: usize, origin: Origin, files: FileChanges, context: Context<'_>) -> BuildError {
     let layer = &plan.layers[index];
-    let place = match origin {
-        Origin::Place(tier) => Some(context.tiers[tier].place.clone()),
-        Origin::Made | Origin::Store => None,
-    };
+    let place = context.place(origin);
     let (layer, has_manifests) = (layer.label.clone(), !layer.manifests.is_empty());
     BuildError::Unlike { layer, place, has_manifests, files: Box::new(files) }
 }
 
+fn named(place: Option<&str>) -> String {
+    place.map_or_else(|| "the cache".to_owned(), |place| format!("`{place}`"))
+}
+
 /// What is told of a layer that isn't what was recorded.
 pub(super) fn told(layer: &str, place: Option<&str>, has_manifests: bool, files: &FileChanges) -> String {
-    let place = place.map_or_else(|| "the cache".to_owned(), |place| format!("`{place}`"));
+    let place = named(place);
     let first = match has_manifests {
         true => format!("the files of layer `{layer}` are not those that {place} has for its lockfiles"),
         false => format!("layer `{layer}` is not what {place} has for it"),

@@ -109,10 +109,11 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Returns the place that is told of what is built, and how much it is given.
+    /// Returns the place that is told of what is built, and how much it is given; none where nobody may
+    /// be asked.
     #[must_use]
     pub fn cache_target(&self, plan: &Plan) -> Option<(CachePlace, CacheMode)> {
-        let is_written = self.use_records && self.caching.scratch.is_none();
+        let is_written = self.use_records && self.caching.scratch.is_none() && !self.is_offline();
         let place = self.caching.to.as_ref().or(plan.cache_to.as_ref()).filter(|_| is_written)?;
         Some((place.clone(), self.caching.mode.unwrap_or(plan.cache_mode)))
     }
@@ -198,7 +199,9 @@ impl<'a> Builder<'a> {
     fn image_tier(&self, reference: &Reference, plan: &Plan) -> Option<OpenTier> {
         let variants = plan.images.iter().flat_map(|image| &image.variants);
         let platforms: BTreeSet<Platform> = variants.map(|variant| variant.platform.clone()).collect();
-        let source = self.places(&self.store(), true).source(reference);
+        let store = self.store();
+        // A look ahead makes no cache where there is none.
+        let source = self.places(&store, store.root().is_dir()).source(reference);
         let open = move || {
             let root = source.resolve()?;
             Ok(OpenBase { source: Arc::new(source.clone()) as Arc<dyn Source>, root })
@@ -217,7 +220,7 @@ impl<'a> Builder<'a> {
     fn whereabouts(&self, images: &[&Reference]) -> Vec<Whereabout> {
         let store = self.store();
         let mut known = BTreeSet::new();
-        let places = self.places(&store, true);
+        let places = self.places(&store, store.root().is_dir());
         let destinations = self.caching.destinations.iter().map(|reference| (reference, true));
         let images = images.iter().map(|reference| (*reference, false));
         let all = destinations.chain(images);

@@ -115,31 +115,47 @@ fn name(blob: &Digest) -> [u8; 32] {
 #[derive(Debug, Clone)]
 pub struct BlockIndexes {
     root: PathBuf,
+    is_written: bool,
 }
 
 impl BlockIndexes {
     /// Names the indexes in a cache's directory. Nothing is read yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), is_written: true }
     }
 
-    /// Returns the index of a blob, if there is one that is whole. One that isn't is removed.
+    /// Names those in a cache's directory, which stays as it is.
+    pub fn read_only(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), is_written: false }
+    }
+
+    /// Tells whether indexes are kept.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.is_written
+    }
+
+    /// Returns the index of a blob, if there is one that is whole. One that isn't is removed, where the
+    /// directory may be written to.
     #[must_use]
     pub fn get(&self, blob: &Digest) -> Option<BlockIndex> {
         let path = self.path(blob);
         let index = BlockIndex::parse(&read(&path).ok()?, blob);
-        if index.is_none() {
+        if index.is_none() && self.is_written {
             // Another process may have just written a whole one; that costs a build its time.
             let _ = fs::remove_file(path);
         }
         index
     }
 
-    /// Keeps an index.
+    /// Keeps an index, unless the directory is only read.
     ///
     /// # Errors
     /// Whatever writing meets; what was there before is there still.
     pub fn put(&self, index: &BlockIndex) -> io::Result<()> {
+        if !self.is_written {
+            return Ok(());
+        }
         let (temporary, path) = (self.root.join("tmp"), self.path(&index.blob));
         fs::create_dir_all(&temporary)?;
         fs::create_dir_all(path.parent().expect("the path has directories"))?;

@@ -15,11 +15,10 @@ use crate::plan::PlannedLayer;
 /// Lockfiles and ignore files are read, directories walked; nothing is written. Without a listing,
 /// where the base can't be opened, only what doesn't depend on a base is told.
 pub fn check(layer: &PlannedLayer, listing: Option<&Listing>, workshop: Workshop<'_>) -> Vec<LayerError> {
-    let Workshop { tree, skip, cancel, latest, stat, .. } = workshop;
     let empty = Listing::empty();
-    let sources = Sources { tree, listing: listing.unwrap_or(&empty), skip, cancel, latest, stat };
+    let sources = workshop.sources(listing.unwrap_or(&empty));
     let mut faults: Vec<LayerError> =
-        layer.manifests.iter().filter_map(|manifest| material(manifest, tree).err()).collect();
+        layer.manifests.iter().filter_map(|manifest| material(manifest, sources.tree).err()).collect();
     if let Err(fault) = gather::gather(layer, sources) {
         let mut own = parts(layer, sources);
         if own.is_empty() {

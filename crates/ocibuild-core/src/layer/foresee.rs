@@ -1,10 +1,11 @@
 //! What would become of a layer, found out without writing any of it.
 
 use crate::base::Listing;
-use crate::files::Entry;
 use crate::key::Key;
+use crate::layer::answer::{Found, Sought, attempts, learning, seek, whole_key};
 use crate::layer::difference::Holding;
-use crate::layer::{Answer, LayerError, Workshop, block, draft, examine, gather, inputs, parts, whole_key};
+use crate::layer::inputs::Inputs;
+use crate::layer::{Answer, LayerError, Workshop, block, parts};
 use crate::plan::{PlannedLayer, Split};
 
 /// What a layer's files come to, before any of them is compressed.
@@ -47,16 +48,7 @@ pub fn foresee(
     lists: bool,
     workshop: Workshop<'_>,
 ) -> Result<Foreseen, LayerError> {
-    let stat = workshop.stat.map(|tree| tree.of(&layer.label));
-    if let Some(stat) = &stat {
-        stat.start();
-    }
-    let foreseen = foresee_once(layer, listing, lists, Workshop { stat: stat.as_ref(), ..workshop });
-    if let Some(stat) = &stat {
-        // What was learned spares the build reading the same files.
-        let _ = stat.save();
-    }
-    foreseen
+    learning(layer, workshop, |workshop| attempts(|_| foresee_once(layer, listing, lists, workshop)))
 }
 
 fn foresee_once(
@@ -65,25 +57,26 @@ fn foresee_once(
     lists: bool,
     workshop: Workshop<'_>,
 ) -> Result<Foreseen, LayerError> {
-    let Workshop { tree, skip, cancel, latest, stat, answers, .. } = workshop;
-    let gathered = gather::gather(layer, draft::Sources { tree, listing, skip, cancel, latest, stat })?;
-    let inputs = inputs::Inputs { layer, tree };
-    let content = examine(inputs, &gathered, false, workshop)?;
-    let entries: Vec<&Entry> = gathered.entries.iter().collect();
-    let key = content.as_ref().map(|content| whole_key(layer, &content.root));
-    let answer = match (key, answers) {
-        (Some(key), Some(answers)) => answers(&key)?,
-        _ => None,
+    let Found { gathered, content, answer, .. } = match seek(layer, listing, lists, workshop)? {
+        Sought::Gathered(found) => *found,
+        Sought::Recalled(recalled) => {
+            let (memo, answer) = *recalled;
+            let (entries, tar_size) = (memo.entries, answer.record.tar_size);
+            let (content, answer, parts) = (Some(memo.key), Some(answer), Vec::new());
+            return Ok(Foreseen { entries, tar_size, content, answer, parts, holding: None });
+        }
     };
-    let is_split = layer.split != Split::Whole && answer.is_none();
-    let parts = match is_split {
-        true => parts::foresee(inputs, listing, &gathered, content.as_ref(), workshop)?,
+    let parts = match layer.split != Split::Whole && answer.is_none() {
+        true => {
+            let inputs = Inputs { layer, tree: workshop.tree };
+            parts::foresee(inputs, listing, &gathered, content.as_ref(), workshop)?
+        }
         false => Vec::new(),
     };
     Ok(Foreseen {
-        entries: entries.len() as u64,
-        tar_size: block::stream_len(&entries),
-        content: key,
+        entries: gathered.entries.len() as u64,
+        tar_size: block::stream_len(&gathered.entries),
+        content: content.as_ref().map(|content| whole_key(layer, &content.root)),
         answer,
         parts,
         holding: content.filter(|_| lists).map(|content| Holding::of(&gathered.entries, &content)),

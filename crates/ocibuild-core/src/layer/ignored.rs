@@ -8,7 +8,7 @@ use crate::files::{FileKind, FileTree, resolve};
 use crate::layer::LayerError;
 use crate::layer::gather::below;
 use crate::pattern::IgnoreRules;
-use crate::plan::{From, Ignore, PlannedCopy};
+use crate::plan::{From, Ignore, PlannedCopy, What};
 use crate::spec::Pyc;
 
 /// The ignore file where none is named.
@@ -93,6 +93,14 @@ fn file_name(ignore: &Ignore) -> Option<&str> {
         Ignore::Nothing => None,
         Ignore::Default => Some(DEFAULT),
         Ignore::File(file) => Some(&file.path),
+    }
+}
+
+/// Returns the ignore file of a copy, as people name it, if it goes by one.
+pub(super) fn name(copy: &PlannedCopy) -> Option<&str> {
+    match &copy.what {
+        What::From(from) => file_name(&from.ignore),
+        _ => None,
     }
 }
 

@@ -33,7 +33,7 @@ const MAX_MANIFEST: u64 = 256 << 20;
 /// Programs are for the host that made them, scripts and data are the same on any. So a layer in
 /// which there are programs goes by keys that name the host, and any other by keys that don't. Which
 /// of both it is shows when it is made, so both are asked.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ManifestKeys {
     /// Keys that name the host, in the order of [`PlannedLayer::platforms`]; none of a layer that
@@ -44,6 +44,8 @@ pub struct ManifestKeys {
     pub without_host: Vec<Key>,
     /// The lockfiles, by name and digest.
     pub materials: Vec<Material>,
+    /// Of each copy what its ignore file says, by digest.
+    ignored: Vec<Option<Digest>>,
 }
 
 impl ManifestKeys {
@@ -58,6 +60,22 @@ impl ManifestKeys {
     pub fn of(&self, machines: &BTreeSet<String>) -> &[Key] {
         let names_host = !machines.is_empty() || self.without_host.is_empty();
         if names_host && !self.with_host.is_empty() { &self.with_host } else { &self.without_host }
+    }
+
+    /// Makes sure that what of the tree went into the keys is still there, as it was.
+    pub(super) fn check(&self, layer: &PlannedLayer, tree: &dyn FileTree) -> Result<(), LayerError> {
+        for (manifest, seen) in layer.manifests.iter().zip(&self.materials) {
+            if !material(manifest, tree).is_ok_and(|now| now == *seen) {
+                return Err(LayerError::Changed { path: manifest.path.clone(), span: manifest.span });
+            }
+        }
+        for (copy, seen) in layer.copies.iter().zip(&self.ignored) {
+            if !ignored(copy, tree).is_ok_and(|now| now == *seen) {
+                let path = ignored::name(copy).unwrap_or_default().to_owned();
+                return Err(LayerError::Changed { path, span: copy.span });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -101,7 +119,7 @@ pub fn manifest_keys(
     let host = layer.reads_host().then_some(circumstances.host);
     let with_host = host.map(|host| keys(Some(host))).transpose()?.unwrap_or_default();
     let without_host = if lets_any_program_through(layer) { Vec::new() } else { keys(None)? };
-    Ok(Some(ManifestKeys { with_host, without_host, materials }))
+    Ok(Some(ManifestKeys { with_host, without_host, materials, ignored }))
 }
 
 fn lets_any_program_through(layer: &PlannedLayer) -> bool {

@@ -13,14 +13,15 @@ use crate::cache::{BuiltLayer, Record};
 use crate::compress::codec_id;
 use crate::event::Event;
 use crate::files::Entry;
+use crate::layer::answer::whole_key;
 use crate::layer::content::Content;
 use crate::layer::gather::Gathered;
 use crate::layer::inputs::Inputs;
 use crate::layer::inventory::{self, ContentDigest, InventoryWriter};
+use crate::layer::make::write;
 use crate::layer::package::Packages;
 use crate::layer::{
     Answer, Answers, ForeseenPart, LayerError, Made, Origin, Workshop, block, content_key, places, split,
-    whole_key, write,
 };
 
 /// A part that is there, with what its files hold.
@@ -50,17 +51,10 @@ pub(super) fn build(
     content: Option<&Content>,
     workshop: Workshop<'_>,
 ) -> Result<(Made, u64), LayerError> {
-    let (layer, entries) = (inputs.layer, &gathered.entries[..]);
-    let destinations = layer.copies.iter().map(|copy| places::destination(copy, listing)).collect();
-    let parts = split::parts(entries, layer.split, &Packages::of(entries, destinations));
-    let parts = Parts { inputs, entries, parts, workshop };
-    let (count, bytes) = (entries.len() as u64, parts.bytes());
-    workshop.observer.event(&Event::LayerWalked { layer: layer.label.clone(), entries: count, bytes });
-    let known = match (content, workshop.answers) {
-        (Some(content), Some(answers)) => parts.known(&content.contents, answers)?,
-        _ => parts.parts.iter().map(|_| None).collect(),
-    };
-    let work: Vec<(usize, Option<Done>)> = known.into_iter().enumerate().collect();
+    let parts = Parts::of(inputs, listing, &gathered.entries, workshop);
+    let (layer, entries, bytes) = (inputs.layer.label.clone(), gathered.entries.len() as u64, parts.bytes());
+    workshop.observer.event(&Event::LayerWalked { layer, entries, bytes });
+    let work: Vec<(usize, Option<Done>)> = parts.known(content)?.into_iter().enumerate().collect();
     let done = keep_beside(|keep| {
         let make = |(number, known)| match known {
             Some(done) => Ok(done),
@@ -85,14 +79,8 @@ pub(super) fn foresee(
     content: Option<&Content>,
     workshop: Workshop<'_>,
 ) -> Result<Vec<ForeseenPart>, LayerError> {
-    let (layer, entries) = (inputs.layer, &gathered.entries[..]);
-    let destinations = layer.copies.iter().map(|copy| places::destination(copy, listing)).collect();
-    let parts = split::parts(entries, layer.split, &Packages::of(entries, destinations));
-    let parts = Parts { inputs, entries, parts, workshop: Workshop { observer: &(), ..workshop } };
-    let known = match (content, workshop.answers) {
-        (Some(content), Some(answers)) => parts.known(&content.contents, answers)?,
-        _ => parts.parts.iter().map(|_| None).collect(),
-    };
+    let parts = Parts::of(inputs, listing, &gathered.entries, Workshop { observer: &(), ..workshop });
+    let known = parts.known(content)?;
     let part = |(members, done): (&Vec<usize>, Option<Done>)| ForeseenPart {
         tar_size: parts.length(members),
         answer: done.map(|Done { record, origin, .. }| Answer { record, origin }),
@@ -133,7 +121,14 @@ fn keep(receiver: &Mutex<Receiver<SealedBlob>>) -> Result<(), BlobError> {
     kept
 }
 
-impl Parts<'_> {
+impl<'a> Parts<'a> {
+    fn of(inputs: Inputs<'a>, listing: &Listing, entries: &'a [Entry], workshop: Workshop<'a>) -> Self {
+        let layer = inputs.layer;
+        let destinations = layer.copies.iter().map(|copy| places::destination(copy, listing)).collect();
+        let parts = split::parts(entries, layer.split, &Packages::of(entries, destinations));
+        Self { inputs, entries, parts, workshop }
+    }
+
     /// Returns the length of all tar streams.
     fn bytes(&self) -> u64 {
         (0..self.parts.len()).map(|number| self.length(&self.parts[number])).sum()
@@ -147,13 +142,12 @@ impl Parts<'_> {
         members.iter().map(|index| &self.entries[*index]).collect()
     }
 
-    /// Finds the parts that records answer for.
-    fn known(
-        &self,
-        contents: &[Option<ContentDigest>],
-        answers: &Answers<'_>,
-    ) -> Result<Vec<Option<Done>>, LayerError> {
-        self.parts.par_iter().map(|members| self.find(members, contents, answers)).collect()
+    /// Finds the parts that records answer for; none where it isn't known what the layer holds.
+    fn known(&self, content: Option<&Content>) -> Result<Vec<Option<Done>>, LayerError> {
+        let (Some(content), Some(answers)) = (content, self.workshop.answers) else {
+            return Ok(self.parts.iter().map(|_| None).collect());
+        };
+        self.parts.par_iter().map(|members| self.find(members, &content.contents, answers)).collect()
     }
 
     fn find(

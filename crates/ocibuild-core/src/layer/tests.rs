@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use ocibuild_testkit::TempTree;
 
 use super::*;
-use crate::base::{Listed, ListedKind, ListingBuilder, ListingLimits};
+use crate::base::{Listed, ListedKind, ListingBuilder, ListingError, ListingLimits};
 use crate::event::Event;
-use crate::files::{DiskTree, Entry, EntryKind, MemoryTree};
+use crate::files::{DiskTree, Entry, EntryKind, FileKind, MemoryTree};
 use crate::oci::Platform;
 use crate::plan::{BuiltinBase, Surroundings, plan};
 use crate::spec::{ImageSpec, LayerSpec, Pyc, Spec};
@@ -499,14 +499,14 @@ fn build_planned(
         budget: &budget,
         observer: &observer,
         cancel: &cancel,
-        latest,
+        circumstances: Circumstances { spec: "test", host: "host", latest },
         stat: None,
         answers: None,
         is_listed: false,
         blocks: None,
         last: None,
     };
-    let record = build(layer, &Listing::empty(), Vec::new(), workshop)?.record;
+    let record = build(layer, &Listing::empty(), ManifestKeys::default(), workshop)?.0.record;
     let warnings = warnings.lock().unwrap().clone();
     Ok((record, warnings))
 }

@@ -5,8 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use ocibuild_core::blob::{BlobError, Source, Store, read_whole};
-use ocibuild_core::build::{Bases, BuildError, Built, Context, OpenBase, Pool, Tier, build, resolve};
-use ocibuild_core::cache::{LastBuilds, LocalRecords};
+use ocibuild_core::build::{
+    Bases, BuildError, Built, Context, Foresight, OpenBase, Pool, Tier, build, foresee, resolve,
+};
+use ocibuild_core::cache::{BlockIndexes, LastBuilds, LocalRecords};
 use ocibuild_core::event::{Cancel, Observer};
 use ocibuild_core::files::{FileId, FileTree, StatCache};
 use ocibuild_core::image::{Created, ValidateOptions, validate};
@@ -96,10 +98,26 @@ pub(crate) fn try_build_spec(
     setup: &Setup<'_>,
 ) -> Result<Built, BuildError> {
     let plan = planned(spec, setup.name);
+    let built = in_context(tree, setup, |context| build(resolve(&plan, context)?, context, &|_| {}))?;
+    assert_valid(&built);
+    Ok(built)
+}
+
+/// Finds out what a build of an image would do.
+pub(crate) fn try_foresee(
+    tree: &dyn FileTree,
+    image: &ImageSpec,
+    setup: &Setup<'_>,
+) -> Result<Foresight, BuildError> {
+    let plan = planned(&image.clone().into_spec().unwrap(), setup.name);
+    in_context(tree, setup, |context| foresee(&plan, context))
+}
+
+fn in_context<T>(tree: &dyn FileTree, setup: &Setup<'_>, work: impl FnOnce(Context<'_>) -> T) -> T {
     let (store, records) = (Store::new(&setup.cache), LocalRecords::new(&setup.cache));
-    let last = LastBuilds::new(&setup.cache);
+    let (last, blocks) = (LastBuilds::new(&setup.cache), BlockIndexes::new(&setup.cache));
     let told: Vec<String> = setup.tiers.iter().map(|tier| tier.place.clone()).collect();
-    let context = Context {
+    work(Context {
         tree,
         skip: &setup.skip,
         bases: &TheBase(&setup.base),
@@ -109,6 +127,7 @@ pub(crate) fn try_build_spec(
         told: &told,
         stat: setup.stat.filter(|_| setup.use_records),
         last: if setup.use_records { Some(&last) } else { None },
+        blocks: if setup.use_records { Some(&blocks) } else { None },
         verifies: setup.verifies,
         pool: &Pool::new(setup.threads),
         budget: &Budget::new(setup.memory),
@@ -116,10 +135,7 @@ pub(crate) fn try_build_spec(
         cancel: &setup.cancel,
         host: setup.host,
         created: Created(setup.created),
-    };
-    let built = build(resolve(&plan, context)?, context, &|_| {})?;
-    assert_valid(&built);
-    Ok(built)
+    })
 }
 
 /// Builds an image that can be built.

@@ -27,6 +27,8 @@ pub(super) struct Caches {
     to: Option<CachePlace>,
     mode: Option<CacheMode>,
     is_used: bool,
+    /// Whether none is asked, nor told, but the machine's own.
+    is_offline: bool,
     /// The machine's own.
     pub(super) store: Store,
     /// Where what is made goes, if nothing is to be written to.
@@ -66,6 +68,7 @@ impl Caches {
             to: args.cache_to.clone(),
             mode: args.cache_mode,
             is_used: !args.no_cache,
+            is_offline: args.lock.offline,
             store,
             scratch,
             stores: OnceLock::new(),
@@ -168,7 +171,13 @@ impl Caches {
         push: bool,
         reporter: &Reporter,
     ) -> Result<Option<Told>, Cancelled> {
-        let Some((place, mode)) = builder.cache_target(plan) else { return Ok(None) };
+        let Some((place, mode)) = builder.cache_target(plan) else {
+            if let Some(place) = self.to.as_ref().filter(|_| self.is_offline) {
+                let warning = Warning::new(format!("the cache `{place}` is not written: nobody is asked"));
+                reporter.warn(&warning.hint("leave out `--offline` where it is to be written"));
+            }
+            return Ok(None);
+        };
         if mode == CacheMode::Min && !push {
             // A spec has it for those runs that push.
             if self.to.is_some() {

@@ -1,0 +1,141 @@
+//! One layer of a plan made, or taken from whoever answered for it; recorded, noted and told.
+
+use std::time::Instant;
+
+use crate::base::Listing;
+use crate::build::error::layer_fault;
+use crate::build::find::{asking, chain, last_of, may_answer};
+use crate::build::resolve::Decision;
+use crate::build::{BuildError, Context, FinishedLayer, past, verify};
+use crate::cache::{Record, RecordStore};
+use crate::event::{Event, LayerOutcome, Warning};
+use crate::layer::{self, Made, ManifestKeys, Origin, Workshop};
+use crate::plan::{Plan, PlannedLayer};
+
+/// Makes a layer, unless something answers for it. Whether its inventory is wanted stands beside the
+/// listing of its base.
+pub(super) fn make(
+    plan: &Plan,
+    index: usize,
+    decision: Decision,
+    (listing, is_listed): (&Listing, bool),
+    context: Context<'_>,
+) -> Result<FinishedLayer, BuildError> {
+    let start = Instant::now();
+    let (made, keys) = match decision {
+        decision if context.verifies => verify::make(plan, index, listing, decision, context)?,
+        Decision { keys, reused: Some(answer) } => (Made::answered(answer), keys),
+        Decision { keys, reused: None } => build_layer(plan, index, (listing, is_listed), keys, context)?,
+    };
+    let finished = finish(&plan.layers[index], index, made, (&keys, start), context);
+    past::note(plan, &finished, listing, &keys.materials, context);
+    for (built, outcome) in finished.blobs() {
+        context.observer.event(&Event::LayerFinished {
+            layer: finished.label.clone(),
+            digest: built.descriptor.digest,
+            size: built.descriptor.size,
+            outcome,
+            elapsed: finished.elapsed,
+        });
+    }
+    Ok(finished)
+}
+
+fn finish(
+    layer: &PlannedLayer,
+    index: usize,
+    made: Made,
+    (keys, start): (&ManifestKeys, Instant),
+    context: Context<'_>,
+) -> FinishedLayer {
+    let Made { record, origins, .. } = made;
+    let outcomes: Vec<LayerOutcome> = origins.iter().map(|origin| context.outcome(*origin)).collect();
+    FinishedLayer {
+        index,
+        name: layer.name.clone(),
+        label: layer.label.clone(),
+        places: origins.iter().map(|origin| context.place(*origin)).collect(),
+        // The key of what a layer without lockfiles holds says all that its manifest key could.
+        manifest_keys: match layer.manifests.is_empty() {
+            true => Vec::new(),
+            false => keys.of(&record.machines).to_vec(),
+        },
+        record,
+        outcome: overall(&outcomes),
+        outcomes,
+        origins,
+        elapsed: start.elapsed(),
+    }
+}
+
+/// A layer of which something was made was built; one of which something is elsewhere is shared.
+fn overall(outcomes: &[LayerOutcome]) -> LayerOutcome {
+    let has = |outcome| outcomes.contains(&outcome);
+    match outcomes.iter().find(|outcome| **outcome != LayerOutcome::Reused) {
+        _ if has(LayerOutcome::Built) => LayerOutcome::Built,
+        other => other.copied().unwrap_or(LayerOutcome::Reused),
+    }
+}
+
+/// Builds a layer, and records it under all its keys.
+///
+/// Where something could answer for what the layer holds, its files are hashed first: where the last
+/// build of the layer left a trace, as they may hold what they held then, or some time before; and
+/// where other places are asked.
+fn build_layer(
+    plan: &Plan,
+    index: usize,
+    (listing, is_listed): (&Listing, bool),
+    keys: ManifestKeys,
+    context: Context<'_>,
+) -> Result<(Made, ManifestKeys), BuildError> {
+    let layer = &plan.layers[index];
+    let last = last_of(plan, layer, context);
+    // Of what leaves no trace it isn't known what there was before.
+    let blocks = context.blocks.filter(|_| layer.reads_host());
+    let before = last.as_ref().filter(|last| last.layers.len() == 1).map(|last| &last.layers[0].descriptor);
+    let may_answer = may_answer(last.as_ref(), context)?;
+    let made = asking(plan, may_answer, context, |workshop| {
+        layer::build(layer, listing, keys, Workshop { is_listed, blocks, last: before, ..workshop })
+    });
+    let (mut made, keys) = made.map_err(|fault| layer_fault(layer, fault))?;
+    record(plan, index, &keys, last.as_ref(), &mut made, context);
+    Ok((made, keys))
+}
+
+/// Records a layer that was made under all its keys, and leaves its trace.
+pub(super) fn record(
+    plan: &Plan,
+    index: usize,
+    keys: &ManifestKeys,
+    last: Option<&Record>,
+    made: &mut Made,
+    context: Context<'_>,
+) {
+    let layer = &plan.layers[index];
+    let trace = context.records.filter(|_| layer.reads_host());
+    let trace = trace.map(|_| layer::trace_key(layer, &plan.name));
+    let all = std::mem::take(&mut made.new).into_iter();
+    let is_here = |origin: &Origin| !matches!(origin, Origin::Place(_));
+    if let Some(records) = context.records {
+        if made.origins.iter().all(is_here) {
+            let is_traced = |last: &Record| last.layers == made.record.layers;
+            let trace = trace.filter(|_| !last.is_some_and(is_traced));
+            let under_keys = keys.of(&made.record.machines).iter().map(|key| made.record.under(*key));
+            keep(all.chain(under_keys).chain(trace.map(|key| made.record.traced(key))), context, records);
+        } else {
+            keep(all, context, records);
+        }
+    }
+}
+
+/// Keeps records. A cache that can't be written to costs the next build time, and this one nothing.
+fn keep(all: impl Iterator<Item = Record>, context: Context<'_>, records: &dyn RecordStore) {
+    for record in all {
+        if let Err(fault) = records.put(&record) {
+            let warning = Warning::new(format!("the layer is not cached: {}", chain(&fault)));
+            context.observer.event(&Event::Warning(warning.hint("check the cache directory")));
+            return;
+        }
+    }
+}
