@@ -21,6 +21,7 @@ mod access;
 mod address;
 mod blobs;
 mod http;
+mod many;
 mod records;
 mod runtime;
 mod service;

@@ -30,8 +30,15 @@ pub(crate) enum Stop {
 }
 
 impl Stop {
+    /// An object isn't there: in a place that is.
     pub(crate) fn is_absence(&self) -> bool {
-        matches!(self, Self::Failed(error) if error.kind() == ErrorKind::NotFound)
+        matches!(self, Self::Failed(error) if is_absence(error))
+    }
+
+    /// There is nothing that objects could be in: who writes is told of an absence only by that.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        let says = |error: &Error| error.kind() == ErrorKind::NotFound || says_nowhere(error);
+        matches!(self, Self::Failed(error) if says(error))
     }
 
     pub(crate) fn kind(&self) -> Option<ErrorKind> {
@@ -40,6 +47,18 @@ impl Stop {
             _ => None,
         }
     }
+}
+
+/// How services say that there is no such bucket or container, in place of no such object.
+const NOWHERE: &[&str] = &["NoSuchBucket", "ContainerNotFound", "bucket does not exist"];
+
+fn says_nowhere(error: &Error) -> bool {
+    NOWHERE.iter().any(|said| error.message().contains(said))
+}
+
+/// An object isn't there: in a place that is.
+pub(crate) fn is_absence(error: &Error) -> bool {
+    error.kind() == ErrorKind::NotFound && !says_nowhere(error)
 }
 
 /// The first words that say something: a library's own account is long, and names addresses with

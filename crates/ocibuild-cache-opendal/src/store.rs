@@ -33,6 +33,9 @@ pub enum StoreError {
     /// It can't be reached as it is named, or said no.
     #[error("{0}")]
     Failed(String),
+    /// There is no such bucket or container.
+    #[error("there is no such bucket or container: make it, or correct the address")]
+    Nowhere,
     /// What it has isn't what was put there.
     #[error("`{path}`: {reason}")]
     Damaged {
@@ -75,8 +78,8 @@ pub(crate) struct Opened {
 /// What is known of a store.
 #[derive(Default)]
 pub(crate) struct State {
-    /// It was given up.
-    has_failed: bool,
+    /// Why it was given up.
+    failure: Option<String>,
     /// Records that it has, and whether their blobs are there too.
     pub(crate) records: BTreeMap<Key, (Record, bool)>,
     /// Keys of records that were told to be damaged.
@@ -87,6 +90,15 @@ pub(crate) struct State {
     pub(crate) present: BTreeSet<Digest>,
     /// Blobs whose bytes turned out to be others.
     pub(crate) damaged: BTreeSet<Digest>,
+}
+
+impl State {
+    /// The first reason is the one that is told.
+    fn give_up(&mut self, fault: &StoreError) {
+        if !matches!(fault, StoreError::Cancelled(_)) {
+            self.failure.get_or_insert_with(|| fault.to_string());
+        }
+    }
 }
 
 impl ObjectStore {
@@ -125,7 +137,7 @@ impl Inner {
 
     /// Whether it was given up: what was wrong with it has been told.
     pub(crate) fn has_failed(&self) -> bool {
-        self.state().has_failed
+        self.state().failure.is_some()
     }
 
     /// Does something with the store, which is opened if it isn't yet. Absence is an answer; any other
@@ -147,14 +159,28 @@ impl Inner {
         }
     }
 
+    /// Does what absence is no answer to, as writing: there is nothing then to write to.
+    pub(crate) fn demand<T, F>(
+        &self,
+        time: Duration,
+        job: impl FnOnce(Operator) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let opened = self.open()?;
+        opened.runtime.wait(time, job(opened.operator.clone())).map_err(|stop| self.fail(stop))
+    }
+
     pub(crate) fn open(&self) -> Result<&Opened, StoreError> {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
         // Whoever asks beside this waits for the answer, and hears of a failure from nobody else.
         let mut state = self.state();
-        if state.has_failed {
-            return Err(StoreError::Failed("it failed before".to_owned()));
+        if let Some(reason) = &state.failure {
+            return Err(StoreError::Failed(reason.clone()));
         }
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
@@ -162,7 +188,7 @@ impl Inner {
         match self.reach() {
             Ok(opened) => Ok(self.opened.get_or_init(|| opened)),
             Err(fault) => {
-                state.has_failed = !matches!(fault, StoreError::Cancelled(_));
+                state.give_up(&fault);
                 Err(fault)
             }
         }
@@ -179,14 +205,16 @@ impl Inner {
 
     /// Gives the store up, unless it was the run that did.
     pub(crate) fn fail(&self, stop: Stop) -> StoreError {
-        self.state().has_failed |= !matches!(stop, Stop::Cancelled(_));
-        told(stop)
+        let fault = told(stop);
+        self.state().give_up(&fault);
+        fault
     }
 }
 
 fn told(stop: Stop) -> StoreError {
     match stop {
         Stop::Cancelled(cancelled) => StoreError::Cancelled(cancelled),
+        stop if stop.is_nowhere() => StoreError::Nowhere,
         stop => StoreError::Failed(stop.to_string()),
     }
 }

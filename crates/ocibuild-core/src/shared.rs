@@ -159,9 +159,12 @@ impl RecordStore for ImageRecords {
         let mut image = self.image();
         if matches!(*image, Image::Unread) {
             *image = Image::Unreadable;
-            *image = self
-                .read()
-                .map_err(|source| CacheError::Image { image: self.name.clone(), source: Box::new(source) })?;
+            *image = self.read().map_err(|source| match source {
+                BaseError::Blob(fault) if fault.is_absence() => {
+                    CacheError::NoImage { image: self.name.clone() }
+                }
+                source => CacheError::Image { image: self.name.clone(), source: Box::new(source) },
+            })?;
         }
         let Image::Read { records, .. } = &*image else { return Ok(None) };
         Ok(records.get(key).cloned())

@@ -16,9 +16,12 @@ use crate::verdict::{Verdict, blob, chain};
 
 /// Judges a build's failure, and shows the line of the spec that it comes from.
 pub(super) fn judge(failure: &BuildFailure) -> Verdict {
-    let BuildFailure { error, file, root, cache: cache_dir } = failure;
+    let BuildFailure { error, file, root, cache: cache_dir, asks_caches } = failure;
     let (code, hint) = match error {
         BuildError::Layer { source, .. } => match source.as_ref() {
+            LayerError::Missing { nearby, .. } if *asks_caches => {
+                (exit::FILES, Some(format!("{}; {UNANSWERED}", missing(nearby, root))))
+            }
             LayerError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
             LayerError::Cache(error) => return cache(error, cache_dir),
             source => layer(source, root),
@@ -238,6 +241,10 @@ fn layer(error: &LayerError, root: &Path) -> (u8, Option<String>) {
     };
     (exit::FILES, Some(hint))
 }
+
+/// Why files are wanted of which nothing is there, in a run that was told of caches.
+const UNANSWERED: &str = "no cache answers for the layer: what one knows counts where its blobs are, at a cache \
+    that has them (`--cache-mode max`), at an image in `--cache-from`, or where `--push` sends the image";
 
 /// As many names as a hint should list.
 const MAX_NAMES: usize = 30;
