@@ -111,6 +111,13 @@ const MANNERS: &[Manner] = &[
     Manner { scheme: "gha", options: &[], credentials: "`ACTIONS_RUNTIME_TOKEN`" },
 ];
 
+/// How credentials for an address are given.
+pub(crate) fn credentials_of(address: &str) -> &'static str {
+    let scheme = address.split("://").next();
+    let manner = MANNERS.iter().find(|manner| Some(manner.scheme) == scheme);
+    manner.map_or("the environment", |manner| manner.credentials)
+}
+
 impl FromStr for ObjectAddress {
     type Err = AddressError;
 

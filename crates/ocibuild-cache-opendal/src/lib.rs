@@ -24,6 +24,7 @@ mod http;
 mod many;
 mod records;
 mod runtime;
+mod server;
 mod service;
 mod sink;
 mod store;

@@ -460,3 +460,14 @@ fn a_bucket_that_is_not_there_is_told() {
     let said = told(ObjectStore::new(&address, &access).put(&one).unwrap_err());
     assert!(said.starts_with(words), "{said}");
 }
+
+#[test]
+fn who_has_no_credentials_is_told_how_to_give_them() {
+    let access = Access::new(Registry::default());
+    let address = format!("s3://elsewhere/a?endpoint=http://{}", no_bucket()).parse().unwrap();
+    let fault = ObjectStore::new(&address, &access).get(&key("one")).unwrap_err();
+    assert_eq!(
+        std::error::Error::source(&fault).unwrap().to_string(),
+        "no credentials are known for it: give them by `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`"
+    );
+}

@@ -153,7 +153,7 @@ pub(super) fn cache(error: &(dyn Error + 'static), directory: &Path) -> Verdict 
              `ocibuild cache prune --max-size SIZE` makes room; or choose another: `--cache-dir DIR`"
         ),
         false => format!(
-            "check that the cache directory `{directory}` may be written to, or choose another: `--cache-dir DIR`"
+            "check that the cache directory `{directory}` may be written to, choose another (`--cache-dir DIR`), or only read it: `--cache-read-only`"
         ),
     };
     Verdict::of_error(exit::CACHE, error).hint(Some(hint))

@@ -11,7 +11,7 @@ use crate::blob::{BlobError, Content, Source, Store};
 use crate::build::{Built, Tier};
 use crate::builder::Builder;
 #[cfg(feature = "registry")]
-use crate::builder::pull::Pulled;
+use crate::builder::pull::{PullError, Pulled};
 use crate::cache::{CacheError, CacheStore, Kept, RecordSink, Stores};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
@@ -198,11 +198,12 @@ impl<'a> Builder<'a> {
     fn image_tier(&self, reference: &Reference, plan: &Plan) -> Option<OpenTier> {
         let variants = plan.images.iter().flat_map(|image| &image.variants);
         let platforms: BTreeSet<Platform> = variants.map(|variant| variant.platform.clone()).collect();
-        let source = self.places(&self.store(), true).source(reference);
+        let (source, name) = (self.places(&self.store(), true).source(reference), reference.to_string());
         let open = move || {
             let root = source.resolve()?;
             Ok(OpenBase { source: Arc::new(source.clone()) as Arc<dyn Source>, root })
         };
+        let open = move || open().map_err(|fault| unnamed(fault, &name));
         let image = Arc::new(ImageRecords::new(reference.to_string(), platforms, open));
         Some((Arc::clone(&image) as _, image, LayerOutcome::Shared))
     }
@@ -241,6 +242,19 @@ impl<'a> Builder<'a> {
     #[expect(clippy::unused_self, reason = "with registries it is used")]
     fn is_offline(&self) -> bool {
         false
+    }
+}
+
+/// An image that isn't there is one that has no such name.
+#[cfg(feature = "registry")]
+fn unnamed(fault: BlobError, name: &str) -> BlobError {
+    match fault {
+        BlobError::Place { place, source, .. }
+            if matches!(source.downcast_ref(), Some(PullError::Gone { digest: None })) =>
+        {
+            BlobError::UnknownName { name: name.to_owned(), place }
+        }
+        fault => fault,
     }
 }
 
