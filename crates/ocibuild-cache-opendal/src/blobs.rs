@@ -67,7 +67,7 @@ impl Blob {
             }
         };
         let answers = stream::iter(self.objects()).map(stat).buffer_unordered(AT_ONCE);
-        answers.try_all(|is_there| ready(is_there)).await
+        answers.try_all(ready).await
     }
 
     /// Reads the part that an offset is in, from there on.
@@ -255,7 +255,10 @@ impl Source for ObjectStore {
         if !is_said || self.0.has_failed() {
             return Ok(false);
         }
-        self.0.has(descriptor).map_err(|fault| self.blob_fault(fault))
+        match self.0.has(descriptor) {
+            Ok(has) => Ok(has),
+            Err(fault) => self.0.untold(fault).map_or(Ok(false), |fault| Err(self.blob_fault(fault))),
+        }
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {

@@ -127,7 +127,7 @@ impl RecordStore for ObjectStore {
         match self.look(key) {
             Ok(found) => Ok(found.map(|(record, _)| record)),
             Err(StoreError::Damaged { .. }) if !self.0.state().told.insert(*key) => Ok(None),
-            Err(fault) => Err(self.fault(fault)),
+            Err(fault) => self.0.untold(fault).map_or(Ok(None), |fault| Err(self.fault(fault))),
         }
     }
 

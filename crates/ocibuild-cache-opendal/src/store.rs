@@ -94,6 +94,8 @@ pub(crate) struct Opened {
 pub(crate) struct State {
     /// Why it was given up.
     failure: Option<String>,
+    /// That was told.
+    is_told: bool,
     /// Records that it has, and whether their blobs are there too.
     pub(crate) records: BTreeMap<Key, (Record, bool)>,
     /// Keys of records that were told to be damaged.
@@ -146,6 +148,14 @@ impl ObjectStore {
 impl Inner {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a fault, unless it is why the store was given up and somebody was told that already: of
+    /// several that ask at a time, one is.
+    pub(crate) fn untold(&self, fault: StoreError) -> Option<StoreError> {
+        let is_own = matches!(fault, StoreError::Cancelled(_) | StoreError::Damaged { .. });
+        let was_told = !is_own && std::mem::replace(&mut self.state().is_told, true);
+        (!was_told).then_some(fault)
     }
 
     /// Whether it was given up: what was wrong with it has been told.

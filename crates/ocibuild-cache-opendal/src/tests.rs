@@ -471,3 +471,23 @@ fn who_has_no_credentials_is_told_how_to_give_them() {
         "no credentials are known for it: give them by `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`"
     );
 }
+
+#[test]
+fn of_many_that_ask_at_a_time_one_is_told_of_a_failure() {
+    let setup = || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        Err(Error::new(ErrorKind::ConfigInvalid, "nobody knows where it is"))
+    };
+    let store = ObjectStore::with("gone".to_owned(), Access::new(Registry::default()), None, setup);
+    let told = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for at in 0..8 {
+            let (store, told) = (&store, &told);
+            scope.spawn(move || match store.get(&key(&at.to_string())) {
+                Ok(found) => assert_eq!(found, None),
+                Err(_) => drop(told.fetch_add(1, Ordering::SeqCst)),
+            });
+        }
+    });
+    assert_eq!(told.into_inner(), 1);
+}
