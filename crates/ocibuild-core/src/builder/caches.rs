@@ -198,11 +198,12 @@ impl<'a> Builder<'a> {
     fn image_tier(&self, reference: &Reference, plan: &Plan) -> Option<OpenTier> {
         let variants = plan.images.iter().flat_map(|image| &image.variants);
         let platforms: BTreeSet<Platform> = variants.map(|variant| variant.platform.clone()).collect();
-        let (source, name) = (self.places(&self.store(), true).source(reference), reference.to_string());
+        let source = self.places(&self.store(), true).source(reference);
         let open = move || {
             let root = source.resolve()?;
             Ok(OpenBase { source: Arc::new(source.clone()) as Arc<dyn Source>, root })
         };
+        let name = reference.to_string();
         let open = move || open().map_err(|fault| unnamed(fault, &name));
         let image = Arc::new(ImageRecords::new(reference.to_string(), platforms, open));
         Some((Arc::clone(&image) as _, image, LayerOutcome::Shared))
