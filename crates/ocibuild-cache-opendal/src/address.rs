@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use ocibuild_core::spec::has_credentials;
+
 /// An address of an object store can't be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -109,6 +111,13 @@ const MANNERS: &[Manner] = &[
     Manner { scheme: "gha", options: &[], credentials: "`ACTIONS_RUNTIME_TOKEN`" },
 ];
 
+/// How credentials for an address are given.
+pub(crate) fn credentials_of(address: &str) -> &'static str {
+    let scheme = address.split("://").next();
+    let manner = MANNERS.iter().find(|manner| Some(manner.scheme) == scheme);
+    manner.map_or("the environment", |manner| manner.credentials)
+}
+
 impl FromStr for ObjectAddress {
     type Err = AddressError;
 
@@ -116,11 +125,10 @@ impl FromStr for ObjectAddress {
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let manner = MANNERS.iter().find(|manner| manner.scheme == scheme);
         let manner = manner.ok_or_else(|| AddressError::Scheme { scheme: scheme.to_owned() })?;
-        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        // Everything up to the last `@` may be a password, whatever is in it.
-        if rest.contains('@') {
+        if has_credentials(text) {
             return Err(AddressError::Credentials { by: manner.credentials });
         }
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let options = Options::read(query, manner)?;
         let (name, prefix) = match scheme {
             "gha" => ("", place),
@@ -170,8 +178,6 @@ impl Options {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             if manner.options.contains(&name) {
                 options.push((name.to_owned(), decode(value)?));
-            } else if is_secret(name) {
-                return Err(AddressError::Credentials { by: manner.credentials });
             } else {
                 let known: Vec<String> = manner.options.iter().map(|known| format!("`{known}`")).collect();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -190,7 +196,7 @@ impl Options {
         let Some(endpoint) = self.take("endpoint") else { return Ok(None) };
         let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
         match host {
-            Some(host) if !host.is_empty() && !host.contains(['?', '#', '@']) => {
+            Some(host) if !host.is_empty() && !host.contains(['?', '#']) => {
                 Ok(Some(endpoint.trim_end_matches('/').to_owned()))
             }
             _ => {
@@ -249,23 +255,17 @@ impl Options {
 const REDIS_PORT: u16 = 6379;
 
 fn host_and_port(text: &str) -> Result<(String, u16), AddressError> {
-    let bad = || AddressError::Part { part: text.to_owned(), what: "host with a port" };
+    let bad = |part: &str| Err(AddressError::Part { part: part.to_owned(), what: "host with a port" });
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
-            (host, port.parse().map_err(|_| bad())?)
-        }
+        Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => match port.parse() {
+            Ok(port) => (host, port),
+            // It may be a password without its host.
+            Err(_) => return bad(&format!("{host}:…")),
+        },
         _ => (text, REDIS_PORT),
     };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
-    if host.is_empty() || !host.bytes().all(is_plain) { Err(bad()) } else { Ok((host.to_owned(), port)) }
-}
-
-/// What is named like this is somebody's secret: it isn't even shown.
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["key", "secret", "token", "password", "passwd", "user", "credential", "sas", "sig"]
-        .iter()
-        .any(|word| name.contains(word))
+    if host.is_empty() || !host.bytes().all(is_plain) { bad(host) } else { Ok((host.to_owned(), port)) }
 }
 
 /// Undoes percent-encoding.
@@ -361,6 +361,9 @@ mod tests {
             "s3://bucket?endpoint=https://me:hidden@host",
             "azblob://c?sas_token=hidden",
             "gcs://b?X-Goog-Signature=hidden",
+            "s3://b?endpoint=https%3A%2F%2Fme%3Ahidden%40host",
+            "redis://me%3Ahidden%40host",
+            "redis://me:hidden%40host/a",
         ] {
             let error = text.parse::<ObjectAddress>().unwrap_err();
             assert!(matches!(error, AddressError::Credentials { .. }), "{text}: {error}");

@@ -7,14 +7,17 @@ use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::ready;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use ocibuild_core::blob::{BlobError, Content, PlaceFault, Sink, Source};
 use ocibuild_core::digest::VerifyingReader;
 use ocibuild_core::event::Transfer;
 use ocibuild_core::{Descriptor, Digest};
 use opendal_core::{Buffer, Error, ErrorKind, Operator, Writer};
 
+use crate::many::{AT_ONCE, LARGE_AT_ONCE, many};
 use crate::records::is_there;
-use crate::runtime::{Pending, Stop};
+use crate::runtime::{Pending, Stop, is_absence};
 use crate::store::{Inner, ObjectStore, Opened, PART_TIME, QUESTION, StoreError};
 
 /// How much is moved at a time, in bytes: the stores' least is 5 MiB.
@@ -53,15 +56,18 @@ impl Blob {
     }
 
     async fn found_in(self, operator: Operator) -> Result<bool, Error> {
-        for (path, size) in self.objects() {
-            match operator.stat(&path).await {
-                Ok(found) if found.content_length() == size => {}
-                Ok(_) => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-                Err(error) => return Err(error),
+        let stat = |(path, size): (String, u64)| {
+            let operator = operator.clone();
+            async move {
+                match operator.stat(&path).await {
+                    Ok(found) => Ok(found.content_length() == size),
+                    Err(error) if is_absence(&error) => Ok(false),
+                    Err(error) => Err(error),
+                }
             }
-        }
-        Ok(true)
+        };
+        let answers = stream::iter(self.objects()).map(stat).buffer_unordered(AT_ONCE);
+        answers.try_all(ready).await
     }
 
     /// Reads the part that an offset is in, from there on.
@@ -249,7 +255,10 @@ impl Source for ObjectStore {
         if !is_said || self.0.has_failed() {
             return Ok(false);
         }
-        self.0.has(descriptor).map_err(|fault| self.blob_fault(fault))
+        match self.0.has(descriptor) {
+            Ok(has) => Ok(has),
+            Err(fault) => self.0.untold(fault).map_or(Ok(false), |fault| Err(self.blob_fault(fault))),
+        }
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
@@ -268,13 +277,14 @@ impl Sink for ObjectStore {
 
     /// One that was given up lacks nothing.
     fn missing(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
-        let mut missing = Vec::new();
-        for descriptor in descriptors {
-            if !self.0.has_failed() && !self.0.has(descriptor).map_err(|fault| self.blob_fault(fault))? {
-                missing.push(descriptor.clone());
+        let has = many(descriptors, AT_ONCE, |descriptor| {
+            if self.0.has_failed() {
+                return Ok(true);
             }
-        }
-        Ok(missing)
+            self.0.has(descriptor).map_err(|fault| self.blob_fault(fault))
+        })?;
+        let all = descriptors.iter().zip(has);
+        Ok(all.filter(|(_, has)| !has).map(|(descriptor, _)| descriptor.clone()).collect())
     }
 
     fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError> {
@@ -294,7 +304,7 @@ impl Sink for ObjectStore {
     }
 
     fn concurrency(&self) -> usize {
-        4
+        LARGE_AT_ONCE
     }
 }
 

@@ -1,31 +1,26 @@
 //! Records in a store: each an object, with the digest of its bytes, as no store is asked to find
 //! damage by itself.
 
-use std::borrow::Cow;
-
-use ocibuild_core::Digest;
-use ocibuild_core::cache::{CacheError, Record, RecordStore};
+use ocibuild_core::cache::{CacheError, Record, RecordStore, seal, unseal};
 use ocibuild_core::key::Key;
 use ocibuild_core::oci::to_json;
 use opendal_core::{Buffer, Error, ErrorKind};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::store::{ObjectStore, QUESTION, StoreError};
 
 /// The largest record that is read or written, in bytes: one may hold a base's listing.
 const MAX_RECORD: u64 = 16 << 20;
 
+/// What an object is called where it is sealed.
+const SEALED: &str = "kept";
+
 /// What lies in the store.
 #[derive(Serialize, Deserialize)]
-struct Kept<'a> {
-    /// The digest of the record's bytes.
-    digest: Digest,
-    /// Whether its blobs were put there too.
-    #[serde(default)]
+struct Kept {
+    /// Whether the record's blobs were put there too.
     blobs: bool,
-    #[serde(borrow)]
-    record: Cow<'a, RawValue>,
+    record: Record,
 }
 
 pub(crate) fn path(key: &Key) -> String {
@@ -34,24 +29,17 @@ pub(crate) fn path(key: &Key) -> String {
 }
 
 pub(crate) fn encode(record: &Record, blobs: bool) -> Vec<u8> {
-    let json = String::from_utf8(to_json(record)).expect("JSON is UTF-8");
-    let record = RawValue::from_string(json).expect("what was written is JSON");
-    let digest = Digest::of(record.get().as_bytes());
-    to_json(&Kept { digest, blobs, record: Cow::Owned(record) })
+    seal(SEALED, &to_json(&Kept { blobs, record: record.clone() }))
 }
 
 /// Reads a record; the error says what is wrong with it.
 fn decode(bytes: &[u8], key: &Key) -> Result<(Record, bool), String> {
-    let kept: Kept<'_> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let json = kept.record.get();
-    if Digest::of(json.as_bytes()) != kept.digest {
-        return Err("its bytes have another digest".to_owned());
-    }
-    let record: Record = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let kept = unseal(SEALED, bytes).ok_or("its bytes aren't those that were written")?;
+    let Kept { blobs, record } = serde_json::from_slice(kept).map_err(|error| error.to_string())?;
     if record.key != *key {
         return Err("it answers another key".to_owned());
     }
-    Ok((record, kept.blobs))
+    Ok((record, blobs))
 }
 
 impl ObjectStore {
@@ -116,7 +104,7 @@ impl ObjectStore {
                 Err(error) => Err(error),
             }
         };
-        self.0.ask(QUESTION, write)?;
+        self.0.demand(QUESTION, write)?;
         let mut state = self.0.state();
         state.told.remove(&record.key);
         state.records.insert(record.key, (record.clone(), blobs));
@@ -139,7 +127,7 @@ impl RecordStore for ObjectStore {
         match self.look(key) {
             Ok(found) => Ok(found.map(|(record, _)| record)),
             Err(StoreError::Damaged { .. }) if !self.0.state().told.insert(*key) => Ok(None),
-            Err(fault) => Err(self.fault(fault)),
+            Err(fault) => self.0.untold(fault).map_or(Ok(None), |fault| Err(self.fault(fault))),
         }
     }
 

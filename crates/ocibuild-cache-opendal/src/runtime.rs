@@ -30,8 +30,26 @@ pub(crate) enum Stop {
 }
 
 impl Stop {
+    /// An object isn't there: in a place that is.
     pub(crate) fn is_absence(&self) -> bool {
-        matches!(self, Self::Failed(error) if error.kind() == ErrorKind::NotFound)
+        matches!(self, Self::Failed(error) if is_absence(error))
+    }
+
+    /// There is nothing that objects could be in: who writes is told of an absence only by that.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        let says = |error: &Error| error.kind() == ErrorKind::NotFound || says_nowhere(error);
+        matches!(self, Self::Failed(error) if says(error))
+    }
+
+    /// Whoever has these credentials isn't let in, or may not do that. Redis's client has no kind for it.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let says = |error: &Error| REFUSALS.iter().any(|word| told(error).contains(word));
+        matches!(self, Self::Failed(error) if error.kind() == ErrorKind::PermissionDenied || says(error))
+    }
+
+    /// Nobody knows any: the services' clients say it in these words.
+    pub(crate) fn lacks_credentials(&self) -> bool {
+        matches!(self, Self::Failed(error) if told(error).contains("failed to load signing credential"))
     }
 
     pub(crate) fn kind(&self) -> Option<ErrorKind> {
@@ -40,6 +58,21 @@ impl Stop {
             _ => None,
         }
     }
+}
+
+/// How Redis says that somebody isn't let in.
+const REFUSALS: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM"];
+
+/// How services say that there is no such bucket or container, in place of no such object.
+const NOWHERE: &[&str] = &["NoSuchBucket", "ContainerNotFound", "bucket does not exist"];
+
+fn says_nowhere(error: &Error) -> bool {
+    NOWHERE.iter().any(|said| error.message().contains(said))
+}
+
+/// An object isn't there: in a place that is.
+pub(crate) fn is_absence(error: &Error) -> bool {
+    error.kind() == ErrorKind::NotFound && !says_nowhere(error)
 }
 
 /// The first words that say something: a library's own account is long, and names addresses with
@@ -54,10 +87,21 @@ fn told(error: &Error) -> String {
         }
         source = cause.source();
     }
+    let text = said(&text).unwrap_or(text);
     let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(MAX_WORDS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+/// What a service itself says, where a library tells it as it has it: `S3Error { code: "…", message: "…" }`.
+fn said(text: &str) -> Option<String> {
+    let field = |name: &str| text.split_once(name)?.1.split_once('"').map(|(value, _)| value);
+    let code = field("code: \"").filter(|code| !code.is_empty())?;
+    match field("message: \"").unwrap_or_default() {
+        "" => Some(code.to_owned()),
+        message => Some(format!("{code}: {message}")),
     }
 }
 
@@ -137,4 +181,20 @@ fn run(runtime: tokio::runtime::Runtime, mut jobs: UnboundedReceiver<Job>) {
     });
     // A name look-up that hangs must not keep the thread.
     runtime.shutdown_background();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_says_is_told_in_its_words() {
+        let tell = |message: &str| told(&Error::new(ErrorKind::Unexpected, message));
+        let of = |fields: &str| tell(&format!("S3Error {{ {fields}, resource: \"\", request_id: \"\" }}"));
+        assert_eq!(of("code: \"AccessDenied\", message: \"Access Denied.\""), "AccessDenied: Access Denied.");
+        assert_eq!(of("code: \"SignatureDoesNotMatch\", message: \"\""), "SignatureDoesNotMatch");
+        assert_eq!(tell("no   connection"), "no connection");
+        assert!(of("code: \"\", message: \"\"").starts_with("S3Error"));
+        assert_eq!(tell(&"x".repeat(400)).chars().count(), MAX_WORDS + 1);
+    }
 }

@@ -1,15 +1,17 @@
 //! What a store is told of a build, and how stores are named to a builder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ocibuild_core::Cancel;
 use ocibuild_core::blob::{BlobError, Sink as _, Source};
 use ocibuild_core::cache::{CacheError, CacheStore, Kept, Record, RecordSink, Stores};
 use ocibuild_core::event::Transfer;
+use ocibuild_core::{Cancel, Descriptor, Digest};
 
 use crate::access::Access;
 use crate::address::AddressError;
+use crate::blobs::PART;
+use crate::many::{AT_ONCE, LARGE_AT_ONCE, many};
 use crate::store::{ObjectStore, StoreError};
 
 impl RecordSink for ObjectStore {
@@ -26,29 +28,48 @@ impl RecordSink for ObjectStore {
         blobs: Option<&dyn Source>,
         cancel: &Cancel,
     ) -> Result<Kept, CacheError> {
+        let known = many(records, AT_ONCE, |record| {
+            cancel.check()?;
+            self.known(record)
+        })?;
         let mut kept = Kept::default();
-        for record in records {
+        let lacking = blobs.map(|source| self.send_blobs(records, source, &mut kept, cancel)).transpose()?;
+        let told = records.iter().map(|record| told(record, lacking.as_ref())).zip(known);
+        let news: Vec<(Record, bool)> = told
+            .filter(|((record, has_blobs), known)| {
+                !known.as_ref().is_some_and(|(known, blobs)| says_all(known, *blobs, record, *has_blobs))
+            })
+            .map(|(news, _)| news)
+            .collect();
+        let written = many(&news, AT_ONCE, |(record, has_blobs)| {
             cancel.check()?;
             if self.0.has_failed() {
-                break;
+                return Ok(0);
             }
-            let known = match self.look(&record.key) {
-                Ok(known) => known,
-                Err(StoreError::Damaged { .. }) => None,
-                Err(fault) => return Err(self.fault(fault)),
-            };
-            let has_blobs = match blobs {
-                Some(source) => self.keep_blobs(record, source, &mut kept)?,
-                None => false,
-            };
-            let record = if has_blobs { record.clone() } else { without_inventory(record) };
-            if !known.is_some_and(|(known, blobs)| says_all(&known, blobs, &record, has_blobs)) {
-                self.write(&record, has_blobs).map_err(|fault| self.fault(fault))?;
-                kept.records += 1;
-            }
-        }
+            self.write(record, *has_blobs).map(|()| 1).map_err(|fault| self.fault(fault))
+        })?;
+        kept.records = written.into_iter().sum();
         Ok(kept)
     }
+}
+
+/// What a store is told of a record, and whether it has the blobs that are named there: of those that
+/// it should have, these couldn't be had; or it should have none.
+fn told(record: &Record, lacking: Option<&BTreeSet<Digest>>) -> (Record, bool) {
+    let Some(lacking) = lacking else { return (without_inventory(record), false) };
+    if lacks_layers(record, lacking) {
+        return (without_inventory(record), false);
+    }
+    let lacks_inventory = record.kept().any(|blob| lacking.contains(&blob.digest));
+    // A layer without the list of what it holds is still one.
+    (if lacks_inventory { without_inventory(record) } else { record.clone() }, true)
+}
+
+/// Whether a record's layers can't all be had; of a base, its listing.
+fn lacks_layers(record: &Record, lacking: &BTreeSet<Digest>) -> bool {
+    let inventory = record.inventory.as_ref().filter(|_| !record.is_listing());
+    let inventory = inventory.map(|inventory| inventory.digest);
+    record.kept().any(|blob| Some(blob.digest) != inventory && lacking.contains(&blob.digest))
 }
 
 /// Whether what is known under a key needn't be written again.
@@ -72,24 +93,75 @@ fn without_inventory(record: &Record) -> Record {
 }
 
 impl ObjectStore {
-    /// Sends what the store lacks of a record's blobs; `false` if one can't be had.
-    fn keep_blobs(&self, record: &Record, source: &dyn Source, kept: &mut Kept) -> Result<bool, CacheError> {
-        let fault = |fault: BlobError| match fault {
-            BlobError::Cancelled(cancelled) => cancelled.into(),
-            fault => CacheError::Place { place: self.name(), source: Box::new(fault) },
-        };
-        // A layer that another place answered for has no inventory here, and needs none.
-        let wanted: Vec<_> = record.kept().cloned().collect();
-        for blob in self.missing(&wanted).map_err(fault)? {
-            let sent = source.fetch(&blob).and_then(|content| self.push(&blob, &*content));
-            match sent {
-                Ok(Transfer::Present) => {}
-                Ok(_) => kept.add(blob.size),
-                Err(absence) if absence.is_absence() => return Ok(false),
-                Err(other) => return Err(fault(other)),
+    fn known(&self, record: &Record) -> Result<Option<(Record, bool)>, CacheError> {
+        if self.0.has_failed() {
+            return Ok(None);
+        }
+        match self.look(&record.key) {
+            // It is mended here.
+            Err(StoreError::Damaged { .. }) => Ok(None),
+            known => known.map_err(|fault| self.fault(fault)),
+        }
+    }
+
+    /// Sends what the store lacks of the blobs of records, unless layers of a record can't be had:
+    /// then it needn't have the others. Returns which couldn't be had.
+    fn send_blobs(
+        &self,
+        records: &[Record],
+        source: &dyn Source,
+        kept: &mut Kept,
+        cancel: &Cancel,
+    ) -> Result<BTreeSet<Digest>, CacheError> {
+        let all: BTreeMap<Digest, &Descriptor> =
+            records.iter().flat_map(Record::kept).map(|blob| (blob.digest, blob)).collect();
+        let all: Vec<Descriptor> = all.into_values().cloned().collect();
+        let missing = self.missing(&all).map_err(|fault| self.unsent(fault))?;
+        let contents = many(&missing, AT_ONCE, |blob| {
+            cancel.check()?;
+            there(source.fetch(blob)).map_err(|fault| self.unsent(fault))
+        })?;
+        let (mut found, mut lacking) = (Vec::new(), BTreeSet::new());
+        for (blob, content) in missing.iter().zip(contents) {
+            match content {
+                Some(content) => found.push((blob, content)),
+                None => drop(lacking.insert(blob.digest)),
             }
         }
-        Ok(!self.0.has_failed())
+        let whole = records.iter().filter(|record| !lacks_layers(record, &lacking));
+        let wanted: BTreeSet<Digest> = whole.flat_map(Record::kept).map(|blob| blob.digest).collect();
+        found.retain(|(blob, _)| wanted.contains(&blob.digest));
+        let (small, large): (Vec<_>, Vec<_>) = found.into_iter().partition(|(blob, _)| blob.size <= PART);
+        for (blobs, at_once) in [(small, AT_ONCE), (large, LARGE_AT_ONCE)] {
+            let sent = many(&blobs, at_once, |(blob, content)| {
+                cancel.check()?;
+                there(self.push(blob, &**content)).map_err(|fault| self.unsent(fault))
+            })?;
+            for ((blob, _), sent) in blobs.iter().zip(sent) {
+                match sent {
+                    Some(Transfer::Present) => {}
+                    Some(_) => kept.add(blob.size),
+                    None => drop(lacking.insert(blob.digest)),
+                }
+            }
+        }
+        Ok(lacking)
+    }
+
+    fn unsent(&self, fault: BlobError) -> CacheError {
+        match fault {
+            BlobError::Cancelled(cancelled) => cancelled.into(),
+            fault => CacheError::Place { place: self.name(), source: Box::new(fault) },
+        }
+    }
+}
+
+/// What isn't there is none.
+fn there<T>(result: Result<T, BlobError>) -> Result<Option<T>, BlobError> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(fault) if fault.is_absence() => Ok(None),
+        Err(fault) => Err(fault),
     }
 }
 

@@ -11,12 +11,12 @@ use ocibuild_core::Digest;
 use ocibuild_core::cache::Record;
 use ocibuild_core::event::Cancelled;
 use ocibuild_core::key::Key;
-use opendal_core::{Error, ErrorKind, Operator};
-use tokio::net::TcpStream;
+use opendal_core::{Error, Operator};
 
 use crate::access::Access;
-use crate::address::{Kind, ObjectAddress};
+use crate::address::{Kind, ObjectAddress, credentials_of};
 use crate::runtime::{Runtime, Stop};
+use crate::server::Server;
 use crate::service;
 
 /// How long a question may take with all its repetitions, and how long moving a part of a blob.
@@ -33,6 +33,23 @@ pub enum StoreError {
     /// It can't be reached as it is named, or said no.
     #[error("{0}")]
     Failed(String),
+    /// There is no such bucket or container.
+    #[error("there is no such bucket or container: make it, or correct the address")]
+    Nowhere,
+    /// Nobody knows credentials for it.
+    #[error("no credentials are known for it: give them by {by}")]
+    NoCredentials {
+        /// How they are given.
+        by: &'static str,
+    },
+    /// It doesn't let in whoever has these credentials, or not for this.
+    #[error("it doesn't let these credentials do that: {reason}; check {by}")]
+    Refused {
+        /// What it says.
+        reason: String,
+        /// How they are given.
+        by: &'static str,
+    },
     /// What it has isn't what was put there.
     #[error("`{path}`: {reason}")]
     Damaged {
@@ -61,7 +78,7 @@ pub(crate) struct Inner {
     name: String,
     setup: Box<dyn Fn() -> Result<Operator, Error> + Send + Sync>,
     /// Whom to connect to before anything else.
-    host: Option<(String, u16)>,
+    server: Option<Server>,
     access: Access,
     opened: OnceLock<Opened>,
     state: Mutex<State>,
@@ -75,8 +92,10 @@ pub(crate) struct Opened {
 /// What is known of a store.
 #[derive(Default)]
 pub(crate) struct State {
-    /// It was given up.
-    has_failed: bool,
+    /// Why it was given up.
+    failure: Option<String>,
+    /// That was told.
+    is_told: bool,
     /// Records that it has, and whether their blobs are there too.
     pub(crate) records: BTreeMap<Key, (Record, bool)>,
     /// Keys of records that were told to be damaged.
@@ -89,28 +108,36 @@ pub(crate) struct State {
     pub(crate) damaged: BTreeSet<Digest>,
 }
 
+impl State {
+    /// The first reason is the one that is told.
+    fn give_up(&mut self, fault: &StoreError) {
+        if !matches!(fault, StoreError::Cancelled(_)) {
+            self.failure.get_or_insert_with(|| fault.to_string());
+        }
+    }
+}
+
 impl ObjectStore {
     /// Names a store. Nothing is asked yet, no thread is started.
     #[must_use]
     pub fn new(address: &ObjectAddress, access: &Access) -> Self {
-        let host = match &address.kind {
-            // Its client takes six seconds to find that nobody is there.
-            Kind::Redis { host, port, .. } => Some((host.clone(), *port)),
+        let server = match &address.kind {
+            Kind::Redis { host, port, is_secure, .. } => Some(Server::new(host, *port, *is_secure, access)),
             _ => None,
         };
         let (own, own_access) = (address.clone(), access.clone());
         let setup = move || service::open(&own, &own_access);
-        Self::with(address.to_string(), access.clone(), host, setup)
+        Self::with(address.to_string(), access.clone(), server, setup)
     }
 
     pub(crate) fn with(
         name: String,
         access: Access,
-        host: Option<(String, u16)>,
+        server: Option<Server>,
         setup: impl Fn() -> Result<Operator, Error> + Send + Sync + 'static,
     ) -> Self {
         let (opened, state) = (OnceLock::new(), Mutex::default());
-        Self(Arc::new(Inner { name, setup: Box::new(setup), host, access, opened, state }))
+        Self(Arc::new(Inner { name, setup: Box::new(setup), server, access, opened, state }))
     }
 
     pub(crate) fn name(&self) -> String {
@@ -123,9 +150,17 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns a fault, unless it is why the store was given up and somebody was told that already: of
+    /// several that ask at a time, one is.
+    pub(crate) fn untold(&self, fault: StoreError) -> Option<StoreError> {
+        let is_own = matches!(fault, StoreError::Cancelled(_) | StoreError::Damaged { .. });
+        let was_told = !is_own && std::mem::replace(&mut self.state().is_told, true);
+        (!was_told).then_some(fault)
+    }
+
     /// Whether it was given up: what was wrong with it has been told.
     pub(crate) fn has_failed(&self) -> bool {
-        self.state().has_failed
+        self.state().failure.is_some()
     }
 
     /// Does something with the store, which is opened if it isn't yet. Absence is an answer; any other
@@ -147,14 +182,28 @@ impl Inner {
         }
     }
 
+    /// Does what absence is no answer to, as writing: there is nothing then to write to.
+    pub(crate) fn demand<T, F>(
+        &self,
+        time: Duration,
+        job: impl FnOnce(Operator) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let opened = self.open()?;
+        opened.runtime.wait(time, job(opened.operator.clone())).map_err(|stop| self.fail(stop))
+    }
+
     pub(crate) fn open(&self) -> Result<&Opened, StoreError> {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
         // Whoever asks beside this waits for the answer, and hears of a failure from nobody else.
         let mut state = self.state();
-        if state.has_failed {
-            return Err(StoreError::Failed("it failed before".to_owned()));
+        if let Some(reason) = &state.failure {
+            return Err(StoreError::Failed(reason.clone()));
         }
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
@@ -162,43 +211,38 @@ impl Inner {
         match self.reach() {
             Ok(opened) => Ok(self.opened.get_or_init(|| opened)),
             Err(fault) => {
-                state.has_failed = !matches!(fault, StoreError::Cancelled(_));
+                state.give_up(&fault);
                 Err(fault)
             }
         }
     }
 
     fn reach(&self) -> Result<Opened, StoreError> {
-        let operator = (self.setup)().map_err(|error| told(Stop::Failed(error)))?;
+        let operator = (self.setup)().map_err(|error| self.told(Stop::Failed(error)))?;
         let runtime = Runtime::start(self.access.cancel.clone()).map_err(StoreError::Thread)?;
-        if let Some((host, port)) = self.host.clone() {
-            runtime.wait(CONNECT, connect(host, port)).map_err(told)?;
+        if let Some(server) = self.server.clone() {
+            runtime.wait(CONNECT, server.connect()).map_err(|stop| self.told(stop))?;
         }
         Ok(Opened { operator, runtime })
     }
 
+    fn told(&self, stop: Stop) -> StoreError {
+        match stop {
+            Stop::Cancelled(cancelled) => StoreError::Cancelled(cancelled),
+            stop if stop.is_nowhere() => StoreError::Nowhere,
+            stop if stop.lacks_credentials() => StoreError::NoCredentials { by: credentials_of(&self.name) },
+            stop if stop.is_refusal() => {
+                StoreError::Refused { reason: stop.to_string(), by: credentials_of(&self.name) }
+            }
+            stop => StoreError::Failed(stop.to_string()),
+        }
+    }
+
     /// Gives the store up, unless it was the run that did.
     pub(crate) fn fail(&self, stop: Stop) -> StoreError {
-        self.state().has_failed |= !matches!(stop, Stop::Cancelled(_));
-        told(stop)
-    }
-}
-
-fn told(stop: Stop) -> StoreError {
-    match stop {
-        Stop::Cancelled(cancelled) => StoreError::Cancelled(cancelled),
-        stop => StoreError::Failed(stop.to_string()),
-    }
-}
-
-async fn connect(host: String, port: u16) -> Result<(), Error> {
-    let address = host.trim_matches(['[', ']']).to_owned();
-    match TcpStream::connect((address, port)).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let message = format!("no connection to {host}:{port}");
-            Err(Error::new(ErrorKind::Unexpected, message).set_source(error))
-        }
+        let fault = self.told(stop);
+        self.state().give_up(&fault);
+        fault
     }
 }
 

@@ -1,10 +1,11 @@
 //! A store in memory, and what is done to it behind our back.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ocibuild_core::blob::{BlobError, BytesContent, Memory, Sink as _, Source as _, read_whole};
+use ocibuild_core::blob::{BlobError, BytesContent, Content, Memory, Sink as _, Source, read_whole};
 use ocibuild_core::cache::{BuiltLayer, CacheError, Kept, Record, RecordSink as _, RecordStore as _};
 use ocibuild_core::event::Transfer;
 use ocibuild_core::key::{Key, KeyWriter};
@@ -312,10 +313,10 @@ fn a_record_whose_blobs_cannot_be_had_is_kept_without() {
 
 #[test]
 fn a_store_that_fails_is_told_once_and_left_alone() {
-    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let setup = move || {
-        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        counted.fetch_add(1, Ordering::Relaxed);
         Err(Error::new(ErrorKind::ConfigInvalid, "nobody knows where it is"))
     };
     let access = Access::new(Registry::default());
@@ -330,7 +331,7 @@ fn a_store_that_fails_is_told_once_and_left_alone() {
     store.put(&one).unwrap();
     let kept = store.keep(&[one], Some(&source(&[b"a"])), &Cancel::new()).unwrap();
     assert_eq!(kept, Kept::default());
-    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -351,4 +352,142 @@ fn who_is_cancelled_waits_for_nobody() {
         assert!(matches!(store.get(&key("one")), Err(CacheError::Cancelled(_))));
     });
     assert!(start.elapsed() < std::time::Duration::from_secs(3));
+}
+
+/// Blobs from somewhere slow, which counts how many are read at a time.
+#[derive(Default)]
+struct Slow {
+    blobs: Memory,
+    now: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+struct SlowContent {
+    bytes: Vec<u8>,
+    now: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+impl Content for SlowContent {
+    fn open(&self, offset: u64) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+        self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        BytesContent::new(self.bytes.clone()).open(offset)
+    }
+}
+
+impl Source for Slow {
+    fn place(&self) -> String {
+        "somewhere slow".to_owned()
+    }
+
+    fn exists(&self, blob: &Descriptor) -> Result<bool, BlobError> {
+        self.blobs.exists(blob)
+    }
+
+    fn fetch(&self, blob: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
+        let bytes = read_whole(&self.blobs, blob, u64::MAX)?;
+        Ok(Box::new(SlowContent { bytes, now: Arc::clone(&self.now), most: Arc::clone(&self.most) }))
+    }
+}
+
+#[test]
+fn many_blobs_are_sent_at_a_time() {
+    let (place, slow) = (Place::new(), Slow::default());
+    let blobs: Vec<Vec<u8>> = (0..40_u8).map(|at| vec![at; 10]).collect();
+    for blob in &blobs {
+        slow.blobs.insert(MediaType::LAYER_GZIP, blob.clone());
+    }
+    slow.blobs.insert(MediaType::INVENTORY, b"inventory".to_vec());
+    let records: Vec<Record> = blobs.iter().map(|blob| record(&format!("{}", blob[0]), &[blob])).collect();
+    let kept = place.store().keep(&records, Some(&slow), &Cancel::new()).unwrap();
+    assert_eq!((kept.records, kept.blobs, kept.bytes), (40, 41, 409));
+    let most = slow.most.load(Ordering::SeqCst);
+    assert!((8..=16).contains(&most), "{most}");
+    for record in &records {
+        assert_eq!(place.store().get(&record.key).unwrap().as_ref(), Some(record));
+    }
+}
+
+#[test]
+fn a_layer_is_kept_without_the_list_of_what_it_holds() {
+    let (place, one) = (Place::new(), record("one", &[b"a", b"b"]));
+    let never = Cancel::new();
+    let kept = place.store().keep(std::slice::from_ref(&one), Some(&source(&[b"a", b"b"])), &never).unwrap();
+    assert_eq!((kept.records, kept.blobs), (1, 2));
+    let store = place.store();
+    let found = store.get(&one.key).unwrap().unwrap();
+    assert_eq!((found.inventory, &found.layers), (None, &one.layers));
+    assert!(one.layers.iter().all(|layer| store.exists(&layer.descriptor).unwrap()));
+}
+
+/// What answers each request as S3 does where there is no such bucket.
+fn no_bucket() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = |stream: std::net::TcpStream| -> std::io::Result<()> {
+        let mut lines = BufReader::new(&stream).lines();
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        let said = "<Error><Code>NoSuchBucket</Code><Message>The bucket does not exist</Message></Error>";
+        let head = "HTTP/1.1 404 Not Found\r\ncontent-type: application/xml\r\nconnection: close";
+        write!(&stream, "{head}\r\ncontent-length: {}\r\n\r\n{said}", said.len())?;
+        // Until the other side has read it.
+        std::io::copy(&mut &stream, &mut std::io::sink()).map(|_| ())
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_told() {
+    let mut access = Access::new(Registry::default());
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        access.variables.insert(name.to_owned(), "any".to_owned());
+    }
+    let address = format!("s3://elsewhere/a?endpoint=http://{}", no_bucket()).parse().unwrap();
+    let told = |fault: CacheError| std::error::Error::source(&fault).unwrap().to_string();
+    let one = record("one", &[b"a"]);
+    let words = "there is no such bucket or container: make it, or correct the address";
+    let reading = ObjectStore::new(&address, &access);
+    let said = told(reading.get(&one.key).unwrap_err());
+    assert!(said.starts_with(words), "{said}");
+    assert_eq!(reading.get(&one.key).unwrap(), None);
+    let said = told(ObjectStore::new(&address, &access).put(&one).unwrap_err());
+    assert!(said.starts_with(words), "{said}");
+}
+
+#[test]
+fn who_has_no_credentials_is_told_how_to_give_them() {
+    let access = Access::new(Registry::default());
+    let address = format!("s3://elsewhere/a?endpoint=http://{}", no_bucket()).parse().unwrap();
+    let fault = ObjectStore::new(&address, &access).get(&key("one")).unwrap_err();
+    assert_eq!(
+        std::error::Error::source(&fault).unwrap().to_string(),
+        "no credentials are known for it: give them by `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`"
+    );
+}
+
+#[test]
+fn of_many_that_ask_at_a_time_one_is_told_of_a_failure() {
+    let setup = || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        Err(Error::new(ErrorKind::ConfigInvalid, "nobody knows where it is"))
+    };
+    let store = ObjectStore::with("gone".to_owned(), Access::new(Registry::default()), None, setup);
+    let told = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for at in 0..8 {
+            let (store, told) = (&store, &told);
+            scope.spawn(move || match store.get(&key(&at.to_string())) {
+                Ok(found) => assert_eq!(found, None),
+                Err(_) => drop(told.fetch_add(1, Ordering::SeqCst)),
+            });
+        }
+    });
+    assert_eq!(told.into_inner(), 1);
 }

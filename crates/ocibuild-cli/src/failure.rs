@@ -38,6 +38,8 @@ pub(crate) struct BuildFailure {
     pub(crate) root: PathBuf,
     /// The cache directory.
     pub(crate) cache: PathBuf,
+    /// Whether places beside it were to answer for layers.
+    pub(crate) asks_caches: bool,
 }
 
 /// An image that can't be moved to another base, with what is needed to say why.

@@ -34,13 +34,16 @@ fn addresses<'p>(places: impl IntoIterator<Item = &'p CachePlace>) -> Vec<&'p st
     places.into_iter().filter_map(address).collect()
 }
 
+/// Why an address has no credentials.
+const SHOWN: &str = "addresses are shown in logs, and stand in files that many read";
+
 #[cfg(feature = "object-stores")]
 mod known {
     use std::sync::Arc;
 
     use ocibuild_cache_opendal::{Access, AddressError, ObjectAddress, ObjectStores, VARIABLES};
 
-    use super::{CachePlace, Cancel, Failure, Opened, Options, Reporter, addresses};
+    use super::{CachePlace, Cancel, Failure, Opened, Options, Reporter, SHOWN, addresses};
     use crate::{environment, registry};
 
     /// Opens the stores that a run names: those of flags, and those of its spec. Nothing is asked yet.
@@ -71,9 +74,7 @@ mod known {
 
     fn refused(error: AddressError) -> Failure {
         let hint = match &error {
-            AddressError::Credentials { .. } => {
-                "addresses are shown in logs, and stand in files that many read"
-            }
+            AddressError::Credentials { .. } => SHOWN,
             AddressError::Option { .. } => "leave it out",
             _ => "write it like `s3://bucket/prefix?region=eu-central-1` or `redis://host:6379/prefix`",
         };
@@ -84,8 +85,10 @@ mod known {
 #[cfg(not(feature = "object-stores"))]
 mod unknown {
     use super::{
-        CacheError, CachePlace, CacheStore, Cancel, Failure, Opened, Options, Reporter, Stores, addresses,
+        CacheError, CachePlace, CacheStore, Cancel, Failure, Opened, Options, Reporter, SHOWN, Stores,
+        addresses,
     };
+    use ocibuild_core::spec::has_credentials;
 
     const HINT: &str = "install one that has them: `cargo install ocibuild-cli --features object-stores`";
 
@@ -100,13 +103,20 @@ mod unknown {
         _: &Reporter,
         _: &Cancel,
     ) -> Result<Option<Opened>, Failure> {
-        if let Some(address) = addresses(flags).first() {
+        let (flags, spec) = (addresses(flags), addresses(spec));
+        // They would be shown where it is told that the place wasn't asked.
+        if flags.iter().chain(&spec).any(|address| has_credentials(address)) {
+            return Err(
+                Failure::usage("an address has no credentials: the environment has them").with_hint(SHOWN)
+            );
+        }
+        if let Some(address) = flags.first() {
             let scheme = address.split("://").next().unwrap_or_default();
             let message =
                 format!("this program is built without caches in object stores, such as `{scheme}://`");
             return Err(Failure::usage(message).with_hint(HINT));
         }
-        Ok((!addresses(spec).is_empty()).then(|| Box::new(Unbuilt) as Opened))
+        Ok((!spec.is_empty()).then(|| Box::new(Unbuilt) as Opened))
     }
 
     /// What a program without stores has for them.

@@ -36,6 +36,7 @@ pub(crate) use particulars::short;
 pub use particulars::{Change, Of, Particulars};
 pub use prune::{GRACE, PruneOptions, Pruned, prune};
 pub use record::{BuiltLayer, Material, Record};
+pub use sealed::{seal, unseal};
 pub(crate) use sink::unusable;
 pub use sink::{CacheStore, Kept, RecordSink, Stores};
 pub use survey::{Extent, KnownBlob, KnownFile, KnownRecord, Naming, Survey, find_layers};
@@ -72,6 +73,12 @@ pub enum CacheError {
         /// Why not.
         #[source]
         source: Box<BaseError>,
+    },
+    /// An image or a cache that should answer isn't there, as before the first build that writes it.
+    #[error("`{image}` isn't there")]
+    NoImage {
+        /// What it is called.
+        image: String,
     },
     /// A place beside the machine's cache can't be used.
     #[error("cannot use {place}")]

@@ -159,9 +159,11 @@ impl RecordStore for ImageRecords {
         let mut image = self.image();
         if matches!(*image, Image::Unread) {
             *image = Image::Unreadable;
-            *image = self
-                .read()
-                .map_err(|source| CacheError::Image { image: self.name.clone(), source: Box::new(source) })?;
+            let name = || self.name.clone();
+            *image = self.read().map_err(|fault| match fault {
+                BaseError::Blob(BlobError::UnknownName { .. }) => CacheError::NoImage { image: name() },
+                fault => CacheError::Image { image: name(), source: Box::new(fault) },
+            })?;
         }
         let Image::Read { records, .. } = &*image else { return Ok(None) };
         Ok(records.get(key).cloned())

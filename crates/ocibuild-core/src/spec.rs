@@ -29,7 +29,7 @@ pub use fault::{Fault, SpecError, ValueError};
 pub use image::{Annotations, Base, Config, Field, Healthcheck, Image, Inherit, Pairs, Scope, set_pair};
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};
 pub use located::{Located, Span};
-pub use place::{CacheMode, CachePlace};
+pub use place::{CacheMode, CachePlace, has_credentials};
 pub use policy::{IgnoreFile, OnBaseSymlink, Policy, Preserve, Pyc};
 pub use sources::{Loader, MAX_EXTENDED, Position, SourceFile, Sources};
 pub(crate) use suggest::closest;

@@ -120,6 +120,7 @@ fn look(
         file: Some(file.clone()),
         root: source.shown_root(),
         cache: cache.clone(),
+        asks_caches: false,
     };
     let faults = builder.check_plan(&plan).map_err(|error| match error {
         Error::Root(error) => Failure::Root(error),

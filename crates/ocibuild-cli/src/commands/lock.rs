@@ -202,7 +202,7 @@ impl Locker<'_> {
         let error = BuildError::Base { base, span: None, source: Box::new(error) };
         let (root, file) = (self.source.shown_root(), self.source.file.clone());
         let cache = self.options.cache_directory().unwrap_or_default();
-        Failure::Build(Box::new(BuildFailure { error, file, root, cache })).settled()
+        Failure::Build(Box::new(BuildFailure { error, file, root, cache, asks_caches: false })).settled()
     }
 
     fn check(&self, wanted: &Wanted, builder: &Builder<'_>) -> Result<(), Failure> {

@@ -15,9 +15,12 @@ use crate::verdict::{Verdict, blob, chain, layer};
 
 /// Judges a build's failure, and shows the line of the spec that it comes from.
 pub(super) fn judge(failure: &BuildFailure) -> Verdict {
-    let BuildFailure { error, file, root, cache: cache_dir } = failure;
+    let BuildFailure { error, file, root, cache: cache_dir, asks_caches } = failure;
     let (code, hint) = match error {
         BuildError::Layer { source, .. } => match source.as_ref() {
+            LayerError::Missing { nearby, .. } if *asks_caches => {
+                (exit::FILES, Some(format!("{}; {UNANSWERED}", layer::missing(nearby, root))))
+            }
             LayerError::Blob(error) => return blob::judge(error, Origin::Cache, Some(cache_dir)),
             LayerError::Cache(error) => return cache(error, cache_dir),
             source => layer::judge(source, root),
@@ -147,7 +150,7 @@ pub(super) fn cache(error: &(dyn Error + 'static), directory: &Path) -> Verdict 
              `ocibuild cache prune --max-size SIZE` makes room; or choose another: `--cache-dir DIR`"
         ),
         false => format!(
-            "check that the cache directory `{directory}` may be written to, or choose another: `--cache-dir DIR`"
+            "check that the cache directory `{directory}` may be written to, choose another (`--cache-dir DIR`), or only read it: `--cache-read-only`"
         ),
     };
     Verdict::of_error(exit::CACHE, error).hint(Some(hint))
@@ -166,6 +169,10 @@ fn is_full(error: &(dyn Error + 'static)) -> bool {
     }
     false
 }
+
+/// Why files are wanted of which nothing is there, in a run that was told of caches.
+const UNANSWERED: &str = "no cache answers for the layer: what one knows counts where its blobs are, at a cache \
+    that has them (`--cache-mode max`), at an image in `--cache-from`, or where `--push` sends the image";
 
 fn base(error: &BaseError) -> (u8, Option<String>) {
     match error {

@@ -119,7 +119,7 @@ fn accounts(kind: &str, known: &[String]) -> String {
 }
 
 /// What is there instead of a copy's source.
-fn missing(nearby: &Nearby, root: &Path) -> String {
+pub(super) fn missing(nearby: &Nearby, root: &Path) -> String {
     let relative = format!("paths are relative to the root, `{}`", root.display());
     if let Some(meant) = &nearby.meant {
         return format!("did you mean `{meant}`? {relative}");

@@ -412,3 +412,58 @@ fn what_is_known_of_trees_and_layers_goes_by_its_last_use() {
     bench.ok(&["cache", "prune", "--max-size", "1B"]);
     assert_eq!(files(&cache(&bench).join("stat")), [] as [PathBuf; 0]);
 }
+
+/// The warnings of a run, in order.
+fn warnings(output: &ocibuild_testkit::Output) -> Vec<String> {
+    let said = output.errors();
+    said.lines().filter(|line| line.starts_with("warning:")).map(str::to_owned).collect()
+}
+
+#[test]
+fn however_many_parts_of_a_layer_are_damaged_they_are_mended_in_the_same_run() {
+    let spec = SPEC
+        .replace("[layers.app]", "[layers.app]\nmanifests = [\"hello\"]\nsplit = 8")
+        .replace("from = \"hello\", to = \"/app/hello\"", "from = \"lib\", to = \"/lib\"")
+        .replace("entrypoint = [\"/app/hello\"]\n", "");
+    let bench = Bench::with_spec(&spec);
+    for at in 0..64 {
+        bench.write(&format!("lib/{at}/file"), format!("package {at}"));
+    }
+    let digest = bench.digest(&[]);
+    let blobs = files(&cache(&bench).join("blobs"));
+    assert!(blobs.len() > 8, "{blobs:?}");
+    for blob in &blobs {
+        let mut bytes = fs::read(blob).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::remove_file(blob).unwrap();
+        fs::write(blob, bytes).unwrap();
+    }
+    let output = bench.ok(&["build", "--output", "type=oci,dest=again.oci"]);
+    bench.valid("again.oci");
+    assert_eq!(output.text(), digest);
+    let said = warnings(&output);
+    assert!(
+        said.len() >= 8 && said.iter().all(|line| line.contains("is removed, to be made anew")),
+        "{said:#?}"
+    );
+    assert_eq!(warnings(&bench.ok(&["build", "--output", "type=oci,dest=again.oci"])), [""; 0]);
+}
+
+#[test]
+fn no_command_shows_the_credentials_in_an_address() {
+    let (bench, spec) = (Bench::with_spec(SPEC), SPEC);
+    for address in ["redis://me:hidden@127.0.0.1/a", "s3://b?endpoint=https%3A%2F%2Fme%3Ahidden%40host"] {
+        for command in ["build", "plan", "explain"] {
+            let by_flag = bench.run(&[command, "--cache-from", address]).expect_code(2).errors();
+            assert!(!by_flag.contains("hid"), "{command}: {by_flag}");
+            for place in [format!("from = [\"{address}\"]"), format!("to = \"{address}\"")] {
+                bench.write("ocibuild.toml", format!("{spec}\n[cache]\n{place}\n"));
+                let output = bench.run(&[command]).expect_code(2);
+                let said = format!("{}{}", output.errors(), String::from_utf8_lossy(&output.stdout));
+                assert!(said.contains("an address has no credentials"), "{command}: {said}");
+                assert!(!said.contains("hid"), "{command}: {said}");
+                bench.write("ocibuild.toml", spec);
+            }
+        }
+    }
+}

@@ -16,6 +16,8 @@ A spec is a file `ocibuild.toml`. It names layers, which are files and the place
 ";
 
 const TAIL: &str = r#"
+What these places are, what is asked first, which object stores there are and how they are addressed: [caching.md](caching.md).
+
 ## Names in braces
 
 `{os}`, `{arch}`, `{variant}` and `{var.NAME}` stand for values of the platform that is built, in all strings marked `text`, `path` or `glob`; `{{` and `}}` are braces. A value given by `--var` counts first, then the platform's own with its variant, then without, then the plain one.

@@ -148,9 +148,14 @@ fn a_layout_gets_the_layer_from_the_registry() {
     // Nor is it asked where it may not be, and then nothing answers.
     for flag in ["--offline", "--no-cache"] {
         from.recorder.clear();
-        fresh.run(&["build", flag, "--output", "type=oci,dest=none.oci"]).expect_code(3);
+        let output = fresh.run(&["build", flag, "--output", "type=oci,dest=none.oci"]).expect_code(3);
         assert!(from.recorder.exchanges().is_empty(), "{flag}");
+        assert!(!output.errors().contains("no cache answers"), "{output}");
     }
+    // Where it is and nothing answers, that is why files are wanted.
+    let none = from.name("team/none:1");
+    let output = fresh.run(&["build", "--cache-from", &none, "--output", "type=oci,dest=none.oci"]);
+    assert!(output.expect_code(3).errors().contains("no cache answers for the layer: "));
 }
 
 #[test]
@@ -160,7 +165,7 @@ fn an_image_that_is_not_there_is_a_warning() {
     let name = from.name("team/api:none");
     let (told, said) = build(&bench, &["--cache-from", &name, "-t", &from.name("team/api:1")]);
     assert_eq!(layers(&told).0, ["built", "built"]);
-    assert!(said.contains(&format!("the image `{name}` cannot be read")), "{said}");
+    assert!(said.contains(&format!("warning: `{name}` isn't there; it answers for no layer")), "{said}");
     let refused = bench.run(&["build", "--cache-from", &format!("{name}@sha256:{}", "0".repeat(64))]);
     assert!(refused.expect_code(2).errors().contains("has a digest"));
 }

@@ -293,9 +293,14 @@ fn who_may_not_enter_is_told_and_builds() {
         for (name, _) in store.credentials() {
             wrong.env(name, "wrong");
         }
+        let start = Instant::now();
         let said = run_any(&mut wrong).expect_code(0).errors();
         assert_eq!(warnings(&said).len(), 1, "{said}");
         assert!(said.contains("cannot use the cache"), "{said}");
+        assert!(said.contains("it doesn't let these credentials do that: "), "{said}");
+        let (_, hint) = said.split_once("; check ").unwrap();
+        assert!(hint.contains(store.credentials()[0].0), "{said}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     });
 }
 

@@ -11,7 +11,7 @@ use crate::blob::{BlobError, Content, Source, Store};
 use crate::build::{Built, Tier};
 use crate::builder::Builder;
 #[cfg(feature = "registry")]
-use crate::builder::pull::Pulled;
+use crate::builder::pull::{PullError, Pulled};
 use crate::cache::{CacheError, CacheStore, Kept, RecordSink, Stores};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
@@ -206,6 +206,8 @@ impl<'a> Builder<'a> {
             let root = source.resolve()?;
             Ok(OpenBase { source: Arc::new(source.clone()) as Arc<dyn Source>, root })
         };
+        let name = reference.to_string();
+        let open = move || open().map_err(|fault| unnamed(fault, &name));
         let image = Arc::new(ImageRecords::new(reference.to_string(), platforms, open));
         Some((Arc::clone(&image) as _, image, LayerOutcome::Shared))
     }
@@ -244,6 +246,19 @@ impl<'a> Builder<'a> {
     #[expect(clippy::unused_self, reason = "with registries it is used")]
     fn is_offline(&self) -> bool {
         false
+    }
+}
+
+/// An image that isn't there is one that has no such name.
+#[cfg(feature = "registry")]
+fn unnamed(fault: BlobError, name: &str) -> BlobError {
+    match fault {
+        BlobError::Place { place, source, .. }
+            if matches!(source.downcast_ref(), Some(PullError::Gone { digest: None })) =>
+        {
+            BlobError::UnknownName { name: name.to_owned(), place }
+        }
+        fault => fault,
     }
 }
 

@@ -9,14 +9,16 @@ fn middle(name: &str) -> Vec<u8> {
     format!("\",\"{name}\":").into_bytes()
 }
 
-/// Puts a file together.
-pub(super) fn seal(name: &str, body: &[u8]) -> Vec<u8> {
+/// Puts a file together, of JSON by a name.
+#[must_use]
+pub fn seal(name: &str, body: &[u8]) -> Vec<u8> {
     let digest = blake3::hash(body).to_hex();
     [HEAD, digest.as_bytes(), &middle(name), body, b"}"].concat()
 }
 
 /// Returns what was sealed by that name; none if a byte isn't as it was written.
-pub(super) fn unseal<'a>(name: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
+#[must_use]
+pub fn unseal<'a>(name: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
     let (digest, rest) = bytes.strip_prefix(HEAD)?.split_at_checked(2 * blake3::OUT_LEN)?;
     let body = rest.strip_prefix(&middle(name)[..])?.strip_suffix(b"}")?;
     (blake3::hash(body).to_hex().as_bytes() == digest).then_some(body)

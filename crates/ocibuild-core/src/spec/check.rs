@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::suggest::closest;
 use super::value::id;
-use super::{CacheMode, CachePlace, ValueError};
+use super::{CacheMode, CachePlace, ValueError, has_credentials};
 use crate::digest::Digest;
 use crate::oci::{Compression, Platform, annotation, is_time};
 use crate::reference::Reference;
@@ -345,7 +345,8 @@ pub fn cache_place(text: &str) -> Result<CachePlace, ValueError> {
         let message = format!("`{}` is not the address of a cache", text.escape_debug());
         return Err(ValueError::new(message).hint("write \"SCHEME://…\", such as \"redis://host/prefix\""));
     }
-    if matches!(scheme, "http" | "https" | "docker" | "oci") {
+    // One with credentials is refused where it is opened, and not shown.
+    if matches!(scheme, "http" | "https" | "docker" | "oci") && !has_credentials(text) {
         let message = format!("`{}` is no kind of cache", scheme);
         return Err(ValueError::new(message).hint(format!("for a registry leave it out: \"{rest}\"")));
     }

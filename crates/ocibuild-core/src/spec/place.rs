@@ -40,6 +40,42 @@ impl fmt::Display for CachePlace {
     }
 }
 
+/// Tells whether the address of a store has credentials in it: what stands before an `@`, or an option
+/// that is named like somebody's secret. Percent-encoding hides neither. Such an address is refused,
+/// and shown nowhere: addresses stand in files that many read, and in logs.
+#[must_use]
+pub fn has_credentials(address: &str) -> bool {
+    let mut text = address.as_bytes().to_vec();
+    loop {
+        let plain = decoded(&text);
+        if plain.len() == text.len() {
+            break;
+        }
+        text = plain;
+    }
+    let text = String::from_utf8_lossy(&text).to_ascii_lowercase();
+    let names = text.split(['?', '&']).skip(1).map(|option| option.split('=').next().unwrap_or(option));
+    text.contains('@') || names.into_iter().any(|name| SECRETS.iter().any(|word| name.contains(word)))
+}
+
+/// What is named like this is somebody's secret.
+const SECRETS: &[&str] =
+    &["key", "secret", "token", "password", "passwd", "user", "credential", "sas", "sig"];
+
+/// Undoes percent-encoding, once. What isn't any stays.
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| text.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+    let mut plain = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        let escaped = if *byte == b'%' { digit(at + 1).zip(digit(at + 2)) } else { None };
+        let escaped = escaped.and_then(|(high, low)| u8::try_from(16 * high + low).ok());
+        plain.push(escaped.unwrap_or(*byte));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    plain
+}
+
 /// How much a cache is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -49,4 +85,31 @@ pub enum CacheMode {
     Min,
     /// The blobs of the layers as well, so that the cache answers alone.
     Max,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_found_however_they_are_written() {
+        for address in [
+            "redis://me:hidden@host/a",
+            "redis://me%3Ahidden%40host",
+            "redis://me%253Ahidden%2540host",
+            "s3://b?endpoint=https://me:hidden@host",
+            "s3://b?endpoint=https%3A%2F%2Fme%3Ahidden%40host",
+            "s3://b?endpoint=https%3A%2F%2Fhost%2F%3Fsig%3Dhidden",
+            "s3://b?region=a&%73ecret_access_key=hidden",
+            "gcs://b?X-Goog-Signature=hidden",
+            "anything://%40",
+        ] {
+            assert!(has_credentials(address), "{address}");
+        }
+        for address in
+            ["s3://keys/users?region=a&endpoint=http%3A%2F%2Fhost:9000", "redis://host", "gha://100%", ""]
+        {
+            assert!(!has_credentials(address), "{address}");
+        }
+    }
 }

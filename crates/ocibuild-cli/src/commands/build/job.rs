@@ -2,19 +2,20 @@
 
 mod caches;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ocibuild_core::blob::BlobError;
+use ocibuild_core::blob::{BlobError, Content, Source as _};
 use ocibuild_core::build::{Explanation, FinishedLayer, Foresight};
 use ocibuild_core::copy::CopyOptions;
 use ocibuild_core::event::Warning;
 use ocibuild_core::layer::LayerError;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{Fault, Located, Template, set_pair};
-use ocibuild_core::{BuildError, Builder, Built, Cancel, Digest, Error, Registry};
+use ocibuild_core::{BuildError, Builder, Built, Cancel, Descriptor, Digest, Error, Registry};
 
 use crate::commands::build::BuildFlags;
 use crate::commands::build::outcome::Outcome;
@@ -52,7 +53,7 @@ pub(crate) struct Job<'a> {
     builtins: Builtins,
     reporter: &'a Reporter,
     /// The blobs that layers of this run were said to have in the cache.
-    named: Mutex<BTreeSet<Digest>>,
+    named: Mutex<BTreeMap<Digest, Descriptor>>,
 }
 
 impl<'a> Job<'a> {
@@ -135,7 +136,6 @@ impl<'a> Job<'a> {
         let cancel = stop.cancel();
         let plan = self.plan(&cancel)?;
         let registry = self.registry(&plan, &cancel)?;
-        self.caches.open_stores(&plan, &self.options, self.reporter, &cancel)?;
         let mut forgotten = BTreeSet::new();
         let outcome = loop {
             let failure = match self.attempt(&plan, registry.as_ref(), &cancel) {
@@ -143,11 +143,13 @@ impl<'a> Job<'a> {
                 Err(failure) => failure,
             };
             let Some(digest) = self.damaged(&failure) else { return Err(failure) };
-            self.forget(&digest)?;
-            // Each once, of every layer its blob and the list of what it holds: what goes wrong
-            // again isn't mended by another attempt.
-            let is_new = forgotten.insert(digest) && forgotten.len() <= 2 * plan.layers.len();
-            // What went down a stream can't be taken back.
+            let is_new = !forgotten.contains(&digest);
+            for digest in self.spoiled(digest) {
+                self.forget(&digest)?;
+                forgotten.insert(digest);
+            }
+            // Each blob once: what goes wrong again isn't mended by another attempt. What went down a
+            // stream can't be taken back.
             if !is_new || self.destinations.uses_stdout() {
                 return Err(failure);
             }
@@ -195,6 +197,7 @@ impl<'a> Job<'a> {
         let file = self.source.file.as_ref();
         let plan =
             self.builder(None, cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
+        self.caches.open_stores(&plan, &self.options, self.reporter, cancel)?;
         self.warn(&plan.warnings);
         Ok(plan)
     }
@@ -216,8 +219,8 @@ impl<'a> Job<'a> {
         let build = |finished: &(dyn Fn(&FinishedLayer) + Sync)| {
             let noted = |layer: &FinishedLayer| {
                 let elsewhere = self.caches.note(layer);
-                let kept = layer.record.kept().map(|blob| blob.digest);
-                self.named().extend(kept.filter(|digest| !elsewhere.contains(digest)));
+                let kept = layer.record.kept().filter(|blob| !elsewhere.contains(&blob.digest));
+                self.named().extend(kept.map(|blob| (blob.digest, blob.clone())));
                 finished(layer);
             };
             let builder = self.connected(plan, registry, cancel).on_layer(&noted);
@@ -300,7 +303,9 @@ impl<'a> Job<'a> {
             Error::Root(error) => Failure::Root(error),
             Error::Build(error) => {
                 let (root, cache) = (self.source.shown_root(), self.cache.clone());
-                Failure::Build(Box::new(BuildFailure { error, file, root, cache })).settled()
+                let asks_caches =
+                    !self.lock_flags.offline && self.caches.is_asked(!self.source.spec.cache.from.is_empty());
+                Failure::Build(Box::new(BuildFailure { error, file, root, cache, asks_caches })).settled()
             }
             other => Failure::usage(other.to_string()),
         }
@@ -323,7 +328,7 @@ impl<'a> Job<'a> {
         Failure::Place { error, origin, cache: Some(self.cache.clone()) }.settled()
     }
 
-    fn named(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+    fn named(&self) -> MutexGuard<'_, BTreeMap<Digest, Descriptor>> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -333,7 +338,7 @@ impl<'a> Job<'a> {
         match error {
             BlobError::Missing { digest, .. } | BlobError::Read { digest, .. } if error.is_absence() => {
                 Some(*digest)
-                    .filter(|digest| self.named().contains(digest) || self.caches.is_elsewhere(digest))
+                    .filter(|digest| self.named().contains_key(digest) || self.caches.is_elsewhere(digest))
             }
             _ => None,
         }
@@ -364,6 +369,24 @@ impl<'a> Job<'a> {
             BlobError::Corrupt { digest, .. } => self.caches.store.path(digest).exists().then_some(*digest),
             error => self.gone(error),
         }
+    }
+
+    /// What is to be forgotten where one blob was found to be bad: of the cache's, all that this run
+    /// named and that are. What spoiled one may have spoiled more, and each attempt finds but one.
+    fn spoiled(&self, bad: Digest) -> BTreeSet<Digest> {
+        let store = &self.caches.store;
+        let mut spoiled = BTreeSet::from([bad]);
+        if self.caches.is_elsewhere(&bad) {
+            return spoiled;
+        }
+        let named: Vec<Descriptor> = self.named().values().cloned().collect();
+        let is_bad = |blob: &Descriptor| {
+            let read = |content: Box<dyn Content>| io::copy(&mut content.open(0)?, &mut io::sink());
+            let fault = store.fetch(blob).ok().and_then(|content| read(content).err());
+            fault.is_some_and(|fault| fault.kind() == io::ErrorKind::InvalidData)
+        };
+        spoiled.extend(named.iter().filter(|blob| is_bad(blob)).map(|blob| blob.digest));
+        spoiled
     }
 
     fn forget(&self, digest: &Digest) -> Result<(), Failure> {

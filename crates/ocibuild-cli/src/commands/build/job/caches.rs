@@ -120,6 +120,11 @@ impl Caches {
         Ok(())
     }
 
+    /// Tells whether places beside the machine's cache are to answer for layers; the spec may name some.
+    pub(super) fn is_asked(&self, spec_names_some: bool) -> bool {
+        self.is_used && (spec_names_some || !self.from.is_empty())
+    }
+
     /// Tells whether a place in a registry is asked for layers.
     pub(super) fn asks_registries(&self, plan: &Plan) -> bool {
         let places = if self.from.is_empty() { &plan.cache_from } else { &self.from };
@@ -195,7 +200,7 @@ impl Caches {
                 let hint = match &fault {
                     CacheError::NoCache { .. } => "name a tag of its own for it: it is not an image's",
                     CacheError::Contended { .. } => "the next build writes it",
-                    _ => "the images are built all the same; the next build writes it",
+                    _ => "the images are built all the same; the next build tries again",
                 };
                 let warning = Warning::new(format!("the cache is not written: {}", chain(&fault)));
                 reporter.warn(&warning.hint(hint));
