@@ -448,9 +448,10 @@ fn known(records: &dyn RecordStore, key: &Key, observer: &dyn Observer) -> Optio
 /// Tells of a place that should have answered.
 pub(crate) fn unanswered(fault: &CacheError, observer: &dyn Observer) {
     let is_elsewhere = !matches!(fault, CacheError::File { .. } | CacheError::Foreign { .. });
-    let message = match is_elsewhere {
-        true => format!("{}; it answers for no layer", chain(fault)),
-        false => format!("a record is not used: {fault}"),
+    let message = match fault {
+        CacheError::Records { .. } => chain(fault),
+        _ if is_elsewhere => format!("{}; it answers for no layer", chain(fault)),
+        _ => format!("a record is not used: {fault}"),
     };
     let hint = match is_elsewhere {
         true => "what it would have answered for is made anew",
