@@ -162,6 +162,15 @@ pub trait Source: Send + Sync {
     /// [`BlobError`] if the place cannot tell.
     fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError>;
 
+    /// Returns those of the blobs that aren't there. Where each question takes its time, all are asked
+    /// at once, as far as the place bears it.
+    ///
+    /// # Errors
+    /// [`BlobError`] if the place cannot tell of one of them.
+    fn lacking(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        lacking(descriptors, |descriptor| self.exists(descriptor))
+    }
+
     /// Returns the blob's bytes, to be read when wanted.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ use crate::layer::{
     self, Answer, Answers, Budget, Circumstances, InputFault, LayerError, Made, ManifestKeys, Origin,
     Outline, Workshop,
 };
-use crate::oci::{MediaType, Platform};
+use crate::oci::{Descriptor, MediaType, Platform};
 use crate::plan::{Foundation, Plan, PlannedImage, PlannedLayer};
 use crate::spec::Span;
 
@@ -413,11 +413,13 @@ fn find_elsewhere(
             context.cancel.check()?;
             let fits = |record: &Record| !record.is_listing() && fits(record);
             let Some(record) = known(&*tier.records, key, context.observer).filter(fits) else { continue };
-            let has = |layer: &BuiltLayer| tier.blobs.exists(&layer.descriptor);
-            match record.layers.iter().map(has).find(|has| !matches!(has, Ok(true))) {
-                None => return Ok(Some(Answer { record, origin: Origin::Place(index) })),
-                Some(Err(fault)) => unused(&fault, context.observer),
-                Some(Ok(_)) => {}
+            let blobs: Vec<Descriptor> = record.layers.iter().map(|layer| layer.descriptor.clone()).collect();
+            match tier.blobs.lacking(&blobs) {
+                Ok(lacking) if lacking.is_empty() => {
+                    return Ok(Some(Answer { record, origin: Origin::Place(index) }));
+                }
+                Ok(_) => {}
+                Err(fault) => unused(&fault, context.observer),
             }
         }
     }
@@ -763,12 +765,16 @@ fn compare(
     }
 }
 
-/// The layers that other places have, by those places.
+/// The layers that other places have, by those places; and the inventories of those that one place has
+/// all of, so that whoever is given the records can be given what they name.
 fn elsewhere(layers: &[FinishedLayer], tiers: &[Tier]) -> Vec<BaseLayers> {
     let of = |(index, tier): (usize, &Tier)| {
+        let is_there = |origin: &Origin| *origin == Origin::Place(index);
         let all = layers.iter().flat_map(|layer| layer.record.layers.iter().zip(&layer.origins));
-        let own = all.filter(|(_, origin)| **origin == Origin::Place(index));
-        let blobs = own.map(|(layer, _)| layer.descriptor.digest);
+        let own = all.filter(|(_, origin)| is_there(origin)).map(|(layer, _)| &layer.descriptor);
+        let whole = layers.iter().filter(|layer| layer.origins.iter().all(is_there));
+        let inventories = whole.filter_map(|layer| layer.record.inventory.as_ref());
+        let blobs = own.chain(inventories).map(|blob| blob.digest);
         BaseLayers::new(blobs.collect(), Arc::clone(&tier.blobs))
     };
     tiers.iter().enumerate().map(of).collect()

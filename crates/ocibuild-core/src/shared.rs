@@ -212,6 +212,24 @@ impl Source for ImageRecords {
         source.exists(layer.as_ref().unwrap_or(descriptor))
     }
 
+    fn lacking(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        let places: Vec<_> = descriptors.iter().map(|descriptor| self.place_of(descriptor)).collect();
+        let Some(source) = places.iter().flatten().map(|(source, _)| Arc::clone(source)).next() else {
+            return Ok(descriptors.to_vec());
+        };
+        let named = descriptors.iter().zip(&places);
+        let asked =
+            named.filter_map(|(blob, place)| Some(place.as_ref()?.1.as_ref().unwrap_or(blob).clone()));
+        let lacking: BTreeSet<Digest> =
+            source.lacking(&asked.collect::<Vec<_>>())?.iter().map(|blob| blob.digest).collect();
+        let is_lacking = |(blob, place): &(&Descriptor, &Option<(_, Option<Descriptor>)>)| match place {
+            Some((_, layer)) => lacking.contains(&layer.as_ref().unwrap_or(blob).digest),
+            None => true,
+        };
+        let named = descriptors.iter().zip(&places);
+        Ok(named.filter(is_lacking).map(|(blob, _)| blob.clone()).collect())
+    }
+
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
         let missing = || BlobError::Missing { digest: descriptor.digest, place: self.place() };
         let (source, layer) = self.place_of(descriptor).ok_or_else(missing)?;
