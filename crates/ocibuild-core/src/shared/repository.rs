@@ -48,20 +48,13 @@ struct Course {
     own: Vec<Write>,
     /// How often others were in the way.
     rivals: u32,
-    /// How often in a row ours was found to be there.
-    looks: u32,
 }
 
 impl Course {
-    /// Whose write found others in the way looks twice: what is there may be gone over by one more.
-    fn is_over(&self) -> bool {
-        self.looks > self.rivals.min(1)
-    }
-
     /// How long to wait for others, if writing took us so long: they may be as slow, and the more of
     /// them there are, the slower.
     fn delay(&self, took: Duration, [least, most]: [Duration; 2]) -> Duration {
-        (took * (1 << self.rivals.min(3))).clamp(least, most)
+        (took * (1 + self.rivals.min(3))).clamp(least, most)
     }
 }
 
@@ -123,17 +116,38 @@ impl RepositoryCache {
         }
     }
 
-    /// Reads what is there; nothing where one of our own writes went into it.
-    fn read(&self, read: &mut Read, own: &[Write]) -> Result<Option<Found>, CacheError> {
-        let nothing = Found { root: None, state: State::default() };
-        let Some(root) = self.root().map_err(|fault| self.fault(fault))? else { return Ok(Some(nothing)) };
+    /// Tells whether one of our own writes is what is there, or went into it.
+    fn is_there(&self, own: &[Write]) -> Result<bool, CacheError> {
+        let Some(root) = self.root().map_err(|fault| self.fault(fault))? else { return Ok(false) };
         if own.contains(&Write::of(&root.digest)) {
-            return Ok(None);
+            return Ok(true);
         }
-        let Some(manifest) = self.manifest(&root)? else { return Ok(Some(nothing)) };
-        if writes(&manifest).iter().any(|write| own.contains(write)) {
-            return Ok(None);
+        let manifest = self.manifest(&root)?;
+        Ok(manifest.is_some_and(|manifest| writes(&manifest).iter().any(|write| own.contains(write))))
+    }
+
+    /// Waits until others who looked at the tag before we moved it have moved it, too; tells as soon as
+    /// one of them went over ours.
+    fn is_settled(&self, course: &Course, took: Duration, cancel: &Cancel) -> Result<bool, CacheError> {
+        let (mut left, mut step) = (course.delay(took, self.settle), self.settle[0]);
+        loop {
+            wait(step.min(left), cancel)?;
+            if !self.is_there(&course.own)? {
+                return Ok(false);
+            }
+            left = left.saturating_sub(step);
+            if left.is_zero() {
+                return Ok(true);
+            }
+            step *= 2;
         }
+    }
+
+    /// Reads what is there.
+    fn read(&self, read: &mut Read) -> Result<Found, CacheError> {
+        let nothing = Found { root: None, state: State::default() };
+        let Some(root) = self.root().map_err(|fault| self.fault(fault))? else { return Ok(nothing) };
+        let Some(manifest) = self.manifest(&root)? else { return Ok(nothing) };
         // What can't be read is of no use to anybody, and is written over.
         let mut lost = |fault: BlobError| match fault {
             BlobError::Corrupt { .. } => Ok(()),
@@ -142,7 +156,7 @@ impl RepositoryCache {
         };
         let state = State::read(&manifest, &*self.target, read, &mut lost);
         let state = state.map_err(|fault| self.fault(fault))?;
-        Ok(Some(Found { root: Some(root.digest), state }))
+        Ok(Found { root: Some(root.digest), state })
     }
 
     /// Writes until what was written is there, or went into what another wrote: who reads it and writes
@@ -156,22 +170,12 @@ impl RepositoryCache {
         let (wanted, left_out) = choose(records, blobs.is_some(), &self.limits);
         let kept = Kept { left_out, ..Kept::default() };
         let mut sender = Sender { target: &*self.target, cancel, kept };
-        let (mut read, mut course, mut delay) = (Read::new(), Course::default(), Duration::ZERO);
+        let (mut read, mut course) = (Read::new(), Course::default());
         let mut sent: Option<Parcel> = None;
-        let (mut is_lacking, mut attempt) = (false, 0);
-        while attempt < MAX_ATTEMPTS {
+        let mut is_lacking = false;
+        for attempt in 0..MAX_ATTEMPTS {
             cancel.check()?;
-            let Some(mut found) = self.read(&mut read, &course.own)? else {
-                course.looks += 1;
-                if course.is_over() {
-                    return Ok(sender.kept);
-                }
-                wait(delay, cancel)?;
-                continue;
-            };
-            if !course.own.is_empty() {
-                (course.looks, course.rivals) = (0, course.rivals + 1);
-            }
+            let mut found = self.read(&mut read)?;
             if is_lacking {
                 self.forget(&mut found.state).map_err(|fault| self.fault(fault))?;
             }
@@ -182,27 +186,28 @@ impl RepositoryCache {
             if attempt == 0 {
                 sender.kept.records = new as u64;
             }
-            attempt += 1;
-            if sent.is_none() {
-                let parcel = sender.parcel(&wanted, blobs, &found.state);
-                sent = Some(parcel.map_err(|fault| self.fault(fault))?);
-            }
-            let Some(parcel) = &sent else { continue };
+            let parcel = match sent.take() {
+                Some(parcel) => parcel,
+                None => sender.parcel(&wanted, blobs, &found.state).map_err(|fault| self.fault(fault))?,
+            };
             let start = Instant::now();
-            match self.put(parcel, found, &mut read, &mut sender) {
+            match self.put(&parcel, found, &mut read, &mut sender) {
                 Ok(Some(write)) => {
                     course.own.push(write);
-                    delay = course.delay(start.elapsed(), self.settle);
-                    wait(delay, cancel)?;
+                    if self.is_settled(&course, start.elapsed(), cancel)? {
+                        return Ok(sender.kept);
+                    }
                 }
-                Ok(None) => {
-                    course.rivals += 1;
-                    wait(pause(parcel, attempt), cancel)?;
-                }
+                Ok(None) => wait(pause(&parcel, attempt), cancel)?,
                 // What was said to be there isn't: all is looked at and sent again.
-                Err(BlobError::Place { fault: PlaceFault::Lacking, .. }) => (sent, is_lacking) = (None, true),
+                Err(BlobError::Place { fault: PlaceFault::Lacking, .. }) => {
+                    is_lacking = true;
+                    continue;
+                }
                 Err(fault) => return Err(self.fault(fault)),
             }
+            course.rivals += 1;
+            sent = Some(parcel);
         }
         Err(CacheError::Contended { place: self.place() })
     }
@@ -259,7 +264,7 @@ fn pause(parcel: &Parcel, attempt: u32) -> Duration {
     let names: String = parcel.records.iter().map(|record| record.key.hex()).collect();
     let digest = Digest::of(format!("{attempt} {names}").as_bytes()).hex().to_owned();
     let share = u64::from_str_radix(&digest[..4], 16).unwrap_or_default();
-    Duration::from_millis(share % (20 * u64::from(attempt.min(11))))
+    Duration::from_millis(share % (20 * u64::from(attempt.min(10) + 1)))
 }
 
 fn wait(time: Duration, cancel: &Cancel) -> Result<(), CacheError> {
