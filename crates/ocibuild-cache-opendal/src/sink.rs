@@ -41,17 +41,34 @@ impl RecordSink for ObjectStore {
                 Some(source) => self.keep_blobs(record, source, &mut kept)?,
                 None => false,
             };
-            let record = if has_blobs { record.clone() } else { record.without_inventory() };
-            let says_all = |(known, blobs): (Record, bool)| {
-                (blobs || !has_blobs) && known.says_all_of(&record, has_blobs)
-            };
-            if !known.is_some_and(says_all) {
+            let record = if has_blobs { record.clone() } else { without_inventory(record) };
+            if !known.is_some_and(|(known, blobs)| says_all(&known, blobs, &record, has_blobs)) {
                 self.write(&record, has_blobs).map_err(|fault| self.fault(fault))?;
                 kept.records += 1;
             }
         }
         Ok(kept)
     }
+}
+
+/// Whether what is known under a key needn't be written again.
+fn says_all(known: &Record, known_blobs: bool, record: &Record, blobs: bool) -> bool {
+    if record.is_listing() {
+        let digest = |record: &Record| record.inventory.as_ref().map(|inventory| inventory.digest);
+        return known.is_listing() && digest(known) == digest(record);
+    }
+    if blobs { known_blobs && known == record } else { without_inventory(known) == *record }
+}
+
+/// The inventory is a blob too: where blobs aren't, nobody could read it. What a base holds stands in
+/// the record.
+fn without_inventory(record: &Record) -> Record {
+    let mut record = record.clone();
+    if record.is_listing() && record.kept().next().is_none() {
+        return record;
+    }
+    (record.inventory, record.entries, record.tar_size) = (None, 0, 0);
+    record
 }
 
 impl ObjectStore {
