@@ -45,7 +45,7 @@ impl Source for Asked {
 }
 
 fn content(size: u64) -> Vec<u8> {
-    vec![b'x'; usize::try_from(size).unwrap()]
+    std::iter::repeat_n(b'x', size as usize).collect()
 }
 
 fn parts() -> Vec<Descriptor> {
