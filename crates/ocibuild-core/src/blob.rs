@@ -9,6 +9,7 @@ mod content;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod many;
 mod memory;
 mod store;
 mod union;
@@ -26,6 +27,7 @@ use crate::reference::Repository;
 pub(crate) use ahead::AheadFile;
 pub use content::{BytesContent, FileContent};
 pub(crate) use files::BlobFiles;
+pub use many::many;
 pub use memory::Memory;
 pub(crate) use store::SealedBlob;
 pub use store::{BlobWriter, Store};

@@ -1,20 +1,18 @@
 //! A split layer: which of its parts are there already, and the others made.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use rayon::iter::{IntoParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::base::Listing;
-use crate::blob::{BlobError, SealedBlob};
+use crate::blob::{BlobError, SealedBlob, many};
 use crate::cache::{BuiltLayer, Record};
 use crate::compress::codec_id;
 use crate::event::Event;
 use crate::files::Entry;
-use crate::key::Key;
 use crate::layer::content::Content;
 use crate::layer::gather::Gathered;
 use crate::layer::inputs::Inputs;
@@ -102,7 +100,7 @@ pub(super) fn foresee(
     Ok(parts.parts.iter().zip(known).map(part).collect())
 }
 
-/// As many threads ask for parts.
+/// So many parts are asked for at a time.
 const ASKERS: usize = 16;
 
 /// As many threads wait for the disk.
@@ -152,62 +150,32 @@ impl Parts<'_> {
         members.iter().map(|index| &self.entries[*index]).collect()
     }
 
-    /// Finds the parts that records answer for. Who is asked may take a while for each answer: some are
-    /// asked for at a time.
+    /// Finds the parts that records answer for. Who is asked may be far away.
     fn known(
         &self,
         contents: &[Option<ContentDigest>],
         answers: &Answers<'_>,
     ) -> Result<Vec<Option<Done>>, LayerError> {
-        let codec = codec_id(self.inputs.layer.compression);
-        let key = |members: &Vec<usize>| {
-            let lines = members.iter().map(|index| (&self.entries[*index], contents[*index]));
-            content_key(&inventory::root(lines), &codec)
-        };
-        let keys: Vec<Key> = self.parts.par_iter().map(key).collect();
-        let next = AtomicUsize::new(0);
-        let found: Vec<OnceLock<Result<Option<Answer>, BlobError>>> =
-            keys.iter().map(|_| OnceLock::new()).collect();
-        let ask = || {
-            while let Some((key, found)) = {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                keys.get(at).zip(found.get(at))
-            } {
-                let answer =
-                    self.workshop.cancel.check().map_err(BlobError::from).and_then(|()| answers(key));
-                // Nobody else has the same number.
-                let _ = found.set(answer);
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..keys.len().min(ASKERS) {
-                scope.spawn(ask);
-            }
-        });
-        let all = self.parts.iter().zip(keys).zip(found);
-        let done = |((members, key), found): ((&Vec<usize>, Key), OnceLock<_>)| {
-            let answer: Option<Answer> = found.into_inner().transpose()?.flatten();
-            Ok(answer.and_then(|answer| self.done(members, key, contents, answer)))
-        };
-        all.map(done).collect()
+        many(&self.parts, ASKERS, |members| self.find(members, contents, answers))
     }
 
-    fn done(
+    fn find(
         &self,
         members: &[usize],
-        key: Key,
         contents: &[Option<ContentDigest>],
-        Answer { record, origin }: Answer,
-    ) -> Option<Done> {
-        if record.layers.len() != 1 {
-            return None;
-        }
+        answers: &Answers<'_>,
+    ) -> Result<Option<Done>, LayerError> {
+        self.workshop.cancel.check()?;
+        let layer = self.inputs.layer;
+        let lines = members.iter().map(|index| (&self.entries[*index], contents[*index]));
+        let key = content_key(&inventory::root(lines), &codec_id(layer.compression));
+        let is_one = |answer: &Answer| answer.record.layers.len() == 1;
+        let Some(Answer { record, origin }) = answers(&key)?.filter(is_one) else { return Ok(None) };
         let bytes = self.length(members);
-        let layer = self.inputs.layer.label.clone();
-        self.workshop.observer.event(&Event::LayerProgress { layer, bytes });
+        self.workshop.observer.event(&Event::LayerProgress { layer: layer.label.clone(), bytes });
         let record = Record { key, tar_size: bytes, ..record };
         let contents = members.iter().map(|index| contents[*index]).collect();
-        Some(Done { record, origin, contents, stale_pyc: 0 })
+        Ok(Some(Done { record, origin, contents, stale_pyc: 0 }))
     }
 
     fn make(&self, number: usize, keep: &SyncSender<SealedBlob>) -> Result<Done, LayerError> {
