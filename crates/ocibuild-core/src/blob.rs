@@ -9,6 +9,7 @@ mod content;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod many;
 mod memory;
 mod store;
 mod union;
@@ -26,6 +27,7 @@ use crate::reference::Repository;
 pub(crate) use ahead::AheadFile;
 pub use content::{BytesContent, FileContent};
 pub(crate) use files::BlobFiles;
+pub use many::many;
 pub use memory::Memory;
 pub(crate) use store::SealedBlob;
 pub use store::{BlobWriter, Store};
@@ -161,6 +163,15 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`BlobError`] if the place cannot tell.
     fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError>;
+
+    /// Returns those of the blobs that aren't there. Where each question takes its time, all are asked
+    /// at once, as far as the place bears it.
+    ///
+    /// # Errors
+    /// [`BlobError`] if the place cannot tell of one of them.
+    fn lacking(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        lacking(descriptors, |descriptor| self.exists(descriptor))
+    }
 
     /// Returns the blob's bytes, to be read when wanted.
     ///

@@ -231,12 +231,16 @@ fn make_all(
     }
 }
 
-/// The layers that other places have, by those places.
+/// The layers that other places have, by those places; and the inventories of those that one place has
+/// all of, so that whoever is given the records can be given what they name.
 fn elsewhere(layers: &[FinishedLayer], tiers: &[Tier]) -> Vec<LayersElsewhere> {
     let of = |(index, tier): (usize, &Tier)| {
+        let is_there = |origin: &Origin| *origin == Origin::Place(index);
         let all = layers.iter().flat_map(|layer| layer.record.layers.iter().zip(&layer.origins));
-        let own = all.filter(|(_, origin)| **origin == Origin::Place(index));
-        let blobs = own.map(|(layer, _)| layer.descriptor.digest);
+        let own = all.filter(|(_, origin)| is_there(origin)).map(|(layer, _)| &layer.descriptor);
+        let whole = layers.iter().filter(|layer| layer.origins.iter().all(is_there));
+        let inventories = whole.filter_map(|layer| layer.record.inventory.as_ref());
+        let blobs = own.chain(inventories).map(|blob| blob.digest);
         LayersElsewhere::new(blobs.collect(), Arc::clone(&tier.blobs))
     };
     tiers.iter().enumerate().map(of).collect()

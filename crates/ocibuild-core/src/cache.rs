@@ -23,6 +23,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::BaseError;
+use crate::blob::BlobError;
 use crate::event::Cancelled;
 use crate::key::Key;
 
@@ -97,6 +98,15 @@ pub enum CacheError {
         /// How it shows.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Some of the records of a place can't be read; the others answer.
+    #[error("some records of {place} cannot be read")]
+    Records {
+        /// The place, for people.
+        place: String,
+        /// Why not.
+        #[source]
+        source: Box<BlobError>,
     },
     /// What lies where a cache is to be written is none.
     #[error("{place} is no cache, but {what}")]

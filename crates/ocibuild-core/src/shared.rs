@@ -6,7 +6,9 @@
 //! layer is believed because of where it stands: whoever may push to that name may say what the
 //! layers of our images are. Knows nothing of registries.
 
+mod next;
 mod pack;
+mod parcel;
 mod repository;
 mod state;
 #[cfg(test)]
@@ -50,6 +52,8 @@ enum Image {
         layers: BTreeSet<Digest>,
         /// The layers of a cache that inventories are in.
         inventories: BTreeMap<Digest, Descriptor>,
+        /// What is wrong with records that can't be read, until it is told.
+        lost: Option<BlobError>,
     },
     /// It was told why; from now on it just knows nothing.
     Unreadable,
@@ -110,7 +114,7 @@ impl ImageRecords {
         let layers = records.values().flat_map(|record: &Record| &record.layers);
         let layers = layers.map(|layer| layer.descriptor.digest).collect();
         drop(whole);
-        Ok(Image::Read { records, source, layers, inventories: BTreeMap::new() })
+        Ok(Image::Read { records, source, layers, inventories: BTreeMap::new(), lost: None })
     }
 
     /// The place of a layer that answered.
@@ -128,11 +132,20 @@ fn read_cache(manifest: &Manifest, root: &Descriptor, source: Arc<dyn Source>) -
     if !is_known(manifest) {
         return Err(BaseError::Unusable { digest: root.digest, reason: "it is a cache of another version" });
     }
-    let state = State::read(manifest, &*source, &mut BTreeMap::new(), &|_| false)?;
+    // What can't be read of it answers nothing, and what can be still does.
+    let mut first = None;
+    let mut lost = |fault| match fault {
+        fault @ BlobError::Cancelled(_) => Err(fault),
+        fault => {
+            first.get_or_insert(fault);
+            Ok(())
+        }
+    };
+    let state = State::read(manifest, &*source, &mut BTreeMap::new(), &mut lost)?;
     let records = state.entries.keys().filter_map(|key| Some((*key, state.record(key)?)));
     let records = records.filter(|(_, record)| record.content.is_some() || record.is_listing()).collect();
     let layers = state.layers.keys().copied().collect();
-    Ok(Image::Read { records, source, layers, inventories: state.inventories })
+    Ok(Image::Read { records, source, layers, inventories: state.inventories, lost: first })
 }
 
 /// A blob in a layer that holds nothing else.
@@ -154,7 +167,8 @@ impl Content for Wrapped {
 }
 
 impl RecordStore for ImageRecords {
-    /// Fails once where the image can't be read; asked again, it has no record.
+    /// Fails once where the image can't be read; asked again, it has no record. Of a cache repository of
+    /// which some records can't be read, it fails once, for a key that the others don't answer.
     fn get(&self, key: &Key) -> Result<Option<Record>, CacheError> {
         let mut image = self.image();
         if matches!(*image, Image::Unread) {
@@ -165,8 +179,15 @@ impl RecordStore for ImageRecords {
                 fault => CacheError::Image { image: name(), source: Box::new(fault) },
             })?;
         }
-        let Image::Read { records, .. } = &*image else { return Ok(None) };
-        Ok(records.get(key).cloned())
+        let Image::Read { records, lost, .. } = &mut *image else { return Ok(None) };
+        match (records.get(key), lost.take()) {
+            (Some(record), fault) => {
+                *lost = fault;
+                Ok(Some(record.clone()))
+            }
+            (None, None | Some(BlobError::Cancelled(_))) => Ok(None),
+            (None, Some(fault)) => Err(CacheError::Records { place: self.place(), source: Box::new(fault) }),
+        }
     }
 
     /// Refuses: what an image carries is written when it is made.
@@ -191,6 +212,24 @@ impl Source for ImageRecords {
     fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
         let Some((source, layer)) = self.place_of(descriptor) else { return Ok(false) };
         source.exists(layer.as_ref().unwrap_or(descriptor))
+    }
+
+    fn lacking(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        let places: Vec<_> = descriptors.iter().map(|descriptor| self.place_of(descriptor)).collect();
+        let Some(source) = places.iter().flatten().map(|(source, _)| Arc::clone(source)).next() else {
+            return Ok(descriptors.to_vec());
+        };
+        let named = descriptors.iter().zip(&places);
+        let asked =
+            named.filter_map(|(blob, place)| Some(place.as_ref()?.1.as_ref().unwrap_or(blob).clone()));
+        let lacking: BTreeSet<Digest> =
+            source.lacking(&asked.collect::<Vec<_>>())?.iter().map(|blob| blob.digest).collect();
+        let is_lacking = |(blob, place): &(&Descriptor, &Option<(_, Option<Descriptor>)>)| match place {
+            Some((_, layer)) => lacking.contains(&layer.as_ref().unwrap_or(blob).digest),
+            None => true,
+        };
+        let named = descriptors.iter().zip(&places);
+        Ok(named.filter(is_lacking).map(|(blob, _)| blob.clone()).collect())
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {

@@ -112,6 +112,12 @@ fn eight_writers_at_once_lose_no_record() {
                 });
             }
         });
+        let is_move =
+            |line: &&String| line.starts_with("PUT") && line.ends_with("/team/cache/manifests/main");
+        let moves = registry.requests().iter().filter(is_move).count();
+        println!("{label}: the tag was moved {moves} times");
+        // Who was gone over merges; who was merged by another is done.
+        assert!((8..=40).contains(&moves), "{label}: {moves}");
         let reference: Reference = cache.parse().unwrap();
         let repository = std::sync::Arc::new(Registry::default().repository(reference.repository()));
         let image = ImageRecords::of(repository, "main", [Platform::linux_amd64()]);
@@ -158,6 +164,41 @@ fn with_the_blobs_a_cache_answers_alone() {
     one.recorder.clear();
     let (told, _) = build(&checkout("1"), &["--cache-from", &cache, "-t", &one.name("team/other:1")]);
     assert_eq!(one.uploaded(), config(&told));
+}
+
+#[test]
+fn from_one_cache_to_another_goes_all_that_its_records_name() {
+    let [one, other] = [(); 2].map(|()| Double::with(|_: &_| Vec::new(), |_| {}));
+    let (a, b) = (one.name("team/cache:a"), other.name("team/cache:b"));
+    let max = ["--cache-mode", "max", "-t"];
+    build(&installed("1"), &[&["--cache-to", &a][..], &max, &[&one.name("team/api:1")]].concat());
+    // A fresh runner, which makes nothing and has no blob of it.
+    let tag = other.name("team/api:1");
+    let arguments = [&["--cache-from", &a, "--cache-to", &b][..], &max, &[&tag]].concat();
+    let (told, said) = build(&checkout("1"), &arguments);
+    assert_eq!(layers(&told).0, ["registry", "registry"]);
+    assert_eq!(told["cached"]["records"], 3, "{said}");
+    let inventories = |cache: &str| {
+        let layers = manifest(cache).layers.into_iter();
+        let named = layers.filter_map(|layer| layer.annotations.get("vnd.ocibuild.cache.inventory").cloned());
+        named.collect::<BTreeSet<String>>()
+    };
+    assert_eq!(inventories(&b), inventories(&a));
+    assert_eq!(inventories(&b).len(), 2);
+    let bench = checkout("1");
+    bench.valid(&b);
+    drop(one);
+    let (told, _) = build(&bench, &["--cache-from", &b, "-t", &other.name("team/api:2")]);
+    assert_eq!(layers(&told).0, ["registry", "registry"]);
+    let entries = &told["images"][0]["platforms"][0]["layers"][0]["entries"];
+    assert!(entries.as_u64().unwrap() > 20, "{entries}");
+    // The same again has nothing to tell.
+    assert_eq!(build(&checkout("1"), &arguments_without(&arguments, &a, &b)).0["cached"]["records"], 0);
+}
+
+/// The arguments with a place in another's stead.
+fn arguments_without<'a>(arguments: &[&'a str], one: &str, other: &'a str) -> Vec<&'a str> {
+    arguments.iter().map(|argument| if *argument == one { other } else { argument }).collect()
 }
 
 #[test]

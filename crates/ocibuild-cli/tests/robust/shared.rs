@@ -1,5 +1,8 @@
 //! A fresh runner: an empty cache, nothing installed, and the image that was pushed before.
 
+use ocibuild_core::blob::{BytesContent, Sink as _, Target as _, read_whole};
+use ocibuild_core::oci::Descriptor;
+use ocibuild_core::{Reference, Registry};
 use serde_json::Value;
 
 use crate::bench::Bench;
@@ -117,6 +120,97 @@ fn a_fresh_runner_sends_what_changed_and_nothing_else() {
             fresh.valid(&name(to));
         }
     });
+}
+
+/// Gives a tag to an image that differs from another in what its manifest says of the layers.
+fn annotated(from: &str, to: &str) {
+    let [from, to]: [Reference; 2] = [from, to].map(|name| name.parse().unwrap());
+    let repository = Registry::default().repository(from.repository());
+    let root = repository.resolve(from.tag().unwrap()).unwrap();
+    let bytes = read_whole(&repository, &root, 1 << 20).unwrap();
+    let mut manifest: Value = serde_json::from_slice(&bytes).unwrap();
+    for layer in manifest["layers"].as_array_mut().unwrap() {
+        layer["annotations"]["org.example.scanned"] = "yes".into();
+        layer["urls"] = serde_json::json!(["https://example.com/layer"]);
+    }
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    let root = Descriptor::of(root.media_type, &bytes);
+    repository.push(&root, &BytesContent::new(bytes)).unwrap();
+    repository.tag(&root, to.tag().unwrap()).unwrap();
+}
+
+#[test]
+fn an_image_is_the_same_whatever_answers_for_its_layers() {
+    let registry = Double::with(|_: &_| Vec::new(), |_| {});
+    let name = |tag: &str| registry.name(&format!("team/api:{tag}"));
+    let (plain, scanned) = (name("plain"), name("scanned"));
+    let (caches, store) = (["min", "max"], tempfile::tempdir().unwrap());
+    let own = ["--cache-dir", store.path().to_str().unwrap()];
+    let made = build(&installed("1"), &[&own[..], &["-t", &plain]].concat()).0;
+    annotated(&plain, &scanned);
+    for mode in caches {
+        let to = name(mode);
+        let arguments =
+            ["--cache-from", &scanned, "--cache-to", &to, "--cache-mode", mode, "-t", &name("written")];
+        build(&installed("1"), &arguments);
+    }
+    let from = |place: &'static str| ["--cache-from".to_owned(), name(place)];
+    let ways: [(&str, Vec<String>, [&str; 2]); 6] = [
+        ("hit", own.map(str::to_owned).to_vec(), ["local"; 2]),
+        ("none", vec!["--no-cache".to_owned()], ["built"; 2]),
+        ("image", from("plain").to_vec(), ["registry"; 2]),
+        ("annotated", from("scanned").to_vec(), ["registry"; 2]),
+        ("records", from("min").to_vec(), ["registry"; 2]),
+        ("blobs", from("max").to_vec(), ["registry"; 2]),
+    ];
+    for (label, arguments, expected) in ways {
+        let tag = name("again");
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(["-t", &tag]).collect();
+        let (told, said) = build(&installed("1"), &arguments);
+        assert_eq!(layers(&told).0, expected, "{label}: {said}");
+        let described = |told: &Value| {
+            let layers = told["images"][0]["platforms"][0]["layers"].as_array().unwrap();
+            layers.iter().map(|layer| layer["descriptor"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(described(&told), described(&made), "{label}");
+        assert_eq!(digest(&told), digest(&made), "{label}");
+    }
+}
+
+#[test]
+fn the_parts_of_a_layer_are_asked_for_once() {
+    let registry = Double::with(|_: &_| Vec::new(), |_| {});
+    let spec = "version = 1\n[layers.all]\nsplit = 64\ncopy = [{ from = \"node_modules\", to = \"/node_modules\" }]\n[images.app]\nlayers = [\"all\"]\n";
+    let bench = |changed: usize| {
+        let bench = Bench::with_spec(spec);
+        for number in 0..600 {
+            let version = u64::from(number == changed);
+            bench
+                .write(&format!("node_modules/{number}/index.js"), text(number as u64 + version * 1000, 200));
+        }
+        bench
+    };
+    let image = registry.name("team/api:main");
+    let parts = layers(&build(&bench(600), &["-t", &image]).0).0.len();
+    assert!((60..=64).contains(&parts), "{parts}");
+    for (changed, built, to, places) in [
+        (600, 0, "team/api:again", 1),
+        (7, 1, "team/api:next", 1),
+        (600, 0, "team/other:again", 2),
+        (7, 1, "team/other:next", 2),
+    ] {
+        registry.recorder.clear();
+        let (told, _) = build(&bench(changed), &["--cache-from", &image, "-t", &registry.name(to)]);
+        let from = layers(&told).0;
+        assert_eq!(from.iter().filter(|from| **from == "built").count(), built, "{to}");
+        let exchanges = registry.recorder.exchanges();
+        let asked =
+            exchanges.iter().filter(|one| one.method == "HEAD" && one.path.contains("/blobs/sha256:"));
+        let asked = asked.count();
+        println!("{to}: {asked} of {} requests ask for {parts} blobs", exchanges.len());
+        // Besides, for the config and what was built.
+        assert!(asked <= places * parts + 3, "{to}: {asked}");
+    }
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::blob::{BlobError, Source, Store, Union};
 use crate::build::{Context, pool};
-use crate::cache::{BuiltLayer, CacheError, Record, RecordStore};
+use crate::cache::{CacheError, Record, RecordStore};
 use crate::event::{Event, Observer, Warning};
 use crate::key::Key;
 use crate::layer::{self, Answer, Answers, Origin, Workshop};
+use crate::oci::Descriptor;
 use crate::plan::{Plan, PlannedLayer};
 
 /// Asks for one of these keys: first the cache, then the other places in their order. One that has a
@@ -40,11 +41,13 @@ fn find_elsewhere(
             context.cancel.check()?;
             let fits = |record: &Record| !record.is_listing() && fits(record);
             let Some(record) = known(&*tier.records, key, context.observer).filter(fits) else { continue };
-            let has = |layer: &BuiltLayer| tier.blobs.exists(&layer.descriptor);
-            match record.layers.iter().map(has).find(|has| !matches!(has, Ok(true))) {
-                None => return Ok(Some(Answer { record, origin: Origin::Place(index) })),
-                Some(Err(fault)) => unused(&tier.place, &fault, context.observer),
-                Some(Ok(_)) => {}
+            let blobs: Vec<Descriptor> = record.layers.iter().map(|layer| layer.descriptor.clone()).collect();
+            match tier.blobs.lacking(&blobs) {
+                Ok(lacking) if lacking.is_empty() => {
+                    return Ok(Some(Answer { record, origin: Origin::Place(index) }));
+                }
+                Ok(_) => {}
+                Err(fault) => unused(&tier.place, &fault, context.observer),
             }
         }
     }
@@ -75,9 +78,10 @@ pub(super) fn known(records: &dyn RecordStore, key: &Key, observer: &dyn Observe
 /// Tells of a place that should have answered.
 pub(crate) fn unanswered(fault: &CacheError, observer: &dyn Observer) {
     let is_elsewhere = !matches!(fault, CacheError::File { .. } | CacheError::Foreign { .. });
-    let message = match is_elsewhere {
-        true => format!("{}; it answers for no layer", chain(fault)),
-        false => format!("a record is not used: {fault}"),
+    let message = match fault {
+        CacheError::Records { .. } => chain(fault),
+        _ if is_elsewhere => format!("{}; it answers for no layer", chain(fault)),
+        _ => format!("a record is not used: {fault}"),
     };
     let hint = match is_elsewhere {
         true => "what it would have answered for is made anew",

@@ -5,7 +5,7 @@
 //! answered, where the images of `cache_from` are, and where what is built is pushed to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::blob::{BlobError, Content, Source, Store};
 use crate::build::{Built, Tier};
@@ -189,7 +189,7 @@ impl<'a> Builder<'a> {
             own,
             elsewhere: Arc::clone(elsewhere),
             distrusted: self.caching.distrusted.clone(),
-            found: Mutex::default(),
+            known: Mutex::default(),
         });
         Some(Tier { place: name.to_string(), records, blobs, outcome })
     }
@@ -227,8 +227,12 @@ impl<'a> Builder<'a> {
         let images = images.iter().map(|reference| (*reference, false));
         let all = destinations.chain(images);
         let all = all.filter(|(reference, _)| known.insert(reference.repository().clone()));
-        all.map(|(reference, is_destination)| Whereabout { place: places.source(reference), is_destination })
-            .collect()
+        let whereabout = |(reference, is_destination)| Whereabout {
+            place: places.source(reference),
+            is_destination,
+            lacks: Mutex::default(),
+        };
+        all.map(whereabout).collect()
     }
 
     #[cfg(not(feature = "registry"))]
@@ -270,21 +274,37 @@ struct Whereabout {
     place: Pulled,
     /// A push will ask it for the same.
     is_destination: bool,
+    /// What it hasn't, whichever place's records led there.
+    lacks: Mutex<BTreeSet<Digest>>,
 }
 
 #[cfg(feature = "registry")]
 impl Whereabout {
     /// What can't be asked has nothing: why not, is told when it is needed for itself.
-    fn has(&self, blob: &Descriptor) -> Result<bool, BlobError> {
-        let has = if self.is_destination { self.place.holds(blob) } else { self.place.exists(blob) };
-        match has {
-            Err(fault @ BlobError::Cancelled(_)) => Err(fault),
-            has => Ok(has.unwrap_or(false)),
+    fn lacking(&self, blobs: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        let is_known = |blob: &&Descriptor| lock(&self.lacks).contains(&blob.digest);
+        let (known, new): (Vec<&Descriptor>, Vec<&Descriptor>) = blobs.iter().partition(is_known);
+        let mut lacking: Vec<Descriptor> = known.into_iter().cloned().collect();
+        let new: Vec<Descriptor> = new.into_iter().cloned().collect();
+        if new.is_empty() {
+            return Ok(lacking);
         }
+        let answer = if self.is_destination { self.place.missing(&new) } else { self.place.lacking(&new) };
+        let new = match answer {
+            Err(fault @ BlobError::Cancelled(_)) => return Err(fault),
+            answer => answer.unwrap_or(new),
+        };
+        lock(&self.lacks).extend(new.iter().map(|blob| blob.digest));
+        lacking.extend(new);
+        Ok(lacking)
     }
 
     fn source(&self) -> &dyn Source {
         &self.place
+    }
+
+    fn is_destination(&self) -> bool {
+        self.is_destination
     }
 }
 
@@ -294,13 +314,27 @@ enum Whereabout {}
 
 #[cfg(not(feature = "registry"))]
 impl Whereabout {
-    fn has(&self, _: &Descriptor) -> Result<bool, BlobError> {
+    fn lacking(&self, _: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
         match *self {}
     }
 
     fn source(&self) -> &dyn Source {
         match *self {}
     }
+
+    fn is_destination(&self) -> bool {
+        match *self {}
+    }
+}
+
+/// Where a blob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spot {
+    /// At the place that answered.
+    Own,
+    /// At one of those beside it.
+    Beside(usize),
+    Nowhere,
 }
 
 /// Where the blobs are of layers that a place answers with.
@@ -309,51 +343,64 @@ struct Blobs {
     own: Arc<dyn Source>,
     elsewhere: Arc<[Whereabout]>,
     distrusted: BTreeSet<Digest>,
-    /// In which of the places beside it; none where it is the place itself.
-    found: Mutex<BTreeMap<Digest, Option<usize>>>,
+    /// What was found out: nothing is asked twice, as a layer is looked for by several keys, and its
+    /// parts by themselves.
+    known: Mutex<BTreeMap<Digest, Spot>>,
 }
 
 impl Blobs {
-    fn find(&self, blob: &Descriptor) -> Result<Option<Option<usize>>, BlobError> {
-        if self.distrusted.contains(&blob.digest) {
-            return Ok(None);
-        }
-        let found = |place| {
-            self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest, place);
-            Ok(Some(place))
-        };
+    /// Looks for blobs of which nothing is known yet: everywhere for all that were not found before.
+    fn look_for(&self, blobs: &[Descriptor]) -> Result<(), BlobError> {
         let places = |is_destination: bool| {
             let all = self.elsewhere.iter().enumerate();
             all.filter(move |(_, place)| place.is_destination() == is_destination)
         };
+        let mut left = blobs.to_vec();
         for (at, place) in places(true) {
-            if place.has(blob)? {
-                return found(Some(at));
-            }
+            left = self.ask(left, Spot::Beside(at), |left| place.lacking(left))?;
         }
-        let own = self.own.exists(blob);
-        if matches!(own, Ok(true)) {
-            return found(None);
-        }
+        let mut fault = None;
+        left = self.ask(left, Spot::Own, |left| match self.own.lacking(left) {
+            Err(cancelled @ BlobError::Cancelled(_)) => Err(cancelled),
+            answer => Ok(answer.unwrap_or_else(|error| {
+                fault = Some(error);
+                left.to_vec()
+            })),
+        })?;
         for (at, place) in places(false) {
-            if place.has(blob)? {
-                return found(Some(at));
-            }
+            left = self.ask(left, Spot::Beside(at), |left| place.lacking(left))?;
         }
-        own.map(|_| None)
+        match fault.filter(|_| !left.is_empty()) {
+            Some(fault) => Err(fault),
+            None => self.ask(left, Spot::Nowhere, |_| Ok(Vec::new())).map(drop),
+        }
+    }
+
+    /// Notes which of these are in a place, and returns the others.
+    fn ask(
+        &self,
+        blobs: Vec<Descriptor>,
+        spot: Spot,
+        lacking: impl FnOnce(&[Descriptor]) -> Result<Vec<Descriptor>, BlobError>,
+    ) -> Result<Vec<Descriptor>, BlobError> {
+        if blobs.is_empty() {
+            return Ok(blobs);
+        }
+        let lacking = lacking(&blobs)?;
+        let is_lacking: BTreeSet<Digest> = lacking.iter().map(|blob| blob.digest).collect();
+        let there = blobs.iter().map(|blob| blob.digest).filter(|digest| !is_lacking.contains(digest));
+        lock(&self.known).extend(there.map(|digest| (digest, spot)));
+        Ok(lacking)
+    }
+
+    fn spot(&self, blob: &Descriptor) -> Option<Spot> {
+        let known = || lock(&self.known).get(&blob.digest).copied();
+        if self.distrusted.contains(&blob.digest) { Some(Spot::Nowhere) } else { known() }
     }
 }
 
-impl Whereabout {
-    #[cfg(feature = "registry")]
-    fn is_destination(&self) -> bool {
-        self.is_destination
-    }
-
-    #[cfg(not(feature = "registry"))]
-    fn is_destination(&self) -> bool {
-        match *self {}
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Source for Blobs {
@@ -362,14 +409,24 @@ impl Source for Blobs {
     }
 
     fn exists(&self, blob: &Descriptor) -> Result<bool, BlobError> {
-        Ok(self.find(blob)?.is_some())
+        Ok(self.lacking(std::slice::from_ref(blob))?.is_empty())
+    }
+
+    fn lacking(&self, blobs: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        let new: BTreeMap<Digest, &Descriptor> = blobs.iter().map(|blob| (blob.digest, blob)).collect();
+        let new = new.into_values().filter(|blob| self.spot(blob).is_none());
+        self.look_for(&new.cloned().collect::<Vec<_>>())?;
+        let is_lacking = |blob: &&Descriptor| matches!(self.spot(blob), None | Some(Spot::Nowhere));
+        Ok(blobs.iter().filter(is_lacking).cloned().collect())
     }
 
     fn fetch(&self, blob: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
-        let known = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).copied();
-        match known {
-            Some(Some(at)) => self.elsewhere[at].source().fetch(blob),
+        match self.spot(blob) {
+            Some(Spot::Beside(at)) => self.elsewhere[at].source().fetch(blob),
             _ => self.own.fetch(blob),
         }
     }
 }
+
+#[cfg(all(test, feature = "registry"))]
+mod tests;

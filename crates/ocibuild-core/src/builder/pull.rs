@@ -239,11 +239,13 @@ impl Pulled {
         }
     }
 
-    /// Tells whether the repository has a blob, as a push to it asks: what was asked here isn't asked
-    /// there again.
-    pub(super) fn holds(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
-        let lacking = |repository: &RemoteRepository| repository.missing(std::slice::from_ref(descriptor));
-        Ok(self.repository.as_ref().map(lacking).transpose()?.is_some_and(|lacking| lacking.is_empty()))
+    /// Returns those of the blobs that the repository hasn't, as a push to it asks: what was asked here
+    /// isn't asked there again.
+    pub(super) fn missing(&self, blobs: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        match &self.repository {
+            Some(repository) => repository.missing(blobs),
+            None => Ok(blobs.to_vec()),
+        }
     }
 
     fn document(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
@@ -291,6 +293,14 @@ impl Source for Pulled {
         match &self.repository {
             Some(repository) if !stored => repository.exists(descriptor),
             _ => Ok(stored),
+        }
+    }
+
+    fn lacking(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        let left = self.store.lacking(descriptors)?;
+        match &self.repository {
+            Some(repository) if !left.is_empty() => repository.lacking(&left),
+            _ => Ok(left),
         }
     }
 

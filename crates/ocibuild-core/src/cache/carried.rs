@@ -91,9 +91,8 @@ impl Label {
         let machines = machines.split_whitespace().map(str::to_owned).collect();
         let key: Option<Key> = said(annotation::PART_KEY).map(str::parse).transpose().ok()?;
         let is_told_apart = (count > 1) == key.is_some();
-        let mut descriptor = descriptor.clone();
-        uncarried(&mut descriptor);
-        let layer = BuiltLayer { descriptor, diff_id, part: key };
+        // What others wrote on the image's layers is theirs: a layer is the same whatever answers for it.
+        let layer = BuiltLayer { descriptor: descriptor.plain(), diff_id, part: key };
         (is_part && is_told_apart).then_some(Self { part, count, machines, layer })
     }
 
@@ -149,7 +148,6 @@ mod tests {
     fn record(blobs: &[&str], content: &str) -> Record {
         let built = |blob: &&str| {
             let descriptor = Descriptor::of(MediaType::LAYER_GZIP, blob.as_bytes());
-            let descriptor = descriptor.with_annotation("org.example.foreign", "kept");
             let diff_id = DiffId(Digest::of(format!("tar {blob}").as_bytes()));
             BuiltLayer { descriptor, diff_id, part: (blobs.len() > 1).then(|| key(blob)) }
         };
@@ -230,10 +228,30 @@ mod tests {
     }
 
     #[test]
-    fn foreign_annotations_stay() {
+    fn nothing_comes_along_that_the_layer_does_not_say_itself() {
+        let expected = record(&["a"], "one");
+        let mut layers = carried(&expected, None);
+        let descriptor = &mut layers[0].descriptor;
+        descriptor.annotations.insert("org.example.foreign".to_owned(), "theirs".to_owned());
+        descriptor.annotations.insert(format!("{}later", annotation::OWN), "ours".to_owned());
+        descriptor.urls.push("https://example.com/a".to_owned());
+        descriptor.platform = Some(crate::oci::Platform::linux_amd64());
+        descriptor.artifact_type = Some(MediaType::LAYER);
+        descriptor.data = Some("YQ==".to_owned());
+        let found = read(&layers);
+        assert_eq!(found[&key("one")], expected);
+        // The same of records that are written down.
+        let noted = Record { layers, ..expected.clone() };
+        let read: Record = serde_json::from_slice(&crate::oci::to_json(&noted)).unwrap();
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn of_a_base_foreign_annotations_stay() {
         let mut layer = carried(&record(&["a"], "one"), None).remove(0).descriptor;
+        layer.annotations.insert("org.example.foreign".to_owned(), "kept".to_owned());
         assert_eq!(layer.annotations.len(), 4);
         uncarried(&mut layer);
-        assert_eq!(layer, record(&["a"], "one").layers[0].descriptor);
+        assert_eq!(layer.annotations.keys().collect::<Vec<_>>(), ["org.example.foreign"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::{DiffId, Digest};
 use crate::key::Key;
@@ -13,13 +13,19 @@ use crate::oci::{Descriptor, MediaType};
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BuiltLayer {
-    /// The blob.
+    /// The blob. What else a record that is read says of it than its kind, digest and size is nobody's
+    /// to say: it would change the image that the record answers for.
+    #[serde(deserialize_with = "plain")]
     pub descriptor: Descriptor,
     /// The digest of its tar bytes.
     pub diff_id: DiffId,
     /// Of one of several parts of a split layer: the key of what the part alone holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Key>,
+}
+
+fn plain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Descriptor, D::Error> {
+    Descriptor::deserialize(deserializer).map(|descriptor| descriptor.plain())
 }
 
 impl BuiltLayer {
@@ -112,6 +118,30 @@ impl Record {
             is_trace: false,
             ..self.under(key)
         })
+    }
+
+    /// Returns it as places know it that have no blobs: without its inventory, which is one, and what is
+    /// known from that. What stands inside the record stays.
+    #[must_use]
+    pub fn without_inventory(&self) -> Self {
+        if self.inventory.as_ref().is_some_and(|inventory| inventory.data.is_some()) {
+            return self.clone();
+        }
+        Self { inventory: None, entries: 0, tar_size: 0, ..self.clone() }
+    }
+
+    /// Tells whether a place that has this record has no need of `other`: whether it answers the same
+    /// by it, and, if it has the blobs as well, knows what they hold.
+    #[must_use]
+    pub fn says_all_of(&self, other: &Self, with_blobs: bool) -> bool {
+        let digest = |record: &Self| record.inventory.as_ref().map(|inventory| inventory.digest);
+        if other.is_listing() {
+            return self.is_listing() && digest(self) == digest(other);
+        }
+        let knows = !with_blobs || other.inventory.is_none() || self.inventory.is_some();
+        // Which lockfiles went into it is known to who made it, and to none who was answered.
+        knows
+            && (self.content, &self.layers, &self.machines) == (other.content, &other.layers, &other.machines)
     }
 
     /// Tells whether this is what a key may be answered with.

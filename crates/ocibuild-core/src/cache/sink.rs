@@ -18,7 +18,8 @@ pub trait RecordSink: Send + Sync {
     ///
     /// From `blobs` come the blobs of the layers and their inventories, where the place shall have
     /// them too. Without it, records alone are kept, and they name no inventory; but what a base holds
-    /// stands in its record, and is kept either way.
+    /// stands in its record, and is kept either way. Of more than the place has room for, what comes
+    /// first is kept.
     ///
     /// # Errors
     /// [`CacheError`]; what the place answered before it answers still.
@@ -40,6 +41,9 @@ pub struct Kept {
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// The number of records that aren't kept, or without their blobs, because the place has no room for
+    /// all that it was told at once.
+    pub left_out: u64,
 }
 
 impl Kept {

@@ -5,10 +5,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use rayon::iter::{IntoParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::base::Listing;
-use crate::blob::{BlobError, SealedBlob};
+use crate::blob::{BlobError, SealedBlob, many};
 use crate::cache::{BuiltLayer, Record};
 use crate::compress::codec_id;
 use crate::event::Event;
@@ -88,6 +88,9 @@ pub(super) fn foresee(
     Ok(parts.parts.iter().zip(known).map(part).collect())
 }
 
+/// So many parts are asked for at a time.
+const ASKERS: usize = 16;
+
 /// As many threads wait for the disk.
 const KEEPERS: usize = 4;
 
@@ -142,12 +145,13 @@ impl<'a> Parts<'a> {
         members.iter().map(|index| &self.entries[*index]).collect()
     }
 
-    /// Finds the parts that records answer for; none where it isn't known what the layer holds.
+    /// Finds the parts that records answer for; none where it isn't known what the layer holds. Who is
+    /// asked may be far away.
     fn known(&self, content: Option<&Content>) -> Result<Vec<Option<Done>>, LayerError> {
         let (Some(content), Some(answers)) = (content, self.workshop.answers) else {
             return Ok(self.parts.iter().map(|_| None).collect());
         };
-        self.parts.par_iter().map(|members| self.find(members, &content.contents, answers)).collect()
+        many(&self.parts, ASKERS, |members| self.find(members, &content.contents, answers))
     }
 
     fn find(

@@ -30,6 +30,9 @@ pub const MACHINES: &str = "vnd.ocibuild.layer.machines";
 
 /// What a manifest says that is a cache: of which version.
 pub const CACHE: &str = "vnd.ocibuild.cache.version";
+/// The writes that went into a cache, the last one first, by how the digests of their manifests begin:
+/// separated by spaces, and not all.
+pub const CACHE_WRITES: &str = "vnd.ocibuild.cache.writes";
 /// What a layer of a cache says that holds records: how many.
 pub const CACHE_RECORDS: &str = "vnd.ocibuild.cache.records";
 /// What a layer of a cache says that holds an inventory: the inventory's digest.

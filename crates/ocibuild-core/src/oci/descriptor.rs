@@ -54,6 +54,13 @@ impl Descriptor {
         }
     }
 
+    /// Returns it without all that doesn't follow from the bytes: what they are, their digest and size
+    /// alone.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        Self::new(self.media_type.clone(), self.digest, self.size)
+    }
+
     /// Embeds the bytes that it describes.
     #[must_use]
     pub fn embed(mut self, bytes: &[u8]) -> Self {

@@ -119,17 +119,11 @@ impl Remote {
         self,
         descriptors: Vec<Descriptor>,
     ) -> Result<Vec<Descriptor>, RegistryError> {
-        let mut asked = tokio::task::JoinSet::new();
-        for (at, descriptor) in descriptors.iter().cloned().enumerate() {
+        let ask = |descriptor: Descriptor| {
             let remote = self.clone();
-            asked.spawn(async move { (at, remote.is_there(&descriptor).await) });
-        }
-        let mut there = vec![false; descriptors.len()];
-        while let Some(answer) = asked.join_next().await {
-            let (at, exists) = answer.map_err(|_| RegistryError::Ended)?;
-            there[at] = exists?;
-        }
-        Ok(descriptors.into_iter().zip(there).filter(|(_, there)| !there).map(|(one, _)| one).collect())
+            async move { remote.is_there(&descriptor).await }
+        };
+        lacking(descriptors, ask).await
     }
 
     /// Asks for what isn't known to be there, and notes what isn't: a push of it then needn't ask.
@@ -268,6 +262,27 @@ impl Remote {
         home.join(&format!("/v2/{}/{kind}/{name}", self.repository.path()))
             .map_err(|reason| RegistryError::Host { registry: self.repository.registry().to_owned(), reason })
     }
+}
+
+/// Asks for all at once, and returns what isn't there.
+pub(super) async fn lacking<F>(
+    descriptors: Vec<Descriptor>,
+    ask: impl Fn(Descriptor) -> F,
+) -> Result<Vec<Descriptor>, RegistryError>
+where
+    F: Future<Output = Result<bool, RegistryError>> + Send + 'static,
+{
+    let mut asked = tokio::task::JoinSet::new();
+    for (at, descriptor) in descriptors.iter().cloned().enumerate() {
+        let answer = ask(descriptor);
+        asked.spawn(async move { (at, answer.await) });
+    }
+    let mut there = vec![false; descriptors.len()];
+    while let Some(answer) = asked.join_next().await {
+        let (at, exists) = answer.map_err(|_| RegistryError::Ended)?;
+        there[at] = exists?;
+    }
+    Ok(descriptors.into_iter().zip(there).filter(|(_, there)| !there).map(|(one, _)| one).collect())
 }
 
 pub(super) fn kind(descriptor: &Descriptor) -> &'static str {

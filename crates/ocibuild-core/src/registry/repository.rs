@@ -12,7 +12,7 @@ use crate::registry::download::RemoteContent;
 use crate::registry::http::feed::{Feeding, feed};
 use crate::registry::http::runtime::Runtime;
 use crate::registry::mirror::Route;
-use crate::registry::remote::Remote;
+use crate::registry::remote::{Remote, lacking};
 
 /// A repository of a registry.
 ///
@@ -250,6 +250,19 @@ impl Source for RemoteRepository {
     fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
         let result = self.runtime.wait(self.existing(descriptor), || ());
         self.judge(result, descriptor)
+    }
+
+    fn lacking(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        let (route, descriptors) = (self.route.clone(), descriptors.to_vec());
+        let asking = async move {
+            lacking(descriptors, |descriptor| {
+                let route = route.clone();
+                async move { route.exists(&descriptor).await }
+            })
+            .await
+        };
+        let result = self.runtime.wait(asking, || ());
+        result.map_err(|error| error.of_place(self.name(), None))
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {

@@ -15,10 +15,10 @@ use crate::files::{self, FileSource};
 use crate::oci::{Compression, Descriptor, MediaType, annotation, to_json};
 use crate::tar::{self, EntryKind, Reader, TRAILER};
 
-/// The largest pack that is read, in bytes.
+/// The largest pack that is read, in bytes; and the most of all packs of a cache.
 pub(super) const MAX_PACK: u64 = 16 << 20;
-/// As far as it is unpacked.
-const MAX_UNPACKED: u64 = 64 << 20;
+/// As far as they are unpacked, all of a cache together.
+pub(super) const MAX_UNPACKED: u64 = 64 << 20;
 /// How packs are compressed.
 const COMPRESSION: Compression = Compression::Zstd { level: 6 };
 /// What is in them.
@@ -38,6 +38,8 @@ pub(super) struct Pack {
     pub(super) diff_id: DiffId,
     /// How many records are in it.
     pub(super) count: usize,
+    /// How much it is unpacked, in bytes.
+    pub(super) unpacked: u64,
 }
 
 /// Packs entries; the same bytes for the same entries.
@@ -58,12 +60,13 @@ pub(super) fn write<'e>(entries: impl Iterator<Item = &'e Entry>) -> (Pack, Vec<
     bytes.extend_from_slice(&framer.finish());
     let descriptor = Descriptor::of(MediaType::LAYER_ZSTD, &bytes);
     let descriptor = descriptor.with_annotation(annotation::CACHE_RECORDS, count.to_string());
-    (Pack { descriptor, diff_id: DiffId(Digest::of(&tar)), count }, bytes)
+    (Pack { descriptor, diff_id: DiffId(Digest::of(&tar)), count, unpacked: tar.len() as u64 }, bytes)
 }
 
-/// Reads a pack. Lines that aren't understood are passed over: another version may have written them.
-pub(super) fn read(descriptor: &Descriptor, bytes: &[u8]) -> io::Result<(Pack, Vec<Entry>)> {
-    let limits = DecodeLimits { bytes: MAX_UNPACKED, free: MAX_UNPACKED, ..DecodeLimits::default() };
+/// Reads a pack of at most so many bytes, unpacked. Lines that aren't understood are passed over: another
+/// version may have written them.
+pub(super) fn read(descriptor: &Descriptor, bytes: &[u8], limit: u64) -> io::Result<(Pack, Vec<Entry>)> {
+    let limits = DecodeLimits { bytes: limit, free: limit, ..DecodeLimits::default() };
     let mut tar = Vec::new();
     decoder(bytes, &limits).map_err(io::Error::other)?.read_to_end(&mut tar)?;
     let mut reader = Reader::new(&tar[..]);
@@ -77,8 +80,8 @@ pub(super) fn read(descriptor: &Descriptor, bytes: &[u8]) -> io::Result<(Pack, V
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let entries = lines.filter_map(|line| serde_json::from_slice(line).ok()).filter(is_known);
     let entries: Vec<Entry> = entries.collect();
-    let diff_id = DiffId(Digest::of(&tar));
-    Ok((Pack { descriptor: descriptor.clone(), diff_id, count: entries.len() }, entries))
+    let (diff_id, unpacked) = (DiffId(Digest::of(&tar)), tar.len() as u64);
+    Ok((Pack { descriptor: descriptor.clone(), diff_id, count: entries.len(), unpacked }, entries))
 }
 
 /// What stands before a file's content in a tar that holds nothing else.

@@ -1,35 +1,31 @@
 //! A cache repository: records of many builds under one tag, as an image that every registry takes.
 //!
 //! Registries can't compare and swap. So what is there is read and merged, the tag is looked at again
-//! right before it is moved, and looked at once more a while after that: who finds that another went
-//! over it merges again. What a slower one takes away in spite of all that costs a build, no more.
+//! right before it is moved, and looked at once more a while after that. Each manifest names the writes
+//! that went into it: who finds another's there knows by that whether it went over ours, which is merged
+//! again then, or was made of it, and is right whatever it says. How long a while is follows from how
+//! long writing took us, as it takes others who run beside us as long. What a slower one takes away in
+//! spite of all that costs a build, no more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::blob::{BlobError, BytesContent, Content, PlaceFault, Source, Target, read_whole};
+use crate::blob::{BlobError, BytesContent, PlaceFault, Source, Target, read_whole};
 use crate::cache::{CacheError, Kept, Record, RecordSink, unusable};
-use crate::copy::{CopyOptions, push};
-use crate::digest::{DiffId, Digest};
-use crate::event::{Cancel, Transfer};
-use crate::oci::{
-    Descriptor, ImageConfig, MAX_MANIFEST_SIZE, Manifest, MediaType, RootFs, from_json, to_json,
-};
-use crate::shared::pack::{self, Entry, Pack};
-use crate::shared::state::{
-    Entries, Read, RepositoryLimits, State, bare, by_recency, diff_ids, is_cache, is_known, mark, merge,
-    repack, trim, wrap, wrapped_size,
-};
+use crate::digest::Digest;
+use crate::event::Cancel;
+use crate::oci::{Descriptor, MAX_MANIFEST_SIZE, Manifest, from_json};
+use crate::shared::next::Next;
+use crate::shared::parcel::{Parcel, Sender, choose};
+use crate::shared::state::{Read, RepositoryLimits, State, Write, is_cache, is_known, writes};
 
 /// How often it is tried to write beside others.
 const MAX_ATTEMPTS: u32 = 40;
 /// How long to wait, at the least and at the most, until another that looked at the tag before it was
 /// moved has moved it, too.
 const SETTLE: [Duration; 2] = [Duration::from_millis(150), Duration::from_secs(3)];
-/// The largest inventory that is kept, in bytes.
-const MAX_INVENTORY: u64 = 64 << 20;
 
 /// A cache repository, to be written to: a tag of any place that has tags.
 pub struct RepositoryCache {
@@ -46,12 +42,20 @@ struct Found {
     state: State,
 }
 
-/// What a write adds.
-struct Ours {
-    records: Vec<Record>,
-    /// The layers of the manifest with the blobs, each with its `diff_id`.
-    layers: BTreeMap<Digest, Descriptor>,
-    inventories: BTreeMap<Digest, Descriptor>,
+/// Our own writes of a run, and how others were met.
+#[derive(Default)]
+struct Course {
+    own: Vec<Write>,
+    /// How often others were in the way.
+    rivals: u32,
+}
+
+impl Course {
+    /// How long to wait for others, if writing took us so long: they may be as slow, and the more of
+    /// them there are, the slower.
+    fn delay(&self, took: Duration, [least, most]: [Duration; 2]) -> Duration {
+        (took * (1 + self.rivals.min(3))).clamp(least, most)
+    }
 }
 
 impl RepositoryCache {
@@ -86,55 +90,88 @@ impl RepositoryCache {
         unusable(self.place(), fault)
     }
 
-    /// Leaves out listings that wouldn't stay: what is written is written until it is there.
-    fn within_limits(&self, records: &[Record]) -> Vec<Record> {
-        let mut left = self.limits.listing_bytes;
-        let mut fits = |record: &&Record| {
-            let rest = listing(record).map_or(Some(left), |listing| left.checked_sub(wrapped_size(listing)));
-            rest.inspect(|rest| left = *rest).is_some()
-        };
-        records.iter().filter(|record| fits(record)).cloned().collect()
-    }
-
-    fn root(&self) -> Result<Option<Descriptor>, CacheError> {
+    fn root(&self) -> Result<Option<Descriptor>, BlobError> {
         match self.target.resolve(&self.tag) {
             Ok(root) => Ok(Some(root)),
             Err(BlobError::UnknownName { .. }) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Reads the manifest that is there. What isn't a cache is not written over.
+    fn manifest(&self, root: &Descriptor) -> Result<Option<Manifest>, CacheError> {
+        let no_cache = |what| Err(CacheError::NoCache { place: self.place(), what });
+        if !root.media_type.is_manifest() {
+            return no_cache("an index of images");
+        }
+        match read_whole(&*self.target, root, MAX_MANIFEST_SIZE) {
+            Ok(bytes) => match from_json::<Manifest>(&bytes).ok().filter(is_cache) {
+                Some(manifest) if is_known(&manifest) => Ok(Some(manifest)),
+                Some(_) => no_cache("a cache of another version"),
+                None => no_cache("an image"),
+            },
+            // It went between two questions.
+            Err(fault) if fault.is_absence() => Ok(None),
             Err(fault) => Err(self.fault(fault)),
         }
     }
 
-    /// Reads what is there. What isn't a cache is not written over.
+    /// Tells whether one of our own writes is what is there, or went into it.
+    fn is_there(&self, own: &[Write]) -> Result<bool, CacheError> {
+        let Some(root) = self.root().map_err(|fault| self.fault(fault))? else { return Ok(false) };
+        if own.contains(&Write::of(&root.digest)) {
+            return Ok(true);
+        }
+        let manifest = self.manifest(&root)?;
+        Ok(manifest.is_some_and(|manifest| writes(&manifest).iter().any(|write| own.contains(write))))
+    }
+
+    /// Waits until others who looked at the tag before we moved it have moved it, too; tells as soon as
+    /// one of them went over ours.
+    fn is_settled(&self, course: &Course, took: Duration, cancel: &Cancel) -> Result<bool, CacheError> {
+        let (mut left, mut step) = (course.delay(took, self.settle), self.settle[0]);
+        loop {
+            wait(step.min(left), cancel)?;
+            if !self.is_there(&course.own)? {
+                return Ok(false);
+            }
+            left = left.saturating_sub(step);
+            if left.is_zero() {
+                return Ok(true);
+            }
+            step *= 2;
+        }
+    }
+
+    /// Reads what is there.
     fn read(&self, read: &mut Read) -> Result<Found, CacheError> {
-        let Some(root) = self.root()? else { return Ok(Found { root: None, state: State::default() }) };
-        let no_cache = |what| CacheError::NoCache { place: self.place(), what };
-        if !root.media_type.is_manifest() {
-            return Err(no_cache("an index of images"));
-        }
-        let manifest = match read_whole(&*self.target, &root, MAX_MANIFEST_SIZE) {
-            Ok(bytes) => from_json::<Manifest>(&bytes).ok().filter(is_cache),
-            // It went between two questions.
-            Err(fault) if fault.is_absence() => return Ok(Found { root: None, state: State::default() }),
-            Err(fault) => return Err(self.fault(fault)),
-        };
-        let Some(manifest) = manifest else { return Err(no_cache("an image")) };
-        if !is_known(&manifest) {
-            return Err(no_cache("a cache of another version"));
-        }
+        let nothing = Found { root: None, state: State::default() };
+        let Some(root) = self.root().map_err(|fault| self.fault(fault))? else { return Ok(nothing) };
+        let Some(manifest) = self.manifest(&root)? else { return Ok(nothing) };
         // What can't be read is of no use to anybody, and is written over.
-        let lost = |fault: &BlobError| fault.is_absence() || matches!(fault, BlobError::Corrupt { .. });
-        let state = State::read(&manifest, &*self.target, read, &lost).map_err(|fault| self.fault(fault))?;
+        let mut lost = |fault: BlobError| match fault {
+            BlobError::Corrupt { .. } => Ok(()),
+            fault if fault.is_absence() => Ok(()),
+            fault => Err(fault),
+        };
+        let state = State::read(&manifest, &*self.target, read, &mut lost);
+        let state = state.map_err(|fault| self.fault(fault))?;
         Ok(Found { root: Some(root.digest), state })
     }
 
+    /// Writes until what was written is there, or went into what another wrote: who reads it and writes
+    /// then keeps of it what there is room for, and disagrees with it knowingly.
     fn write(
         &self,
         records: &[Record],
         blobs: Option<&dyn Source>,
         cancel: &Cancel,
     ) -> Result<Kept, CacheError> {
-        let (mut read, mut kept) = (Read::new(), Kept::default());
-        let mut sent: Option<Ours> = None;
+        let (wanted, left_out) = choose(records, blobs.is_some(), &self.limits);
+        let kept = Kept { left_out, ..Kept::default() };
+        let mut sender = Sender { target: &*self.target, cancel, kept };
+        let (mut read, mut course) = (Read::new(), Course::default());
+        let mut sent: Option<Parcel> = None;
         let mut is_lacking = false;
         for attempt in 0..MAX_ATTEMPTS {
             cancel.check()?;
@@ -142,30 +179,35 @@ impl RepositoryCache {
             if is_lacking {
                 self.forget(&mut found.state).map_err(|fault| self.fault(fault))?;
             }
-            let new = records.iter().filter(|record| !has(&found.state, record, blobs.is_some())).count();
+            let new = wanted.iter().filter(|one| !one.is_in(&found.state)).count();
             if new == 0 {
-                return Ok(kept);
+                return Ok(sender.kept);
             }
             if attempt == 0 {
-                kept.records = new as u64;
+                sender.kept.records = new as u64;
             }
-            let ours = match &sent {
-                Some(ours) => ours,
-                None => sent.insert(self.send_blobs(records, blobs, &found.state, &mut kept, cancel)?),
+            let parcel = match sent.take() {
+                Some(parcel) => parcel,
+                None => sender.parcel(&wanted, blobs, &found.state).map_err(|fault| self.fault(fault))?,
             };
-            let start = match self.put(ours, found, &mut read, &mut kept, cancel) {
-                Ok(start) => start,
+            let start = Instant::now();
+            match self.put(&parcel, found, &mut read, &mut sender) {
+                Ok(Some(write)) => {
+                    course.own.push(write);
+                    if self.is_settled(&course, start.elapsed(), cancel)? {
+                        return Ok(sender.kept);
+                    }
+                }
+                Ok(None) => wait(pause(&parcel, attempt), cancel)?,
                 // What was said to be there isn't: all is looked at and sent again.
                 Err(BlobError::Place { fault: PlaceFault::Lacking, .. }) => {
-                    (sent, is_lacking) = (None, true);
+                    is_lacking = true;
                     continue;
                 }
                 Err(fault) => return Err(self.fault(fault)),
-            };
-            match start {
-                Some(start) => wait((2 * start.elapsed()).clamp(self.settle[0], self.settle[1]), cancel)?,
-                None => wait(self.pause(ours, attempt), cancel)?,
             }
+            course.rivals += 1;
+            sent = Some(parcel);
         }
         Err(CacheError::Contended { place: self.place() })
     }
@@ -179,283 +221,50 @@ impl RepositoryCache {
         Ok(())
     }
 
-    /// Several that are in each other's way wait for different times.
-    fn pause(&self, ours: &Ours, attempt: u32) -> Duration {
-        let names: String = ours.records.iter().map(|record| record.key.hex()).collect();
-        let digest = Digest::of(format!("{attempt} {names}").as_bytes()).hex().to_owned();
-        let share = u64::from_str_radix(&digest[..4], 16).unwrap_or_default();
-        Duration::from_millis(share % (20 * u64::from(attempt.min(10) + 1)))
-    }
-
-    /// Sends the blobs of records, as far as the repository hasn't got them.
-    fn send_blobs(
-        &self,
-        records: &[Record],
-        blobs: Option<&dyn Source>,
-        state: &State,
-        kept: &mut Kept,
-        cancel: &Cancel,
-    ) -> Result<Ours, CacheError> {
-        let mut ours = Ours {
-            records: records.iter().map(|record| ours(record, blobs.is_some(), state)).collect(),
-            layers: BTreeMap::new(),
-            inventories: BTreeMap::new(),
-        };
-        for inventory in records.iter().filter_map(listing) {
-            // What it holds was sent with the record.
-            let Some(bytes) = inventory.embedded() else { continue };
-            self.push_wrapped(inventory, &bytes, &mut ours, kept, cancel)?;
-        }
-        let Some(blobs) = blobs else { return Ok(ours) };
-        let records = || records.iter().filter(|record| !record.is_listing());
-        for layer in records().flat_map(|record| &record.layers) {
-            let blob = plain(&layer.descriptor);
-            if ours.layers.insert(blob.digest, blob.clone()).is_some()
-                || state.layers.contains_key(&blob.digest)
-            {
-                continue;
-            }
-            let content = blobs.fetch(&blob).map_err(|fault| self.fault(fault))?;
-            self.push(&blob, &*content, kept, cancel).map_err(|fault| self.fault(fault))?;
-        }
-        let inventories = records().filter_map(|record| record.inventory.as_ref());
-        for inventory in inventories.filter(|inventory| inventory.data.is_none()) {
-            if ours.inventories.contains_key(&inventory.digest) {
-                continue;
-            }
-            if let Some(layer) = state.inventories.get(&inventory.digest) {
-                ours.inventories.insert(inventory.digest, layer.clone());
-                continue;
-            }
-            let bytes = read_whole(blobs, inventory, MAX_INVENTORY).map_err(|fault| self.fault(fault))?;
-            self.push_wrapped(inventory, &bytes, &mut ours, kept, cancel)?;
-        }
-        Ok(ours)
-    }
-
-    fn push_wrapped(
-        &self,
-        inventory: &Descriptor,
-        bytes: &[u8],
-        ours: &mut Ours,
-        kept: &mut Kept,
-        cancel: &Cancel,
-    ) -> Result<(), CacheError> {
-        let (layer, tar) = wrap(inventory, bytes);
-        self.push(&layer, &BytesContent::new(tar), kept, cancel).map_err(|fault| self.fault(fault))?;
-        ours.inventories.insert(inventory.digest, layer);
-        Ok(())
-    }
-
-    fn push(
-        &self,
-        blob: &Descriptor,
-        content: &dyn Content,
-        kept: &mut Kept,
-        cancel: &Cancel,
-    ) -> Result<(), BlobError> {
-        let options = CopyOptions::new().cancel(cancel.clone());
-        if push(blob, content, &*self.target, &options)? == Transfer::Sent {
-            kept.add(blob.size);
-        }
-        Ok(())
-    }
-
-    /// Writes what is there and what is ours, unless another was faster; returns when it was looked
-    /// whether one was.
+    /// Writes what is there and what is ours, unless another was faster.
     fn put(
         &self,
-        ours: &Ours,
+        parcel: &Parcel,
         found: Found,
         read: &mut Read,
-        kept: &mut Kept,
-        cancel: &Cancel,
-    ) -> Result<Option<Instant>, BlobError> {
+        sender: &mut Sender<'_>,
+    ) -> Result<Option<Write>, BlobError> {
         let Found { root, mut state } = found;
-        let mut next = self.next(ours, &state, read);
         let manifest = loop {
-            for (layer, bytes) in &next.blobs {
-                self.push(layer, &BytesContent::new(bytes.clone()), kept, cancel)?;
+            let next = Next::of(parcel, (root.as_ref(), &state), &self.limits, read);
+            for (layer, bytes) in next.blobs {
+                sender.push(&layer, &BytesContent::new(bytes))?;
             }
-            match self.push(&next.manifest.0, &BytesContent::new(next.manifest.1.clone()), kept, cancel) {
-                Ok(()) => break next.manifest.0,
+            let (manifest, bytes) = next.manifest;
+            match sender.push(&manifest, &BytesContent::new(bytes)) {
+                Ok(()) => break manifest,
                 Err(fault @ BlobError::Place { fault: PlaceFault::Lacking, .. }) => {
                     let gone = self.target.missing(&next.layers)?;
                     let known: BTreeSet<Digest> = gone.iter().map(|blob| blob.digest).collect();
-                    let inventories = ours.inventories.values().map(|layer| &layer.digest);
-                    let are_ours = ours.layers.keys().chain(inventories).any(|digest| known.contains(digest));
-                    if known.is_empty() || are_ours {
+                    let inventories = parcel.inventories.values().map(|layer| &layer.digest);
+                    let is_ours = |digest| known.contains(digest);
+                    if known.is_empty() || parcel.layers.keys().chain(inventories).any(is_ours) {
                         return Err(fault);
                     }
                     state.forget(&known);
-                    next = self.next(ours, &state, read);
                 }
                 Err(fault) => return Err(fault),
             }
         };
-        let start = Instant::now();
-        let now = match self.target.resolve(&self.tag) {
-            Ok(now) => Some(now.digest),
-            Err(BlobError::UnknownName { .. }) => None,
-            Err(fault) => return Err(fault),
-        };
-        if now != root {
+        if self.root()?.map(|root| root.digest) != root {
             return Ok(None);
         }
         self.target.tag(&manifest, &self.tag)?;
-        Ok(Some(start))
-    }
-
-    fn next(&self, ours: &Ours, state: &State, read: &mut Read) -> Next {
-        let generation = state.next_generation();
-        let mut entries = state.entries.clone();
-        let added = ours.records.iter().map(|record| Entry { generation, record: record.clone() });
-        let added: Vec<Entry> = added.collect();
-        merge(&mut entries, added.iter().cloned());
-        // A pack that stays would bring back what is dropped: so all are packed anew then, and some more
-        // is dropped, for that not to be with every write.
-        let count = entries.len();
-        trim(&mut entries, &self.limits);
-        let packs: &[Pack] = if entries.len() < count {
-            trim(&mut entries, &self.limits.with_room());
-            &[]
-        } else {
-            &state.packs
-        };
-        let keys =
-            added.iter().map(|entry| entry.record.key).filter(|key| entries.contains_key(key)).collect();
-        let repacked = repack(&entries, packs, read, &keys);
-        let anew: Vec<Entry> = repacked.anew.iter().filter_map(|key| entries.get(key).cloned()).collect();
-        let mut packs = repacked.stay;
-        let mut blobs = Vec::new();
-        if !anew.is_empty() {
-            let (pack, bytes) = pack::write(anew.iter());
-            read.insert(pack.descriptor.digest, (pack.clone(), anew));
-            blobs.push((pack.descriptor.clone(), bytes));
-            packs.push(pack);
-        }
-        let held = self.held(&entries, ours, state);
-        Next::new(&packs, held, &entries, blobs)
-    }
-
-    /// The blobs that the manifest names: those of the records that stay, the last ones first, as far
-    /// as the limits go.
-    fn held(&self, entries: &Entries, ours: &Ours, state: &State) -> BTreeMap<Digest, Descriptor> {
-        let mut held = BTreeMap::new();
-        let inventory = |record: &Record| {
-            let digest = record.inventory.as_ref()?.digest;
-            ours.inventories.get(&digest).or(state.inventories.get(&digest))
-        };
-        let entries = by_recency(entries);
-        let (listings, layers): (Vec<&Entry>, Vec<&Entry>) =
-            entries.into_iter().partition(|entry| entry.record.is_listing());
-        let mut bytes = 0_u64;
-        for blob in layers.into_iter().flat_map(|entry| {
-            let layers = entry.record.layers.iter().map(|layer| layer.descriptor.digest);
-            let layers = layers.filter_map(|digest| ours.layers.get(&digest).or(state.layers.get(&digest)));
-            layers.chain(inventory(&entry.record))
-        }) {
-            if held.contains_key(&blob.digest) {
-                continue;
-            }
-            bytes = bytes.saturating_add(blob.size);
-            if held.len() >= self.limits.blobs || bytes > self.limits.blob_bytes {
-                break;
-            }
-            held.insert(blob.digest, blob.clone());
-        }
-        let mut bytes = 0_u64;
-        for blob in listings.into_iter().filter_map(|entry| inventory(&entry.record)) {
-            if held.contains_key(&blob.digest) {
-                continue;
-            }
-            bytes = bytes.saturating_add(blob.size);
-            if bytes > self.limits.listing_bytes {
-                break;
-            }
-            held.insert(blob.digest, blob.clone());
-        }
-        held
+        Ok(Some(Write::of(&manifest.digest)))
     }
 }
 
-/// A manifest to be, with what it names.
-struct Next {
-    layers: Vec<Descriptor>,
-    /// What isn't there yet.
-    blobs: Vec<(Descriptor, Vec<u8>)>,
-    manifest: (Descriptor, Vec<u8>),
-}
-
-impl Next {
-    fn new(
-        packs: &[Pack],
-        held: BTreeMap<Digest, Descriptor>,
-        entries: &Entries,
-        mut blobs: Vec<(Descriptor, Vec<u8>)>,
-    ) -> Self {
-        let known = diff_ids(entries);
-        let mut layers: Vec<(Descriptor, DiffId)> =
-            packs.iter().map(|pack| (pack.descriptor.clone(), pack.diff_id)).collect();
-        // What lies in a tar as it is has that tar's digest.
-        let held = held.into_values().map(|blob| {
-            let diff_id = known.get(&blob.digest).copied().unwrap_or(DiffId(blob.digest));
-            (blob, diff_id)
-        });
-        layers.extend(held);
-        let (layers, diff_ids): (Vec<Descriptor>, Vec<DiffId>) = layers.into_iter().unzip();
-        // It is for no platform, and nothing runs it.
-        let mut config = ImageConfig::new("unknown", "unknown");
-        config.rootfs = RootFs::new(diff_ids);
-        let config = to_json(&config);
-        let described = Descriptor::of(MediaType::CONFIG, &config);
-        blobs.push((described.clone(), config));
-        let mut manifest = Manifest::new(described, layers.clone());
-        mark(&mut manifest);
-        let bytes = to_json(&manifest);
-        Self { layers, blobs, manifest: (Descriptor::of(MediaType::MANIFEST, &bytes), bytes) }
-    }
-}
-
-/// A blob as a manifest of ours names it: what its descriptor says elsewhere is left out.
-fn plain(blob: &Descriptor) -> Descriptor {
-    Descriptor::new(blob.media_type.clone(), blob.digest, blob.size)
-}
-
-/// The listing of a base that a record is of.
-fn listing(record: &Record) -> Option<&Descriptor> {
-    record.inventory.as_ref().filter(|_| record.is_listing())
-}
-
-/// A record as it is written. Where blobs aren't sent with it, what is known of its inventory is what
-/// the repository knows.
-fn ours(record: &Record, with_blobs: bool, state: &State) -> Record {
-    if let Some(inventory) = listing(record) {
-        return Record { inventory: Some(plain(inventory)), ..record.clone() };
-    }
-    if with_blobs && record.inventory.is_some() {
-        return record.clone();
-    }
-    match state.record(&record.key) {
-        Some(known) if known.layers == record.layers => {
-            let Record { inventory, entries, tar_size, .. } = known;
-            Record { inventory, entries, tar_size, ..record.clone() }
-        }
-        _ => bare(record),
-    }
-}
-
-/// Tells whether a repository answers as a record does, and has what it should have of it.
-fn has(state: &State, record: &Record, with_blobs: bool) -> bool {
-    let Some(known) = state.record(&record.key) else { return false };
-    if let Some(listing) = listing(record) {
-        return known.inventory.is_some_and(|known| known.digest == listing.digest);
-    }
-    let has_blobs = || {
-        let layers = record.layers.iter().all(|layer| state.layers.contains_key(&layer.descriptor.digest));
-        layers && (record.inventory.is_none() || known.inventory.is_some())
-    };
-    known.layers == record.layers && (!with_blobs || has_blobs())
+/// Several that are in each other's way wait for different times.
+fn pause(parcel: &Parcel, attempt: u32) -> Duration {
+    let names: String = parcel.records.iter().map(|record| record.key.hex()).collect();
+    let digest = Digest::of(format!("{attempt} {names}").as_bytes()).hex().to_owned();
+    let share = u64::from_str_radix(&digest[..4], 16).unwrap_or_default();
+    Duration::from_millis(share % (20 * u64::from(attempt.min(10) + 1)))
 }
 
 fn wait(time: Duration, cancel: &Cancel) -> Result<(), CacheError> {
@@ -478,7 +287,7 @@ impl RecordSink for RepositoryCache {
         blobs: Option<&dyn Source>,
         cancel: &Cancel,
     ) -> Result<Kept, CacheError> {
-        self.write(&self.within_limits(records), blobs, cancel)
+        self.write(records, blobs, cancel)
     }
 }
 
@@ -487,6 +296,6 @@ impl RecordSink for RepositoryCache {
 pub(super) fn keys(target: &dyn Target, tag: &str) -> BTreeSet<crate::key::Key> {
     let root = target.resolve(tag).unwrap();
     let manifest: Manifest = from_json(&read_whole(target, &root, MAX_MANIFEST_SIZE).unwrap()).unwrap();
-    let state = State::read(&manifest, target, &mut Read::new(), &|_| false).unwrap();
+    let state = State::read(&manifest, target, &mut Read::new(), &mut Err).unwrap();
     state.entries.keys().copied().collect()
 }

@@ -9,7 +9,7 @@ use crate::cache::Record;
 use crate::digest::{DiffId, Digest};
 use crate::key::Key;
 use crate::oci::{Descriptor, Manifest, MediaType, annotation, to_json};
-use crate::shared::pack::{self, Entry, MAX_PACK, Pack};
+use crate::shared::pack::{self, Entry, MAX_PACK, MAX_UNPACKED, Pack};
 use crate::tar::TRAILER;
 
 /// The version that is written and read.
@@ -17,6 +17,12 @@ const VERSION: &str = "1";
 
 /// The most packs that a manifest has; more are none of ours.
 const MAX_PACKS: usize = 256;
+
+/// The largest inventory that is written and believed, in bytes.
+pub(super) const MAX_INVENTORY: u64 = 64 << 20;
+
+/// The most writes that a manifest names.
+const MAX_WRITES: usize = 64;
 
 /// Records by their keys.
 pub(super) type Entries = BTreeMap<Key, Entry>;
@@ -27,7 +33,7 @@ pub(super) type Entries = BTreeMap<Key, Entry>;
 pub struct RepositoryLimits {
     /// The most records.
     pub records: usize,
-    /// The most bytes of records, uncompressed.
+    /// The most bytes of records, uncompressed; of more than 48 MiB not all would be read.
     pub bytes: u64,
     /// The most blobs of layers.
     pub blobs: usize,
@@ -60,6 +66,18 @@ pub(super) struct State {
     pub(super) layers: BTreeMap<Digest, Descriptor>,
     /// The layers that inventories are in, by the inventories' digests.
     pub(super) inventories: BTreeMap<Digest, Descriptor>,
+    /// The writes that went into it, the last one first.
+    pub(super) writes: Vec<Write>,
+}
+
+/// A write, by how the digest of its manifest begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Write(String);
+
+impl Write {
+    pub(super) fn of(manifest: &Digest) -> Self {
+        Self(manifest.hex()[..16].to_owned())
+    }
 }
 
 /// Tells whether a manifest is a cache's.
@@ -72,36 +90,83 @@ pub(super) fn is_known(manifest: &Manifest) -> bool {
     manifest.annotations.get(annotation::CACHE).is_some_and(|version| version == VERSION)
 }
 
-/// Marks a manifest as a cache's.
-pub(super) fn mark(manifest: &mut Manifest) {
+/// Marks a manifest as a cache's, into which these writes went.
+pub(super) fn mark(manifest: &mut Manifest, writes: &[Write]) {
     manifest.annotations.insert(annotation::CACHE.to_owned(), VERSION.to_owned());
+    if !writes.is_empty() {
+        let names: Vec<&str> = writes.iter().take(MAX_WRITES).map(|write| write.0.as_str()).collect();
+        manifest.annotations.insert(annotation::CACHE_WRITES.to_owned(), names.join(" "));
+    }
+}
+
+/// The writes that went into a cache, the last one first, as far as it says so.
+pub(super) fn writes(manifest: &Manifest) -> Vec<Write> {
+    let names = manifest.annotations.get(annotation::CACHE_WRITES).map(String::as_str);
+    let names = names.unwrap_or_default().split(' ').filter(|name| !name.is_empty());
+    names.take(MAX_WRITES).map(|name| Write(name.to_owned())).collect()
 }
 
 /// Packs that were read, so that none is read twice.
 pub(super) type Read = BTreeMap<Digest, (Pack, Vec<Entry>)>;
 
+/// How much of packs may still be read.
+struct Allowance {
+    packs: usize,
+    bytes: u64,
+    unpacked: u64,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { packs: MAX_PACKS, bytes: MAX_PACK, unpacked: MAX_UNPACKED }
+    }
+}
+
+impl Allowance {
+    fn read<'r>(
+        &mut self,
+        layer: &Descriptor,
+        source: &dyn Source,
+        read: &'r mut Read,
+    ) -> Result<&'r (Pack, Vec<Entry>), BlobError> {
+        let odd = |source: io::Error| BlobError::Corrupt { digest: layer.digest, source };
+        let too_many = || {
+            let reason = "all records of a cache have more bytes than are read";
+            odd(io::Error::new(io::ErrorKind::InvalidData, reason))
+        };
+        self.packs = self.packs.checked_sub(1).ok_or_else(too_many)?;
+        self.bytes = self.bytes.checked_sub(layer.size).ok_or_else(too_many)?;
+        let known = match read.entry(layer.digest) {
+            Occupied(known) => known.into_mut(),
+            Vacant(place) => {
+                let bytes = read_whole(source, layer, MAX_PACK)?;
+                place.insert(pack::read(layer, &bytes, self.unpacked).map_err(odd)?)
+            }
+        };
+        self.unpacked = self.unpacked.checked_sub(known.0.unpacked).ok_or_else(too_many)?;
+        Ok(known)
+    }
+}
+
 impl State {
-    /// Reads what a manifest names. `lost` is asked of packs that can't be read whether to do without
-    /// them.
+    /// Reads what a manifest names. `lost` is told of packs that can't be read, and says whether to do
+    /// without them. How much is read is bounded.
     pub(super) fn read(
         manifest: &Manifest,
         source: &dyn Source,
         read: &mut Read,
-        lost: &dyn Fn(&BlobError) -> bool,
+        lost: &mut dyn FnMut(BlobError) -> Result<(), BlobError>,
     ) -> Result<Self, BlobError> {
-        let mut state = Self::default();
+        let (mut state, mut allowance) = (Self::default(), Allowance::default());
+        state.writes = writes(manifest);
         for layer in &manifest.layers {
             if layer.annotations.contains_key(annotation::CACHE_RECORDS) {
-                if state.packs.len() >= MAX_PACKS {
-                    continue;
-                }
-                match read_pack(layer, source, read) {
+                match allowance.read(layer, source, read) {
                     Ok((pack, entries)) => {
                         state.packs.push(pack.clone());
                         merge(&mut state.entries, entries.iter().cloned());
                     }
-                    Err(fault) if lost(&fault) => {}
-                    Err(fault) => return Err(fault),
+                    Err(fault) => lost(fault)?,
                 }
             } else if let Some(inventory) = layer.annotations.get(annotation::CACHE_INVENTORY) {
                 if let Ok(digest) = inventory.parse() {
@@ -129,31 +194,13 @@ impl State {
     /// The record of a key, as far as the repository itself can tell: one without the inventory that
     /// it names has none.
     pub(super) fn record(&self, key: &Key) -> Option<Record> {
-        let record = self.entries.get(key)?.record.clone();
+        let record = &self.entries.get(key)?.record;
         let has = |inventory: &Descriptor| {
-            inventory.data.is_some() || self.inventories.contains_key(&inventory.digest)
+            let is_there = inventory.data.is_some() || self.inventories.contains_key(&inventory.digest);
+            is_there && inventory.size <= MAX_INVENTORY
         };
-        Some(if record.inventory.as_ref().is_none_or(has) { record } else { bare(&record) })
-    }
-}
-
-/// A record without its inventory, and what is known from it.
-pub(super) fn bare(record: &Record) -> Record {
-    Record { inventory: None, entries: 0, tar_size: 0, ..record.clone() }
-}
-
-fn read_pack<'r>(
-    layer: &Descriptor,
-    source: &dyn Source,
-    read: &'r mut Read,
-) -> Result<&'r (Pack, Vec<Entry>), BlobError> {
-    match read.entry(layer.digest) {
-        Occupied(known) => Ok(known.into_mut()),
-        Vacant(place) => {
-            let bytes = read_whole(source, layer, MAX_PACK)?;
-            let odd = |source: io::Error| BlobError::Corrupt { digest: layer.digest, source };
-            Ok(place.insert(pack::read(layer, &bytes).map_err(odd)?))
-        }
+        let is_whole = record.inventory.as_ref().is_none_or(has);
+        Some(if is_whole { record.clone() } else { record.without_inventory() })
     }
 }
 

@@ -24,8 +24,7 @@ fn key(name: &str) -> Key {
 /// A record of a layer that is an empty tar with a name's worth of zeros behind it.
 fn record(name: &str) -> Record {
     let tar = blob(name);
-    let mut descriptor = Descriptor::of(MediaType::LAYER, &tar);
-    descriptor.annotations.insert("org.example.other".to_owned(), "x".to_owned());
+    let descriptor = Descriptor::of(MediaType::LAYER, &tar);
     Record {
         version: Record::VERSION,
         key: key(name),
@@ -187,7 +186,9 @@ fn listings_have_a_bound_of_their_own() {
 
 /// A place whose tags move slowly, and which counts what is pushed.
 struct Slow {
-    inner: Memory,
+    inner: Arc<Memory>,
+    /// What another does right after a tag was moved.
+    rival: Option<Box<dyn Fn() + Send + Sync>>,
     pushes: AtomicUsize,
     tags: AtomicUsize,
     delay: Duration,
@@ -195,14 +196,17 @@ struct Slow {
 
 impl Slow {
     fn new(delay: u64) -> Arc<Self> {
-        let (inner, pushes, tags) = (Memory::new(), AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { inner, pushes, tags, delay: Duration::from_millis(delay) })
+        Arc::new(Self::over(Arc::default(), Duration::from_millis(delay)))
+    }
+
+    fn over(inner: Arc<Memory>, delay: Duration) -> Self {
+        Self { inner, rival: None, pushes: AtomicUsize::new(0), tags: AtomicUsize::new(0), delay }
     }
 }
 
 impl Source for Slow {
     fn place(&self) -> String {
-        Source::place(&self.inner)
+        Source::place(&*self.inner)
     }
 
     fn exists(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
@@ -216,7 +220,7 @@ impl Source for Slow {
 
 impl Sink for Slow {
     fn place(&self) -> String {
-        Source::place(&self.inner)
+        Source::place(&*self.inner)
     }
 
     fn missing(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
@@ -237,7 +241,11 @@ impl Target for Slow {
     fn tag(&self, descriptor: &Descriptor, name: &str) -> Result<(), BlobError> {
         self.tags.fetch_add(1, Ordering::SeqCst);
         std::thread::sleep(self.delay);
-        self.inner.tag(descriptor, name)
+        self.inner.tag(descriptor, name)?;
+        if let Some(rival) = &self.rival {
+            rival();
+        }
+        Ok(())
     }
 }
 
@@ -380,6 +388,133 @@ fn a_pack_that_is_gone_is_a_warning_for_readers_and_no_loss_for_writers() {
     assert!(reader(&target).get(&key("a")).is_err());
     write(&target, &["b"]);
     assert_eq!(keys(&*target, "cache"), [key("b")].into());
+}
+
+/// Changes the manifest of a cache.
+fn rewrite(target: &Arc<Memory>, change: impl FnOnce(&mut Manifest)) {
+    let mut manifest = manifest(target);
+    change(&mut manifest);
+    let root = target.insert(MediaType::MANIFEST, to_json(&manifest));
+    target.tag(&root, "cache").unwrap();
+}
+
+#[test]
+fn of_a_cache_that_lost_a_pack_the_others_answer() {
+    let target = Arc::new(Memory::new());
+    let names: Vec<String> = (0..10).map(|number| format!("first {number}")).collect();
+    write(&target, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    write(&target, &["second"]);
+    rewrite(&target, |manifest| {
+        assert_eq!(manifest.layers.len(), 2);
+        let count = |layer: &Descriptor| layer.annotations[annotation::CACHE_RECORDS].clone();
+        manifest.layers.iter_mut().find(|layer| count(layer) == "1").unwrap().digest = Digest::of(b"gone");
+    });
+    let reader = reader(&target);
+    for name in &names {
+        assert!(reader.get(&key(name)).unwrap().is_some());
+    }
+    // It is told once, and costs nobody an answer.
+    assert!(reader.get(&key("second")).is_err());
+    assert_eq!(reader.get(&key("second")).unwrap(), None);
+    assert!(reader.get(&key(&names[0])).unwrap().is_some());
+    write(&target, &["second"]);
+    assert_eq!(keys(&*target, "cache").len(), 11);
+}
+
+#[test]
+fn packs_are_read_up_to_a_bound() {
+    let target = Arc::new(Memory::new());
+    write(&target, &["x"]);
+    let pad = vec![0; 24 << 20];
+    let pack = |name: &str| {
+        let entry = Entry { generation: 1, record: record(name) };
+        let mut tar = pack::single("records.jsonl", &to_json(&entry));
+        tar.truncate(tar.len() - crate::tar::TRAILER.len());
+        tar.extend(pack::single("pad", &pad));
+        let layer = target.insert(MediaType::LAYER_ZSTD, zstd::bulk::compress(&tar, 1).unwrap());
+        layer.with_annotation(annotation::CACHE_RECORDS, "1")
+    };
+    let names = ["a", "b", "c", "d"];
+    let packs = names.map(pack);
+    rewrite(&target, |manifest| manifest.layers = packs.to_vec());
+    let reader = reader(&target);
+    let found = ["a", "b"].map(|name| reader.get(&key(name)).unwrap().is_some());
+    assert_eq!(found, [true; 2]);
+    assert!(reader.get(&key("c")).is_err());
+    assert_eq!(["c", "d"].map(|name| reader.get(&key(name)).unwrap()), [None, None]);
+    // Who writes makes it smaller.
+    write(&target, &["c"]);
+    assert_eq!(keys(&*target, "cache"), ["a", "b", "c"].map(key).into());
+    assert!(manifest(&target).layers.iter().map(|layer| layer.size).sum::<u64>() < 100_000);
+}
+
+#[test]
+fn of_more_than_there_is_room_for_is_kept_what_fits() {
+    let target = Slow::new(0);
+    let limits = RepositoryLimits { records: 4, blobs: 5, ..RepositoryLimits::default() };
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let keep = |names: &[&str]| {
+        let records: Vec<Record> = names.iter().map(|name| record(name)).collect();
+        let cache = RepositoryCache::new(Arc::clone(&target) as _, "cache").limits(limits).settled();
+        cache.keep(&records, Some(&store(names)), &Cancel::new()).unwrap()
+    };
+    // Of two the blobs have no room, and two have none at all.
+    assert_eq!(keep(&names).left_out, 4);
+    assert_eq!(target.tags.load(Ordering::SeqCst), 1);
+    let reader = ImageRecords::of(Arc::clone(&target), "cache", []);
+    let found = names.map(|name| reader.get(&key(name)).unwrap());
+    assert_eq!(found.clone().map(|record| record.is_some()), [true, true, true, true, false, false]);
+    let has = |name: &&str| reader.exists(&record(name).layers[0].descriptor).unwrap();
+    assert_eq!(names.iter().map(has).collect::<Vec<_>>(), [true, true, false, false, false, false]);
+    assert_eq!(found[1].as_ref().unwrap().inventory, record("b").inventory);
+    assert_eq!(found[2].as_ref().unwrap().inventory, None);
+    assert_valid(&target.inner);
+    // The next build of the same has nothing to tell, and sends nothing.
+    let pushes = target.pushes.load(Ordering::SeqCst);
+    keep(&names);
+    assert_eq!(target.pushes.load(Ordering::SeqCst), pushes);
+}
+
+#[test]
+fn who_finds_that_another_disagrees_does_not_insist() {
+    let inner = Arc::new(Memory::new());
+    let mut target = Slow::over(Arc::clone(&inner), Duration::ZERO);
+    let own = Arc::clone(&inner);
+    target.rival = Some(Box::new(move || {
+        let record = record("other").under(key("both"));
+        cache(&own).settled().keep(&[record], None, &Cancel::new()).unwrap();
+    }));
+    let target = Arc::new(target);
+    let record = record("one").under(key("both"));
+    let cache = RepositoryCache::new(Arc::clone(&target) as _, "cache").settled();
+    cache.keep(std::slice::from_ref(&record), None, &Cancel::new()).unwrap();
+    assert_eq!(target.tags.load(Ordering::SeqCst), 1);
+    assert_ne!(reader(&inner).get(&key("both")).unwrap().unwrap().layers, record.layers);
+}
+
+#[test]
+fn what_another_went_over_is_written_again_and_what_it_trimmed_is_not() {
+    let inner = Arc::new(Memory::new());
+    write(&inner, &["before"]);
+    let before = inner.resolve("cache").unwrap();
+    let mut target = Slow::over(Arc::clone(&inner), Duration::ZERO);
+    let (own, count) = (Arc::clone(&inner), AtomicUsize::new(0));
+    let limits = RepositoryLimits { records: 2, ..RepositoryLimits::default() };
+    target.rival = Some(Box::new(move || {
+        // At first one that has read what was there before, then one that merged it, and has much.
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            own.tag(&before, "cache").unwrap();
+            write(&own, &["straggler"]);
+        } else {
+            let records = ["x", "y"].map(record);
+            cache(&own).limits(limits).settled().keep(&records, None, &Cancel::new()).unwrap();
+        }
+    }));
+    let target = Arc::new(target);
+    let cache = RepositoryCache::new(Arc::clone(&target) as _, "cache").settled();
+    cache.keep(&[record("ours")], None, &Cancel::new()).unwrap();
+    assert_eq!(target.tags.load(Ordering::SeqCst), 2);
+    assert_eq!(keys(&*inner, "cache"), ["x", "y"].map(key).into());
 }
 
 /// Numbers that follow from a seed.

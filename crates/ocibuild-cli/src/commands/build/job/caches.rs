@@ -194,7 +194,20 @@ impl Caches {
             return Ok(None);
         }
         match builder.write_cache(plan, built) {
-            Ok(kept) => Ok(kept.map(|kept| Told { place: place.to_string(), kept })),
+            Ok(kept) => {
+                if let Some(count) = kept.map(|kept| kept.left_out).filter(|count| *count > 0) {
+                    let all = built.records().len();
+                    let message = format!(
+                        "the cache `{place}` has no room for all of this build: {count} of {all} records \
+                         are not kept there, or without their blobs"
+                    );
+                    let hint = "what they would have answered for is made anew, or read where it was pushed \
+                                to; a cache repository has room for 500 blobs in 20 GiB and 5,000 records: \
+                                split layers into fewer parts, or use an object store";
+                    reporter.warn(&Warning::new(message).hint(hint));
+                }
+                Ok(kept.map(|kept| Told { place: place.to_string(), kept }))
+            }
             Err(CacheError::Cancelled(cancelled)) => Err(cancelled),
             Err(fault) => {
                 let hint = match &fault {
