@@ -9,16 +9,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use ocibuild_core::blob::{BlobError, Content, PlaceFault, Sink, Source};
+use ocibuild_core::blob::{BlobError, Content, PlaceFault, Sink, Source, many};
 use ocibuild_core::digest::VerifyingReader;
 use ocibuild_core::event::Transfer;
 use ocibuild_core::{Descriptor, Digest};
 use opendal_core::{Buffer, Error, ErrorKind, Operator, Writer};
 
-use crate::many::{AT_ONCE, LARGE_AT_ONCE, many};
 use crate::records::is_there;
 use crate::runtime::{Pending, Stop, is_absence};
 use crate::store::{Inner, ObjectStore, Opened, PART_TIME, QUESTION, StoreError};
+use crate::{AT_ONCE, LARGE_AT_ONCE};
 
 /// How much is moved at a time, in bytes: the stores' least is 5 MiB.
 pub(crate) const PART: u64 = 8 << 20;
@@ -259,6 +259,12 @@ impl Source for ObjectStore {
             Ok(has) => Ok(has),
             Err(fault) => self.0.untold(fault).map_or(Ok(false), |fault| Err(self.blob_fault(fault))),
         }
+    }
+
+    fn lacking(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        let has = many(descriptors, AT_ONCE, |descriptor| self.exists(descriptor))?;
+        let all = descriptors.iter().zip(has);
+        Ok(all.filter(|(_, has)| !has).map(|(descriptor, _)| descriptor.clone()).collect())
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {

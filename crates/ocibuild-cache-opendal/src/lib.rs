@@ -21,7 +21,6 @@ mod access;
 mod address;
 mod blobs;
 mod http;
-mod many;
 mod records;
 mod runtime;
 mod server;
@@ -30,6 +29,13 @@ mod sink;
 mod store;
 #[cfg(test)]
 mod tests;
+
+/// How many questions are asked at a time, and how many blobs of one part sent: what takes long is the
+/// way there and back.
+const AT_ONCE: usize = 16;
+
+/// How many blobs of several parts are sent at a time: of each some parts are in memory.
+const LARGE_AT_ONCE: usize = 4;
 
 pub use access::{Access, VARIABLES};
 pub use address::{AddressError, ObjectAddress, is_address};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ocibuild_core::blob::{BlobError, Sink as _, Source};
+use ocibuild_core::blob::{BlobError, Sink as _, Source, many};
 use ocibuild_core::cache::{CacheError, CacheStore, Kept, Record, RecordSink, Stores};
 use ocibuild_core::event::Transfer;
 use ocibuild_core::{Cancel, Descriptor, Digest};
@@ -11,8 +11,8 @@ use ocibuild_core::{Cancel, Descriptor, Digest};
 use crate::access::Access;
 use crate::address::AddressError;
 use crate::blobs::PART;
-use crate::many::{AT_ONCE, LARGE_AT_ONCE, many};
 use crate::store::{ObjectStore, StoreError};
+use crate::{AT_ONCE, LARGE_AT_ONCE};
 
 impl RecordSink for ObjectStore {
     fn place(&self) -> String {
@@ -37,7 +37,11 @@ impl RecordSink for ObjectStore {
         let told = records.iter().map(|record| told(record, lacking.as_ref())).zip(known);
         let news: Vec<(Record, bool)> = told
             .filter(|((record, has_blobs), known)| {
-                !known.as_ref().is_some_and(|(known, blobs)| says_all(known, *blobs, record, *has_blobs))
+                let says_all = |(known, blobs): &(Record, bool)| {
+                    let has_enough = *blobs || !has_blobs || record.is_listing();
+                    has_enough && known.says_all_of(record, *has_blobs)
+                };
+                !known.as_ref().is_some_and(says_all)
             })
             .map(|(news, _)| news)
             .collect();
@@ -56,13 +60,13 @@ impl RecordSink for ObjectStore {
 /// What a store is told of a record, and whether it has the blobs that are named there: of those that
 /// it should have, these couldn't be had; or it should have none.
 fn told(record: &Record, lacking: Option<&BTreeSet<Digest>>) -> (Record, bool) {
-    let Some(lacking) = lacking else { return (without_inventory(record), false) };
+    let Some(lacking) = lacking else { return (record.without_inventory(), false) };
     if lacks_layers(record, lacking) {
-        return (without_inventory(record), false);
+        return (record.without_inventory(), false);
     }
     let lacks_inventory = record.kept().any(|blob| lacking.contains(&blob.digest));
     // A layer without the list of what it holds is still one.
-    (if lacks_inventory { without_inventory(record) } else { record.clone() }, true)
+    (if lacks_inventory { record.without_inventory() } else { record.clone() }, true)
 }
 
 /// Whether a record's layers can't all be had; of a base, its listing.
@@ -70,26 +74,6 @@ fn lacks_layers(record: &Record, lacking: &BTreeSet<Digest>) -> bool {
     let inventory = record.inventory.as_ref().filter(|_| !record.is_listing());
     let inventory = inventory.map(|inventory| inventory.digest);
     record.kept().any(|blob| Some(blob.digest) != inventory && lacking.contains(&blob.digest))
-}
-
-/// Whether what is known under a key needn't be written again.
-fn says_all(known: &Record, known_blobs: bool, record: &Record, blobs: bool) -> bool {
-    if record.is_listing() {
-        let digest = |record: &Record| record.inventory.as_ref().map(|inventory| inventory.digest);
-        return known.is_listing() && digest(known) == digest(record);
-    }
-    if blobs { known_blobs && known == record } else { without_inventory(known) == *record }
-}
-
-/// The inventory is a blob too: where blobs aren't, nobody could read it. What a base holds stands in
-/// the record.
-fn without_inventory(record: &Record) -> Record {
-    let mut record = record.clone();
-    if record.is_listing() && record.kept().next().is_none() {
-        return record;
-    }
-    (record.inventory, record.entries, record.tar_size) = (None, 0, 0);
-    record
 }
 
 impl ObjectStore {
