@@ -9,6 +9,7 @@ mod draft;
 mod facts;
 mod foresee;
 mod gather;
+mod held;
 mod ignored;
 mod inputs;
 mod inventory;
