@@ -61,7 +61,10 @@ impl Random {
 
     /// Bytes that don't repeat.
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.below(256) as u8).collect()
+        let mut bytes: Vec<u8> =
+            (0..length.div_ceil(4)).flat_map(|_| (self.below(1 << 32) as u32).to_le_bytes()).collect();
+        bytes.truncate(length);
+        bytes
     }
 }
 
@@ -120,8 +123,7 @@ pub(crate) fn project(version: u64) -> Bench {
 /// What a build of that version comes to.
 pub(crate) fn expected(version: u64) -> String {
     let bench = project(version);
-    let digest = bench.digest(&["--output", "type=oci,dest=out"]);
-    assert_eq!(bench.digest(&["--output", "type=oci,dest=other", "--no-cache"]), digest);
+    let digest = bench.digest(&["--output", "type=oci,dest=out", "--no-cache"]);
     bench.valid("out");
     digest
 }
