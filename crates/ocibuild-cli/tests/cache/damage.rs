@@ -149,7 +149,7 @@ fn to_files(bench: &Bench) -> String {
 
 #[test]
 fn a_build_into_files_is_right_and_heals() {
-    let bench = Bench::with_spec(&SPEC.replace("manifests = [\"lock\"]\n", ""));
+    let bench = project::bench(&SPEC.replace("manifests = [\"lock\"]\n", ""));
     crate::project::write(&bench, 1);
     // A part of a layer that answers as a whole has a record and an inventory that nobody reads.
     damage_each("layers by content", &bench, &to_files, &|kind| ["blob", "last build"].contains(&kind));
@@ -176,7 +176,11 @@ fn what_is_no_file_is_not_read_and_is_replaced() {
     }
     let command = bench.command(&["build", "--output", "type=oci,dest=out"]);
     let mut bounded = Command::new(timeout);
-    bounded.args(["--signal=KILL", "60"]).arg(command.get_program()).args(command.get_args()).current_dir(bench.path(""));
+    bounded
+        .args(["--signal=KILL", "60"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(bench.path(""));
     bounded.env("OCIBUILD_CACHE_DIR", cache(&bench));
     assert_eq!(run(&mut bounded).text(), digest);
     bench.valid("out");
@@ -195,7 +199,7 @@ fn blocks_of_the_last_layer_are_right_and_heal() {
     damage_each_before("blocks of the last layer", &bench, (act, &digest), &heals);
     if is_thorough() {
         // Nothing changed, and all of it is wanted.
-        let bench = Bench::with_spec(project::LARGE);
+        let bench = project::bench(project::LARGE);
         project::write_large(&bench, 2);
         damage_each("a large layer", &bench, &to_files, &|kind| ["blob", "last build"].contains(&kind));
     }
@@ -256,7 +260,7 @@ entrypoint = ["/app/own/main"]
 
 #[test]
 fn inventories_that_are_read_heal() {
-    let bench = Bench::with_spec(COMPARED);
+    let bench = project::bench(COMPARED);
     crate::project::write(&bench, 1);
     damage_each("layers that are compared", &bench, &to_files, &|kind| {
         ["blob", "inventory", "last build"].contains(&kind)
@@ -266,16 +270,16 @@ fn inventories_that_are_read_heal() {
 /// A base in a registry, and a push to it, by which a note is kept.
 #[test]
 fn what_is_known_of_bases_and_registries_heals() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = ocibuild_testkit::in_memory();
     let mut options = ServeOptions::default();
     options.faults = Some(Arc::new(|_: &_| vec![Fault::BodyLimit(200 << 10)]));
     let server = Server::start(directory.path().join("registry.oci"), options).unwrap();
     let name = |path: &str| format!("{}/{path}", server.address());
-    let base = Bench::with_spec(crate::bench::SPEC);
+    let base = project::bench(crate::bench::SPEC);
     base.write("hello", Random::new(5).bytes(600 << 10));
     let line = base.digest(&["-t", &name("base:1"), "--push"]);
     let spec = SPEC.replace("layers = [\"modules\"", &format!("base = \"{line}\"\nlayers = [\"modules\""));
-    let bench = Bench::with_spec(&spec);
+    let bench = project::bench(&spec);
     // More than goes in one request, which is worth a note.
     bench.write("src/large", Random::new(6).bytes(500 << 10));
     crate::project::write(&bench, 1);
