@@ -22,17 +22,16 @@ pub fn in_memory() -> TempDir {
     made.expect("a temporary directory can be made")
 }
 
+/// What was mounted last counts.
 fn has_room(mounts: &str) -> bool {
-    let lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let options = lines.filter_map(|fields| match fields[..] {
-        [_, MEMORY, "tmpfs", options, ..] => Some(options.to_owned()),
+    let options = mounts.lines().rev().find_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+        [_, MEMORY, kind, options, ..] => Some((kind, options)),
         _ => None,
     });
-    let size = |options: &str| {
-        let sizes = options.split(',').filter_map(|option| option.strip_prefix("size=")?.strip_suffix('k'));
-        sizes.last().is_none_or(|size| size.parse::<u64>().is_ok_and(|size| size >= ENOUGH))
-    };
-    options.last().is_some_and(|options| options.starts_with("rw") && size(&options))
+    let Some(("tmpfs", options)) = options else { return false };
+    let size = options.split(',').find_map(|option| option.strip_prefix("size=")?.strip_suffix('k'));
+    // Without one it is half of the memory.
+    options.starts_with("rw") && size.is_none_or(|size| size.parse::<u64>().is_ok_and(|size| size >= ENOUGH))
 }
 
 #[cfg(test)]

@@ -36,8 +36,13 @@ fn episode(seed: u64, projects: &[(Bench, String)]) -> usize {
     let mut running: Vec<_> = (0..PROCESSES).map(start).collect();
     let mut victims = Vec::new();
     for _ in 0..KILLED {
-        thread::sleep(Duration::from_millis(random.below(150)));
-        let (mut victim, _) = running.swap_remove(random.below(running.len() as u64) as usize);
+        thread::sleep(Duration::from_millis(random.below(30)));
+        let alive = running.iter_mut().enumerate();
+        let alive =
+            alive.filter_map(|(number, (child, _))| child.try_wait().unwrap().is_none().then_some(number));
+        let alive: Vec<usize> = alive.collect();
+        let Some(number) = alive.get(random.below(alive.len() as u64) as usize) else { break };
+        let (mut victim, _) = running.swap_remove(*number);
         victim.kill().unwrap();
         victims.push(victim);
     }

@@ -179,7 +179,7 @@ fn outline_of_blobs(record: &Record, source: &dyn Source, cancel: &Cancel) -> Re
 impl Outline {
     fn add(&mut self, line: &[u8]) -> io::Result<ControlFlow<()>> {
         let (path, Held { kind, mode, owner: (uid, gid), xattrs, .. }) = Held::parse(line)?;
-        let directory = (kind == "directory").then(|| WrittenDirectory { owner: (mode, uid, gid), xattrs });
+        let directory = (kind == "directory").then_some(WrittenDirectory { owner: (mode, uid, gid), xattrs });
         self.put(path, directory);
         Ok(ControlFlow::Continue(()))
     }
