@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod explain;
+mod foreseen;
 pub(crate) mod index;
 pub(crate) mod inspect;
 pub(crate) mod lock;

@@ -11,6 +11,7 @@ mod error;
 mod facts;
 mod foresee;
 mod gather;
+mod held;
 mod ignored;
 mod inputs;
 mod inventory;

@@ -25,6 +25,7 @@ pub mod layer;
 pub mod layout;
 pub mod lock;
 pub mod oci;
+mod own;
 pub mod pattern;
 pub mod plan;
 pub mod rebase;

@@ -29,7 +29,16 @@ impl TempTree {
     /// Makes an empty tree.
     #[track_caller]
     pub fn new() -> Self {
-        let home = TempDir::with_prefix("tree-").expect("a temporary directory can be made");
+        Self::at(TempDir::with_prefix("tree-").expect("a temporary directory can be made"))
+    }
+
+    /// Makes an empty tree [in memory](crate::in_memory()), where there is room.
+    #[track_caller]
+    pub fn in_memory() -> Self {
+        Self::at(crate::in_memory())
+    }
+
+    fn at(home: TempDir) -> Self {
         set_mode(home.path(), 0o755);
         Self { home }
     }

@@ -10,6 +10,7 @@ use ocibuild_core::layer::{FileChange, FileChanges, How};
 use serde_json::{Value, json};
 
 use crate::commands::build::{BuildFlags, Job};
+use crate::commands::foreseen;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::progress::Reporter;
@@ -150,13 +151,7 @@ fn to_text(explanation: &Explanation) -> String {
 }
 
 fn hit(explanation: &Explanation) -> String {
-    let mut places: Vec<&str> = Vec::new();
-    for blob in &explanation.layer.blobs {
-        let place = blob.place.as_deref().unwrap_or("the machine's cache");
-        if !places.contains(&place) {
-            places.push(place);
-        }
-    }
+    let places = foreseen::places(&explanation.layer, Some("the machine's cache"));
     let by = match explanation.layer.by {
         Some(By::Manifest) => ", by what the spec and its manifests say",
         Some(_) => ", by what its files hold",
@@ -272,14 +267,12 @@ fn short(digest: &str) -> &str {
 
 fn to_json(explanation: &Explanation) -> Value {
     let Explanation { layer, last, asked, .. } = explanation;
-    let mut places: Vec<&str> = layer.blobs.iter().filter_map(|blob| blob.place.as_deref()).collect();
-    places.dedup();
     json!({
         "name": layer.name,
         "label": layer.label,
         "hit": layer.is_hit(),
-        "by": layer.by.map(|by| if by == By::Manifest { "manifests" } else { "content" }),
-        "places": places,
+        "by": foreseen::by(layer),
+        "places": foreseen::places(layer, None),
         "blobs": layer.blobs.len(),
         "blobs_hit": layer.blobs.iter().filter(|blob| blob.outcome.is_reused()).count(),
         "reasons": reasons(explanation).iter().map(reason_to_json).collect::<Vec<_>>(),

@@ -11,6 +11,7 @@ use ocibuild_core::reference::Reference;
 use serde_json::{Value, json};
 
 use crate::commands::build::{BuildFlags, Job};
+use crate::commands::foreseen;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::progress::Reporter;
@@ -142,13 +143,7 @@ fn what(layer: &ForeseenLayer) -> String {
 
 /// Where a layer, or the parts of it that are anywhere, are; and by what they were found.
 fn from(layer: &ForeseenLayer) -> String {
-    let mut places: Vec<&str> = Vec::new();
-    for blob in layer.blobs.iter().filter(|blob| blob.outcome.is_reused()) {
-        let place = blob.place.as_deref().unwrap_or("local");
-        if !places.contains(&place) {
-            places.push(place);
-        }
-    }
+    let places = foreseen::places(layer, Some("local"));
     match (&places[..], layer.by) {
         ([], _) => "-".to_owned(),
         (_, Some(By::Manifest)) => format!("{} (manifests)", places.join(", ")),
@@ -212,10 +207,7 @@ fn layer_to_json(layer: &ForeseenLayer, upload: Option<&Upload>) -> Value {
         "name": layer.name,
         "label": layer.label,
         "hit": layer.is_hit(),
-        "by": layer.by.map(|by| match by {
-            By::Manifest => "manifests",
-            _ => "content",
-        }),
+        "by": foreseen::by(layer),
         "entries": layer.entries,
         "tar_size": layer.tar_size,
         "size": layer.blobs.iter().map(size_of).sum::<Amount>().to_json(),

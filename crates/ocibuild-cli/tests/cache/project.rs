@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use ocibuild_testkit::Output;
+use ocibuild_testkit::{Output, TempTree};
 use serde_json::Value;
 
 use crate::bench::Bench;
@@ -61,8 +61,18 @@ impl Random {
 
     /// Bytes that don't repeat.
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.below(256) as u8).collect()
+        let mut bytes: Vec<u8> =
+            (0..length.div_ceil(4)).flat_map(|_| (self.below(1 << 32) as u32).to_le_bytes()).collect();
+        bytes.truncate(length);
+        bytes
     }
+}
+
+/// A working directory with a spec. Programs are run there so often that a disk would take most of the time.
+pub(crate) fn bench(spec: &str) -> Bench {
+    let bench = Bench::at(TempTree::in_memory());
+    bench.write("ocibuild.toml", spec);
+    bench
 }
 
 /// The files of the project, of the first version or the second: it has other bytes in one file of each
@@ -94,7 +104,7 @@ pub(crate) fn write_large(bench: &Bench, version: u64) {
 /// A working directory with a large layer built in its first version, into the layout `out`, and its files
 /// of the second.
 pub(crate) fn large() -> Bench {
-    let bench = Bench::with_spec(LARGE);
+    let bench = bench(LARGE);
     write_large(&bench, 1);
     bench.digest(&["--output", "type=oci,dest=out"]);
     write_large(&bench, 2);
@@ -103,7 +113,7 @@ pub(crate) fn large() -> Bench {
 
 /// What a build of the second version comes to that knows nothing of the first.
 pub(crate) fn expected_large() -> String {
-    let bench = Bench::with_spec(LARGE);
+    let bench = bench(LARGE);
     write_large(&bench, 2);
     let digest = bench.digest(&["--output", "type=oci,dest=out", "--no-cache"]);
     bench.valid("out");
@@ -112,7 +122,7 @@ pub(crate) fn expected_large() -> String {
 
 /// A working directory with the project in it, and an empty cache.
 pub(crate) fn project(version: u64) -> Bench {
-    let bench = Bench::with_spec(SPEC);
+    let bench = bench(SPEC);
     write(&bench, version);
     bench
 }
@@ -120,8 +130,7 @@ pub(crate) fn project(version: u64) -> Bench {
 /// What a build of that version comes to.
 pub(crate) fn expected(version: u64) -> String {
     let bench = project(version);
-    let digest = bench.digest(&["--output", "type=oci,dest=out"]);
-    assert_eq!(bench.digest(&["--output", "type=oci,dest=other", "--no-cache"]), digest);
+    let digest = bench.digest(&["--output", "type=oci,dest=out", "--no-cache"]);
     bench.valid("out");
     digest
 }

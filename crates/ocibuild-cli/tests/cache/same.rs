@@ -131,7 +131,7 @@ impl Place<'_> {
 
 #[test]
 fn what_answered_does_not_show() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = ocibuild_testkit::in_memory();
     let rules = [
         ("whole", ""),
         ("split", "split = 3"),
@@ -146,7 +146,7 @@ fn what_answered_does_not_show() {
         for platforms in &both[..if is_thorough() { 2 } else { 1 }] {
             let path = directory.path().join(format!("{number}-{}.oci", platforms.len()));
             let server = Server::start(path, ServeOptions::default()).unwrap();
-            let bench = Bench::with_spec(&spec(rules, platforms));
+            let bench = project::bench(&spec(rules, platforms));
             project::write(&bench, 1);
             let registry = server.address().to_string();
             Place { bench: &bench, registry: &registry }.all_the_same(&format!("{label}, {platforms}"));

@@ -53,8 +53,12 @@ pub(crate) struct Bench {
 impl Bench {
     /// Makes one without a spec.
     pub(crate) fn new() -> Self {
-        let tree =
-            TempTree::new().directory("cache").file_with_mode("work/hello", hello_program("hello\n"), 0o755);
+        Self::at(TempTree::new())
+    }
+
+    /// Makes one without a spec in an empty tree.
+    pub(crate) fn at(tree: TempTree) -> Self {
+        let tree = tree.directory("cache").file_with_mode("work/hello", hello_program("hello\n"), 0o755);
         Self { tree }
     }
 

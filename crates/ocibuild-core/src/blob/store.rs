@@ -13,12 +13,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::TempPath;
 
 use crate::blob::{AheadFile, BlobError, BlobFiles, Content, Sink, Source, lacking, pour};
 use crate::digest::{Digest, HashingWriter};
 use crate::event::Transfer;
 use crate::oci::Descriptor;
+use crate::own;
 
 /// A content-addressed store in a directory.
 #[derive(Debug, Clone)]
@@ -77,10 +78,8 @@ impl Store {
     /// # Errors
     /// [`BlobError::File`] if the directory can't be written to.
     pub fn writer(&self) -> Result<BlobWriter, BlobError> {
-        let directory = self.root.join("tmp");
-        let fault = |source| file_fault("create a file in", &directory, source);
-        fs::create_dir_all(&directory).map_err(fault)?;
-        let (file, path) = NamedTempFile::new_in(&directory).map_err(fault)?.into_parts();
+        let fault = |source| file_fault("create a file in", &self.root, source);
+        let (file, path) = own::beside(&self.root).map_err(fault)?.into_parts();
         Ok(BlobWriter { store: self.clone(), writer: HashingWriter::new(AheadFile::new(file)), path })
     }
 
@@ -105,9 +104,7 @@ impl Store {
         let path = self.files().path(digest);
         let fault = |source| file_fault("write", &path, source);
         file.sync().map_err(fault)?;
-        fs::create_dir_all(path.parent().expect("a blob's path has a parent")).map_err(fault)?;
-        make_readable(file.file()).map_err(fault)?;
-        temporary.persist(&path).map_err(|error| fault(error.error))
+        own::put(file.file(), temporary, &path).map_err(fault)
     }
 
     fn files(&self) -> BlobFiles<'_> {
@@ -127,18 +124,6 @@ impl Store {
     fn has(&self, descriptor: &Descriptor) -> Result<bool, BlobError> {
         self.files_of(descriptor)?.has(descriptor)
     }
-}
-
-/// Temporary files are private; blobs are for everyone that may enter the store.
-#[cfg(unix)]
-fn make_readable(file: &fs::File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn make_readable(_: &fs::File) -> io::Result<()> {
-    Ok(())
 }
 
 fn file_fault(action: &'static str, path: &Path, source: io::Error) -> BlobError {

@@ -6,11 +6,11 @@
 //! form, is removed when it is read, and its blob is made without it.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::cache::local::{make_readable, open_file};
 use crate::digest::Digest;
+use crate::own;
 
 /// The directory of block indexes, below that of the whole cache.
 pub(super) const DIRECTORY: [&str; 2] = ["blocks", "v1"];
@@ -156,14 +156,7 @@ impl BlockIndexes {
         if !self.is_written {
             return Ok(());
         }
-        let (temporary, path) = (self.root.join("tmp"), self.path(&index.blob));
-        fs::create_dir_all(&temporary)?;
-        fs::create_dir_all(path.parent().expect("the path has directories"))?;
-        let mut file = tempfile::NamedTempFile::new_in(temporary)?;
-        file.write_all(&index.to_bytes())?;
-        make_readable(file.as_file())?;
-        file.persist(path)?;
-        Ok(())
+        own::replace(&self.root, &self.path(&index.blob), &index.to_bytes())
     }
 
     fn path(&self, blob: &Digest) -> PathBuf {
@@ -189,7 +182,7 @@ pub(super) fn is_whole(path: &Path) -> io::Result<bool> {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_file(path)?.take(MAX).read_to_end(&mut bytes)?;
+    own::open_regular(path)?.take(MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

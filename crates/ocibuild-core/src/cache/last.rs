@@ -2,16 +2,14 @@
 //!
 //! A file for each layer of an image of a spec, `layers/v1/KEY.json`, written under a temporary name
 //! and renamed, with a digest of it. It answers nothing in a build and may be lost, so nothing is
-//! synced; one that is damaged is none, and the next build writes it anew. It names things and has digests or short values of them: contents, and what a spec has in place of
-//! variables, are digests there, as they may be secrets.
+//! synced; one that is damaged is none, and the next build writes it anew. It names things and has short
+//! values or digests of them, and is no place for secrets: see [`Particulars`].
 
-use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::local::{make_readable, open_file};
 use crate::cache::particulars::Particulars;
 use crate::cache::sealed::{seal, unseal};
 use crate::digest::Digest;
@@ -19,6 +17,7 @@ use crate::event::LayerOutcome;
 use crate::files::note_use;
 use crate::key::{Key, KeyWriter};
 use crate::oci::{Descriptor, to_json};
+use crate::own;
 
 /// The directory in a cache, and the one in it for this version.
 pub(super) const DIRECTORY: [&str; 2] = ["layers", "v1"];
@@ -158,14 +157,7 @@ impl LastBuilds {
         }
         let before = known.map(|known| known.last);
         let bytes = seal(SEALED, &to_json(&LastBuild { version: VERSION, last: now, before }));
-        let (temporary, path) = (self.root.join("tmp"), self.path(name));
-        fs::create_dir_all(&temporary)?;
-        fs::create_dir_all(path.parent().expect("the path has directories"))?;
-        let mut file = tempfile::NamedTempFile::new_in(temporary)?;
-        file.write_all(&bytes)?;
-        make_readable(file.as_file())?;
-        file.persist(path)?;
-        Ok(())
+        own::replace(&self.root, &self.path(name), &bytes)
     }
 
     fn path(&self, name: &LayerName<'_>) -> PathBuf {
@@ -182,7 +174,7 @@ fn parse(bytes: &[u8]) -> Option<LastBuild> {
 /// Of what is larger the beginning, which is none.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_file(path)?.take(MAX_SIZE).read_to_end(&mut bytes)?;
+    own::open_regular(path)?.take(MAX_SIZE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -199,6 +191,8 @@ pub(super) fn is_last_build(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn past(name: &str) -> Past {

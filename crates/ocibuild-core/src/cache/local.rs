@@ -6,13 +6,14 @@
 //! for the disk, either: a record that a lost disk cache took the bytes of is none.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::cache::{CacheError, Record, RecordStore, sealed};
 use crate::files::note_use;
 use crate::key::Key;
 use crate::oci::to_json;
+use crate::own;
 
 /// Records in a directory, which many processes may share.
 #[derive(Debug, Clone)]
@@ -36,17 +37,6 @@ impl LocalRecords {
         let hex = key.hex();
         self.root.join("records").join("v1").join(&hex[..2]).join(format!("{hex}.json"))
     }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let temporary = self.root.join("tmp");
-        fs::create_dir_all(&temporary)?;
-        fs::create_dir_all(path.parent().expect("a record's path has a parent"))?;
-        let mut file = tempfile::NamedTempFile::new_in(temporary)?;
-        file.write_all(bytes)?;
-        make_readable(file.as_file())?;
-        file.persist(path)?;
-        Ok(())
-    }
 }
 
 /// What a record is called where it is sealed.
@@ -64,28 +54,8 @@ const MAX_RECORD: u64 = 16 << 20;
 /// Of what is larger the beginning, which is no record.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MAX_RECORD).read_to_end(&mut bytes)?;
+    own::open_regular(path)?.take(MAX_RECORD).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Opening something else than a file might wait for ever.
-pub(super) fn open_file(path: &Path) -> io::Result<fs::File> {
-    if !path.symlink_metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    fs::File::open(path)
-}
-
-/// Temporary files are private; records are for everyone that may enter the cache.
-#[cfg(unix)]
-pub(super) fn make_readable(file: &fs::File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-pub(super) fn make_readable(_: &fs::File) -> io::Result<()> {
-    Ok(())
 }
 
 impl RecordStore for LocalRecords {
@@ -104,7 +74,7 @@ impl RecordStore for LocalRecords {
             return Ok(());
         }
         let path = self.path(&record.key);
-        let written = self.write(&path, &sealed::seal(SEALED, &to_json(record)));
+        let written = own::replace(&self.root, &path, &sealed::seal(SEALED, &to_json(record)));
         written.map_err(|source| CacheError::File { action: "write", path, source })
     }
 
@@ -168,6 +138,22 @@ mod tests {
         records.remove(&one).unwrap();
         records.remove(&one).unwrap();
         assert_eq!(records.get(&one).unwrap(), None);
+    }
+
+    /// Reading a fifo would wait for ever.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_none_and_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let records = LocalRecords::new(directory.path());
+        let key = KeyWriter::new("one", 1).finish();
+        records.put(&record(key)).unwrap();
+        fs::remove_file(records.path(&key)).unwrap();
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, records.path(&key), fifo, mode, 0).unwrap();
+        assert_eq!(records.get(&key).unwrap(), None);
+        records.put(&record(key)).unwrap();
+        assert_eq!(records.get(&key).unwrap(), Some(record(key)));
     }
 
     #[test]

@@ -4,11 +4,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::cache::local::{make_readable, open_file};
 use crate::cache::sealed::{seal, unseal};
+use crate::own;
 
 /// The largest note that is read, in bytes.
 const MAX_NOTE: u64 = 64 << 10;
@@ -52,14 +52,7 @@ impl RegistryNotes {
     /// Whatever writing it meets; what was noted before then is there still.
     pub fn put(&self, registry: &str, bytes: &[u8]) -> io::Result<()> {
         let Some(path) = self.path(registry) else { return Ok(()) };
-        let temporary = self.root.join("tmp");
-        fs::create_dir_all(&temporary)?;
-        fs::create_dir_all(self.root.join(NAME))?;
-        let mut file = tempfile::NamedTempFile::new_in(temporary)?;
-        file.write_all(&seal(SEALED, bytes))?;
-        make_readable(file.as_file())?;
-        file.persist(path)?;
-        Ok(())
+        own::replace(&self.root, &path, &seal(SEALED, bytes))
     }
 
     /// Names are of any hosts, and of whatever else somebody calls one: none leads elsewhere.
@@ -80,7 +73,7 @@ impl RegistryNotes {
 /// Of what is larger the beginning, which is no note.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_file(path)?.take(MAX_NOTE).read_to_end(&mut bytes)?;
+    own::open_regular(path)?.take(MAX_NOTE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

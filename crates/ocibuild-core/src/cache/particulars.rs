@@ -10,6 +10,10 @@ use crate::digest::Digest;
 const MAX_VALUE: usize = 120;
 
 /// Names and short values of what a layer's bytes follow from.
+///
+/// Paths, targets of links and patterns stand here as they are, with variables filled in, as they show in
+/// the image. Contents and extras of keys are SHA-256 digests, for being short: who can guess what they are
+/// of can find out that he is right, as by the keys that images carry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Particulars {

@@ -1,7 +1,6 @@
 //! Reading all that a cache holds, to find what is damaged before a build does.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use crate::digest::{Digest, VerifyingReader};
 use crate::event::Cancel;
 use crate::files::StatCache;
 use crate::key::Key;
+use crate::own;
 
 /// Something in a cache isn't as it was written.
 #[derive(Debug, Clone)]
@@ -123,7 +123,7 @@ fn check(
 ) -> Result<Option<String>, CacheError> {
     cancel.check()?;
     let read = || -> io::Result<()> {
-        let mut reader = VerifyingReader::new(File::open(&file.path)?, *digest, file.size);
+        let mut reader = VerifyingReader::new(own::open_regular(&file.path)?, *digest, file.size);
         let mut buffer = vec![0; 256 << 10];
         loop {
             match reader.read(&mut buffer) {

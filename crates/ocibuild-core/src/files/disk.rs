@@ -223,9 +223,18 @@ fn is_local(directory: BorrowedFd<'_>) -> bool {
     rustix::fs::fstatfs(directory).is_ok_and(|stat| LOCAL.contains(&u64::from(stat.f_type as u32)))
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_vendor = "apple")]
+fn is_local(directory: BorrowedFd<'_>) -> bool {
+    let name = |stat: rustix::fs::StatFs| stat.f_fstypename.map(|byte| byte as u8);
+    let is =
+        |name: &[u8], known: &[u8]| name.strip_prefix(known).is_some_and(|rest| rest.first() == Some(&0));
+    let of = rustix::fs::fstatfs(directory).map(name);
+    of.is_ok_and(|name| is(&name, b"apfs") || is(&name, b"hfs"))
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 fn is_local(_: BorrowedFd<'_>) -> bool {
-    true
+    false
 }
 
 /// Reads an attribute, or the list of their names, however long it is.

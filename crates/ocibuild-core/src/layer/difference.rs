@@ -3,17 +3,19 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
+use std::ops::ControlFlow;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::base::{self, BaseError, ListingLimits};
-use crate::blob::{BlobError, Source, read_whole};
+use crate::blob::{BlobError, Source};
 use crate::cache::Record;
-use crate::digest::{from_hex_any, to_hex};
+use crate::digest::to_hex;
 use crate::event::Cancel;
-use crate::files::{DEFAULT_MTIME, Entry, display};
+use crate::files::{Entry, display};
 use crate::layer::content::Content;
+use crate::layer::held::{Held, each_line, lines_of};
 use crate::layer::inventory::{CHUNK, ChunkDigest, ContentDigest, write_line};
 use crate::oci::Descriptor;
 use crate::tar;
@@ -100,19 +102,6 @@ impl PartialOrd for Path {
     }
 }
 
-/// What is at a path.
-#[derive(Debug, PartialEq, Eq)]
-struct Held {
-    kind: String,
-    mode: u32,
-    owner: (u32, u32),
-    mtime: i64,
-    size: Option<u64>,
-    content: Option<String>,
-    target: Option<Vec<u8>>,
-    xattrs: BTreeMap<Vec<u8>, String>,
-}
-
 impl Held {
     fn otherwise(&self, other: &Self) -> Vec<&'static str> {
         let Self { kind, mode, owner, mtime, size, content, target, xattrs } = self;
@@ -155,9 +144,9 @@ impl Holding {
     /// # Errors
     /// As for [`Holding::read`].
     pub fn of_inventory(inventory: &Descriptor, source: &dyn Source) -> Result<Self, BlobError> {
-        let bytes = read_whole(source, inventory, inventory.size)?;
-        let read = || Self::of_lines(BufReader::new(zstd::stream::Decoder::new(&bytes[..])?));
-        read().map_err(|source| BlobError::Corrupt { digest: inventory.digest, source })
+        let mut all = Self::default();
+        each_line(inventory, source, |line| all.add(line))?;
+        Ok(all)
     }
 
     /// Takes what was found before anything was written.
@@ -166,16 +155,15 @@ impl Holding {
         for (entry, content) in entries.iter().zip(&content.contents) {
             write_line(&mut lines, entry, *content);
         }
-        Self::of_lines(&lines[..]).expect("lines are read as they are written")
+        let mut all = Self::default();
+        lines_of(&lines[..], |line| all.add(line)).expect("lines are read as they are written");
+        all
     }
 
-    fn of_lines(lines: impl io::BufRead) -> io::Result<Self> {
-        let mut all = Self::default();
-        for line in lines.split(b'\n') {
-            let (path, held) = serde_json::from_slice::<Line>(&line?)?.into_held()?;
-            all.0.insert(Path(path), held);
-        }
-        Ok(all)
+    fn add(&mut self, line: &[u8]) -> io::Result<ControlFlow<()>> {
+        let (path, held) = Held::parse(line)?;
+        self.0.insert(Path(path), held);
+        Ok(ControlFlow::Continue(()))
     }
 
     fn of_blobs(record: &Record, source: &dyn Source, cancel: &Cancel) -> Result<Self, BlobError> {
@@ -256,52 +244,5 @@ fn digest_of(content: &mut dyn Read, size: u64) -> io::Result<ContentDigest> {
             return Ok(ContentDigest::of(size, chunks));
         }
         chunks.extend(ChunkDigest::all(&chunk));
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Line {
-    path: Option<String>,
-    path_hex: Option<String>,
-    kind: String,
-    mode: String,
-    uid: u32,
-    gid: u32,
-    mtime: Option<i64>,
-    size: Option<u64>,
-    content: Option<String>,
-    target: Option<String>,
-    target_hex: Option<String>,
-    #[serde(default)]
-    xattrs: BTreeMap<String, String>,
-    #[serde(default)]
-    xattrs_hex: BTreeMap<String, String>,
-}
-
-impl Line {
-    fn into_held(self) -> io::Result<(Vec<u8>, Held)> {
-        let invalid = || io::Error::from(io::ErrorKind::InvalidData);
-        let unhex = |hex: &str| from_hex_any(hex).ok_or_else(invalid);
-        let bytes = |text: Option<String>, hex: Option<String>| match (text, hex) {
-            (Some(text), _) => Ok(Some(text.into_bytes())),
-            (None, hex) => hex.as_deref().map(unhex).transpose(),
-        };
-        let mut xattrs: BTreeMap<Vec<u8>, String> =
-            self.xattrs.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
-        for (name, value) in self.xattrs_hex {
-            xattrs.insert(unhex(&name)?, value);
-        }
-        let held = Held {
-            kind: self.kind,
-            mode: u32::from_str_radix(&self.mode, 8).map_err(|_| invalid())?,
-            owner: (self.uid, self.gid),
-            mtime: self.mtime.unwrap_or(DEFAULT_MTIME),
-            size: self.size,
-            content: self.content,
-            target: bytes(self.target, self.target_hex)?,
-            xattrs,
-        };
-        Ok((bytes(self.path, self.path_hex)?.ok_or_else(invalid)?, held))
     }
 }

@@ -213,7 +213,11 @@ pub(super) fn ignored(copy: &PlannedCopy, tree: &dyn FileTree) -> Result<Option<
 }
 
 /// What is taken away, with the directories that are written for it.
-fn write_removed(key: &mut KeyWriter, layer: &PlannedLayer, listing: &Listing) -> Result<(), LayerError> {
+pub(super) fn write_removed(
+    key: &mut KeyWriter,
+    layer: &PlannedLayer,
+    listing: &Listing,
+) -> Result<(), LayerError> {
     let entries = removal::whiteouts(layer, listing)?;
     key.number("removed", entries.len() as u64);
     for entry in entries {

@@ -5,16 +5,16 @@
 //! write into is nobody's, and without that freedom no layer that keeps times could share one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead as _, BufReader};
-
-use serde::Deserialize;
+use std::io;
+use std::ops::ControlFlow;
 
 use crate::base::{self, BaseError, ListingLimits};
-use crate::blob::{BlobError, Source, read_whole};
+use crate::blob::{BlobError, Source};
 use crate::cache::Record;
-use crate::digest::{from_hex_any, to_hex};
+use crate::digest::to_hex;
 use crate::event::Cancel;
 use crate::layer::draft::WHITEOUT;
+use crate::layer::held::{Held, each_line};
 use crate::layer::removal::OPAQUE;
 use crate::oci::Descriptor;
 use crate::plan::{PlannedCopy, PlannedLayer, What};
@@ -131,21 +131,6 @@ fn overlap(one: &[u8], other: &[u8]) -> bool {
     above(one, other) || above(other, one)
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Line {
-    path: Option<String>,
-    path_hex: Option<String>,
-    kind: String,
-    mode: String,
-    uid: u32,
-    gid: u32,
-    #[serde(default)]
-    xattrs: BTreeMap<String, String>,
-    #[serde(default)]
-    xattrs_hex: BTreeMap<String, String>,
-}
-
 /// Reads the outline of a layer from its inventory; where there is none, from the layer itself, which
 /// is then read from its start to its end.
 ///
@@ -153,7 +138,9 @@ struct Line {
 /// [`BlobError`] if the inventory or a layer isn't there; [`BlobError::Corrupt`] if it isn't one.
 pub fn outline(record: &Record, source: &dyn Source, cancel: &Cancel) -> Result<Outline, BlobError> {
     let Some(inventory) = &record.inventory else { return outline_of_blobs(record, source, cancel) };
-    parse(&read_whole(source, inventory, inventory.size)?).map_err(|fault| corrupt(inventory, fault))
+    let mut outline = Outline::default();
+    each_line(inventory, source, |line| outline.add(line))?;
+    Ok(outline)
 }
 
 fn corrupt(descriptor: &Descriptor, source: io::Error) -> BlobError {
@@ -189,28 +176,12 @@ fn outline_of_blobs(record: &Record, source: &dyn Source, cancel: &Cancel) -> Re
     Ok(outline)
 }
 
-fn parse(inventory: &[u8]) -> io::Result<Outline> {
-    let lines = BufReader::new(zstd::stream::Decoder::new(inventory)?);
-    let mut outline = Outline::default();
-    for line in lines.split(b'\n') {
-        outline.add(serde_json::from_slice(&line?)?);
-    }
-    Ok(outline)
-}
-
 impl Outline {
-    fn add(&mut self, line: Line) {
-        let path = line.path.map(String::into_bytes).or_else(|| from_hex_any(&line.path_hex?));
-        let path = path.unwrap_or_default();
-        let directory = (line.kind == "directory").then(|| {
-            let mode = u32::from_str_radix(&line.mode, 8).unwrap_or_default();
-            let named = line.xattrs.into_iter().map(|(name, value)| (name.into_bytes(), value));
-            let hex = line.xattrs_hex.into_iter();
-            let hex = hex.filter_map(|(name, value)| Some((from_hex_any(&name)?, value)));
-            let xattrs = named.chain(hex).collect();
-            WrittenDirectory { owner: (mode, line.uid, line.gid), xattrs }
-        });
+    fn add(&mut self, line: &[u8]) -> io::Result<ControlFlow<()>> {
+        let (path, Held { kind, mode, owner: (uid, gid), xattrs, .. }) = Held::parse(line)?;
+        let directory = (kind == "directory").then_some(WrittenDirectory { owner: (mode, uid, gid), xattrs });
         self.put(path, directory);
+        Ok(ControlFlow::Continue(()))
     }
 
     fn put(&mut self, path: Vec<u8>, directory: Option<WrittenDirectory>) {
@@ -239,11 +210,6 @@ fn is_below(path: &[u8], directory: &[u8]) -> bool {
 /// [`BlobError`] if the inventory isn't there; [`BlobError::Corrupt`] if it isn't one.
 pub fn leads_to(record: &Record, source: &dyn Source, paths: &BTreeSet<Vec<u8>>) -> Result<bool, BlobError> {
     let Some(inventory) = &record.inventory else { return Ok(true) };
-    let bytes = read_whole(source, inventory, inventory.size)?;
-    look_for(&bytes, paths).map_err(|fault| corrupt(inventory, fault))
-}
-
-fn look_for(inventory: &[u8], paths: &BTreeSet<Vec<u8>>) -> io::Result<bool> {
     let ends = |path: &[u8]| {
         let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         slashes.chain([path.len()]).collect::<Vec<_>>()
@@ -255,16 +221,12 @@ fn look_for(inventory: &[u8], paths: &BTreeSet<Vec<u8>>) -> io::Result<bool> {
         Some((format!("{{\"path\":{text},"), paths.contains(&path)))
     };
     let begins: Vec<(String, bool)> = all.filter_map(begin).collect();
-    let mut lines = BufReader::new(zstd::stream::Decoder::new(inventory)?);
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line)? > 0 {
-        let found = begins.iter().find(|(begin, _)| line.starts_with(begin.as_bytes()));
-        if let Some((_, is_whole)) = found
-            && (*is_whole || serde_json::from_slice::<Line>(&line)?.kind != "directory")
-        {
-            return Ok(true);
+    let mut is_there = false;
+    each_line(inventory, source, |line| {
+        if let Some((_, is_whole)) = begins.iter().find(|(begin, _)| line.starts_with(begin.as_bytes())) {
+            is_there = *is_whole || Held::parse(line)?.1.kind != "directory";
         }
-        line.clear();
-    }
-    Ok(false)
+        Ok(if is_there { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(is_there)
 }

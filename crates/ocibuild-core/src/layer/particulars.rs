@@ -1,7 +1,8 @@
 //! What a layer's bytes follow from beside its files, said for people: what its keys are made of, by
 //! name.
 //!
-//! What may be a secret, as variables can be put into it, is a digest: contents, extras of the key.
+//! Contents and extras of the key are digests. These keep nothing secret that can be guessed, and need not:
+//! contents are in the image, and extras in the key that it carries.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,8 @@ use crate::compress::codec_id;
 use crate::digest::Digest;
 use crate::files::{FileTree, display};
 use crate::key::KeyWriter;
-use crate::layer::key::{COMPAT, Circumstances, ignored, material, write_mapping};
-use crate::layer::{LayerError, owners, removal};
+use crate::layer::key::{COMPAT, Circumstances, ignored, material, write_mapping, write_removed};
+use crate::layer::{LayerError, owners};
 use crate::oci::Platform;
 use crate::plan::{From, PlannedCopy, PlannedLayer, Split, What};
 use crate::spec::{OnBaseSymlink, Trust};
@@ -81,10 +82,7 @@ pub fn particulars(
 
 fn removed(layer: &PlannedLayer, listing: &Listing) -> Result<String, LayerError> {
     let mut key = KeyWriter::new("removed", 1);
-    for entry in removal::whiteouts(layer, listing)? {
-        key.field("entry", &entry.path);
-        key.field("as", format!("{:o} {}:{}", entry.mode, entry.uid, entry.gid));
-    }
+    write_removed(&mut key, layer, listing)?;
     Ok(format!("sha256:{}", key.finish()))
 }
 

@@ -23,6 +23,7 @@ use crate::layer::block::Block;
 use crate::layer::content::Content;
 use crate::layer::key::COMPAT;
 use crate::oci::{Compression, Descriptor};
+use crate::own;
 
 /// Blobs of fewer tar bytes have no index: they are made as quickly.
 pub(super) const LEAST: u64 = 4 << 20;
@@ -94,7 +95,7 @@ impl Previous {
     /// Opens it, if both its blob and what that was made of are there.
     pub(super) fn open(indexes: &BlockIndexes, store: &Store, layer: &Descriptor) -> Option<Self> {
         let index = indexes.get(&layer.digest)?;
-        let blob = File::open(store.path(&layer.digest)).ok()?;
+        let blob = own::open_regular(&store.path(&layer.digest)).ok()?;
         Some(Self { index, blob })
     }
 }
