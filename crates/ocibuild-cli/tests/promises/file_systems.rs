@@ -153,8 +153,8 @@ fn without_a_place_to_write_to_it_says_which() {
     ocibuild.check(&place.join("again"), "app");
 
     let failures: [(&[&str], i32, &str, &str); 5] = [
-        (&["--cache-dir", &cache], 6, "cannot create a file in", "choose another: `--cache-dir DIR`"),
-        (&["--cache-dir", &format!("{view}/new")], 6, "cannot create", "choose another: `--cache-dir DIR`"),
+        (&["--cache-dir", &cache], 6, "cannot create a file in", "choose another (`--cache-dir DIR`)"),
+        (&["--cache-dir", &format!("{view}/new")], 6, "cannot create", "choose another (`--cache-dir DIR`)"),
         (&["--output", &format!("type=oci,dest={view}/empty/new")], 3, "cannot create", "may be written to"),
         (&["--output", &format!("type=oci,dest={view}/layout")], 3, "cannot ", "may be written to"),
         (
