@@ -127,15 +127,21 @@ impl Encoder {
 pub fn unpack(compression: Compression, bytes: &[u8], length: usize) -> Option<Vec<u8>> {
     let unpacked = match compression {
         Compression::None => bytes.to_vec(),
-        Compression::Gzip { .. } => {
-            let mut unpacked = Vec::with_capacity(length);
-            let mut inflater = flate2::Decompress::new(false);
-            inflater.decompress_vec(bytes, &mut unpacked, flate2::FlushDecompress::Sync).ok()?;
-            unpacked
-        }
+        Compression::Gzip { .. } => inflate(bytes, length)?,
         Compression::Zstd { .. } => zstd::bulk::decompress(bytes, length).ok()?,
     };
     (unpacked.len() == length).then_some(unpacked)
+}
+
+/// Inflates a block of known length. Its stream isn't ended, as others follow it: an empty last block
+/// ([RFC 1951, section 3.2.4](https://www.rfc-editor.org/rfc/rfc1951#section-3.2.4)) is put behind.
+fn inflate(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
+    const END: [u8; 5] = [0b001, 0, 0, 0xff, 0xff];
+    let mut unpacked = vec![0; length];
+    let ended = [bytes, &END].concat();
+    let count = libdeflater::Decompressor::new().deflate_decompress(&ended, &mut unpacked).ok()?;
+    unpacked.truncate(count);
+    Some(unpacked)
 }
 
 /// Makes a zstd frame of a block; a level beyond zstd's own counts as the nearest.
