@@ -115,6 +115,7 @@ impl<'a> Context<'a> {
         let circumstances = self.circumstances(plan);
         let Self { tree, skip, store, budget, observer, cancel, stat, .. } = self;
         let (answers, is_listed, blocks, last) = (None, false, None, None);
+        let asks_elsewhere = !self.tiers.is_empty();
         Workshop {
             tree,
             skip,
@@ -125,6 +126,7 @@ impl<'a> Context<'a> {
             circumstances,
             stat,
             answers,
+            asks_elsewhere,
             is_listed,
             blocks,
             last,

@@ -81,6 +81,8 @@ pub struct Workshop<'a> {
     /// Asks for the record of a content key. Without it nothing is hashed before it is written, as
     /// nothing could answer.
     pub answers: Option<&'a Answers<'a>>,
+    /// Whether answers may come from far away: then parts are asked for side by side.
+    pub asks_elsewhere: bool,
     /// Whether the inventory is wanted even of a layer that another place has.
     pub is_listed: bool,
     /// What blocks of large blobs were made of, where that is kept.

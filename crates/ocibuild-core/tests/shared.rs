@@ -222,6 +222,33 @@ fn an_image_that_cannot_be_read_is_a_warning_and_a_miss() {
 }
 
 #[test]
+fn a_base_that_is_too_large_for_others_to_be_told_is_a_warning() {
+    // Names that don't compress well: their list takes more than a record has room for.
+    let name = |number: u32| Digest::of(&number.to_le_bytes()).hex();
+    let told_of = |files: u32| {
+        let named = |tree: MemoryTree, number| tree.file(format!("base/{}", name(number)), "");
+        let below =
+            ImageSpec::scratch(Platform::linux_amd64()).layer(LayerSpec::named("all").copy("base", "/"));
+        let below = build(&(0..files).fold(MemoryTree::new(), named), &below, Vec::new());
+        let (source, root) = (pushed(&below) as Arc<dyn Source>, below.images[0].root.clone());
+        let (cache, warnings) = (tempfile::tempdir().unwrap(), Warnings::default());
+        let over = ImageSpec::scratch(Platform::linux_amd64()).base_layout("base");
+        let over = over.layer(LayerSpec::named("more").content("/more", ""));
+        let setup = Setup {
+            base: Some(OpenBase { source, root }),
+            tiers: vec![tier(&pushed(&build(&tree(), &image(), Vec::new())), &["linux/amd64"])],
+            observer: &warnings,
+            ..Setup::new(cache.path())
+        };
+        build_image(&tree(), &over, &setup);
+        warnings.0.into_inner().unwrap()
+    };
+    assert_eq!(told_of(10), [""; 0]);
+    let told = "what the base holds is not told to other caches: of 40000 paths, it is too large";
+    assert_eq!(told_of(40_000), [told]);
+}
+
+#[test]
 fn a_layer_that_is_gone_is_a_miss_and_the_next_image_is_asked() {
     let built = build(&tree(), &image(), Vec::new());
     let whole = pushed(&built);

@@ -25,7 +25,7 @@ enum Damage {
 }
 
 impl Damage {
-    /// Some of them, drawn by a seed: of two seeds one after the other both a bit and a length, where not
+    /// Some of them, drawn by a number: of the first file of a kind a bit, of the second a length, where not
     /// every file is tried.
     fn some(seed: u64) -> Vec<Self> {
         let mut random = Random::new(seed);
@@ -106,12 +106,13 @@ fn damage_each_before(
         let name: PathBuf = path.strip_prefix(cache(bench)).unwrap().to_owned();
         let bytes = fs::read(&path).unwrap();
         let kind = kind(&name, &inventories);
-        let number = seen.entry(kind).or_default();
-        *number += 1;
-        if *number > SOME && !is_thorough() {
+        let counted = seen.entry(kind).or_default();
+        let number = *counted;
+        *counted += 1;
+        if number >= SOME && !is_thorough() {
             continue;
         }
-        for damage in Damage::some(*number) {
+        for damage in Damage::some(number) {
             copied(&saved, &cache(bench));
             fs::write(&path, damage.of(bytes.clone())).unwrap();
             let what = format!("{label}: {} {damage:?}", name.display());

@@ -1,10 +1,11 @@
 //! Many questions at a time: what takes long is the way there and back.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock};
 use std::thread;
 
-/// Works on all items, so many at a time, on threads that may wait; returns what came of each, in order.
+/// Works on all items, so many at a time, on threads that may wait and on the caller's, which would wait
+/// otherwise; returns what came of each, in order. Where no thread is to be had, the others do its work.
 ///
 /// # Errors
 /// The first failure; nothing is begun after it.
@@ -13,29 +14,33 @@ pub fn many<I: Sync, T: Send + Sync, E: Send + Sync>(
     at_once: usize,
     work: impl Fn(&I) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, E> {
-    let (next, fault) = (AtomicUsize::new(0), RwLock::new(None));
+    let (next, fault) = (AtomicUsize::new(0), OnceLock::new());
     let done: Vec<OnceLock<T>> = items.iter().map(|_| OnceLock::new()).collect();
+    let take = || {
+        let at = next.fetch_add(1, Ordering::Relaxed);
+        items.get(at).zip(done.get(at))
+    };
     let go = || {
-        while let Some((item, place)) = {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            items.get(at).zip(done.get(at))
-        } {
+        for (item, place) in std::iter::from_fn(take) {
             match work(item) {
                 // Nobody else has this number.
                 Ok(result) => drop(place.set(result)),
                 Err(error) => {
                     next.store(items.len(), Ordering::Relaxed);
-                    fault.write().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    drop(fault.set(error));
                 }
             }
         }
     };
     thread::scope(|scope| {
-        for _ in 0..at_once.min(items.len()) {
-            scope.spawn(go);
+        for _ in 1..at_once.min(items.len()) {
+            if thread::Builder::new().spawn_scoped(scope, go).is_err() {
+                break;
+            }
         }
+        go();
     });
-    match fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    match fault.into_inner() {
         Some(error) => Err(error),
         None => Ok(done.into_iter().filter_map(OnceLock::into_inner).collect()),
     }
@@ -56,6 +61,10 @@ mod tests {
         });
         assert_eq!(twice.unwrap(), (0..100).map(|item| item * 2).collect::<Vec<_>>());
         assert!(many(&[] as &[usize], 7, |_| Ok::<_, ()>(())).unwrap().is_empty());
+        // One at a time takes no thread.
+        let caller = thread::current().id();
+        let at = many(&items, 1, |_| Ok::<_, ()>(thread::current().id())).unwrap();
+        assert!(at.iter().all(|thread| *thread == caller));
     }
 
     #[test]

@@ -88,7 +88,11 @@ pub(super) fn list(
         Ok(()) => keep(records, &record, shelf.observer),
         Err(fault) => uncached(&fault, shelf.observer),
     }
-    Ok((listing, whole(record)))
+    let told = whole(record);
+    if told.is_none() && !shelf.tiers.is_empty() {
+        untold(&listing, shelf.observer);
+    }
+    Ok((listing, told))
 }
 
 /// What a place said of a base, as the cache keeps it.
@@ -183,6 +187,15 @@ fn keep(records: &dyn RecordStore, record: &Record, observer: &dyn Observer) {
 fn uncached(fault: &dyn std::error::Error, observer: &dyn Observer) {
     let warning = Warning::new(format!("the base's listing is not cached: {fault}"));
     observer.event(&Event::Warning(warning.hint("check the cache directory")));
+}
+
+fn untold(listing: &Listing, observer: &dyn Observer) {
+    let message = format!(
+        "what the base holds is not told to other caches: of {} paths, it is too large",
+        listing.len()
+    );
+    let hint = "each machine reads the base's layers once; keep the cache directory from run to run, or take a smaller base";
+    observer.event(&Event::Warning(Warning::new(message).hint(hint)));
 }
 
 fn unused(place: &str, fault: &str, observer: &dyn Observer) {

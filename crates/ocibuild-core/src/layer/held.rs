@@ -18,8 +18,10 @@ use crate::oci::Descriptor;
 /// The largest inventory that is read, in bytes: of some six million files.
 const MAX_INVENTORY: u64 = 256 << 20;
 
-/// What it may become: a line of a file has some 200 bytes, a quarter of that when compressed.
-const LIMITS: DecodeLimits = DecodeLimits { bytes: 4 << 30, ratio: 64, free: 64 << 20, window_log: 25 };
+/// What it may become: a line of a file has some 200 bytes. There is no bound on the ratio, as lines of
+/// like entries (empty files, equal links) are a hundredth of that when compressed, and have none.
+const LIMITS: DecodeLimits = DecodeLimits { bytes: MAX_LINES, ratio: 1, free: MAX_LINES, window_log: 25 };
+const MAX_LINES: u64 = 4 << 30;
 
 /// The longest line, in bytes: paths are short, attributes can be long.
 const MAX_LINE: u64 = 16 << 20;
@@ -108,8 +110,17 @@ pub(super) fn each_line(
     source: &dyn Source,
     each: impl FnMut(&[u8]) -> io::Result<ControlFlow<()>>,
 ) -> Result<(), BlobError> {
+    each_line_within(&LIMITS, inventory, source, each)
+}
+
+fn each_line_within(
+    limits: &DecodeLimits,
+    inventory: &Descriptor,
+    source: &dyn Source,
+    each: impl FnMut(&[u8]) -> io::Result<ControlFlow<()>>,
+) -> Result<(), BlobError> {
     let bytes = read_whole(source, inventory, MAX_INVENTORY)?;
-    let lines = decoder(&bytes[..], &LIMITS).map_err(io::Error::other).map(BufReader::new);
+    let lines = decoder(&bytes[..], limits).map_err(io::Error::other).map(BufReader::new);
     let read = lines.and_then(|lines| lines_of(lines, each));
     read.map_err(|source| BlobError::Corrupt { digest: inventory.digest, source })
 }
@@ -145,9 +156,13 @@ mod tests {
     }
 
     fn count(bytes: &[u8]) -> Result<usize, BlobError> {
+        count_within(&LIMITS, bytes)
+    }
+
+    fn count_within(limits: &DecodeLimits, bytes: &[u8]) -> Result<usize, BlobError> {
         let (memory, inventory) = kept(bytes);
         let mut count = 0;
-        let counted = each_line(&inventory, &memory, |_| {
+        let counted = each_line_within(limits, &inventory, &memory, |_| {
             count += 1;
             Ok(ControlFlow::Continue(()))
         });
@@ -178,11 +193,25 @@ mod tests {
         let large = Descriptor::new(MediaType::INVENTORY, crate::Digest::of(b"x"), 1 << 50);
         let read = each_line(&large, &Memory::new(), |_| Ok(ControlFlow::Continue(())));
         assert!(matches!(read, Err(BlobError::Corrupt { .. })), "{read:?}");
-        // Few bytes don't become many, in lines or in one.
-        let many = compressed(&[&b"x".repeat(1 << 20)[..], b"\n"].concat().repeat(80));
-        assert!(matches!(count(&many), Err(BlobError::Corrupt { .. })));
+        // Few bytes don't become more than any has, in lines or in one.
+        let many = compressed(&[&b"x".repeat(1 << 20)[..], b"\n"].concat().repeat(8));
+        let limits = DecodeLimits { bytes: 4 << 20, free: 4 << 20, ..LIMITS };
+        assert!(matches!(count_within(&limits, &many), Err(BlobError::Corrupt { .. })));
         let long = compressed(&[&b"x".repeat(MAX_LINE as usize)[..], b"\n"].concat());
         assert!(matches!(count(&long), Err(BlobError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn many_like_entries_are_read() {
+        let file = |number| {
+            let begin = format!("{{\"path\":\"app/{number:06}/__init__.py\",\"kind\":\"file\",");
+            let content = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+            format!(r#"{begin}"mode":"0644","uid":0,"gid":0,"size":0,"content":"{content}"}}"#) + "\n"
+        };
+        let lines: String = (0..450_000).map(file).collect();
+        let bytes = compressed(lines.as_bytes());
+        assert!(lines.len() > 64 << 20 && lines.len() > 64 * bytes.len(), "they are few, or hardly alike");
+        assert_eq!(count(&bytes).unwrap(), 450_000);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A split layer: which of its parts are there already, and the others made.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -11,7 +11,7 @@ use crate::base::Listing;
 use crate::blob::{BlobError, SealedBlob, many};
 use crate::cache::{BuiltLayer, Record};
 use crate::compress::codec_id;
-use crate::event::Event;
+use crate::event::{Cancelled, Event};
 use crate::files::Entry;
 use crate::layer::answer::whole_key;
 use crate::layer::content::Content;
@@ -88,7 +88,7 @@ pub(super) fn foresee(
     Ok(parts.parts.iter().zip(known).map(part).collect())
 }
 
-/// So many parts are asked for at a time.
+/// So many parts are asked for at a time, where who is asked may be far away.
 const ASKERS: usize = 16;
 
 /// As many threads wait for the disk.
@@ -96,14 +96,18 @@ const KEEPERS: usize = 4;
 
 /// Lets blobs be kept while others are made: syncing waits for the disk, and would take the threads
 /// that have something to do. All are kept when this returns.
-fn keep_beside<T>(
-    work: impl FnOnce(&SyncSender<SealedBlob>) -> Result<T, LayerError>,
-) -> Result<T, LayerError> {
+fn keep_beside<T>(work: impl FnOnce(&Keep<'_>) -> Result<T, LayerError>) -> Result<T, LayerError> {
     let (sender, receiver) = sync_channel(2 * KEEPERS);
-    let receiver = Mutex::new(receiver);
+    let receiver = Mutex::new(Some(receiver));
     thread::scope(|scope| {
-        let keepers: Vec<_> = (0..KEEPERS).map(|_| scope.spawn(|| keep(&receiver))).collect();
-        let done = work(&sender);
+        let keeper = |_| thread::Builder::new().spawn_scoped(scope, || keep(&receiver)).ok();
+        let keepers: Vec<_> = (0..KEEPERS).map_while(keeper).collect();
+        let done = match keepers.is_empty() {
+            // Where no thread is to be had, who makes a blob waits for it.
+            true => work(&|blob| blob.keep().map_err(LayerError::from)),
+            // Nobody listens after a fault, which is told below: what is being made stops.
+            false => work(&|blob| sender.send(blob).map_err(|_| Cancelled.into())),
+        };
         drop(sender);
         for keeper in keepers {
             keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -112,16 +116,20 @@ fn keep_beside<T>(
     })
 }
 
-/// Keeps blobs until no more come. After a fault they are only taken: who sends them must not wait.
-fn keep(receiver: &Mutex<Receiver<SealedBlob>>) -> Result<(), BlobError> {
-    let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
-    let mut kept = Ok(());
+/// Takes a blob to be kept.
+type Keep<'a> = dyn Fn(SealedBlob) -> Result<(), LayerError> + Sync + 'a;
+
+/// Keeps blobs until no more come. After a fault nobody takes any.
+fn keep(receiver: &Mutex<Option<Receiver<SealedBlob>>>) -> Result<(), BlobError> {
+    let receiver = || receiver.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = || receiver().as_ref()?.recv().ok();
     while let Some(blob) = next() {
-        if kept.is_ok() {
-            kept = blob.keep();
+        if let Err(fault) = blob.keep() {
+            *receiver() = None;
+            return Err(fault);
         }
     }
-    kept
+    Ok(())
 }
 
 impl<'a> Parts<'a> {
@@ -145,13 +153,13 @@ impl<'a> Parts<'a> {
         members.iter().map(|index| &self.entries[*index]).collect()
     }
 
-    /// Finds the parts that records answer for; none where it isn't known what the layer holds. Who is
-    /// asked may be far away.
+    /// Finds the parts that records answer for; none where it isn't known what the layer holds.
     fn known(&self, content: Option<&Content>) -> Result<Vec<Option<Done>>, LayerError> {
         let (Some(content), Some(answers)) = (content, self.workshop.answers) else {
             return Ok(self.parts.iter().map(|_| None).collect());
         };
-        many(&self.parts, ASKERS, |members| self.find(members, &content.contents, answers))
+        let at_once = if self.workshop.asks_elsewhere { ASKERS } else { 1 };
+        many(&self.parts, at_once, |members| self.find(members, &content.contents, answers))
     }
 
     fn find(
@@ -173,11 +181,11 @@ impl<'a> Parts<'a> {
         Ok(Some(Done { record, origin, contents, stale_pyc: 0 }))
     }
 
-    fn make(&self, number: usize, keep: &SyncSender<SealedBlob>) -> Result<Done, LayerError> {
+    fn make(&self, number: usize, keep: &Keep<'_>) -> Result<Done, LayerError> {
         let members = self.entries_of(&self.parts[number]);
         let (record, written) = write(self.inputs, &members, None, true, self.workshop)?;
         for blob in written.blobs {
-            keep.send(blob).expect("it is listened to as long as parts are made");
+            keep(blob)?;
         }
         let (contents, stale_pyc) = (written.inventory.contents, written.stale_pyc);
         Ok(Done { record, origin: Origin::Made, contents, stale_pyc })
@@ -219,5 +227,42 @@ impl<'a> Parts<'a> {
         let whole = origins.iter().all(is_here).then(|| record.clone());
         let made = done.into_iter().filter(|done| done.origin == Origin::Made).map(|done| done.record);
         Ok(Made { record, origins, new: made.chain(whole).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::Store;
+
+    /// Makes blobs one after the other, and counts those that were taken.
+    fn made(store: &Store) -> (usize, Result<(), LayerError>) {
+        let mut taken = 0;
+        let done = keep_beside(|keep| {
+            for number in 0..200_u8 {
+                let mut blob = store.writer()?;
+                blob.write(&[number])?;
+                keep(blob.seal())?;
+                taken += 1;
+            }
+            Ok(())
+        });
+        (taken, done)
+    }
+
+    #[test]
+    fn blobs_are_kept_beside_until_one_cant_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = directory.path().join("blobs");
+        let store = Store::new(directory.path());
+        let (taken, done) = made(&store);
+        done.unwrap();
+        assert_eq!((taken, std::fs::read_dir(blobs.join("sha256")).unwrap().count()), (200, 200));
+        // What is in the way is told, and the others aren't made for nothing.
+        std::fs::remove_dir_all(&blobs).unwrap();
+        std::fs::write(&blobs, "in the way").unwrap();
+        let (taken, done) = made(&store);
+        assert!(matches!(done, Err(LayerError::Blob(BlobError::File { .. }))), "{done:?}");
+        assert!(taken <= 3 * KEEPERS, "{taken}");
     }
 }

@@ -502,6 +502,7 @@ fn build_planned(
         circumstances: Circumstances { spec: "test", host: "host", latest },
         stat: None,
         answers: None,
+        asks_elsewhere: false,
         is_listed: false,
         blocks: None,
         last: None,
