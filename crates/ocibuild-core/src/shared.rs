@@ -214,6 +214,7 @@ impl Source for ImageRecords {
         source.exists(layer.as_ref().unwrap_or(descriptor))
     }
 
+    /// What turns out not to be there isn't asked for again.
     fn lacking(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
         let places: Vec<_> = descriptors.iter().map(|descriptor| self.place_of(descriptor)).collect();
         let Some(source) = places.iter().flatten().map(|(source, _)| Arc::clone(source)).next() else {
@@ -229,7 +230,14 @@ impl Source for ImageRecords {
             None => true,
         };
         let named = descriptors.iter().zip(&places);
-        Ok(named.filter(is_lacking).map(|(blob, _)| blob.clone()).collect())
+        let gone: Vec<Descriptor> = named.filter(is_lacking).map(|(blob, _)| blob.clone()).collect();
+        if let Image::Read { layers, inventories, .. } = &mut *self.image() {
+            for blob in &gone {
+                layers.remove(&blob.digest);
+                inventories.remove(&blob.digest);
+            }
+        }
+        Ok(gone)
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {

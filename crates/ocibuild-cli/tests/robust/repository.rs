@@ -102,22 +102,27 @@ fn eight_writers_at_once_lose_no_record() {
         let cache = name("team/cache:main");
         let benches: Vec<Bench> = (0..8).map(|number| checkout(&format!("writer {number}"))).collect();
         let spec = "version = 1\n[layers.app]\ncopy = [{ from = \"src\", to = \"/app\" }]\n[images.app]\nlayers = [\"app\"]\n";
-        std::thread::scope(|scope| {
-            for (number, bench) in benches.iter().enumerate() {
-                let (cache, tag) = (cache.clone(), name(&format!("team/api:{number}")));
-                scope.spawn(move || {
-                    bench.write("ocibuild.toml", spec);
-                    let (told, said) = build(bench, &["--cache-to", &cache, "-t", &tag]);
-                    assert_eq!(told["cached"]["records"], 1, "{said}");
-                });
-            }
-        });
-        let is_move =
-            |line: &&String| line.starts_with("PUT") && line.ends_with("/team/cache/manifests/main");
-        let moves = registry.requests().iter().filter(is_move).count();
-        println!("{label}: the tag was moved {moves} times");
-        // Who was gone over merges; who was merged by another is done.
-        assert!((8..=40).contains(&moves), "{label}: {moves}");
+        // Each tells so many records; returns how often the tag was moved.
+        let tell = |records: u64| {
+            registry.requests();
+            std::thread::scope(|scope| {
+                for (number, bench) in benches.iter().enumerate() {
+                    let (cache, tag) = (cache.clone(), name(&format!("team/api:{number}")));
+                    scope.spawn(move || {
+                        bench.write("ocibuild.toml", spec);
+                        let (told, said) = build(bench, &["--cache-to", &cache, "-t", &tag]);
+                        assert_eq!(told["cached"]["records"], records, "{said}");
+                    });
+                }
+            });
+            let is_move =
+                |line: &&String| line.starts_with("PUT") && line.ends_with("/team/cache/manifests/main");
+            registry.requests().iter().filter(is_move).count()
+        };
+        // Who was gone over merges, as often as it takes.
+        println!("{label}: the tag was moved {} times", tell(1));
+        // Nobody has anything to tell any more, and nobody is in another's way.
+        assert_eq!(tell(0), 0, "{label}");
         let reference: Reference = cache.parse().unwrap();
         let repository = std::sync::Arc::new(Registry::default().repository(reference.repository()));
         let image = ImageRecords::of(repository, "main", [Platform::linux_amd64()]);

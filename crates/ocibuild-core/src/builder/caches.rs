@@ -161,8 +161,8 @@ impl<'a> Builder<'a> {
         }
         let names = self.sources(plan);
         let images: Vec<&Reference> = names.iter().filter_map(CachePlace::image).collect();
-        let elsewhere: Arc<[Whereabout]> = self.whereabouts(&images).into();
-        names.iter().filter_map(|name| self.tier(name, &elsewhere, plan)).collect()
+        let beside = Arc::new(self.beside(&images));
+        names.iter().filter_map(|name| self.tier(name, &beside, plan)).collect()
     }
 
     fn sources<'p>(&'p self, plan: &'p Plan) -> &'p [CachePlace] {
@@ -174,7 +174,7 @@ impl<'a> Builder<'a> {
         self.sources(plan).iter().map(ToString::to_string).collect()
     }
 
-    fn tier(&self, name: &CachePlace, elsewhere: &Arc<[Whereabout]>, plan: &Plan) -> Option<Tier> {
+    fn tier(&self, name: &CachePlace, beside: &Arc<Beside>, plan: &Plan) -> Option<Tier> {
         let (records, own, outcome) = match name {
             CachePlace::Store(address) => match self.caching.stores.open(address) {
                 Ok(CacheStore { records, blobs, .. }) => (records, blobs, LayerOutcome::Stored),
@@ -187,7 +187,7 @@ impl<'a> Builder<'a> {
         };
         let blobs = Arc::new(Blobs {
             own,
-            elsewhere: Arc::clone(elsewhere),
+            beside: Arc::clone(beside),
             distrusted: self.caching.distrusted.clone(),
             known: Mutex::default(),
         });
@@ -219,26 +219,29 @@ impl<'a> Builder<'a> {
 
     /// Where blobs are looked for, whatever answered: destinations first, as a push asks there anyway.
     #[cfg(feature = "registry")]
-    fn whereabouts(&self, images: &[&Reference]) -> Vec<Whereabout> {
+    fn beside(&self, images: &[&Reference]) -> Beside {
         let store = self.store();
         let mut known = BTreeSet::new();
-        let places = self.places(&store, store.root().is_dir());
-        let destinations = self.caching.destinations.iter().map(|reference| (reference, true));
-        let images = images.iter().map(|reference| (*reference, false));
-        let all = destinations.chain(images);
-        let all = all.filter(|(reference, _)| known.insert(reference.repository().clone()));
-        let whereabout = |(reference, is_destination)| Whereabout {
-            place: places.source(reference),
-            is_destination,
-            lacks: Mutex::default(),
-        };
-        all.map(whereabout).collect()
+        let sources = self.places(&store, store.root().is_dir());
+        let mut beside = Beside::default();
+        for reference in &self.caching.destinations {
+            if known.insert(reference.repository()) {
+                beside.places.push(Arc::new(Destination(sources.source(reference))));
+            }
+        }
+        beside.destinations = beside.places.len();
+        for reference in images {
+            if known.insert(reference.repository()) {
+                beside.places.push(Arc::new(sources.source(reference)));
+            }
+        }
+        beside
     }
 
     #[cfg(not(feature = "registry"))]
     #[expect(clippy::unused_self, reason = "with registries it is used")]
-    fn whereabouts(&self, _: &[&Reference]) -> Vec<Whereabout> {
-        Vec::new()
+    fn beside(&self, _: &[&Reference]) -> Beside {
+        Beside::default()
     }
 
     #[cfg(feature = "registry")]
@@ -268,62 +271,50 @@ fn unnamed(fault: BlobError, name: &str) -> BlobError {
 
 type OpenTier = (Arc<dyn crate::cache::RecordStore>, Arc<dyn Source>, LayerOutcome);
 
-/// A repository that the run was told of.
+/// A repository that is pushed to: it is asked as a push asks it, which then needn't ask again.
 #[cfg(feature = "registry")]
-struct Whereabout {
-    place: Pulled,
-    /// A push will ask it for the same.
-    is_destination: bool,
-    /// What it hasn't, whichever place's records led there.
-    lacks: Mutex<BTreeSet<Digest>>,
-}
+struct Destination(Pulled);
 
 #[cfg(feature = "registry")]
-impl Whereabout {
-    /// What can't be asked has nothing: why not, is told when it is needed for itself.
+impl Source for Destination {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn exists(&self, blob: &Descriptor) -> Result<bool, BlobError> {
+        Ok(self.lacking(std::slice::from_ref(blob))?.is_empty())
+    }
+
     fn lacking(&self, blobs: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
-        let is_known = |blob: &&Descriptor| lock(&self.lacks).contains(&blob.digest);
-        let (known, new): (Vec<&Descriptor>, Vec<&Descriptor>) = blobs.iter().partition(is_known);
-        let mut lacking: Vec<Descriptor> = known.into_iter().cloned().collect();
-        let new: Vec<Descriptor> = new.into_iter().cloned().collect();
-        if new.is_empty() {
-            return Ok(lacking);
-        }
-        let answer = if self.is_destination { self.place.missing(&new) } else { self.place.lacking(&new) };
-        let new = match answer {
-            Err(fault @ BlobError::Cancelled(_)) => return Err(fault),
-            answer => answer.unwrap_or(new),
-        };
-        lock(&self.lacks).extend(new.iter().map(|blob| blob.digest));
-        lacking.extend(new);
-        Ok(lacking)
+        self.0.missing(blobs)
     }
 
-    fn source(&self) -> &dyn Source {
-        &self.place
-    }
-
-    fn is_destination(&self) -> bool {
-        self.is_destination
+    fn fetch(&self, blob: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
+        self.0.fetch(blob)
     }
 }
 
-/// There is none.
-#[cfg(not(feature = "registry"))]
-enum Whereabout {}
+/// Repositories that the run was told of.
+#[derive(Default)]
+struct Beside {
+    /// Those that are pushed to come first.
+    places: Vec<Arc<dyn Source>>,
+    destinations: usize,
+    /// What each hasn't, whichever place's records led there.
+    lacks: Mutex<BTreeSet<(usize, Digest)>>,
+}
 
-#[cfg(not(feature = "registry"))]
-impl Whereabout {
-    fn lacking(&self, _: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
-        match *self {}
-    }
-
-    fn source(&self) -> &dyn Source {
-        match *self {}
-    }
-
-    fn is_destination(&self) -> bool {
-        match *self {}
+impl Beside {
+    /// Asks one of them. Nothing follows from a question that failed, so that it can be asked again.
+    fn lacking(&self, at: usize, blobs: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
+        let is_known = |blob: &Descriptor| lock(&self.lacks).contains(&(at, blob.digest));
+        let (mut lacking, new): (Vec<_>, Vec<_>) = blobs.iter().cloned().partition(is_known);
+        if !new.is_empty() {
+            let new = self.places[at].lacking(&new)?;
+            lock(&self.lacks).extend(new.iter().map(|blob| (at, blob.digest)));
+            lacking.extend(new);
+        }
+        Ok(lacking)
     }
 }
 
@@ -334,68 +325,56 @@ enum Spot {
     Own,
     /// At one of those beside it.
     Beside(usize),
-    Nowhere,
 }
 
 /// Where the blobs are of layers that a place answers with.
 struct Blobs {
-    /// The place itself.
+    /// The place itself. What it hasn't is its own to remember: it may learn of more with each record.
     own: Arc<dyn Source>,
-    elsewhere: Arc<[Whereabout]>,
+    beside: Arc<Beside>,
     distrusted: BTreeSet<Digest>,
-    /// What was found out: nothing is asked twice, as a layer is looked for by several keys, and its
-    /// parts by themselves.
+    /// What was found: a layer is looked for by several keys, and its parts by themselves.
     known: Mutex<BTreeMap<Digest, Spot>>,
 }
 
 impl Blobs {
-    /// Looks for blobs of which nothing is known yet: everywhere for all that were not found before.
-    fn look_for(&self, blobs: &[Descriptor]) -> Result<(), BlobError> {
-        let places = |is_destination: bool| {
-            let all = self.elsewhere.iter().enumerate();
-            all.filter(move |(_, place)| place.is_destination() == is_destination)
-        };
-        let mut left = blobs.to_vec();
-        for (at, place) in places(true) {
-            left = self.ask(left, Spot::Beside(at), |left| place.lacking(left))?;
+    /// Looks for blobs that were not found before: in each place for what those before it haven't. If
+    /// some are left, the first fault is what is known of them.
+    fn look_for(&self, mut left: Vec<Descriptor>) -> Result<(), BlobError> {
+        let Beside { places, destinations, .. } = &*self.beside;
+        let (before, after) = (0..*destinations, *destinations..places.len());
+        let spots = before.map(Spot::Beside).chain([Spot::Own]).chain(after.map(Spot::Beside));
+        let mut first = None;
+        for spot in spots {
+            if left.is_empty() {
+                break;
+            }
+            let answer = match spot {
+                Spot::Own => self.own.lacking(&left),
+                Spot::Beside(at) => self.beside.lacking(at, &left),
+            };
+            match answer {
+                Ok(lacking) => left = self.note(&left, lacking, spot),
+                Err(cancelled @ BlobError::Cancelled(_)) => return Err(cancelled),
+                Err(fault) => {
+                    first.get_or_insert(fault);
+                }
+            }
         }
-        let mut fault = None;
-        left = self.ask(left, Spot::Own, |left| match self.own.lacking(left) {
-            Err(cancelled @ BlobError::Cancelled(_)) => Err(cancelled),
-            answer => Ok(answer.unwrap_or_else(|error| {
-                fault = Some(error);
-                left.to_vec()
-            })),
-        })?;
-        for (at, place) in places(false) {
-            left = self.ask(left, Spot::Beside(at), |left| place.lacking(left))?;
-        }
-        match fault.filter(|_| !left.is_empty()) {
-            Some(fault) => Err(fault),
-            None => self.ask(left, Spot::Nowhere, |_| Ok(Vec::new())).map(drop),
-        }
+        first.filter(|_| !left.is_empty()).map_or(Ok(()), Err)
     }
 
-    /// Notes which of these are in a place, and returns the others.
-    fn ask(
-        &self,
-        blobs: Vec<Descriptor>,
-        spot: Spot,
-        lacking: impl FnOnce(&[Descriptor]) -> Result<Vec<Descriptor>, BlobError>,
-    ) -> Result<Vec<Descriptor>, BlobError> {
-        if blobs.is_empty() {
-            return Ok(blobs);
-        }
-        let lacking = lacking(&blobs)?;
+    /// Notes which of these a place has, and returns the others.
+    fn note(&self, blobs: &[Descriptor], lacking: Vec<Descriptor>, spot: Spot) -> Vec<Descriptor> {
         let is_lacking: BTreeSet<Digest> = lacking.iter().map(|blob| blob.digest).collect();
         let there = blobs.iter().map(|blob| blob.digest).filter(|digest| !is_lacking.contains(digest));
         lock(&self.known).extend(there.map(|digest| (digest, spot)));
-        Ok(lacking)
+        lacking
     }
 
+    /// Where a blob was found.
     fn spot(&self, blob: &Descriptor) -> Option<Spot> {
-        let known = || lock(&self.known).get(&blob.digest).copied();
-        if self.distrusted.contains(&blob.digest) { Some(Spot::Nowhere) } else { known() }
+        lock(&self.known).get(&blob.digest).copied()
     }
 }
 
@@ -414,19 +393,19 @@ impl Source for Blobs {
 
     fn lacking(&self, blobs: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
         let new: BTreeMap<Digest, &Descriptor> = blobs.iter().map(|blob| (blob.digest, blob)).collect();
-        let new = new.into_values().filter(|blob| self.spot(blob).is_none());
-        self.look_for(&new.cloned().collect::<Vec<_>>())?;
-        let is_lacking = |blob: &&Descriptor| matches!(self.spot(blob), None | Some(Spot::Nowhere));
-        Ok(blobs.iter().filter(is_lacking).cloned().collect())
+        let is_new =
+            |blob: &&Descriptor| self.spot(blob).is_none() && !self.distrusted.contains(&blob.digest);
+        self.look_for(new.into_values().filter(is_new).cloned().collect())?;
+        Ok(blobs.iter().filter(|blob| self.spot(blob).is_none()).cloned().collect())
     }
 
     fn fetch(&self, blob: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
         match self.spot(blob) {
-            Some(Spot::Beside(at)) => self.elsewhere[at].source().fetch(blob),
+            Some(Spot::Beside(at)) => self.beside.places[at].fetch(blob),
             _ => self.own.fetch(blob),
         }
     }
 }
 
-#[cfg(all(test, feature = "registry"))]
+#[cfg(test)]
 mod tests;

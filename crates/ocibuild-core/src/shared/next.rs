@@ -90,28 +90,44 @@ impl Next {
 }
 
 /// The blobs that the manifest names: those of the records that stay, the last ones first, as far
-/// as the limits go.
+/// as the limits go. What the parcel brings has room whatever else there is: were it to come and go, no
+/// build would find what it wrote.
 fn held(
     entries: &Entries,
     parcel: &Parcel,
     state: &State,
     limits: &RepositoryLimits,
 ) -> BTreeMap<Digest, Descriptor> {
-    let inventory = |entry: &&Entry| {
-        let digest = entry.record.inventory.as_ref()?.digest;
-        parcel.inventories.get(&digest).or(state.inventories.get(&digest))
-    };
     let (listings, layers): (Vec<&Entry>, Vec<&Entry>) =
         by_recency(entries).into_iter().partition(|entry| entry.record.is_listing());
-    let layers = layers.iter().flat_map(|entry| {
-        let layers = entry.record.layers.iter().map(|layer| layer.descriptor.digest);
-        let layers = layers.filter_map(|digest| parcel.layers.get(&digest).or(state.layers.get(&digest)));
-        layers.chain(inventory(entry))
-    });
+    let ours = Named { layers: &parcel.layers, inventories: &parcel.inventories };
+    let theirs = Named { layers: &state.layers, inventories: &state.inventories };
+    let all = layers.iter().flat_map(|entry| ours.blobs(entry).chain(theirs.blobs(entry)));
+    let first = layers.iter().flat_map(|entry| ours.blobs(entry));
+    let listings = listings.iter().filter_map(|entry| ours.inventory(entry).or(theirs.inventory(entry)));
     let mut held = BTreeMap::new();
-    fill(&mut held, layers, limits.blobs, limits.blob_bytes);
-    fill(&mut held, listings.iter().filter_map(inventory), usize::MAX, limits.listing_bytes);
+    fill(&mut held, first.chain(all), limits.blobs, limits.blob_bytes);
+    fill(&mut held, listings, usize::MAX, limits.listing_bytes);
     held
+}
+/// Blobs that can be named.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    layers: &'a BTreeMap<Digest, Descriptor>,
+    inventories: &'a BTreeMap<Digest, Descriptor>,
+}
+
+impl<'a> Named<'a> {
+    /// Those that an entry is of.
+    fn blobs(self, entry: &'a Entry) -> impl Iterator<Item = &'a Descriptor> {
+        let layers =
+            entry.record.layers.iter().filter_map(move |layer| self.layers.get(&layer.descriptor.digest));
+        layers.chain(self.inventory(entry))
+    }
+
+    fn inventory(self, entry: &Entry) -> Option<&'a Descriptor> {
+        self.inventories.get(&entry.record.inventory.as_ref()?.digest)
+    }
 }
 
 /// Adds blobs until there are so many of them, or bytes.

@@ -23,6 +23,8 @@ use crate::shared::state::{Read, RepositoryLimits, State, Write, is_cache, is_kn
 
 /// How often it is tried to write beside others.
 const MAX_ATTEMPTS: u32 = 40;
+/// How often all is sent again where the place says that something of it isn't there.
+const MAX_LACKINGS: u32 = 5;
 /// How long to wait, at the least and at the most, until another that looked at the tag before it was
 /// moved has moved it, too.
 const SETTLE: [Duration; 2] = [Duration::from_millis(150), Duration::from_secs(3)];
@@ -132,8 +134,11 @@ impl RepositoryCache {
         let (mut left, mut step) = (course.delay(took, self.settle), self.settle[0]);
         loop {
             wait(step.min(left), cancel)?;
-            if !self.is_there(&course.own)? {
-                return Ok(false);
+            match self.is_there(&course.own) {
+                Ok(true) => {}
+                // It was written; a look that fails takes nothing away from that.
+                Err(CacheError::Place { .. }) => return Ok(true),
+                answer => return answer,
             }
             left = left.saturating_sub(step);
             if left.is_zero() {
@@ -172,11 +177,11 @@ impl RepositoryCache {
         let mut sender = Sender { target: &*self.target, cancel, kept };
         let (mut read, mut course) = (Read::new(), Course::default());
         let mut sent: Option<Parcel> = None;
-        let mut is_lacking = false;
+        let mut lackings = 0;
         for attempt in 0..MAX_ATTEMPTS {
             cancel.check()?;
             let mut found = self.read(&mut read)?;
-            if is_lacking {
+            if lackings > 0 {
                 self.forget(&mut found.state).map_err(|fault| self.fault(fault))?;
             }
             let new = wanted.iter().filter(|one| !one.is_in(&found.state)).count();
@@ -199,9 +204,11 @@ impl RepositoryCache {
                     }
                 }
                 Ok(None) => wait(pause(&parcel, attempt), cancel)?,
-                // What was said to be there isn't: all is looked at and sent again.
-                Err(BlobError::Place { fault: PlaceFault::Lacking, .. }) => {
-                    is_lacking = true;
+                // What was said to be there isn't, or not yet: all is looked at and sent again.
+                Err(BlobError::Place { fault: PlaceFault::Lacking, .. }) if lackings < MAX_LACKINGS => {
+                    let [least, most] = self.settle;
+                    wait((least * 2_u32.pow(lackings)).min(most), cancel)?;
+                    lackings += 1;
                     continue;
                 }
                 Err(fault) => return Err(self.fault(fault)),
@@ -243,10 +250,11 @@ impl RepositoryCache {
                     let known: BTreeSet<Digest> = gone.iter().map(|blob| blob.digest).collect();
                     let inventories = parcel.inventories.values().map(|layer| &layer.digest);
                     let is_ours = |digest| known.contains(digest);
-                    if known.is_empty() || parcel.layers.keys().chain(inventories).any(is_ours) {
+                    let is_ours = parcel.layers.keys().chain(inventories).any(is_ours);
+                    // Without anything less, it would be the same again.
+                    if is_ours || !state.forget(&known) {
                         return Err(fault);
                     }
-                    state.forget(&known);
                 }
                 Err(fault) => return Err(fault),
             }

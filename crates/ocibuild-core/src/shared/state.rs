@@ -184,11 +184,14 @@ impl State {
         self.entries.values().map(|entry| entry.generation).max().unwrap_or_default().saturating_add(1)
     }
 
-    /// Does without blobs that aren't there.
-    pub(super) fn forget(&mut self, gone: &BTreeSet<Digest>) {
+    /// Does without blobs that aren't there, and tells whether it had one of them.
+    pub(super) fn forget(&mut self, gone: &BTreeSet<Digest>) -> bool {
+        let count = |state: &Self| state.packs.len() + state.layers.len() + state.inventories.len();
+        let before = count(self);
         self.packs.retain(|pack| !gone.contains(&pack.descriptor.digest));
         self.layers.retain(|digest, _| !gone.contains(digest));
         self.inventories.retain(|_, layer| !gone.contains(&layer.digest));
+        count(self) < before
     }
 
     /// The record of a key, as far as the repository itself can tell: one without the inventory that

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::blob::{BytesContent, Sink};
+use crate::blob::{BytesContent, PlaceFault, Sink};
 use crate::cache::{BuiltLayer, RecordSink as _};
 use crate::digest::DiffId;
 use crate::event::{Cancel, Transfer};
@@ -192,6 +192,10 @@ struct Slow {
     pushes: AtomicUsize,
     tags: AtomicUsize,
     delay: Duration,
+    /// How many manifests it refuses, as if it hadn't what they name.
+    blind: AtomicUsize,
+    /// Whether it answers no question any more once a tag was moved.
+    is_deaf: bool,
 }
 
 impl Slow {
@@ -200,8 +204,13 @@ impl Slow {
     }
 
     fn over(inner: Arc<Memory>, delay: Duration) -> Self {
-        Self { inner, rival: None, pushes: AtomicUsize::new(0), tags: AtomicUsize::new(0), delay }
+        let [pushes, tags, blind] = [(); 3].map(|()| AtomicUsize::new(0));
+        Self { inner, rival: None, pushes, tags, delay, blind, is_deaf: false }
     }
+}
+
+fn fault(fault: PlaceFault) -> BlobError {
+    BlobError::Place { place: "it".to_owned(), fault, source: "so it says".into() }
 }
 
 impl Source for Slow {
@@ -224,17 +233,27 @@ impl Sink for Slow {
     }
 
     fn missing(&self, descriptors: &[Descriptor]) -> Result<Vec<Descriptor>, BlobError> {
-        self.inner.missing(descriptors)
+        match self.blind.load(Ordering::SeqCst) {
+            0 => self.inner.missing(descriptors),
+            _ => Ok(descriptors.to_vec()),
+        }
     }
 
     fn push(&self, descriptor: &Descriptor, content: &dyn Content) -> Result<Transfer, BlobError> {
         self.pushes.fetch_add(1, Ordering::SeqCst);
+        if descriptor.media_type.is_manifest() && self.blind.load(Ordering::SeqCst) > 0 {
+            self.blind.fetch_sub(1, Ordering::SeqCst);
+            return Err(fault(PlaceFault::Lacking));
+        }
         self.inner.push(descriptor, content)
     }
 }
 
 impl Target for Slow {
     fn resolve(&self, name: &str) -> Result<Descriptor, BlobError> {
+        if self.is_deaf && self.tags.load(Ordering::SeqCst) > 0 {
+            return Err(fault(PlaceFault::Unavailable));
+        }
         self.inner.resolve(name)
     }
 
@@ -601,4 +620,85 @@ fn blobs_that_are_gone_are_no_reason_not_to_write() {
     let missing = cache(&target).keep(&[record("b")], Some(&store(&["a"])), &Cancel::new());
     assert!(missing.is_err());
     assert!(target.resolve("cache").is_err(), "nothing is half written");
+}
+
+#[test]
+fn a_place_that_does_not_see_what_it_was_sent_is_asked_a_few_times() {
+    for (blind, is_written) in [(2, true), (1_000, false)] {
+        let target = Slow::new(0);
+        target.blind.store(blind, Ordering::SeqCst);
+        let cache = RepositoryCache::new(Arc::clone(&target) as _, "cache").settled();
+        let kept = cache.keep(&[record("a")], None, &Cancel::new());
+        assert_eq!(kept.is_ok(), is_written, "{kept:?}");
+        assert_eq!(target.tags.load(Ordering::SeqCst), usize::from(is_written));
+        assert!(is_written || matches!(kept, Err(CacheError::Place { .. })));
+    }
+}
+
+#[test]
+fn a_look_that_fails_after_the_tag_was_moved_is_no_failure_to_write() {
+    let inner = Arc::new(Memory::new());
+    let target = Slow { is_deaf: true, ..Slow::over(Arc::clone(&inner), Duration::ZERO) };
+    let cache = RepositoryCache::new(Arc::new(target), "cache");
+    assert_eq!(cache.keep(&[record("a")], None, &Cancel::new()).unwrap().records, 1);
+    assert_eq!(keys(&*inner, "cache"), [key("a")].into());
+}
+
+#[test]
+fn a_build_that_grows_beyond_the_bounds_is_written_once() {
+    let limits = RepositoryLimits { blobs: 6, ..RepositoryLimits::default() };
+    let names = ["a", "b", "c", "d", "e", "f"];
+    for small in [&names[4..], &names[3..5], &names[2..5], &names[1..4]] {
+        let target = Slow::new(0);
+        let keep = |names: &[&str]| {
+            let records: Vec<Record> = names.iter().map(|name| record(name)).collect();
+            let cache = RepositoryCache::new(Arc::clone(&target) as _, "cache").limits(limits).settled();
+            cache.keep(&records, Some(&store(names)), &Cancel::new()).unwrap();
+            target.tags.load(Ordering::SeqCst)
+        };
+        assert_eq!([keep(small), keep(&names), keep(&names)], [1, 2, 2], "{small:?}");
+        let reader = ImageRecords::of(Arc::clone(&target), "cache", []);
+        assert!(reader.get(&key("a")).unwrap().is_some());
+        let has = |name: &str| reader.exists(&record(name).layers[0].descriptor).unwrap();
+        assert_eq!(["a", "b", "c"].map(has), [true; 3]);
+        assert_valid(&target.inner);
+    }
+}
+
+#[test]
+fn what_an_image_turned_out_not_to_have_is_not_asked_for_again() {
+    let target = Arc::new(Memory::new());
+    cache(&target).keep(&[record("a")], Some(&store(&["a"])), &Cancel::new()).unwrap();
+    let counted = Arc::new(Gone { inner: target, asked: AtomicUsize::new(0) });
+    let root = counted.inner.resolve("cache").unwrap();
+    let source = Arc::clone(&counted);
+    let open = move || Ok(OpenBase { root: root.clone(), source: Arc::clone(&source) as Arc<dyn Source> });
+    let reader = ImageRecords::new("it", [], open);
+    let record = reader.get(&key("a")).unwrap().unwrap();
+    let blobs = [record.layers[0].descriptor.clone()];
+    for _ in 0..3 {
+        assert_eq!(reader.lacking(&blobs).unwrap(), blobs);
+    }
+    assert_eq!(counted.asked.load(Ordering::SeqCst), 1);
+}
+
+/// A place that says of everything that it isn't there, and counts the questions.
+struct Gone {
+    inner: Arc<Memory>,
+    asked: AtomicUsize,
+}
+
+impl Source for Gone {
+    fn place(&self) -> String {
+        Source::place(&*self.inner)
+    }
+
+    fn exists(&self, _: &Descriptor) -> Result<bool, BlobError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(false)
+    }
+
+    fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Content>, BlobError> {
+        self.inner.fetch(descriptor)
+    }
 }

@@ -202,8 +202,8 @@ impl Caches {
                          are not kept there, or without their blobs"
                     );
                     let hint = "what they would have answered for is made anew, or read where it was pushed \
-                                to; a cache repository has room for 500 blobs in 20 GiB and 5,000 records: \
-                                split layers into fewer parts, or use an object store";
+                                to; of one build a cache repository keeps 500 blobs in 20 GiB and 4,375 \
+                                records in 7 MiB: split layers into fewer parts, or use an object store";
                     reporter.warn(&Warning::new(message).hint(hint));
                 }
                 Ok(kept.map(|kept| Told { place: place.to_string(), kept }))
