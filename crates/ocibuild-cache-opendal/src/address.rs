@@ -114,7 +114,8 @@ const MANNERS: &[Manner] = &[
 /// How credentials for an address are given.
 pub(crate) fn credentials_of(address: &str) -> &'static str {
     let scheme = address.split("://").next();
-    let manner = MANNERS.iter().find(|manner| Some(manner.scheme) == scheme);
+    let is_it = |manner: &&Manner| scheme.is_some_and(|scheme| manner.scheme.eq_ignore_ascii_case(scheme));
+    let manner = MANNERS.iter().find(is_it);
     manner.map_or("the environment", |manner| manner.credentials)
 }
 
@@ -122,12 +123,13 @@ impl FromStr for ObjectAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        // Before anything of it is told, even that there is no such scheme.
+        if has_credentials(text) {
+            return Err(AddressError::Credentials { by: credentials_of(text) });
+        }
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let manner = MANNERS.iter().find(|manner| manner.scheme == scheme);
         let manner = manner.ok_or_else(|| AddressError::Scheme { scheme: scheme.to_owned() })?;
-        if has_credentials(text) {
-            return Err(AddressError::Credentials { by: manner.credentials });
-        }
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let options = Options::read(query, manner)?;
         let (name, prefix) = match scheme {
@@ -364,6 +366,9 @@ mod tests {
             "s3://b?endpoint=https%3A%2F%2Fme%3Ahidden%40host",
             "redis://me%3Ahidden%40host",
             "redis://me:hidden%40host/a",
+            "Redis://me:hidden@host",
+            "me:hidden@host://a",
+            "me:hidden@host",
         ] {
             let error = text.parse::<ObjectAddress>().unwrap_err();
             assert!(matches!(error, AddressError::Credentials { .. }), "{text}: {error}");

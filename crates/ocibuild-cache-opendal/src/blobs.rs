@@ -128,7 +128,7 @@ impl ObjectStore {
         let blob = Blob::new(&opened.operator, descriptor);
         let reader = content.open_unverified().map_err(|error| unreadable(descriptor, error))?;
         let reader = VerifyingReader::new(reader, descriptor.digest, descriptor.size);
-        let parts = Parts { reader, next: None };
+        let parts = Parts { reader, left: descriptor.size, next: None };
         let sent =
             if blob.in_parts { in_parts(opened, &blob, parts) } else { at_once(opened, blob.path, parts) };
         sent.map_err(|fault| match fault {
@@ -208,13 +208,18 @@ fn unreadable(descriptor: &Descriptor, source: io::Error) -> BlobError {
 /// reading goes on after it, or that it ends well.
 struct Parts<R> {
     reader: R,
+    /// How much there should be still.
+    left: u64,
     next: Option<Bytes>,
 }
 
 impl<R: Read> Parts<R> {
     fn read(&mut self) -> io::Result<Bytes> {
-        let mut part = Vec::new();
+        // One byte more, so that the end is found without growing.
+        let size = usize::try_from(self.left.min(PART)).unwrap_or_default();
+        let mut part = Vec::with_capacity(if self.left > 0 { size + 1 } else { 0 });
         self.reader.by_ref().take(PART).read_to_end(&mut part)?;
+        self.left = self.left.saturating_sub(part.len() as u64);
         Ok(part.into())
     }
 }

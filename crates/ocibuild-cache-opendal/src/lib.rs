@@ -30,12 +30,17 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-/// How many questions are asked at a time, and how many blobs of one part sent: what takes long is the
-/// way there and back.
+/// How many questions are asked at a time, and how many small blobs sent: what takes long is the way
+/// there and back.
 const AT_ONCE: usize = 16;
 
-/// How many blobs of several parts are sent at a time: of each some parts are in memory.
-const LARGE_AT_ONCE: usize = 4;
+/// The largest blob that counts as small, in bytes.
+const SMALL: u64 = 512 << 10;
+
+/// How many others are sent at a time: what takes long is their bytes, which share a line, and each has
+/// but so much time. Of each up to four parts are in memory: one that is sent and its copy in the request,
+/// and the two after it.
+const LARGE_AT_ONCE: usize = 2;
 
 pub use access::{Access, VARIABLES};
 pub use address::{AddressError, ObjectAddress, is_address};

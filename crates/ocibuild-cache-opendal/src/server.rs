@@ -1,6 +1,8 @@
 //! A Redis that is connected to before its client is: that takes six seconds to find that nobody is
 //! there, and goes on for as long as it may where a password is wrong.
 
+use std::time::Duration;
+
 use opendal_core::{Error, ErrorKind, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -16,6 +18,14 @@ pub(crate) struct Server {
     greeting: Option<Vec<u8>>,
 }
 
+/// How long it is waited before each repetition: all in all less than a connection may take.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
+
+/// How answers begin that may be others in a moment.
+const PASSING: &[&str] =
+    &["LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "ERR max number of clients"];
+
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 256;
 
@@ -26,8 +36,18 @@ impl Server {
         Self { host: host.to_owned(), port, greeting }
     }
 
-    /// Finds out whether somebody is there and lets this run in.
+    /// Finds out whether somebody is there and lets this run in; what may pass is asked again.
     pub(crate) async fn connect(self) -> Result<()> {
+        for pause in PAUSES {
+            match self.clone().attempt().await {
+                Err(fault) if fault.is_temporary() => tokio::time::sleep(pause).await,
+                answer => return answer,
+            }
+        }
+        self.attempt().await
+    }
+
+    async fn attempt(self) -> Result<()> {
         let Self { host, port, greeting } = self;
         let fault = |error| {
             let message = format!("no connection to {host}:{port}");
@@ -45,10 +65,18 @@ impl Server {
         }
         let answer = String::from_utf8_lossy(&answer);
         match answer.trim_end().strip_prefix('-') {
-            Some(refusal) => Err(Error::new(ErrorKind::PermissionDenied, refusal)),
+            Some(said) => Err(refusal(said)),
             None => Ok(()),
         }
     }
+}
+
+/// What a no means: of whoever asks, or of the server as it is just now.
+fn refusal(said: &str) -> Error {
+    let is_about_entry =
+        said.starts_with("ERR") && ["AUTH", "password"].iter().any(|word| said.contains(word));
+    let kind = if is_about_entry { ErrorKind::PermissionDenied } else { ErrorKind::Unexpected };
+    Error::new(kind, said).with_temporary(PASSING.iter().any(|word| said.starts_with(word)))
 }
 
 /// [`AUTH`](https://redis.io/docs/latest/commands/auth/), as Redis is told commands.

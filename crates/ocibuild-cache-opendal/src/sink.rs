@@ -10,9 +10,8 @@ use ocibuild_core::{Cancel, Descriptor, Digest};
 
 use crate::access::Access;
 use crate::address::AddressError;
-use crate::blobs::PART;
 use crate::store::{ObjectStore, StoreError};
-use crate::{AT_ONCE, LARGE_AT_ONCE};
+use crate::{AT_ONCE, LARGE_AT_ONCE, SMALL};
 
 impl RecordSink for ObjectStore {
     fn place(&self) -> String {
@@ -115,7 +114,7 @@ impl ObjectStore {
         let whole = records.iter().filter(|record| !lacks_layers(record, &lacking));
         let wanted: BTreeSet<Digest> = whole.flat_map(Record::kept).map(|blob| blob.digest).collect();
         found.retain(|(blob, _)| wanted.contains(&blob.digest));
-        let (small, large): (Vec<_>, Vec<_>) = found.into_iter().partition(|(blob, _)| blob.size <= PART);
+        let (small, large): (Vec<_>, Vec<_>) = found.into_iter().partition(|(blob, _)| blob.size <= SMALL);
         for (blobs, at_once) in [(small, AT_ONCE), (large, LARGE_AT_ONCE)] {
             let sent = many(&blobs, at_once, |(blob, content)| {
                 cancel.check()?;

@@ -422,6 +422,55 @@ fn a_layer_is_kept_without_the_list_of_what_it_holds() {
     assert!(one.layers.iter().all(|layer| store.exists(&layer.descriptor).unwrap()));
 }
 
+#[test]
+fn few_of_those_that_are_not_small_are_sent_at_a_time() {
+    let (place, slow) = (Place::new(), Slow::default());
+    let size = usize::try_from(crate::SMALL).unwrap() + 1;
+    let blobs: Vec<Vec<u8>> = (0..8_u8).map(|at| vec![at; size]).collect();
+    for blob in &blobs {
+        slow.blobs.insert(MediaType::LAYER_GZIP, blob.clone());
+    }
+    let record = record("one", &blobs.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let kept = place.store().keep(&[record], Some(&slow), &Cancel::new()).unwrap();
+    assert_eq!((kept.records, kept.blobs), (1, 8));
+    assert!(slow.most.load(Ordering::SeqCst) <= crate::LARGE_AT_ONCE);
+}
+
+/// A Redis that says these words, one to each who connects, and the last one to all others.
+fn redis(words: &'static [&'static str]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("redis://{}/a", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for (at, stream) in listener.incoming().flatten().enumerate() {
+            let mut said = [0; 64];
+            let _ = (&stream).read(&mut said);
+            let _ = write!(&stream, "{}\r\n", words[at.min(words.len() - 1)]);
+        }
+    });
+    address
+}
+
+#[test]
+fn what_a_redis_says_is_told_as_what_it_is() {
+    let mut access = Access::new(Registry::default());
+    access.variables.insert("REDIS_PASSWORD".to_owned(), "hidden".to_owned());
+    let told = |words: &'static [&'static str]| {
+        let fault = ObjectStore::new(&redis(words).parse().unwrap(), &access).get(&key("one")).unwrap_err();
+        std::error::Error::source(&fault).unwrap().to_string()
+    };
+    let protected = "DENIED Redis is running in protected mode";
+    assert_eq!(told(&["-DENIED Redis is running in protected mode"]), protected);
+    // What may pass is asked again, and told if it doesn't.
+    assert_eq!(told(&["-LOADING a dataset"]), "LOADING a dataset");
+    let refusals: [&'static [&'static str]; 2] = [&["-WRONGPASS invalid pair"], &["-ERR invalid password"]];
+    for said in refusals {
+        let told = told(said);
+        assert!(told.starts_with("it doesn't let these credentials do that: "), "{told}");
+        assert!(told.contains("check `REDIS_USERNAME` and `REDIS_PASSWORD`"), "{told}");
+    }
+    assert!(told(&["-LOADING a dataset", "-WRONGPASS no"]).contains("WRONGPASS no"));
+}
+
 /// What answers each request as S3 does where there is no such bucket.
 fn no_bucket() -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -3,16 +3,16 @@
 
 use ocibuild_core::Cancel;
 use ocibuild_core::cache::{CacheError, CacheStore, Stores};
-use ocibuild_core::spec::CachePlace;
+use ocibuild_core::spec::{CachePlace, has_credentials};
 
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::progress::Reporter;
 
 #[cfg(feature = "object-stores")]
-pub(crate) use known::open;
+use known::open_all;
 #[cfg(not(feature = "object-stores"))]
-pub(crate) use unknown::open;
+use unknown::open_all;
 
 /// The stores of a run.
 pub(crate) type Opened = Box<dyn Stores>;
@@ -24,6 +24,26 @@ impl Stores for Shared<'_> {
     fn open(&self, address: &str) -> Result<CacheStore, CacheError> {
         self.0.open(address)
     }
+}
+
+/// Opens the stores that a run names: those of flags, and those of its spec. Nothing is asked yet.
+///
+/// # Errors
+/// [`Failure`] if an address can't be meant, or what the environment says of stores.
+pub(crate) fn open<'p>(
+    flags: impl IntoIterator<Item = &'p CachePlace>,
+    spec: impl IntoIterator<Item = &'p CachePlace>,
+    options: &Options,
+    reporter: &Reporter,
+    cancel: &Cancel,
+) -> Result<Option<Opened>, Failure> {
+    let (flags, spec) = (addresses(flags), addresses(spec));
+    // First of all, as anything else that is wrong with one would be told with it.
+    if flags.iter().chain(&spec).any(|address| has_credentials(address)) {
+        let message = "an address has no credentials: the environment has them";
+        return Err(Failure::usage(message).with_hint(SHOWN));
+    }
+    open_all(&flags, &spec, options, reporter, cancel)
 }
 
 fn addresses<'p>(places: impl IntoIterator<Item = &'p CachePlace>) -> Vec<&'p str> {
@@ -43,25 +63,20 @@ mod known {
 
     use ocibuild_cache_opendal::{Access, AddressError, ObjectAddress, ObjectStores, VARIABLES};
 
-    use super::{CachePlace, Cancel, Failure, Opened, Options, Reporter, SHOWN, addresses};
+    use super::{Cancel, Failure, Opened, Options, Reporter};
     use crate::{environment, registry};
 
-    /// Opens the stores that a run names: those of flags, and those of its spec. Nothing is asked yet.
-    ///
-    /// # Errors
-    /// [`Failure`] if an address can't be meant, or what the environment says of stores.
-    pub(crate) fn open<'p>(
-        flags: impl IntoIterator<Item = &'p CachePlace>,
-        spec: impl IntoIterator<Item = &'p CachePlace>,
+    pub(super) fn open_all(
+        flags: &[&str],
+        spec: &[&str],
         options: &Options,
         reporter: &Reporter,
         cancel: &Cancel,
     ) -> Result<Option<Opened>, Failure> {
-        let addresses = addresses(flags.into_iter().chain(spec));
-        if addresses.is_empty() {
+        if flags.is_empty() && spec.is_empty() {
             return Ok(None);
         }
-        for address in addresses {
+        for address in flags.iter().chain(spec) {
             address.parse::<ObjectAddress>().map_err(refused)?;
         }
         let requests = registry::open_with(options, reporter, Arc::new(()), cancel)?;
@@ -74,7 +89,6 @@ mod known {
 
     fn refused(error: AddressError) -> Failure {
         let hint = match &error {
-            AddressError::Credentials { .. } => SHOWN,
             AddressError::Option { .. } => "leave it out",
             _ => "write it like `s3://bucket/prefix?region=eu-central-1` or `redis://host:6379/prefix`",
         };
@@ -84,11 +98,7 @@ mod known {
 
 #[cfg(not(feature = "object-stores"))]
 mod unknown {
-    use super::{
-        CacheError, CachePlace, CacheStore, Cancel, Failure, Opened, Options, Reporter, SHOWN, Stores,
-        addresses,
-    };
-    use ocibuild_core::spec::has_credentials;
+    use super::{CacheError, CacheStore, Cancel, Failure, Opened, Options, Reporter, Stores};
 
     const HINT: &str = "install one that has them: `cargo install ocibuild-cli --features object-stores`";
 
@@ -96,20 +106,13 @@ mod unknown {
     ///
     /// # Errors
     /// [`Failure::Usage`] if a flag names one.
-    pub(crate) fn open<'p>(
-        flags: impl IntoIterator<Item = &'p CachePlace>,
-        spec: impl IntoIterator<Item = &'p CachePlace>,
+    pub(super) fn open_all(
+        flags: &[&str],
+        spec: &[&str],
         _: &Options,
         _: &Reporter,
         _: &Cancel,
     ) -> Result<Option<Opened>, Failure> {
-        let (flags, spec) = (addresses(flags), addresses(spec));
-        // They would be shown where it is told that the place wasn't asked.
-        if flags.iter().chain(&spec).any(|address| has_credentials(address)) {
-            return Err(
-                Failure::usage("an address has no credentials: the environment has them").with_hint(SHOWN)
-            );
-        }
         if let Some(address) = flags.first() {
             let scheme = address.split("://").next().unwrap_or_default();
             let message =

@@ -122,6 +122,9 @@ pub enum CacheError {
         /// The place, for people.
         place: String,
     },
+    /// The address of a place has [credentials](crate::spec::has_credentials) in it. It isn't shown.
+    #[error("an address has no credentials: the environment has them")]
+    Credentials,
     /// There are no places of that kind.
     #[error("there is no kind of cache for `{place}`")]
     UnknownKind {

@@ -138,3 +138,16 @@ fn zstd_over_a_base_of_dockers_schema_makes_an_image_of_ocis() {
     let violations = validate(&built.source(), image, &ValidateOptions::default().advice(true)).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
+
+#[test]
+fn who_has_no_stores_shows_no_credentials_either() {
+    let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let image = scratch().layer(LayerSpec::named("a").content("/a", "text"));
+    let said = Mutex::new(String::new());
+    let observer = |event: &Event| said.lock().unwrap().push_str(&format!("{event:?}"));
+    let place = ocibuild_core::spec::check::cache_place("Redis://me:hidden@host").unwrap();
+    let builder = Builder::new(root.path(), cache.path()).observer(&observer);
+    builder.cache_from([place]).build(&image).unwrap();
+    let said = said.into_inner().unwrap();
+    assert!(said.contains("an address has no credentials") && !said.contains("hidden"), "{said}");
+}

@@ -452,9 +452,19 @@ fn however_many_parts_of_a_layer_are_damaged_they_are_mended_in_the_same_run() {
 #[test]
 fn no_command_shows_the_credentials_in_an_address() {
     let (bench, spec) = (Bench::with_spec(SPEC), SPEC);
-    for address in ["redis://me:hidden@127.0.0.1/a", "s3://b?endpoint=https%3A%2F%2Fme%3Ahidden%40host"] {
+    for address in [
+        "redis://me:hidden@127.0.0.1/a",
+        "s3://b?endpoint=https%3A%2F%2Fme%3Ahidden%40host",
+        "Redis://me:hidden@host",
+        "redis://me:hid den@host",
+        "redis://me:hidden@host\\n",
+        "https://me:hidden@host",
+        "me:hidden@host://a",
+        "redis:me:hidden@host",
+    ] {
         for command in ["build", "plan", "explain"] {
-            let by_flag = bench.run(&[command, "--cache-from", address]).expect_code(2).errors();
+            let meant = address.replace("\\n", "\n");
+            let by_flag = bench.run(&[command, "--cache-from", &meant]).expect_code(2).errors();
             assert!(!by_flag.contains("hid"), "{command}: {by_flag}");
             for place in [format!("from = [\"{address}\"]"), format!("to = \"{address}\"")] {
                 bench.write("ocibuild.toml", format!("{spec}\n[cache]\n{place}\n"));
@@ -466,4 +476,10 @@ fn no_command_shows_the_credentials_in_an_address() {
             }
         }
     }
+    // Nor does what is wrong beside it.
+    let places = "from = [\"redis://me:hidden@host\", \"redis://me:hidden@host\", \"https://host/a\"]";
+    bench.write("ocibuild.toml", format!("{spec}\n[cache]\n{places}\n"));
+    let said = bench.run(&["check"]).expect_code(2).errors();
+    assert!(said.contains("listed twice") && said.contains("`https` is no kind of cache"), "{said}");
+    assert!(!said.contains("hid"), "{said}");
 }

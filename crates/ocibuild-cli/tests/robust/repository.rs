@@ -296,6 +296,45 @@ fn a_layer_that_goes_meanwhile_is_made_anew() {
     bench.valid("out.oci");
 }
 
+#[test]
+fn however_many_layers_go_meanwhile_a_few_attempts_are_enough() {
+    let registry = Double::with(|_: &_| Vec::new(), |_| {});
+    let image = registry.name("team/api:main");
+    let names: Vec<String> = (0..6).map(|at| format!("l{at}")).collect();
+    let layer = |name: &String| {
+        let split = if name == "l0" { "split = 4\n" } else { "" };
+        format!("[layers.{name}]\n{split}copy = [{{ from = \"{name}\", to = \"/{name}\" }}]\n")
+    };
+    let layers: String = names.iter().map(layer).collect();
+    let spec = format!("version = 1\n{layers}[images.app]\nlayers = {names:?}\n");
+    let fresh = || {
+        let bench = Bench::with_spec(&spec);
+        for name in &names {
+            (0..16).for_each(|at| bench.write(&format!("{name}/{at}/file"), format!("{name} {at}")));
+        }
+        bench
+    };
+    build(&fresh(), &["-t", &image]);
+    let gone: BTreeSet<String> =
+        manifest(&image).layers.iter().map(|layer| format!("/blobs/{}", layer.digest)).collect();
+    assert!(gone.len() > names.len() + 1, "{gone:?}");
+    let refusing = Double::with(
+        move |asked: &ocibuild_serve::faults::Asked| {
+            let is_one = asked.method() == "GET" && gone.iter().any(|gone| asked.path().ends_with(gone));
+            if is_one { vec![ocibuild_serve::Fault::status(404)] } else { Vec::new() }
+        },
+        |_| {},
+    );
+    let cache = refusing.name("team/cache:main");
+    let to = ["--cache-to", &cache, "--cache-mode", "max", "-t", &refusing.name("team/api:main")];
+    build(&fresh(), &to);
+    let bench = fresh();
+    let said = bench.ok(&["build", "--cache-from", &cache, "--output", "type=oci,dest=out.oci"]).errors();
+    let attempts = said.matches("where it was found a moment ago; it is made anew").count();
+    assert!((1..=3).contains(&attempts), "{said}");
+    bench.valid("out.oci");
+}
+
 /// A base in a registry, of which layers show something: its layers' digests.
 pub(crate) fn push_base(name: &str) -> Vec<String> {
     let base = Bench::with_spec(

@@ -18,7 +18,7 @@ use crate::event::LayerOutcome;
 use crate::oci::Descriptor;
 use crate::plan::Plan;
 use crate::reference::Reference;
-use crate::spec::{CacheMode, CachePlace};
+use crate::spec::{CacheMode, CachePlace, has_credentials};
 #[cfg(feature = "registry")]
 use crate::{
     build::OpenBase,
@@ -134,7 +134,7 @@ impl<'a> Builder<'a> {
 
     fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {
         match place {
-            CachePlace::Store(address) => Ok(self.caching.stores.open(address)?.sink),
+            CachePlace::Store(address) => Ok(self.open(address)?.sink),
             CachePlace::Image(reference) => self.repository_cache(reference),
         }
     }
@@ -174,9 +174,18 @@ impl<'a> Builder<'a> {
         self.sources(plan).iter().map(ToString::to_string).collect()
     }
 
+    /// Opens a place whose address may be shown.
+    fn open(&self, address: &str) -> Result<CacheStore, CacheError> {
+        if has_credentials(address) {
+            Err(CacheError::Credentials)
+        } else {
+            self.caching.stores.open(address)
+        }
+    }
+
     fn tier(&self, name: &CachePlace, beside: &Arc<Beside>, plan: &Plan) -> Option<Tier> {
         let (records, own, outcome) = match name {
-            CachePlace::Store(address) => match self.caching.stores.open(address) {
+            CachePlace::Store(address) => match self.open(address) {
                 Ok(CacheStore { records, blobs, .. }) => (records, blobs, LayerOutcome::Stored),
                 Err(fault) => {
                     crate::build::unanswered(&fault, self.observer);

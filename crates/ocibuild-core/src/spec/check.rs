@@ -337,7 +337,15 @@ pub fn tag(text: &str) -> Result<Reference, ValueError> {
 
 /// Parses a place that answers for layers, or is told of them: `[registry/]repository[:tag]`, without
 /// a tag `latest`; or something else that begins with a scheme: `redis://host/prefix`.
+///
+/// What has [credentials in it](has_credentials) is taken as it is, however odd: a fault would show it.
+/// It is refused where it would be opened.
 pub fn cache_place(text: &str) -> Result<CachePlace, ValueError> {
+    let is_digest = |text: &str| text.starts_with("sha256:") || text.starts_with("sha512:");
+    let has_digest = !text.contains("://") && text.split_once('@').is_some_and(|(_, rest)| is_digest(rest));
+    if has_credentials(text) && !has_digest {
+        return Ok(CachePlace::Store(text.to_owned()));
+    }
     let Some((scheme, rest)) = text.split_once("://") else { return cache_image(text) };
     let is_known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '.' | '-');
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase()) && scheme.chars().all(is_known);
@@ -345,8 +353,7 @@ pub fn cache_place(text: &str) -> Result<CachePlace, ValueError> {
         let message = format!("`{}` is not the address of a cache", text.escape_debug());
         return Err(ValueError::new(message).hint("write \"SCHEME://…\", such as \"redis://host/prefix\""));
     }
-    // One with credentials is refused where it is opened, and not shown.
-    if matches!(scheme, "http" | "https" | "docker" | "oci") && !has_credentials(text) {
+    if matches!(scheme, "http" | "https" | "docker" | "oci") {
         let message = format!("`{}` is no kind of cache", scheme);
         return Err(ValueError::new(message).hint(format!("for a registry leave it out: \"{rest}\"")));
     }

@@ -31,10 +31,12 @@ impl From<Reference> for CachePlace {
     }
 }
 
+/// As it is written, unless that [mustn't be shown](has_credentials).
 impl fmt::Display for CachePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Image(reference) => reference.fmt(f),
+            Self::Store(url) if has_credentials(url) => f.write_str("an address with credentials"),
             Self::Store(url) => f.write_str(url),
         }
     }
@@ -54,8 +56,8 @@ pub fn has_credentials(address: &str) -> bool {
         text = plain;
     }
     let text = String::from_utf8_lossy(&text).to_ascii_lowercase();
-    let names = text.split(['?', '&']).skip(1).map(|option| option.split('=').next().unwrap_or(option));
-    text.contains('@') || names.into_iter().any(|name| SECRETS.iter().any(|word| name.contains(word)))
+    let mut names = text.split(['?', '&']).skip(1).map(|option| option.split('=').next().unwrap_or(option));
+    text.contains('@') || names.any(|name| SECRETS.iter().any(|word| name.contains(word)))
 }
 
 /// What is named like this is somebody's secret.

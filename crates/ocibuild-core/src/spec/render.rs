@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Fault, Sources, Span};
+use super::{Fault, Sources, Span, has_credentials};
 
 /// The beginnings of the lines of a source, to find positions without going through all of it.
 pub(super) struct Lines<'a> {
@@ -85,7 +85,11 @@ fn located(
     let within = |offset: usize| offset.saturating_sub(*start);
     let (line, column) = lines.position(within(span.start));
     let _ = writeln!(out, "{file}:{line}:{column}: {}", plain(&fault.message));
-    excerpt(out, lines, within(span.start), within(span.end));
+    // Whatever is wrong beside it, credentials are shown to nobody.
+    let is_secret = |part: &str| part.contains("://") && has_credentials(part);
+    if !lines.text(line).split(['"', '\'']).any(is_secret) {
+        excerpt(out, lines, within(span.start), within(span.end));
+    }
     let extenders: Vec<String> = sources.extenders(index).map(|span| extender(sources, span)).collect();
     if !extenders.is_empty() {
         let _ = writeln!(out, "  extended by {}", extenders.join(", by "));

@@ -40,6 +40,29 @@ fn every_fault_is_told_with_its_line() {
 }
 
 #[test]
+fn no_fault_shows_the_credentials_in_an_address() {
+    let of = |from: &str| {
+        format!(
+            "version = 1\n[cache]\nfrom = {from}\n[layers.a]\ncopy = [{{ from = \"a\", to = \"/a\" }}]\n\
+             [images.a]\nlayers = [\"a\"]\n"
+        )
+    };
+    for address in
+        ["Redis://me:hidden@host", "redis://me:hid den@host", "docker://me:hidden@host", "me:hidden@h"]
+    {
+        parse(&of(&format!("['{address}']"))).unwrap();
+        let said =
+            said(&of(&format!("['https://host', 'redis://me:hidden@host', \"{address}\", '{address}']")));
+        assert!(said.contains("`https` is no kind of cache") && said.contains("listed twice"), "{said}");
+        assert!(!said.contains("hid"), "{said}");
+        let place = check::cache_place(address).unwrap();
+        assert_eq!(place.to_string(), "an address with credentials");
+    }
+    let digest = format!("host/team/cache:main@sha256:{}", "0".repeat(64));
+    assert!(check::cache_place(&digest).unwrap_err().message.contains("has a digest"));
+}
+
+#[test]
 fn what_a_fault_quotes_reaches_no_terminal_as_it_is() {
     let source = "version = 1\n[images.\"\\u001b[2J\\u0007a\"]\nlayers = [\"\\u202e\\nb\"]\n";
     let said = said(source);

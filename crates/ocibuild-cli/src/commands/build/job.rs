@@ -3,16 +3,17 @@
 mod caches;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ocibuild_core::blob::{BlobError, Content, Source as _};
+use ocibuild_core::blob::{BlobError, Source as _, many};
 use ocibuild_core::build::{Explanation, FinishedLayer, Foresight};
 use ocibuild_core::copy::CopyOptions;
-use ocibuild_core::event::Warning;
+use ocibuild_core::event::{Cancelled, Warning};
 use ocibuild_core::layer::LayerError;
+use ocibuild_core::oci::MediaType;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{Fault, Located, Template, set_pair};
 use ocibuild_core::{BuildError, Builder, Built, Cancel, Descriptor, Digest, Error, Registry};
@@ -33,6 +34,16 @@ use crate::usage::Usage;
 use crate::{environment, host, registry};
 use caches::Caches;
 pub(super) use caches::Told;
+
+/// How many attempts a run has: more than any has blobs that go bad one by one.
+const MAX_ATTEMPTS: usize = 128;
+
+/// A blob that couldn't be had.
+struct Bad {
+    digest: Digest,
+    /// Its bytes are others; else it is gone.
+    is_corrupt: bool,
+}
 
 /// A build with nothing left to find out.
 pub(crate) struct Job<'a> {
@@ -137,23 +148,26 @@ impl<'a> Job<'a> {
         let plan = self.plan(&cancel)?;
         let registry = self.registry(&plan, &cancel)?;
         let mut forgotten = BTreeSet::new();
+        let mut left = MAX_ATTEMPTS;
         let outcome = loop {
+            left -= 1;
             let failure = match self.attempt(&plan, registry.as_ref(), &cancel) {
                 Ok(outcome) => break outcome,
                 Err(failure) => failure,
             };
-            let Some(digest) = self.damaged(&failure) else { return Err(failure) };
-            let is_new = !forgotten.contains(&digest);
-            for digest in self.spoiled(digest) {
+            let Some(bad) = self.damaged(&failure) else { return Err(failure) };
+            // What failed may have stopped the rest; from here on only a signal does.
+            stop.reset();
+            let is_new = !forgotten.contains(&bad.digest);
+            for digest in self.spoiled(&bad, &cancel)? {
                 self.forget(&digest)?;
                 forgotten.insert(digest);
             }
             // Each blob once: what goes wrong again isn't mended by another attempt. What went down a
             // stream can't be taken back.
-            if !is_new || self.destinations.uses_stdout() {
+            if !is_new || left == 0 || self.destinations.uses_stdout() {
                 return Err(failure);
             }
-            stop.reset();
         };
         self.results.write(&outcome)?;
         if self.destinations.has_archive() {
@@ -346,7 +360,7 @@ impl<'a> Job<'a> {
 
     /// Finds the blob of the cache whose bytes went wrong since they were written, or that was taken
     /// away beneath this run, if that is why it failed.
-    fn damaged(&self, failure: &Failure) -> Option<Digest> {
+    fn damaged(&self, failure: &Failure) -> Option<Bad> {
         let blob = match failure {
             Failure::Place { error, .. } => error,
             Failure::Build(failure) => match &failure.error {
@@ -359,7 +373,8 @@ impl<'a> Job<'a> {
             },
             _ => return None,
         };
-        match blob {
+        let is_corrupt = matches!(blob, BlobError::Corrupt { .. });
+        let digest = match blob {
             // Whatever is wrong with a place beside the machine's cache: its blob can be made.
             BlobError::Corrupt { digest, .. } | BlobError::Read { digest, .. }
                 if self.caches.is_elsewhere(digest) =>
@@ -368,25 +383,46 @@ impl<'a> Job<'a> {
             }
             BlobError::Corrupt { digest, .. } => self.caches.store.path(digest).exists().then_some(*digest),
             error => self.gone(error),
-        }
+        }?;
+        Some(Bad { digest, is_corrupt })
     }
 
     /// What is to be forgotten where one blob was found to be bad: of the cache's, all that this run
-    /// named and that are. What spoiled one may have spoiled more, and each attempt finds but one.
-    fn spoiled(&self, bad: Digest) -> BTreeSet<Digest> {
-        let store = &self.caches.store;
-        let mut spoiled = BTreeSet::from([bad]);
-        if self.caches.is_elsewhere(&bad) {
-            return spoiled;
+    /// named and that are. What spoiled one may have spoiled more, and each attempt finds but one. They
+    /// are read only where bytes went wrong, not where somebody took them away.
+    fn spoiled(&self, bad: &Bad, cancel: &Cancel) -> Result<BTreeSet<Digest>, Failure> {
+        let mut spoiled = BTreeSet::from([bad.digest]);
+        if self.caches.is_elsewhere(&bad.digest) {
+            return Ok(spoiled);
         }
         let named: Vec<Descriptor> = self.named().values().cloned().collect();
-        let is_bad = |blob: &Descriptor| {
-            let read = |content: Box<dyn Content>| io::copy(&mut content.open(0)?, &mut io::sink());
-            let fault = store.fetch(blob).ok().and_then(|content| read(content).err());
-            fault.is_some_and(|fault| fault.kind() == io::ErrorKind::InvalidData)
+        let is_bad = |blob: &Descriptor| match bad.is_corrupt {
+            true => self.is_spoiled(blob, cancel),
+            // The list of what a layer holds may be where the layer is from.
+            false => {
+                Ok(blob.media_type != MediaType::INVENTORY && !self.caches.store.path(&blob.digest).exists())
+            }
         };
-        spoiled.extend(named.iter().filter(|blob| is_bad(blob)).map(|blob| blob.digest));
-        spoiled
+        let found = many(&named, self.threads, is_bad)
+            .map_err(|cancelled| self.place(cancelled.into(), Origin::Cache))?;
+        spoiled.extend(named.iter().zip(found).filter(|(_, is_bad)| *is_bad).map(|(blob, _)| blob.digest));
+        Ok(spoiled)
+    }
+
+    /// Reads a blob of the cache, and tells whether its bytes are others than they should be.
+    fn is_spoiled(&self, blob: &Descriptor, cancel: &Cancel) -> Result<bool, Cancelled> {
+        let opened = self.caches.store.fetch(blob).ok().and_then(|content| content.open(0).ok());
+        let Some(mut reader) = opened else { return Ok(false) };
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            cancel.check()?;
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(false),
+                Ok(_) => {}
+                Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
+                Err(fault) => return Ok(fault.kind() == io::ErrorKind::InvalidData),
+            }
+        }
     }
 
     fn forget(&self, digest: &Digest) -> Result<(), Failure> {

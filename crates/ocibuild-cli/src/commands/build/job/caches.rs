@@ -1,6 +1,6 @@
 //! The caches of a build: what the flags say of them, and telling one what was built.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -36,10 +36,22 @@ pub(super) struct Caches {
     /// Those beside it that are in no registry.
     stores: OnceLock<object_stores::Opened>,
     /// The blobs of layers that a place beside the machine's cache answered for.
-    elsewhere: Mutex<BTreeSet<Digest>>,
+    elsewhere: Mutex<BTreeMap<Digest, Answer>>,
     /// Those of them that turned out not to be there.
     gone: Mutex<BTreeSet<Digest>>,
+    /// How often that happened at each place.
+    losses: Mutex<BTreeMap<String, usize>>,
 }
+
+/// Who answered for a blob, and of which layer it is.
+#[derive(PartialEq, Eq)]
+struct Answer {
+    place: String,
+    layer: usize,
+}
+
+/// How often a place may name a layer's blob that isn't there before nothing that it named is believed.
+const PATIENCE: usize = 2;
 
 /// What a cache was told.
 #[derive(Debug, Clone)]
@@ -74,6 +86,7 @@ impl Caches {
             stores: OnceLock::new(),
             elsewhere: Mutex::default(),
             gone: Mutex::default(),
+            losses: Mutex::default(),
         })
     }
 
@@ -144,20 +157,38 @@ impl Caches {
 
     /// Notes which blobs of a layer a place beside the machine's cache has, and returns them.
     pub(super) fn note(&self, layer: &FinishedLayer) -> Vec<Digest> {
-        let blobs = layer.blobs().zip(layer.places()).filter(|(_, place)| place.is_some());
-        let blobs: Vec<Digest> = blobs.map(|((built, _), _)| built.descriptor.digest).collect();
-        lock(&self.elsewhere).extend(&blobs);
+        let blobs = layer.blobs().map(|(built, _)| built.descriptor.digest).zip(layer.places());
+        let answer = |place: &str| Answer { place: place.to_owned(), layer: layer.index };
+        let answers = blobs.filter_map(|(blob, place)| Some((blob, answer(place?))));
+        let answers: Vec<(Digest, Answer)> = answers.collect();
+        let blobs = answers.iter().map(|(blob, _)| *blob).collect();
+        lock(&self.elsewhere).extend(answers);
         blobs
     }
 
     /// Tells whether a blob is one that a place beside the machine's cache was said to have.
     pub(super) fn is_elsewhere(&self, digest: &Digest) -> bool {
-        lock(&self.elsewhere).contains(digest)
+        lock(&self.elsewhere).contains_key(digest)
     }
 
-    /// Does without a blob from now on.
+    /// Does without a blob from now on, and without the others of its layer that the same place named:
+    /// the layer is made anew in any case, and each attempt finds but one. Where that happens again and
+    /// again, it does without all that the place named.
     pub(super) fn forget(&self, digest: &Digest, reporter: &Reporter) {
-        lock(&self.gone).insert(*digest);
+        let elsewhere = lock(&self.elsewhere);
+        let Some(answer) = elsewhere.get(digest) else { return };
+        let losses = {
+            let mut losses = lock(&self.losses);
+            let losses = losses.entry(answer.place.clone()).or_default();
+            *losses += 1;
+            *losses
+        };
+        let is_lost = |other: &Answer| match losses > PATIENCE {
+            true => other.place == answer.place,
+            false => other == answer,
+        };
+        let lost = elsewhere.iter().filter(|(_, other)| is_lost(other)).map(|(blob, _)| *blob);
+        lock(&self.gone).extend(lost);
         reporter.clear();
         reporter.warn_text(&format!(
             "the layer `{digest}` can't be had from where it was found a moment ago; it is made anew"
