@@ -2,7 +2,7 @@
 //! the images put together from them.
 //!
 //! Never meets a registry or a layout: bases come from whatever [`Bases`] opens, and what was built
-//! is handed out as a [`Source`](crate::blob::Source).
+//! is handed out as a [`Source`].
 
 mod bases;
 mod built;
