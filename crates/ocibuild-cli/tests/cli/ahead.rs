@@ -333,6 +333,9 @@ fn offline_no_other_cache_is_asked_or_written() {
     let output = bench.ok(&[&all[..], &["--cache-from", cache, "--cache-to", cache]].concat());
     let said = output.errors();
     assert!(said.contains(told) && said.matches("warning").count() == 1, "{said}");
+    // A run that only reads caches would not write it either way.
+    let output = bench.ok(&[&all[..], &["--cache-to", cache, "--cache-read-only"]].concat());
+    assert!(!output.errors().contains("warning"), "{}", output.errors());
     // What a spec says is for runs that may.
     edit(&bench, "[vars]", &format!("[cache]\nfrom = [\"{cache}\"]\nto = \"{cache}\"\n\n[vars]"));
     assert!(!bench.ok(&all).errors().contains("warning"));

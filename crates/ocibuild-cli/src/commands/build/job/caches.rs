@@ -208,7 +208,7 @@ impl Caches {
         reporter: &Reporter,
     ) -> Result<Option<Told>, Cancelled> {
         let Some((place, mode)) = builder.cache_target(plan) else {
-            if let Some(place) = self.to.as_ref().filter(|_| self.is_offline) {
+            if let Some(place) = self.to.as_ref().filter(|_| self.is_offline && self.scratch.is_none()) {
                 let warning = Warning::new(format!("the cache `{place}` is not written: nobody is asked"));
                 reporter.warn(&warning.hint("leave out `--offline` where it is to be written"));
             }
