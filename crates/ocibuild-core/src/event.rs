@@ -64,6 +64,67 @@ pub enum Event {
         #[serde(rename = "seconds", serialize_with = "seconds")]
         elapsed: Duration,
     },
+    /// A step's command is started, for the first time or again.
+    StepStarted {
+        /// The step's label: its name, with the platform where the same step runs for several.
+        step: String,
+        /// Which attempt it is, from 1.
+        attempt: u32,
+    },
+    /// A step's command wrote a line.
+    StepOutput {
+        /// The step's label.
+        step: String,
+        /// To which of its streams.
+        stream: Stream,
+        /// The line without its end. What isn't UTF-8 is replaced, and so are secrets.
+        line: String,
+    },
+    /// A step's command failed, and will be started again.
+    StepRetry {
+        /// The step's label.
+        step: String,
+        /// Why, as a lowercase phrase: `exit code 1`, `signal 9`.
+        reason: String,
+    },
+    /// What a step made is known: its command ran, or a cache answered.
+    StepFinished {
+        /// The step's label.
+        step: String,
+        /// Where it came from: [`LayerOutcome::Built`] says that the command ran.
+        #[serde(rename = "cache")]
+        outcome: LayerOutcome,
+        /// Time since the step was started, or spent looking it up.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
+        elapsed: Duration,
+    },
+    /// What a step made was brought back from a cache, because a command or a layer needs it.
+    StepRestored {
+        /// The step's label.
+        step: String,
+        /// The blob's size: as much was read, from wherever it was.
+        size: u64,
+        /// Time that took.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
+        elapsed: Duration,
+    },
+    /// A step failed for good.
+    StepFailed {
+        /// The step's label.
+        step: String,
+        /// Why, as a lowercase phrase: `exit code 1`, `signal 9`, `not done after 30s`.
+        reason: String,
+        /// Time since it was started.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
+        elapsed: Duration,
+    },
+    /// A step isn't run, because one that it needs failed.
+    StepSkipped {
+        /// The step's label.
+        step: String,
+        /// The label of the one that failed.
+        because: String,
+    },
     /// A blob or manifest is on its way to a destination.
     PushStarted {
         /// The destination, for people.
@@ -127,7 +188,17 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_f64(time.as_micros() as f64 / 1e6)
 }
 
-/// Where a finished layer came from.
+/// A stream that a command writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Where a finished layer came from, or what a step made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
