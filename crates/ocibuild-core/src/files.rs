@@ -11,6 +11,7 @@
 mod disk;
 mod entry;
 mod memory;
+mod mounted;
 mod resolve;
 mod stat_cache;
 mod touch;
@@ -22,6 +23,7 @@ mod xattrs;
 pub use disk::DiskTree;
 pub use entry::{DEFAULT_MTIME, Entry, EntryKind, FileSource};
 pub use memory::MemoryTree;
+pub use mounted::MountedTree;
 pub use resolve::resolve;
 pub use stat_cache::{Learned, STAT_DIRECTORY, StatCache};
 pub(crate) use touch::note_use;

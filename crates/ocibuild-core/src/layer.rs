@@ -5,6 +5,7 @@ mod block;
 mod budget;
 mod check;
 mod content;
+mod contents;
 mod difference;
 mod draft;
 mod error;
@@ -49,10 +50,13 @@ use crate::plan::PlannedLayer;
 
 pub use budget::Budget;
 pub use check::check;
+pub use contents::{Contents, contents};
 pub use difference::{FileChange, FileChanges, Holding, How, MAX_PATHS};
 pub use error::{InputFault, LayerError};
 pub use foresee::{Foreseen, ForeseenPart, foresee};
-pub use key::{COMPAT, Circumstances, ManifestKeys, content_key, manifest_keys, split_key, trace_key};
+pub use key::{
+    COMPAT, Circumstances, ManifestKeys, StepKey, content_key, manifest_keys, mixed_keys, split_key, trace_key,
+};
 pub use make::build;
 pub use near::Nearby;
 pub use outline::{DirectoryOwner, Outline, WrittenDirectory, leads_to, may_disagree, outline};

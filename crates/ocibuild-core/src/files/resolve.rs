@@ -12,6 +12,10 @@ const MAX_LINKS: usize = 40;
 /// # Errors
 /// [`FileError::Escapes`] if the way leads out of the root, [`FileError::Loop`] if it doesn't end.
 pub fn resolve(tree: &dyn FileTree, path: &[u8]) -> Result<Vec<u8>, FileError> {
+    if let Some((length, mounted)) = tree.mount(path) {
+        let (place, rest) = path.split_at(length);
+        return Ok(join(place, &resolve(mounted, rest.strip_prefix(b"/").unwrap_or_default())?));
+    }
     let escapes = |by: &[u8]| FileError::Escapes { path: display(path), by: display(by) };
     let start = match path {
         [b'/', ..] => tree.locate(path).ok_or_else(|| escapes(path))?,

@@ -176,6 +176,13 @@ pub trait FileTree: Send + Sync {
         let _ = absolute;
         None
     }
+
+    /// Returns the tree that is mounted at the beginning of a path, and the length of that beginning, if
+    /// it isn't this one's own files that lie there.
+    fn mount(&self, path: &[u8]) -> Option<(usize, &dyn FileTree)> {
+        let _ = path;
+        None
+    }
 }
 
 /// An open regular file.

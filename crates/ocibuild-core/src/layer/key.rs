@@ -12,7 +12,9 @@ use crate::compress::codec_id;
 use crate::digest::Digest;
 use crate::files::{FileKind, FileTree, resolve};
 use crate::key::{Key, KeyWriter};
-use crate::layer::{LayerError, ignored, owners, removal};
+use crate::layer::answer::learning;
+use crate::layer::contents::contents;
+use crate::layer::{LayerError, Workshop, ignored, owners, removal};
 use crate::oci::{CodecId, Platform};
 use crate::plan::{From, PlannedCopy, PlannedLayer, PlannedPath, Split, What};
 use crate::spec::{OnBaseSymlink, Trust};
@@ -44,6 +46,12 @@ pub struct ManifestKeys {
     pub without_host: Vec<Key>,
     /// The lockfiles, by name and digest.
     pub materials: Vec<Material>,
+    /// Of a layer that copies from steps, and else from the host without lockfiles: what those copies
+    /// find.
+    pub host: Option<Digest>,
+    /// The keys that the same layer has by what its steps made, once that is known; those above go by
+    /// what the steps are.
+    pub realised: Option<Box<ManifestKeys>>,
     /// Of each copy what its ignore file says, by digest.
     ignored: Vec<Option<Digest>>,
 }
@@ -51,7 +59,14 @@ pub struct ManifestKeys {
 impl ManifestKeys {
     /// Returns the keys, in the order in which they are asked.
     pub fn all(&self) -> impl Iterator<Item = &Key> {
-        self.with_host.iter().chain(&self.without_host)
+        let own = |keys: &'_ Self| keys.with_host.iter().chain(&keys.without_host);
+        own(self).chain(self.realised.iter().flat_map(move |keys| own(keys)))
+    }
+
+    /// Returns all keys that the layer is recorded under if it has programs for these machines.
+    pub fn recorded<'k>(&'k self, machines: &BTreeSet<String>) -> impl Iterator<Item = &'k Key> {
+        let realised = self.realised.as_ref().map_or(&[][..], |keys| keys.of(machines));
+        self.of(machines).iter().chain(realised)
     }
 
     /// Returns the keys that the layer goes by if it has programs for these machines, in the order of
@@ -63,7 +78,13 @@ impl ManifestKeys {
     }
 
     /// Makes sure that what of the tree went into the keys is still there, as it was.
-    pub(super) fn check(&self, layer: &PlannedLayer, tree: &dyn FileTree) -> Result<(), LayerError> {
+    pub(super) fn check(
+        &self,
+        layer: &PlannedLayer,
+        listing: &Listing,
+        workshop: Workshop<'_>,
+    ) -> Result<(), LayerError> {
+        let tree = workshop.tree;
         for (manifest, seen) in layer.manifests.iter().zip(&self.materials) {
             if !material(manifest, tree).is_ok_and(|now| now == *seen) {
                 return Err(LayerError::Changed { path: manifest.path.clone(), span: manifest.span });
@@ -75,8 +96,24 @@ impl ManifestKeys {
                 return Err(LayerError::Changed { path, span: copy.span });
             }
         }
+        if let Some(seen) = self.host
+            && host_part(layer, listing, workshop)? != Some(seen)
+        {
+            let copy = layer.copies.iter().find(|copy| copy.reads_host());
+            let path = copy.and_then(PlannedCopy::path).unwrap_or_default().to_owned();
+            return Err(LayerError::Changed { path, span: copy.and_then(|copy| copy.span) });
+        }
         Ok(())
     }
+}
+
+/// A step of the plan, as layers that copy from it know it.
+#[derive(Debug, Clone)]
+pub struct StepKey {
+    /// What people are told it is.
+    pub label: String,
+    /// A key of it, if it has one.
+    pub key: Option<Key>,
 }
 
 /// What a manifest key depends on beside the layer itself.
@@ -88,10 +125,12 @@ pub struct Circumstances<'a> {
     pub host: &'a str,
     /// The latest time that a file may keep, in seconds since 1970-01-01T00:00:00Z; none is unbounded.
     pub latest: Option<i64>,
+    /// The steps of the plan, in its order.
+    pub steps: &'a [StepKey],
 }
 
 /// Makes a layer's manifest keys; none for a layer that reads the host without a manifest to
-/// vouch for what it reads, or that is known by its content alone.
+/// vouch for what it reads, that is known by its content alone, or that copies from a step without a key.
 ///
 /// # Errors
 /// [`LayerError::Manifest`] if a lockfile can't be read; [`LayerError::Listing`] if a destination
@@ -105,21 +144,66 @@ pub fn manifest_keys(
     if layer.manifests.is_empty() && layer.reads_host() {
         return Ok(None);
     }
+    keys_with(layer, listing, tree, None, circumstances)
+}
+
+/// Makes the manifest keys of a layer that copies from steps and from the host, with no lockfile to vouch
+/// for what it reads there: they are made of what those copies find, which is looked up and, where nothing
+/// is known of it, read. None of any other layer.
+///
+/// # Errors
+/// As [`manifest_keys`], and as a build of the layer would meet them.
+pub fn mixed_keys(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    workshop: Workshop<'_>,
+) -> Result<Option<ManifestKeys>, LayerError> {
+    let host = learning(layer, workshop, |workshop| host_part(layer, listing, workshop))?;
+    let Some(host) = host else { return Ok(None) };
+    keys_with(layer, listing, workshop.tree, Some(host), workshop.circumstances)
+}
+
+/// Digests what those copies of a layer find that don't copy from steps, if there are both and no lockfile
+/// vouches for either.
+fn host_part(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    workshop: Workshop<'_>,
+) -> Result<Option<Digest>, LayerError> {
+    let is_mixed = layer.reads_host() && layer.steps().next().is_some();
+    if !is_mixed || !layer.manifests.is_empty() || layer.trust == Trust::Content {
+        return Ok(None);
+    }
+    let is_of_host = |copy: &&PlannedCopy| copy.step().is_none();
+    let copies = layer.copies.iter().filter(is_of_host).cloned().collect();
+    let part = PlannedLayer { copies, remove: Vec::new(), ..layer.clone() };
+    contents(&part, listing, workshop).map(|contents| Some(contents.root))
+}
+
+fn keys_with(
+    layer: &PlannedLayer,
+    listing: &Listing,
+    tree: &dyn FileTree,
+    host_part: Option<Digest>,
+    circumstances: Circumstances<'_>,
+) -> Result<Option<ManifestKeys>, LayerError> {
     let materials = layer.manifests.iter().map(|manifest| material(manifest, tree));
     let materials = materials.collect::<Result<Vec<Material>, LayerError>>()?;
-    if layer.trust == Trust::Content {
+    let has_key = |step: usize| circumstances.steps.get(step).is_some_and(|step| step.key.is_some());
+    if layer.trust == Trust::Content || !layer.steps().all(has_key) {
         return Ok(None);
     }
     let ignored = layer.copies.iter().map(|copy| ignored(copy, tree)).collect::<Result<Vec<_>, _>>()?;
     let keys = |host: Option<&str>| {
-        let key =
-            |platform| manifest_key(layer, listing, (platform, host), (&materials, &ignored), circumstances);
+        let known = (&materials[..], &ignored[..], host_part.as_ref());
+        let key = |platform| manifest_key(layer, listing, (platform, host), known, circumstances);
         layer.platforms.iter().map(key).collect::<Result<Vec<Key>, LayerError>>()
     };
-    let host = layer.reads_host().then_some(circumstances.host);
+    let host = layer.reads_files().then_some(circumstances.host);
     let with_host = host.map(|host| keys(Some(host))).transpose()?.unwrap_or_default();
     let without_host = if lets_any_program_through(layer) { Vec::new() } else { keys(None)? };
-    Ok(Some(ManifestKeys { with_host, without_host, materials, ignored }))
+    let (host, realised) = (host_part, None);
+    Ok(Some(ManifestKeys { with_host, without_host, materials, host, realised, ignored }))
 }
 
 fn lets_any_program_through(layer: &PlannedLayer) -> bool {
@@ -138,7 +222,7 @@ fn manifest_key(
     layer: &PlannedLayer,
     listing: &Listing,
     (platform, host): (&Platform, Option<&str>),
-    (materials, ignored): (&[Material], &[Option<Digest>]),
+    (materials, ignored, host_part): (&[Material], &[Option<Digest>], Option<&Digest>),
     circumstances: Circumstances<'_>,
 ) -> Result<Key, LayerError> {
     // Taken apart, so that a field that is added is decided on: what shows in the layer is written,
@@ -174,9 +258,16 @@ fn manifest_key(
         key.optional("latest time", circumstances.latest.map(i64::to_le_bytes));
     }
     write_removed(&mut key, layer, listing)?;
+    if let Some(part) = host_part {
+        key.digest("host part", part);
+    }
     key.number("copies", copies.len() as u64);
     for (copy, ignored) in copies.iter().zip(ignored) {
         write_copy(&mut key, copy);
+        if let Some(step) = copy.step() {
+            let step = circumstances.steps.get(step).and_then(|step| step.key);
+            key.optional("step", step.as_ref().map(Key::hex));
+        }
         key.optional("ignore-file", ignored.as_ref().map(Digest::to_string));
         let owner = owners::owner(copy, listing)?;
         key.optional("owner in numbers", owner.map(|(uid, gid)| format!("{uid}:{gid}")));
@@ -197,8 +288,8 @@ pub(super) fn rules_key(
     key.number("platforms", layer.platforms.len() as u64);
     let none: Vec<Option<Digest>> = layer.copies.iter().map(|_| None).collect();
     for platform in &layer.platforms {
-        let circumstances = Circumstances { spec: "", host: "", latest };
-        let rules = manifest_key(layer, listing, (platform, None), (&[], &none), circumstances)?;
+        let circumstances = Circumstances { spec: "", host: "", latest, steps: &[] };
+        let rules = manifest_key(layer, listing, (platform, None), (&[], &none, None), circumstances)?;
         key.field("rules", rules.hex());
     }
     key.digest("base", &listing.digest());
@@ -270,6 +361,7 @@ fn write_from(key: &mut KeyWriter, from: &From) {
         ignore: _,    // By what the file says.
         allow_empty,
         allow_foreign,
+        step: _, // By its key.
     } = from;
     key.field("from", path).list("include", include).list("exclude", exclude);
     key.number("allow-empty", u64::from(*allow_empty));

@@ -45,7 +45,7 @@ pub fn build(
             }
             let made = build_once(layer, listing, workshop)?;
             // Of files that came with another lockfile the keys would say what isn't so.
-            keys.check(layer, workshop.tree).map(|()| made)
+            keys.check(layer, listing, workshop).map(|()| made)
         })
     })?;
     // No lockfile went into the keys of the content, nor into what is kept under them.

@@ -1,0 +1,110 @@
+//! A tree with other trees mounted in it.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::files::{FileTree, Metadata, OpenFile};
+
+/// A tree of files, with other trees beside its own files: each under a name that no file can have.
+///
+/// No way leads from one tree to another: links of a mounted tree are resolved within it, and a walk of
+/// the root doesn't find them.
+pub struct MountedTree<'a> {
+    tree: &'a dyn FileTree,
+    mounts: Vec<(usize, Arc<dyn FileTree>)>,
+}
+
+impl<'a> MountedTree<'a> {
+    /// Mounts trees by their numbers.
+    pub fn new(tree: &'a dyn FileTree, mounts: Vec<(usize, Arc<dyn FileTree>)>) -> Self {
+        Self { tree, mounts }
+    }
+
+    /// Returns the path at which the tree of a number is mounted.
+    #[must_use]
+    pub fn place(number: usize) -> Vec<u8> {
+        // No name of a file has a zero byte.
+        format!("\0{number}").into_bytes()
+    }
+
+    fn at<'p>(&self, path: &'p [u8]) -> (&dyn FileTree, &'p [u8]) {
+        match self.mount(path) {
+            Some((length, tree)) => (tree, path[length..].strip_prefix(b"/").unwrap_or_default()),
+            None => (self.tree, path),
+        }
+    }
+}
+
+impl FileTree for MountedTree<'_> {
+    fn metadata(&self, path: &[u8]) -> io::Result<Metadata> {
+        let (tree, path) = self.at(path);
+        tree.metadata(path)
+    }
+
+    fn read_dir(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Metadata)>> {
+        let (tree, path) = self.at(path);
+        tree.read_dir(path)
+    }
+
+    fn read_link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        let (tree, path) = self.at(path);
+        tree.read_link(path)
+    }
+
+    fn open(&self, path: &[u8]) -> io::Result<Box<dyn OpenFile>> {
+        let (tree, path) = self.at(path);
+        tree.open(path)
+    }
+
+    fn xattrs(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let (tree, path) = self.at(path);
+        tree.xattrs(path)
+    }
+
+    fn capability(&self, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let (tree, path) = self.at(path);
+        tree.capability(path)
+    }
+
+    fn has_our_clock(&self, device: u64) -> bool {
+        self.tree.has_our_clock(device) || self.mounts.iter().any(|(_, tree)| tree.has_our_clock(device))
+    }
+
+    fn locate(&self, absolute: &[u8]) -> Option<Vec<u8>> {
+        self.tree.locate(absolute)
+    }
+
+    fn mount(&self, path: &[u8]) -> Option<(usize, &dyn FileTree)> {
+        let name = path.split(|byte| *byte == b'/').next()?;
+        let number: usize = std::str::from_utf8(name.strip_prefix(b"\0")?).ok()?.parse().ok()?;
+        let (_, tree) = self.mounts.iter().find(|(mounted, _)| *mounted == number)?;
+        Some((name.len(), &**tree))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{FileError, MemoryTree, resolve};
+
+    fn at(number: usize, path: &str) -> Vec<u8> {
+        [MountedTree::place(number), format!("/{path}").into_bytes()].concat()
+    }
+
+    #[test]
+    fn links_of_a_mounted_tree_stay_in_it() {
+        let mut root = MemoryTree::new();
+        root.file("secret", "of the root", 0o644);
+        let mut step = MemoryTree::new();
+        step.file("dist/a", "of the step", 0o644);
+        step.symlink("in", "dist");
+        step.symlink("out", "../secret");
+        let tree = MountedTree::new(&root, vec![(7, Arc::new(step))]);
+        assert_eq!(resolve(&tree, &at(7, "in/a")).expect("it leads to a file"), at(7, "dist/a"));
+        assert!(matches!(resolve(&tree, &at(7, "out")), Err(FileError::Escapes { .. })));
+        assert!(tree.metadata(&at(7, "secret")).is_err());
+        assert_eq!(tree.metadata(&at(7, "dist/a")).expect("it is there").size, 11);
+        assert_eq!(tree.metadata(b"secret").expect("it is there").size, 11);
+        assert!(tree.metadata(&at(8, "dist/a")).is_err());
+    }
+}
