@@ -141,7 +141,7 @@ pub fn manifest_keys(
     tree: &dyn FileTree,
     circumstances: Circumstances<'_>,
 ) -> Result<Option<ManifestKeys>, LayerError> {
-    if layer.manifests.is_empty() && layer.reads_host() {
+    if layer.manifests.is_empty() && layer.reads_files() {
         return Ok(None);
     }
     keys_with(layer, listing, tree, None, circumstances)
@@ -353,6 +353,7 @@ fn write_copy(key: &mut KeyWriter, copy: &PlannedCopy) {
 
 fn write_from(key: &mut KeyWriter, from: &From) {
     let From {
+        step: _, // By what the step makes.
         path,
         literal: _, // Of the path,
         glob: _,    // as is this.

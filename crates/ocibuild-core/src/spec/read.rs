@@ -84,6 +84,7 @@ fn read(
         root: fields.string("root", &mut context),
         vars,
         cache: cache(&mut fields, &mut context),
+        steps: Vec::new(),
         layers: fields.tables("layers", &mut context, "layer", layer::read),
         images: fields.tables("images", &mut context, "image", image::read),
         warnings: Vec::new(),

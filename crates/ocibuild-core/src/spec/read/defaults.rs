@@ -165,6 +165,7 @@ impl<'t> Defaults<'t> {
             root: None,
             vars: Vars::default(),
             cache: Cache::default(),
+            steps: Vec::new(),
             layers: vec![one],
             images: vec![image],
             warnings: Vec::new(),

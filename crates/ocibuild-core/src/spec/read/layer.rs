@@ -158,6 +158,7 @@ fn selection(fields: &mut Fields<'_>, kind: Option<&str>, context: &mut Context<
         }
     }
     FromRule {
+        step: None,
         path: unknown(),
         include: fields.templates("include", context),
         exclude: fields.templates("exclude", context),
