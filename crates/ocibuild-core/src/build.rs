@@ -17,7 +17,9 @@ mod make;
 mod past;
 mod pool;
 mod resolve;
+mod schedule;
 mod start;
+mod steps;
 mod verify;
 
 use std::collections::BTreeSet;
@@ -30,7 +32,7 @@ use crate::cache::{BlockIndexes, LastBuilds, RecordStore};
 use crate::event::{Cancel, Cancelled, LayerOutcome, Observer};
 use crate::files::{FileId, FileTree, StatCache};
 use crate::image::Created;
-use crate::layer::{Budget, Circumstances, Origin, Workshop};
+use crate::layer::{Budget, Circumstances, Origin, StepKey, Workshop};
 use crate::plan::Plan;
 
 use bases::Foundations;
@@ -51,6 +53,7 @@ pub use foresee::{
 pub use listings::{Shelf, list_base};
 pub use pool::Pool;
 pub use resolve::{Resolved, resolve};
+pub use steps::{FinishedStep, ForeseenStep, Outlook, SkippedStep, StepFailure, StepFailures, StepFault, Variables, Workplace};
 
 /// A place beside the cache that answers for layers: an image that was pushed, a cache repository, an
 /// object store.
@@ -104,6 +107,10 @@ pub struct Context<'a> {
     pub cancel: &'a Cancel,
     /// Names the host that makes files: part of the key of layers that read it.
     pub host: &'a str,
+    /// What layers know of the plan's steps: those who build find it out.
+    pub step_keys: &'a [StepKey],
+    /// What steps are run with; without, none is.
+    pub workplace: Option<&'a Workplace<'a>>,
     /// When images say they were made. Other than its default, it is also the latest time that a
     /// file may keep.
     pub created: Created,
@@ -138,7 +145,7 @@ impl<'a> Context<'a> {
     fn circumstances(self, plan: &'a Plan) -> Circumstances<'a> {
         let created = Some(self.created).filter(|created| *created != Created::default());
         let latest = created.map(|created| i64::try_from(created.0).unwrap_or(i64::MAX));
-        Circumstances { spec: &plan.name, host: self.host, latest }
+        Circumstances { spec: &plan.name, host: self.host, latest, steps: self.step_keys }
     }
 
     /// What is told of a layer's blob that is from there.
@@ -180,8 +187,18 @@ pub fn build(
     context: Context<'_>,
     finished: &(dyn Fn(&FinishedLayer) + Sync),
 ) -> Result<Built, BuildError> {
-    let Resolved { plan, foundations, layers, mut outlines } = resolved;
-    let layers = make_all(plan, &foundations, layers, context, finished)?;
+    let Resolved { plan, foundations, layers, mut outlines, steps } = resolved;
+    let step_keys = steps.declared(plan);
+    let context = Context { step_keys: &step_keys, ..context };
+    let (layers, steps) = match steps.is_empty() {
+        true => (make_all(plan, &foundations, layers, context, finished)?, Vec::new()),
+        false => {
+            let doubtful = all_doubtful(plan);
+            let listed = &|index: usize| doubtful.contains(&index);
+            let layers = steps::Layers { foundations: &foundations, decisions: layers, listed, finished };
+            steps::make_all(plan, layers, &steps, context)?
+        }
+    };
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {
@@ -190,10 +207,10 @@ pub fn build(
     }
     let warnings = start::warnings(plan, &foundations, &layers, context.store);
     let listings = foundations.records();
-    let own = elsewhere(&layers, context.tiers);
+    let own = elsewhere(&layers, &steps, context.tiers);
     let elsewhere = foundations.into_sources().into_iter().chain(own).collect();
     let (memory, store) = (Arc::new(memory), context.store.clone());
-    Ok(Built { images, layers, warnings, memory, store, elsewhere, listings, hold: None })
+    Ok(Built { images, layers, steps, warnings, memory, store, elsewhere, listings, hold: None })
 }
 
 /// Makes the layers of a plan side by side. One layer's fault stops the others; theirs, that they were
@@ -206,8 +223,7 @@ fn make_all(
     finished: &(dyn Fn(&FinishedLayer) + Sync),
 ) -> Result<Vec<FinishedLayer>, BuildError> {
     let work: Vec<(usize, Decision)> = decisions.into_iter().enumerate().collect();
-    let doubtful: BTreeSet<usize> =
-        plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten().collect();
+    let doubtful = all_doubtful(plan);
     let stop = context.cancel.child();
     let fault = Mutex::new(None);
     let context = Context { cancel: &stop, ..context };
@@ -233,16 +249,21 @@ fn make_all(
     }
 }
 
+fn all_doubtful(plan: &Plan) -> BTreeSet<usize> {
+    plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten().collect()
+}
+
 /// The layers that other places have, by those places; and the inventories of those that one place has
 /// all of, so that whoever is given the records can be given what they name.
-fn elsewhere(layers: &[FinishedLayer], tiers: &[Tier]) -> Vec<LayersElsewhere> {
+fn elsewhere(layers: &[FinishedLayer], steps: &[FinishedStep], tiers: &[Tier]) -> Vec<LayersElsewhere> {
     let of = |(index, tier): (usize, &Tier)| {
         let is_there = |origin: &Origin| *origin == Origin::Place(index);
         let all = layers.iter().flat_map(|layer| layer.record.layers.iter().zip(&layer.origins));
         let own = all.filter(|(_, origin)| is_there(origin)).map(|(layer, _)| &layer.descriptor);
         let whole = layers.iter().filter(|layer| layer.origins.iter().all(is_there));
+        let made = steps.iter().filter(|step| is_there(&step.origin)).flat_map(|step| step.record.kept());
         let inventories = whole.filter_map(|layer| layer.record.inventory.as_ref());
-        let blobs = own.chain(inventories).map(|blob| blob.digest);
+        let blobs = own.chain(inventories).chain(made).map(|blob| blob.digest);
         LayersElsewhere::new(blobs.collect(), Arc::clone(&tier.blobs))
     };
     tiers.iter().enumerate().map(of).collect()

@@ -734,7 +734,7 @@ fn a_key_stays_what_it_was() {
     let layer = LayerSpec::named("app").manifests(["package.lock"]).copy("modules", "/app");
     let image = ImageSpec::scratch(Platform::linux_amd64()).layer(layer.compression(Compression::None));
     let layer = planned(&image.into_spec().unwrap(), "spec").layers.remove(0);
-    let circumstances = Circumstances { spec: "spec", host: "host", latest: None };
+    let circumstances = Circumstances { spec: "spec", host: "host", latest: None, steps: &[] };
     let tree = MemoryTree::new().file("package.lock", "lock");
     let keys = manifest_keys(&layer, &Listing::empty(), &tree, circumstances).unwrap().unwrap();
     // Whoever changes what a key is made of changes its version, or `COMPAT`, and then this.

@@ -50,7 +50,7 @@ fn plan_layer(layer: LayerSpec, platform: Platform) -> PlannedLayer {
 
 fn key_of(layer: &PlannedLayer, tree: &dyn FileTree, listing: &Listing, spec: &str, host: &str) -> Key {
     let keys =
-        manifest_keys(layer, listing, tree, Circumstances { spec, host, latest: None }).unwrap().unwrap();
+        manifest_keys(layer, listing, tree, Circumstances { spec, host, latest: None, steps: &[] }).unwrap().unwrap();
     for keys in [&keys.with_host, &keys.without_host].into_iter().filter(|keys| !keys.is_empty()) {
         assert_eq!(keys.len(), layer.platforms.len());
     }
@@ -70,7 +70,7 @@ fn the_latest_time_is_in_the_keys_of_layers_that_keep_times() {
         let layer =
             LayerSpec::named("app").manifests(["package.lock"]).copy("modules", "/").preserve(preserve);
         let layer = plan_layer(layer, Platform::linux_amd64());
-        let circumstances = Circumstances { spec: "test", host: "host", latest };
+        let circumstances = Circumstances { spec: "test", host: "host", latest, steps: &[] };
         let keys = manifest_keys(&layer, &Listing::empty(), &tree(), circumstances).unwrap().unwrap();
         keys.without_host[0]
     };
@@ -180,7 +180,7 @@ fn what_does_not_go_into_a_layer_does_not_go_into_its_key() {
 #[test]
 fn a_layer_that_nothing_vouches_for_has_no_key() {
     let layer = plan_layer(LayerSpec::named("app").copy("modules", "/app"), Platform::linux_amd64());
-    let circumstances = Circumstances { spec: "test", host: "host", latest: None };
+    let circumstances = Circumstances { spec: "test", host: "host", latest: None, steps: &[] };
     assert!(manifest_keys(&layer, &Listing::empty(), &tree(), circumstances).unwrap().is_none());
 }
 
@@ -191,7 +191,7 @@ fn a_lockfile_that_can_t_be_read_is_named() {
         (MemoryTree::new().directory("package.lock"), "it is not a regular file"),
     ] {
         let layer = plan_layer(locked(), Platform::linux_amd64());
-        let circumstances = Circumstances { spec: "test", host: "host", latest: None };
+        let circumstances = Circumstances { spec: "test", host: "host", latest: None, steps: &[] };
         let error = manifest_keys(&layer, &Listing::empty(), &tree, circumstances).unwrap_err();
         assert_eq!(error.to_string(), "cannot read the manifest `package.lock`");
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
@@ -259,7 +259,7 @@ fn what_a_layer_takes_away_is_in_its_key() {
     let same = LayerSpec::named("app").remove("/opt/tool");
     assert_ne!(key_over(BASE, &same), plain, "the rule itself counts, too");
     let gone = plan_layer(LayerSpec::named("app").remove("/opt/x"), Platform::linux_amd64());
-    let circumstances = Circumstances { spec: "test", host: "host", latest: None };
+    let circumstances = Circumstances { spec: "test", host: "host", latest: None, steps: &[] };
     let error = manifest_keys(&gone, &listing(BASE), &tree(), circumstances).unwrap_err();
     assert!(matches!(error, LayerError::NothingToRemove { .. }), "{error}");
 }

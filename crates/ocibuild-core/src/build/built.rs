@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blob::{BlobError, Content, Memory, Source, Store, Union};
+use crate::build::FinishedStep;
 use crate::cache::{BuiltLayer, Hold, Record};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
@@ -79,6 +80,9 @@ pub struct Built {
     pub images: Vec<BuiltImage>,
     /// Every layer of theirs, each once.
     pub layers: Vec<FinishedLayer>,
+    /// The steps of which it was needed what they made, in the order of the plan: those that ran, and
+    /// those that something answered for.
+    pub steps: Vec<FinishedStep>,
     /// What will keep containers from starting, as far as that shows: a program that isn't in the
     /// image, a user that it doesn't know. Nothing is told that isn't sure.
     pub warnings: Vec<Fault>,
@@ -131,7 +135,8 @@ impl Built {
     ) -> Self {
         let (images, memory) = (vec![image], Arc::new(memory));
         let (layers, elsewhere, listings) = (Vec::new(), layers, Vec::new());
-        Self { images, layers, memory, store, elsewhere, listings, hold: None, warnings: Vec::new() }
+        let steps = Vec::new();
+        Self { images, layers, steps, memory, store, elsewhere, listings, hold: None, warnings: Vec::new() }
     }
 
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.
@@ -154,6 +159,19 @@ impl Built {
             records.extend(content);
             records.extend(manifest_keys.iter().map(|key| record.under(*key)));
             records.extend(record.layers.iter().filter_map(|layer| record.part(layer)));
+        }
+        records
+    }
+
+    /// Returns the records of what steps made: of use only to a place that has their blobs, as no image
+    /// has them.
+    #[must_use]
+    pub fn step_records(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        for FinishedStep { record, keys, .. } in &self.steps {
+            let content = record.content.map(|key| record.under(key));
+            records.extend(content);
+            records.extend(keys.iter().map(|key| record.under(*key)));
         }
         records
     }

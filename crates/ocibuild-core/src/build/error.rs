@@ -3,6 +3,7 @@
 use crate::base::{BaseError, ListingError};
 use crate::blob::BlobError;
 use crate::build::verify;
+use crate::build::StepFailures;
 use crate::cache::CacheError;
 use crate::event::Cancelled;
 use crate::files::FileError;
@@ -115,6 +116,12 @@ pub enum BuildError {
         #[source]
         source: ImageError,
     },
+    /// Steps can't be run, or failed.
+    #[error(transparent)]
+    Steps(Box<StepFailures>),
+    /// The plan has steps, and nothing is known of where they would run.
+    #[error("there is no place to run steps in")]
+    NoWorkplace,
     /// The store failed.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -140,6 +147,7 @@ impl BuildError {
         match self {
             Self::Layer { source, .. } => source.span(),
             Self::Base { span, .. } => *span,
+            Self::Steps(failures) => failures.failed.first().and_then(|one| one.span),
             _ => None,
         }
     }

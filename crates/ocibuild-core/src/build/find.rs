@@ -102,7 +102,7 @@ pub(super) fn holds(store: &Store, record: &Record) -> Result<bool, BlobError> {
 
 /// Returns the record of the last build of a layer, whatever it held.
 pub(super) fn last_of(plan: &Plan, layer: &PlannedLayer, context: Context<'_>) -> Option<Record> {
-    let records = context.records.filter(|_| layer.reads_host())?;
+    let records = context.records.filter(|_| layer.reads_files())?;
     known(records, &layer::trace_key(layer, &plan.name), context.observer)
 }
 

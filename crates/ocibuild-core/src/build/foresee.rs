@@ -4,7 +4,7 @@
 //! answers for, directories are walked, and what isn't known of their files is read; nothing is
 //! compressed. The cache learns of files what a build would have learned.
 
-use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::base::Listing;
 use crate::blob::{BlobError, Source, Store, Union};
@@ -13,11 +13,12 @@ use crate::build::built::{LayersElsewhere, layer_numbers};
 use crate::build::error::layer_fault;
 use crate::build::find::{asking, holds, known, last_of, may_answer};
 use crate::build::past::HOST;
-use crate::build::resolve::{Decision, decide};
+use crate::build::resolve::{Decision, decide, reuse};
+use crate::build::steps::{self, ForeseenStep, Progress, Steps};
 use crate::build::{BuildError, Context, past};
 use crate::cache::{BuiltLayer, Change, LastBuild, Past, Record};
 use crate::event::LayerOutcome;
-use crate::layer::{self, Answer, FileChanges, Holding, LayerError, Workshop};
+use crate::layer::{self, Answer, FileChanges, Holding, LayerError, StepKey, Workshop};
 use crate::oci::{Compression, Descriptor};
 use crate::plan::{Foundation, Plan};
 use crate::reference::Reference;
@@ -28,6 +29,8 @@ pub struct Foresight {
     pub layers: Vec<ForeseenLayer>,
     /// The images, in the order of the plan.
     pub images: Vec<ForeseenImage>,
+    /// What would become of each step, in the order of the plan.
+    pub steps: Vec<ForeseenStep>,
     store: Store,
     elsewhere: Vec<LayersElsewhere>,
 }
@@ -147,13 +150,17 @@ pub enum Gone {
 /// # Errors
 /// [`BuildError`], as a build would meet it.
 pub fn foresee(plan: &Plan, context: Context<'_>) -> Result<Foresight, BuildError> {
+    let steps = Steps::find_out(plan, context)?;
+    let step_keys = steps.declared(plan);
+    let context = Context { step_keys: &step_keys, ..context };
     let foundations = Foundations::open(plan, context)?;
-    let one = |index: usize| {
-        let look = Look::of(plan, index, &foundations, context)?;
-        look.foresee(false).map(|(layer, _)| layer)
-    };
-    let layers = (0..plan.layers.len()).into_par_iter().map(one);
-    let layers = context.pool.install(|| layers.collect::<Result<Vec<_>, BuildError>>());
+    let look = |index: usize| Look::of(plan, index, &foundations, context);
+    let looks = || (0..plan.layers.len()).map(look).collect::<Result<Vec<Look<'_>>, BuildError>>();
+    let looks = context.pool.install(looks)??;
+    let (steps, step_keys) = foresee_steps(plan, &steps, &looks, context)?;
+    let realised = Context { step_keys: &step_keys, ..context };
+    let one = |look: &Look<'_>| look.foresee(false, realised).map(|(layer, _)| layer);
+    let layers = context.pool.install(|| looks.par_iter().map(one).collect::<Result<Vec<_>, BuildError>>());
     let layers = layers??;
     let images = plan.images.iter().map(|image| {
         let mut base: Vec<Descriptor> = Vec::new();
@@ -178,7 +185,26 @@ pub fn foresee(plan: &Plan, context: Context<'_>) -> Result<Foresight, BuildErro
         let digests = own.filter_map(|blob| Some(blob.blob.as_ref()?.descriptor.digest));
         LayersElsewhere::new(digests.collect(), std::sync::Arc::clone(&tier.blobs))
     }));
-    Ok(Foresight { layers, images, store: context.store.clone(), elsewhere })
+    Ok(Foresight { layers, images, steps, store: context.store.clone(), elsewhere })
+}
+
+/// Finds out what would become of the steps that layers need for which nothing answers; and how layers know
+/// those by what they made.
+fn foresee_steps(
+    plan: &Plan,
+    steps: &Steps,
+    looks: &[Look<'_>],
+    context: Context<'_>,
+) -> Result<(Vec<ForeseenStep>, Vec<StepKey>), BuildError> {
+    if steps.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let place = context.workplace.ok_or(BuildError::NoWorkplace)?;
+    let progress = Progress::new(plan, steps, steps::quiet(context), place);
+    let needed = looks.iter().filter(|look| look.decision.reused.is_none());
+    let wanted = needed.flat_map(|look| plan.layers[look.index].steps());
+    let foreseen = steps::foresee(&progress, wanted)?;
+    Ok((foreseen, progress.realised()))
 }
 
 /// Finds out why these layers, by their places in the plan, would be made anew.
@@ -186,9 +212,17 @@ pub fn foresee(plan: &Plan, context: Context<'_>) -> Result<Foresight, BuildErro
 /// # Errors
 /// As for [`foresee`].
 pub fn explain(plan: &Plan, layers: &[usize], context: Context<'_>) -> Result<Vec<Explanation>, BuildError> {
+    let steps = Steps::find_out(plan, context)?;
+    let step_keys = steps.declared(plan);
+    let context = Context { step_keys: &step_keys, ..context };
     let foundations = Foundations::open(plan, context)?;
-    let one = |index: &usize| Look::of(plan, *index, &foundations, context)?.explain();
-    let all = context.pool.install(|| layers.iter().map(one).collect::<Result<Vec<_>, BuildError>>());
+    let look = |index: &usize| Look::of(plan, *index, &foundations, context);
+    let looks = || layers.iter().map(look).collect::<Result<Vec<Look<'_>>, BuildError>>();
+    let looks = context.pool.install(looks)??;
+    let (_, step_keys) = foresee_steps(plan, &steps, &looks, context)?;
+    let realised = Context { step_keys: &step_keys, ..context };
+    let one = |look: &Look<'_>| look.explain(realised);
+    let all = context.pool.install(|| looks.iter().map(one).collect::<Result<Vec<_>, BuildError>>());
     all?
 }
 
@@ -211,19 +245,31 @@ impl<'a> Look<'a> {
     ) -> Result<Self, BuildError> {
         context.cancel.check()?;
         let listing = foundations.listing(&plan.layers[index].foundation);
-        let decision = decide(plan, &plan.layers[index], listing, context)?;
+        let layer = &plan.layers[index];
+        let keys = layer::mixed_keys(layer, listing, context.workshop(plan));
+        let decision = match keys.map_err(|fault| layer_fault(layer, fault))? {
+            Some(keys) => reuse(layer, keys, context)?,
+            None => decide(plan, layer, listing, context)?,
+        };
         let last = past::last(plan, index, context);
         Ok(Self { plan, index, listing, decision, last, context })
     }
 
     /// Looks at the layer; at its files only if they have to be. `lists` says that it is wanted what
     /// they hold, whether anything may answer for it or not.
-    fn foresee(&self, lists: bool) -> Result<(ForeseenLayer, Option<layer::Foreseen>), BuildError> {
+    fn foresee(
+        &self,
+        lists: bool,
+        realised: Context<'_>,
+    ) -> Result<(ForeseenLayer, Option<layer::Foreseen>), BuildError> {
         if let Some(answer) = &self.decision.reused {
             return Ok((self.hit(By::Manifest, answer), None));
         }
         let Self { plan, index, context, .. } = *self;
         let layer = &plan.layers[index];
+        if layer.steps().next().is_some() {
+            return Ok((self.of_steps(realised)?, None));
+        }
         let may_answer = lists || may_answer(last_of(plan, layer, context).as_ref(), context)?;
         let seen = asking(plan, may_answer, context, |workshop| {
             layer::foresee(layer, self.listing, lists, Workshop { observer: &(), ..workshop })
@@ -238,6 +284,34 @@ impl<'a> Look<'a> {
         };
         let (entries, tar_size) = (Some(seen.entries), Some(seen.tar_size));
         Ok((ForeseenLayer { by: None, blobs, entries, tar_size, ..self.unknown() }, Some(seen)))
+    }
+
+    /// Looks at a layer that copies from steps: as far as it is known what they make. Nothing of that is
+    /// brought here only to be looked at.
+    fn of_steps(&self, realised: Context<'_>) -> Result<ForeseenLayer, BuildError> {
+        let Self { plan, index, listing, .. } = *self;
+        let layer = &plan.layers[index];
+        let keys = layer::mixed_keys(layer, listing, realised.workshop(plan));
+        let decision = match keys.map_err(|fault| layer_fault(layer, fault))? {
+            Some(keys) => reuse(layer, keys, realised)?,
+            None => decide(plan, layer, listing, realised)?,
+        };
+        Ok(match &decision.reused {
+            Some(answer) => self.hit(By::Manifest, answer),
+            None => self.unseen(),
+        })
+    }
+
+    /// A layer that will be made of what can't be looked at yet.
+    fn unseen(&self) -> ForeseenLayer {
+        let blob = ForeseenBlob {
+            blob: None,
+            outcome: LayerOutcome::Built,
+            place: None,
+            tar_size: None,
+            estimate: self.last.as_ref().map(|last| last.last.size),
+        };
+        ForeseenLayer { blobs: vec![blob], ..self.unknown() }
     }
 
     fn unknown(&self) -> ForeseenLayer {
@@ -309,7 +383,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn explain(&self) -> Result<Explanation, BuildError> {
+    fn explain(&self, realised: Context<'_>) -> Result<Explanation, BuildError> {
         let Self { plan, index, context, .. } = *self;
         let layer = &plan.layers[index];
         let now = past::particulars(plan, index, self.listing, &self.decision.keys.materials, context);
@@ -319,20 +393,13 @@ impl<'a> Look<'a> {
             now.fields.remove(HOST);
         }
         let changes = last.map_or_else(Vec::new, |last| last.particulars.changes(&now));
-        let (layer, seen) = match self.foresee(true) {
+        let (layer, seen) = match self.foresee(true, realised) {
             // What isn't there yet can't be looked at; what else is otherwise says enough.
             Err(BuildError::Layer { source, .. })
                 if matches!(*source, LayerError::Missing { .. } | LayerError::Empty { .. })
                     && !changes.is_empty() =>
             {
-                let blob = ForeseenBlob {
-                    blob: None,
-                    outcome: LayerOutcome::Built,
-                    place: None,
-                    tar_size: None,
-                    estimate: None,
-                };
-                (ForeseenLayer { blobs: vec![blob], ..self.unknown() }, None)
+                (self.unseen(), None)
             }
             looked => looked?,
         };

@@ -56,7 +56,7 @@ fn finish(
         label: layer.label.clone(),
         places: origins.iter().map(|origin| context.place(*origin)).collect(),
         // The key of what a layer without lockfiles holds says all that its manifest key could.
-        manifest_keys: match layer.manifests.is_empty() {
+        manifest_keys: match layer.manifests.is_empty() && layer.steps().next().is_none() {
             true => Vec::new(),
             false => keys.of(&record.machines).to_vec(),
         },
@@ -92,7 +92,7 @@ fn build_layer(
     let layer = &plan.layers[index];
     let last = last_of(plan, layer, context);
     // Of what leaves no trace it isn't known what there was before.
-    let blocks = context.blocks.filter(|_| layer.reads_host());
+    let blocks = context.blocks.filter(|_| layer.reads_files());
     let before = last.as_ref().filter(|last| last.layers.len() == 1).map(|last| &last.layers[0].descriptor);
     let may_answer = may_answer(last.as_ref(), context)?;
     let made = asking(plan, may_answer, context, |workshop| {
@@ -113,7 +113,7 @@ pub(super) fn record(
     context: Context<'_>,
 ) {
     let layer = &plan.layers[index];
-    let trace = context.records.filter(|_| layer.reads_host());
+    let trace = context.records.filter(|_| layer.reads_files());
     let trace = trace.map(|_| layer::trace_key(layer, &plan.name));
     let all = std::mem::take(&mut made.new).into_iter();
     let is_here = |origin: &Origin| !matches!(origin, Origin::Place(_));
@@ -121,7 +121,7 @@ pub(super) fn record(
         if made.origins.iter().all(is_here) {
             let is_traced = |last: &Record| last.layers == made.record.layers;
             let trace = trace.filter(|_| !last.is_some_and(is_traced));
-            let under_keys = keys.of(&made.record.machines).iter().map(|key| made.record.under(*key));
+            let under_keys = keys.recorded(&made.record.machines).map(|key| made.record.under(*key));
             keep(all.chain(under_keys).chain(trace.map(|key| made.record.traced(key))), context, records);
         } else {
             keep(all, context, records);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::{Scope, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// A rayon pool: one that is given, or one that is started when there is work for it.
 ///
@@ -37,15 +37,24 @@ impl Pool {
     /// # Errors
     /// The system's, where it gives no threads.
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, ThreadPoolBuildError> {
-        let pool = match self.started.get() {
-            Some(pool) => Arc::clone(pool),
-            None => {
-                let named = |index| format!("ocibuild-{index}");
-                let pool = ThreadPoolBuilder::new().num_threads(self.threads).thread_name(named).build()?;
-                Arc::clone(self.started.get_or_init(|| Arc::new(pool)))
-            }
-        };
-        Ok(pool.install(work))
+        Ok(self.started()?.install(work))
+    }
+
+    /// Runs `work` on this thread, which may wait, while what it spawns runs in the pool.
+    pub(super) fn in_place_scope<'s, T>(
+        &self,
+        work: impl FnOnce(&Scope<'s>) -> T,
+    ) -> Result<T, ThreadPoolBuildError> {
+        Ok(self.started()?.in_place_scope(work))
+    }
+
+    fn started(&self) -> Result<Arc<ThreadPool>, ThreadPoolBuildError> {
+        if let Some(pool) = self.started.get() {
+            return Ok(Arc::clone(pool));
+        }
+        let named = |index| format!("ocibuild-{index}");
+        let pool = ThreadPoolBuilder::new().num_threads(self.threads).thread_name(named).build()?;
+        Ok(Arc::clone(self.started.get_or_init(|| Arc::new(pool))))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::build::bases::Foundations;
 use crate::build::disagree::read_outlines;
 use crate::build::error::layer_fault;
 use crate::build::find::find;
+use crate::build::steps::Steps;
 use crate::build::{BuildError, Context};
 use crate::cache::Record;
 use crate::key::Key;
@@ -21,10 +22,11 @@ pub struct Resolved<'p> {
     pub(super) layers: Vec<Decision>,
     /// Those of reused layers that others may disagree with, by the layer's place in the plan.
     pub(super) outlines: BTreeMap<usize, Outline>,
+    pub(super) steps: Steps,
 }
 
 /// What is known of a layer before any of its files is looked at.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Decision {
     pub(super) keys: ManifestKeys,
     pub(super) reused: Option<Answer>,
@@ -39,13 +41,16 @@ impl Resolved<'_> {
 
 /// Finds out which layers are answered by records, without looking at their files.
 ///
-/// Reads lockfiles, the listings of bases (from records where there are any, else from the bases'
+/// Reads lockfiles, the inputs of steps, the listings of bases (from records where there are any, else from the bases'
 /// layers), and the inventories that have to be compared; a layer whose inventory is damaged isn't
 /// reused.
 ///
 /// # Errors
 /// [`BuildError`] for the first fault of a base, a lockfile or the cache.
 pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>, BuildError> {
+    let steps = Steps::find_out(plan, context)?;
+    let step_keys = steps.declared(plan);
+    let context = Context { step_keys: &step_keys, ..context };
     let foundations = Foundations::open(plan, context)?;
     foundations.warn_of_triggers(plan, context.observer);
     let decide = |layer: &PlannedLayer| {
@@ -54,7 +59,7 @@ pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>,
     };
     let mut layers = plan.layers.iter().map(decide).collect::<Result<Vec<Decision>, BuildError>>()?;
     let outlines = read_outlines(plan, &mut layers, context)?;
-    Ok(Resolved { plan, foundations, layers, outlines })
+    Ok(Resolved { plan, foundations, layers, outlines, steps })
 }
 
 pub(super) fn decide(
@@ -65,7 +70,18 @@ pub(super) fn decide(
 ) -> Result<Decision, BuildError> {
     let keys = layer::manifest_keys(layer, listing, context.tree, context.circumstances(plan))
         .map_err(|fault| layer_fault(layer, fault))?;
-    let Some(keys) = keys else { return Ok(Decision { keys: ManifestKeys::default(), reused: None }) };
+    match keys {
+        Some(keys) => reuse(layer, keys, context),
+        None => Ok(Decision { keys: ManifestKeys::default(), reused: None }),
+    }
+}
+
+/// Asks for a layer by its keys.
+pub(super) fn reuse(
+    layer: &PlannedLayer,
+    keys: ManifestKeys,
+    context: Context<'_>,
+) -> Result<Decision, BuildError> {
     let all: Vec<Key> = keys.all().copied().collect();
     let fits =
         |record: &Record| layer::suits(record, layer) && keys.of(&record.machines).contains(&record.key);

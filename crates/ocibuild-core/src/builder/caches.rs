@@ -129,7 +129,11 @@ impl<'a> Builder<'a> {
         let sink = self.sink(&place)?;
         let source = built.source();
         let blobs: Option<&dyn Source> = (mode == CacheMode::Max).then_some(&source);
-        sink.keep(&built.records(), blobs, &self.cancel).map(Some)
+        let mut records = built.records();
+        if mode == CacheMode::Max {
+            records.extend(built.step_records());
+        }
+        sink.keep(&records, blobs, &self.cancel).map(Some)
     }
 
     fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {

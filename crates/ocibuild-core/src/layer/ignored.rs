@@ -90,7 +90,7 @@ impl<'a> Filter<'a> {
 
 fn file_name(ignore: &Ignore) -> Option<&str> {
     match ignore {
-        Ignore::Nothing => None,
+        Ignore::Nothing | Ignore::Given(_) => None,
         Ignore::Default => Some(DEFAULT),
         Ignore::File(file) => Some(&file.path),
     }
@@ -106,6 +106,9 @@ pub(super) fn name(copy: &PlannedCopy) -> Option<&str> {
 
 /// Reads the ignore file; nothing if there is none, which only one that is named may not be.
 pub(super) fn contents(ignore: &Ignore, tree: &dyn FileTree) -> Result<Option<Vec<u8>>, LayerError> {
+    if let Ignore::Given(lines) = ignore {
+        return Ok(Some(lines.to_vec()));
+    }
     let Some(name) = file_name(ignore) else { return Ok(None) };
     let path = resolve(tree, name.as_bytes())?;
     match read(tree, &path) {

@@ -59,8 +59,8 @@ pub struct ManifestKeys {
 impl ManifestKeys {
     /// Returns the keys, in the order in which they are asked.
     pub fn all(&self) -> impl Iterator<Item = &Key> {
-        let own = |keys: &'_ Self| keys.with_host.iter().chain(&keys.without_host);
-        own(self).chain(self.realised.iter().flat_map(move |keys| own(keys)))
+        let realised = self.realised.iter().flat_map(|keys| keys.with_host.iter().chain(&keys.without_host));
+        self.with_host.iter().chain(&self.without_host).chain(realised)
     }
 
     /// Returns all keys that the layer is recorded under if it has programs for these machines.
@@ -99,8 +99,9 @@ impl ManifestKeys {
         if let Some(seen) = self.host
             && host_part(layer, listing, workshop)? != Some(seen)
         {
-            let copy = layer.copies.iter().find(|copy| copy.reads_host());
-            let path = copy.and_then(PlannedCopy::path).unwrap_or_default().to_owned();
+            let is_of_host = |copy: &&PlannedCopy| copy.from().is_some_and(|from| from.step.is_none());
+            let copy = layer.copies.iter().find(is_of_host);
+            let path = copy.and_then(PlannedCopy::from).map(|from| from.path.clone()).unwrap_or_default();
             return Err(LayerError::Changed { path, span: copy.and_then(|copy| copy.span) });
         }
         Ok(())
@@ -141,7 +142,7 @@ pub fn manifest_keys(
     tree: &dyn FileTree,
     circumstances: Circumstances<'_>,
 ) -> Result<Option<ManifestKeys>, LayerError> {
-    if layer.manifests.is_empty() && layer.reads_files() {
+    if layer.manifests.is_empty() && layer.reads_host() {
         return Ok(None);
     }
     keys_with(layer, listing, tree, None, circumstances)
@@ -353,7 +354,6 @@ fn write_copy(key: &mut KeyWriter, copy: &PlannedCopy) {
 
 fn write_from(key: &mut KeyWriter, from: &From) {
     let From {
-        step: _, // By what the step makes.
         path,
         literal: _, // Of the path,
         glob: _,    // as is this.

@@ -1,6 +1,6 @@
 //! What a layer's copies find in the tree, before anything is made of it.
 
-use crate::files::{FileError, FileKind, Metadata, WalkOptions, Walked, display, resolve, walk};
+use crate::files::{FileError, FileKind, MountedTree, Metadata, WalkOptions, Walked, display, resolve, walk};
 use crate::layer::draft::Sources;
 use crate::layer::gather::below;
 use crate::layer::ignored::Filter;
@@ -58,7 +58,7 @@ impl Looker<'_> {
     fn look(self) -> Result<Sight, LayerError> {
         let Self { copy, from, sources } = self;
         let filter = Filter::new(copy, from, sources.tree)?;
-        let start = resolve(sources.tree, &from.literal)?;
+        let start = resolve(sources.tree, &place(from))?;
         let what = match &from.glob {
             Some(glob) => self.glob(glob, &start, &filter)?,
             None => self.plain(&start, &filter)?,
@@ -124,6 +124,14 @@ impl Looker<'_> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let mut paths = ends.chain([path.len()]).map(|end| &path[..end]);
         paths.any(|path| tree.metadata(path).is_ok_and(|metadata| skip.contains(&metadata.id)))
+    }
+}
+
+/// Where in the tree a copy begins: what steps made is mounted there.
+fn place(from: &From) -> Vec<u8> {
+    match from.step {
+        Some(step) => below(&MountedTree::place(step), &from.literal),
+        None => from.literal.clone(),
     }
 }
 

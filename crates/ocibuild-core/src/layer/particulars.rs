@@ -75,6 +75,10 @@ pub fn particulars(
             .map_or_else(|| material(manifest, tree).map(|read| read.digest), |known| Ok(known.digest))?;
         all.manifests.insert(manifest.path.clone(), digest.to_string());
     }
+    for step in layer.steps().filter_map(|step| circumstances.steps.get(step)) {
+        let key = step.key.map_or_else(|| "unknown".to_owned(), |key| key.to_string());
+        all.manifests.insert(format!("step {}", step.label), key);
+    }
     let copies = copies.iter().map(|copy| self::copy(copy, listing, tree));
     all.copies = copies.collect::<Result<_, LayerError>>()?;
     Ok(all)
@@ -143,7 +147,7 @@ fn copy(
 
 fn say_from(from: &From, say: &mut dyn FnMut(&str, String) -> Option<String>) {
     let From {
-        step: _, // By what the step makes.
+        step: _, // By its label and key.
         path,
         literal: _, // Of the path,
         glob: _,    // as is this.

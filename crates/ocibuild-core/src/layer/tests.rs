@@ -499,7 +499,7 @@ fn build_planned(
         budget: &budget,
         observer: &observer,
         cancel: &cancel,
-        circumstances: Circumstances { spec: "test", host: "host", latest },
+        circumstances: Circumstances { spec: "test", host: "host", latest, steps: &[] },
         stat: None,
         answers: None,
         asks_elsewhere: false,

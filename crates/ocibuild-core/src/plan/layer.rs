@@ -243,6 +243,38 @@ impl PartialEq for PlannedCopy {
 impl Eq for PlannedCopy {}
 
 impl PlannedCopy {
+    /// Copies files to a path relative to the root, with nothing of its own to say of them.
+    pub(crate) fn of_files(from: From, to: Vec<u8>, preserve: Preserve, span: Option<Span>) -> Self {
+        Self {
+            what: What::From(from),
+            to,
+            into: false,
+            mode: None,
+            dir_mode: None,
+            owner: None,
+            owner_span: None,
+            preserve,
+            pyc: Pyc::default(),
+            on_base_symlink: OnBaseSymlink::default(),
+            span,
+        }
+    }
+
+    /// Returns the step that it copies from, by its place in [`Plan::steps`](super::Plan::steps).
+    #[must_use]
+    pub fn step(&self) -> Option<usize> {
+        self.from().and_then(|from| from.step)
+    }
+
+    /// Returns the files that it copies, if it does.
+    #[must_use]
+    pub fn from(&self) -> Option<&From> {
+        match &self.what {
+            What::From(from) => Some(from),
+            _ => None,
+        }
+    }
+
     /// Returns the owner where it is given by numbers.
     #[must_use]
     pub fn numeric_owner(&self) -> Option<(u32, u32)> {
@@ -264,6 +296,8 @@ pub enum Ignore {
     Nothing,
     /// This file, which has to be there.
     File(PlannedPath),
+    /// These lines, as such a file would have them.
+    Given(Arc<[u8]>),
 }
 
 /// What one copy copies.
@@ -337,10 +371,7 @@ impl PlannedLayer {
     }
 
     fn froms(&self) -> impl Iterator<Item = &From> {
-        self.copies.iter().filter_map(|copy| match &copy.what {
-            What::From(from) => Some(from),
-            _ => None,
-        })
+        self.copies.iter().filter_map(PlannedCopy::from)
     }
 }
 

@@ -1,0 +1,158 @@
+//! Steps: which of them have to run, what they make, and the layers that wait for them.
+//!
+//! Of each step the inputs are looked up, and its declared key made, before anything runs. Then the
+//! layers that nothing answers for say which steps are needed; of those, the ones that no record answers
+//! for run, each once what it needs is there.
+
+mod demand;
+mod error;
+mod foresee;
+mod progress;
+mod read;
+mod run;
+mod work;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+
+use crate::base::Listing;
+use crate::build::{BuildError, Context, StepFault};
+use crate::digest::Digest;
+use crate::files::StatCache;
+use crate::key::Key;
+use crate::layer::{self, Contents, StepKey, Workshop};
+use crate::plan::{Plan, PlannedStep};
+use crate::step;
+
+pub use error::{SkippedStep, StepFailure, StepFailures, StepFault};
+pub(super) use foresee::{foresee, quiet};
+pub use foresee::{ForeseenStep, Outlook};
+pub(super) use progress::Progress;
+pub use progress::FinishedStep;
+pub(super) use work::{Layers, make_all};
+
+/// Returns the value of a variable that the run was given.
+pub type Variables<'a> = dyn Fn(&str) -> Option<OsString> + Sync + 'a;
+
+/// What steps are run with.
+#[derive(Clone, Copy)]
+pub struct Workplace<'a> {
+    /// The directory of the input files.
+    pub root: &'a Path,
+    /// The directory of the cache in which steps have theirs.
+    pub cache: &'a Path,
+    /// What the run was given of variables: `PATH`, those that steps let through, secrets.
+    pub variables: &'a Variables<'a>,
+    /// How many steps and layers are made at once, at most.
+    pub jobs: usize,
+    /// Whether what doesn't need a step that failed goes on.
+    pub keep_going: bool,
+    /// Whether steps that run in place are watched for what they read without declaring it.
+    pub checks_inputs: bool,
+}
+
+/// What is known of a plan's steps before any of them runs, in the order of the plan.
+#[derive(Default)]
+pub(super) struct Steps {
+    known: Vec<Known>,
+}
+
+/// What is known of a step before it runs.
+pub(super) struct Known {
+    /// The digest of what its inputs hold.
+    inputs: Digest,
+    /// Its key, whatever it needs.
+    own: Key,
+    /// Its key; none if it runs always, or needs a step that does.
+    declared: Option<Key>,
+}
+
+impl Steps {
+    /// Looks up the inputs of all steps, and makes their keys.
+    pub(super) fn find_out(plan: &Plan, context: Context<'_>) -> Result<Self, BuildError> {
+        if plan.steps.is_empty() {
+            return Ok(Self::default());
+        }
+        let place = context.workplace.ok_or(BuildError::NoWorkplace)?;
+        let reader = Reader::new(plan, context, place);
+        let own = context.pool.install(|| {
+            let own = plan.steps.par_iter().map(|step| reader.own(step));
+            own.collect::<Result<Vec<(Digest, Key)>, BuildError>>()
+        })?;
+        reader.save();
+        let mut known: Vec<Known> = Vec::with_capacity(plan.steps.len());
+        for (step, (inputs, own)) in plan.steps.iter().zip(own?) {
+            let needs: Option<Vec<Key>> = step.needs.iter().map(|need| known[*need].declared).collect();
+            let declared = needs.filter(|_| !step.always).map(|needs| step::declared_key(&own, &needs));
+            known.push(Known { inputs, own, declared });
+        }
+        Ok(Self { known })
+    }
+
+    /// Tells whether the plan has none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The steps as layers know them before any has run.
+    pub(super) fn declared(&self, plan: &Plan) -> Vec<StepKey> {
+        let steps = plan.steps.iter().zip(&self.known);
+        steps.map(|(step, known)| StepKey { label: step.label.clone(), key: known.declared }).collect()
+    }
+}
+
+/// Reads what steps' keys are made of.
+struct Reader<'a> {
+    plan: &'a Plan,
+    context: Context<'a>,
+    place: &'a Workplace<'a>,
+    /// What is known of input files, whichever step's they are.
+    stat: Option<StatCache>,
+    tools: step::Tools<'a>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(plan: &'a Plan, context: Context<'a>, place: &'a Workplace<'a>) -> Self {
+        let stat = context.stat.map(|tree| tree.of("inputs of steps"));
+        if let Some(stat) = &stat {
+            stat.start();
+        }
+        let tools = step::Tools::new(place.cache, place.variables, context.cancel);
+        Self { plan, context, place, stat, tools }
+    }
+
+    /// Keeps what was learned. Where that can't be, files are read again the next time.
+    fn save(&self) {
+        if let Some(stat) = &self.stat {
+            let _ = stat.save();
+        }
+    }
+
+    /// The digest of a step's inputs, and its own key.
+    fn own(&self, step: &PlannedStep) -> Result<(Digest, Key), BuildError> {
+        self.context.cancel.check()?;
+        let inputs = self.inputs(step)?.root;
+        let fault = |fault| BuildError::step(self.plan, step, fault);
+        let keyed = step.pass_env.iter().filter(|variable| variable.is_keyed);
+        let value = |name: &str| (self.place.variables)(name).map(OsString::into_encoded_bytes);
+        let variables: Vec<Option<Vec<u8>>> = keyed.map(|variable| value(&variable.name)).collect();
+        let tools = step.tools.iter().map(|tool| self.tools.ask(tool));
+        let tools = tools.collect::<Result<Vec<_>, _>>().map_err(|tool| fault(StepFault::Tool(tool)))?;
+        let circumstances = step::Circumstances {
+            host: self.context.host,
+            inputs: &inputs,
+            variables: &variables,
+            tools: &tools,
+        };
+        Ok((inputs, step::own_key(step, circumstances)))
+    }
+
+    /// What a step's inputs hold.
+    fn inputs(&self, step: &PlannedStep) -> Result<Contents, BuildError> {
+        let workshop = Workshop { stat: self.stat.as_ref(), ..self.context.workshop(self.plan) };
+        let contents = layer::contents(&read::inputs(step), &Listing::empty(), workshop);
+        contents.map_err(|fault| BuildError::step(self.plan, step, StepFault::Inputs(Box::new(fault))))
+    }
+}

@@ -1,0 +1,37 @@
+//! Which steps have to be looked at: those that are wanted, and of a step that nothing answers for,
+//! those it needs.
+
+use std::collections::BTreeSet;
+
+use crate::build::schedule::Task;
+use crate::build::steps::progress::{Fallible, Progress};
+
+/// Finds the steps to be made, in the order of the plan, so that all that are wanted come to be known.
+/// Nothing is asked of what a step needs that something answers for.
+pub(super) fn demanded(progress: &Progress<'_>, wanted: impl Iterator<Item = usize>) -> Fallible<Vec<usize>> {
+    let mut demanded = BTreeSet::new();
+    let mut next: Vec<usize> = wanted.collect();
+    let mut looked = BTreeSet::new();
+    while let Some(step) = next.pop() {
+        progress.context.cancel.check()?;
+        if looked.insert(step) && !progress.is_answered(step)? {
+            demanded.insert(step);
+            next.extend(&progress.plan.steps[step].needs);
+        }
+    }
+    Ok(demanded.into_iter().collect())
+}
+
+/// The tasks of making steps, which are numbered by their places among these.
+pub(super) fn tasks(progress: &Progress<'_>, demanded: &[usize]) -> Vec<Task> {
+    let place = |need: &usize| demanded.binary_search(need).ok();
+    let task = |step: &usize| {
+        let step = &progress.plan.steps[*step];
+        let shared = step.cache_dirs.iter().filter(|directory| directory.path.starts_with("~/"));
+        Task {
+            after: step.needs.iter().filter_map(place).collect(),
+            claims: shared.map(|directory| directory.path.clone()).collect(),
+        }
+    };
+    demanded.iter().map(task).collect()
+}

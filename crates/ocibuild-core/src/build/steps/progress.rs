@@ -1,0 +1,258 @@
+//! How far the steps of a plan are: what each made, once that is known, and where the bytes are.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::blob::Source as _;
+use crate::build::find::{chain, find, source};
+use crate::build::steps::{Steps, Workplace};
+use crate::build::{BuildError, Context, StepFailure, StepFault};
+use crate::cache::Record;
+use crate::event::{Event, LayerOutcome, Warning};
+use crate::files::{FileTree, MountedTree};
+use crate::key::Key;
+use crate::layer::{Answer, Origin, StepKey};
+use crate::plan::{Plan, PlannedStep};
+use crate::step::{self, OutputTree, OutputTrees};
+
+/// A step of which it is known what it made.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FinishedStep {
+    /// Its place in [`Plan::steps`].
+    pub index: usize,
+    /// Its name in the spec.
+    pub name: String,
+    /// What people are told it is.
+    pub label: String,
+    /// The blob of what it made, and what is known of that.
+    pub record: Record,
+    /// The keys that it goes by.
+    pub keys: Vec<Key>,
+    /// Whether its command ran, and what answered if not.
+    pub outcome: LayerOutcome,
+    /// What the place beside the cache is called that has it.
+    pub place: Option<String>,
+    /// How long that took.
+    pub elapsed: Duration,
+    pub(in crate::build) origin: Origin,
+}
+
+impl FinishedStep {
+    /// The key of what it made: the same for all that is the same.
+    pub(super) fn root(&self) -> Key {
+        self.record.content.expect("records that answer for steps have one, and captured ones as well")
+    }
+}
+
+/// Whoever fails tells how; the steps that need it aren't started then.
+pub(super) type Fallible<T> = Result<T, BuildError>;
+
+/// The steps of a plan on their way.
+pub(super) struct Progress<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) steps: &'a Steps,
+    pub(super) context: Context<'a>,
+    pub(super) place: &'a Workplace<'a>,
+    pub(super) trees: OutputTrees,
+    pub(super) host: step::Host<'a>,
+    states: Vec<Mutex<State>>,
+}
+
+/// What is known of a step by now.
+#[derive(Default)]
+struct State {
+    finished: Option<Arc<FinishedStep>>,
+    tree: Option<Arc<OutputTree>>,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        steps: &'a Steps,
+        context: Context<'a>,
+        place: &'a Workplace<'a>,
+    ) -> Self {
+        let trees = OutputTrees::new(place.cache);
+        let host = step::Host::new(place.root, place.cache, place.variables);
+        let states = plan.steps.iter().map(|_| Mutex::default()).collect();
+        Self { plan, steps, context, place, trees, host, states }
+    }
+
+    fn state(&self, index: usize) -> MutexGuard<'_, State> {
+        self.states[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a step made, if that is known.
+    pub(super) fn finished(&self, index: usize) -> Option<Arc<FinishedStep>> {
+        self.state(index).finished.clone()
+    }
+
+    /// All that are finished, in the order of the plan.
+    pub(super) fn all_finished(&self) -> Vec<FinishedStep> {
+        let all = (0..self.states.len()).filter_map(|index| self.finished(index));
+        all.map(|finished| (*finished).clone()).collect()
+    }
+
+    /// The steps as layers know them by now: by what they made.
+    pub(super) fn realised(&self) -> Vec<StepKey> {
+        let key = |(index, step): (usize, &PlannedStep)| StepKey {
+            label: step.label.clone(),
+            key: self.finished(index).map(|finished| finished.root()),
+        };
+        self.plan.steps.iter().enumerate().map(key).collect()
+    }
+
+    /// Asks for a step by its declared key. Tells whether something answers.
+    pub(super) fn is_answered(&self, index: usize) -> Fallible<bool> {
+        let start = Instant::now();
+        if self.finished(index).is_some() {
+            return Ok(true);
+        }
+        let Some(declared) = self.steps.known[index].declared else { return Ok(false) };
+        let Some(answer) = self.ask(&declared)? else { return Ok(false) };
+        self.finish(index, answer, vec![declared], start);
+        Ok(true)
+    }
+
+    /// Makes a step finished whose needs are: by a record of what they made, or by running it.
+    pub(super) fn make(&self, index: usize) -> Fallible<()> {
+        let start = Instant::now();
+        if self.is_realised(index)? { Ok(()) } else { self.run_once(index, start) }
+    }
+
+    /// Asks for a step by what its needs made, which is known. Tells whether something answers.
+    pub(super) fn is_realised(&self, index: usize) -> Fallible<bool> {
+        let start = Instant::now();
+        let (realised, keys) = self.keys(index);
+        if self.plan.steps[index].always {
+            return Ok(false);
+        }
+        let Some(answer) = self.ask(&realised)? else { return Ok(false) };
+        self.record(&answer.record, &keys, answer.origin);
+        self.finish(index, answer, keys, start);
+        Ok(true)
+    }
+
+    /// The key by what the needs made, and all keys that the step is recorded under.
+    fn keys(&self, index: usize) -> (Key, Vec<Key>) {
+        let step = &self.plan.steps[index];
+        let known = &self.steps.known[index];
+        let root = |need: &usize| self.finished(*need).map(|finished| finished.root());
+        let made: Option<Vec<Key>> = step.needs.iter().map(root).collect();
+        let made = made.expect("a step is made after those it needs");
+        let realised = step::realised_key(&known.own, &made);
+        (realised, known.declared.into_iter().chain([realised]).collect())
+    }
+
+    fn run_once(&self, index: usize, start: Instant) -> Fallible<()> {
+        let (record, tree) = self.run(index)?;
+        // What the needs made may be another thing than before, where it had to be made again.
+        let (_, keys) = self.keys(index);
+        let keys = if self.plan.steps[index].always { Vec::new() } else { keys };
+        self.record(&record, &keys, Origin::Made);
+        self.state(index).tree = tree;
+        self.finish(index, Answer { record, origin: Origin::Made }, keys, start);
+        Ok(())
+    }
+
+    fn ask(&self, key: &Key) -> Fallible<Option<Answer>> {
+        let fits = |record: &Record| record.layers.len() == 1 && record.content.is_some();
+        Ok(find(std::slice::from_ref(key), &fits, self.context)?)
+    }
+
+    /// Records what a step made under its keys, if its blob is in the store.
+    fn record(&self, record: &Record, keys: &[Key], origin: Origin) {
+        let Some(records) = self.context.records.filter(|_| !matches!(origin, Origin::Place(_))) else { return };
+        for key in keys {
+            if let Err(fault) = records.put(&record.under(*key)) {
+                let warning = Warning::new(format!("a step is not cached: {}", chain(&fault)));
+                self.context.observer.event(&Event::Warning(warning.hint("check the cache directory")));
+                return;
+            }
+        }
+    }
+
+    fn finish(&self, index: usize, answer: Answer, keys: Vec<Key>, start: Instant) {
+        let step = &self.plan.steps[index];
+        let Answer { record, origin } = answer;
+        let (outcome, place) = (self.context.outcome(origin), self.context.place(origin));
+        let (name, label, elapsed) = (step.name.clone(), step.label.clone(), start.elapsed());
+        let event = Event::StepFinished { step: label.clone(), outcome, elapsed };
+        let finished = FinishedStep { index, name, label, record, keys, outcome, place, elapsed, origin };
+        self.state(index).finished = Some(Arc::new(finished));
+        self.context.observer.event(&event);
+    }
+
+    /// The tree of what a finished step made: brought back from where it is, if it isn't at hand. If it
+    /// is gone everywhere, the step runs again.
+    pub(super) fn tree(&self, index: usize) -> Fallible<Arc<OutputTree>> {
+        let mut state = self.state(index);
+        if let Some(tree) = &state.tree {
+            return Ok(Arc::clone(tree));
+        }
+        let finished = state.finished.clone().expect("trees of finished steps are asked for");
+        if let Some(tree) = self.trees.find(&finished.root()) {
+            return Ok(Arc::clone(state.tree.insert(Arc::new(tree))));
+        }
+        match self.restore(&finished) {
+            Ok(tree) => return Ok(Arc::clone(state.tree.insert(Arc::new(tree)))),
+            Err(fault) => self.context.cancel.check().map(|()| self.tell_of_loss(&finished, &*fault))?,
+        }
+        drop(state);
+        for need in &self.plan.steps[index].needs {
+            if self.finished(*need).is_none() && !self.is_answered(*need)? {
+                self.make_with_needs(*need)?;
+            }
+        }
+        self.run_once(index, Instant::now())?;
+        let tree = self.state(index).tree.clone();
+        // In place, what was made stays where it is, and a copy of it comes out of the blob.
+        tree.map_or_else(|| self.tree(index), Ok)
+    }
+
+    /// Makes a step that nobody thought was needed, and what it needs.
+    fn make_with_needs(&self, index: usize) -> Fallible<()> {
+        for need in &self.plan.steps[index].needs {
+            if !self.is_answered(*need)? {
+                self.make_with_needs(*need)?;
+            }
+        }
+        self.make(index)
+    }
+
+    fn restore(
+        &self,
+        finished: &FinishedStep,
+    ) -> Result<OutputTree, Box<dyn std::error::Error + Send + Sync>> {
+        let start = Instant::now();
+        let blob = &finished.record.layers[0].descriptor;
+        let all = source(&[finished.origin], self.context);
+        let content = all.fetch(blob)?;
+        let tree = self.trees.extract(&finished.root(), content.open(0)?, self.context.cancel)?;
+        let (step, size) = (finished.label.clone(), blob.size);
+        self.context.observer.event(&Event::StepRestored { step, size, elapsed: start.elapsed() });
+        Ok(tree)
+    }
+
+    fn tell_of_loss(&self, finished: &FinishedStep, fault: &(dyn std::error::Error + 'static)) {
+        let message = format!("what step `{}` made can't be brought back: {}", finished.label, chain(fault));
+        self.context.observer.event(&Event::Warning(Warning::new(message).hint("it is run again")));
+    }
+
+    /// The root, with what some steps made mounted in it.
+    pub(super) fn mounted(&self, steps: impl Iterator<Item = usize>) -> Fallible<MountedTree<'a>> {
+        let mount = |index: usize| {
+            let tree = self.tree(index)?.tree();
+            let tree = tree.map_err(|fault| self.fault(index, StepFault::Directory(fault)))?;
+            Ok((index, Arc::new(tree) as Arc<dyn FileTree>))
+        };
+        let mounts = steps.map(mount).collect::<Fallible<Vec<_>>>()?;
+        Ok(MountedTree::new(self.context.tree, mounts))
+    }
+
+    pub(super) fn fault(&self, index: usize, fault: StepFault) -> BuildError {
+        BuildError::step(self.plan, &self.plan.steps[index], fault)
+    }
+}

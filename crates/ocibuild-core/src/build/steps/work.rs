@@ -1,0 +1,239 @@
+//! Steps and layers side by side, as tasks of one graph under one bound.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::base::Listing;
+use crate::build::bases::Foundations;
+use crate::build::make::make;
+use crate::build::resolve::{Decision, decide, reuse};
+use crate::build::schedule::{self, Ending, Signal, Task};
+use crate::build::steps::demand::{demanded, tasks};
+use crate::build::steps::progress::{Fallible, FinishedStep, Progress};
+use crate::build::steps::{Steps, Workplace};
+use crate::build::{BuildError, Context, FinishedLayer, SkippedStep, StepFailures};
+use crate::event::{Cancel, Event};
+use crate::layer;
+use crate::plan::Plan;
+
+/// The layers of a plan that are to be made.
+pub(in crate::build) struct Layers<'a> {
+    pub(in crate::build) foundations: &'a Foundations,
+    pub(in crate::build) decisions: Vec<Decision>,
+    /// Those whose inventories are wanted.
+    pub(in crate::build) listed: &'a (dyn Fn(usize) -> bool + Sync),
+    pub(in crate::build) finished: &'a (dyn Fn(&FinishedLayer) + Sync),
+}
+
+/// Makes the layers of a plan, and the steps that those need which nothing answers for.
+pub(in crate::build) fn make_all(
+    plan: &Plan,
+    layers: Layers<'_>,
+    steps: &Steps,
+    context: Context<'_>,
+) -> Fallible<(Vec<FinishedLayer>, Vec<FinishedStep>)> {
+    let place = context.workplace.ok_or(BuildError::NoWorkplace)?;
+    let stop = context.cancel.child();
+    let context = Context { cancel: &stop, ..context };
+    let progress = Progress::new(plan, steps, context, place);
+    let decisions = answer_mixed(plan, &layers, context)?;
+    let is_needed = |index: &usize| context.verifies || decisions[*index].reused.is_none();
+    let needed = (0..plan.layers.len()).filter(is_needed);
+    let wanted = needed.flat_map(|index| plan.layers[index].steps());
+    let demanded = demanded(&progress, wanted)?;
+    let mut all = tasks(&progress, &demanded);
+    let place_of = |step: usize| demanded.binary_search(&step).ok();
+    all.extend(decisions.iter().zip(&plan.layers).enumerate().map(|(index, (_, layer))| {
+        let steps = layer.steps().filter(|_| is_needed(&index));
+        Task { after: steps.filter_map(place_of).collect(), claims: Vec::new() }
+    }));
+    let work = Work::new(&progress, &demanded, decisions, &layers, &stop);
+    work.run(&all, place)?;
+    let layers = work.layers.into_iter().map(|layer| layer.into_inner().expect("no task failed"));
+    Ok((layers.collect(), progress.all_finished()))
+}
+
+/// Makes steps, and those they need that nothing answers for.
+pub(in crate::build) fn run(
+    plan: &Plan,
+    wanted: &[usize],
+    steps: &Steps,
+    context: Context<'_>,
+) -> Fallible<Vec<FinishedStep>> {
+    let place = context.workplace.ok_or(BuildError::NoWorkplace)?;
+    let stop = context.cancel.child();
+    let context = Context { cancel: &stop, ..context };
+    let progress = Progress::new(plan, steps, context, place);
+    let demanded = demanded(&progress, wanted.iter().copied())?;
+    let all = tasks(&progress, &demanded);
+    Work::steps(&progress, &demanded, &stop).run(&all, place)?;
+    Ok(progress.all_finished())
+}
+
+/// Asks for layers that copy from steps and from the host as well, now that it is time to look at files.
+fn answer_mixed(plan: &Plan, layers: &Layers<'_>, context: Context<'_>) -> Fallible<Vec<Decision>> {
+    let one = |(index, decision): (usize, &Decision)| {
+        let layer = &plan.layers[index];
+        let listing = layers.foundations.listing(&layer.foundation);
+        let keys = layer::mixed_keys(layer, listing, context.workshop(plan));
+        match keys.map_err(|fault| crate::build::error::layer_fault(layer, fault))? {
+            Some(keys) => reuse(layer, keys, context),
+            None => Ok(decision.clone()),
+        }
+    };
+    let all = || layers.decisions.iter().enumerate().map(one).collect();
+    context.pool.install(all)?
+}
+
+/// Tasks at work.
+struct Work<'w, 'a> {
+    progress: &'w Progress<'a>,
+    /// The steps that are tasks, which come first.
+    demanded: &'w [usize],
+    decisions: Vec<Decision>,
+    of: Option<&'w Layers<'w>>,
+    layers: Vec<OnceLock<FinishedLayer>>,
+    faults: Mutex<Vec<(usize, BuildError)>>,
+    stop: &'w Cancel,
+}
+
+impl<'w, 'a> Work<'w, 'a> {
+    fn new(
+        progress: &'w Progress<'a>,
+        demanded: &'w [usize],
+        decisions: Vec<Decision>,
+        of: &'w Layers<'w>,
+        stop: &'w Cancel,
+    ) -> Self {
+        let layers = decisions.iter().map(|_| OnceLock::new()).collect();
+        Self { decisions, of: Some(of), layers, ..Self::steps(progress, demanded, stop) }
+    }
+
+    fn steps(progress: &'w Progress<'a>, demanded: &'w [usize], stop: &'w Cancel) -> Self {
+        let (decisions, layers, faults) = (Vec::new(), Vec::new(), Mutex::default());
+        Self { progress, demanded, decisions, of: None, layers, faults, stop }
+    }
+
+    /// Runs all tasks: steps on threads of their own, as they wait for commands, and layers in the pool.
+    fn run(&self, all: &[Task], place: &Workplace<'_>) -> Fallible<()> {
+        let stops = || self.stop.is_cancelled();
+        let endings = self.progress.context.pool.in_place_scope(|pool| {
+            std::thread::scope(|threads| {
+                schedule::run(all, place.jobs, &stops, |task, signal| {
+                    if task < self.demanded.len() {
+                        threads.spawn(move || self.task(task, signal));
+                    } else {
+                        pool.spawn(move |_| self.task(task, signal));
+                    }
+                })
+            })
+        })?;
+        self.outcome(&endings)
+    }
+
+    fn task(&self, task: usize, signal: Signal) {
+        let done = match self.demanded.get(task) {
+            Some(step) => self.progress.make(*step),
+            None => self.layer(task - self.demanded.len()),
+        };
+        let is_done = done.is_ok();
+        if let Err(fault) = done {
+            self.faults.lock().unwrap_or_else(PoisonError::into_inner).push((task, fault));
+            if !self.progress.place.keep_going {
+                self.stop.cancel();
+            }
+        }
+        signal.end(is_done);
+    }
+
+    fn layer(&self, index: usize) -> Fallible<()> {
+        let Progress { plan, context, .. } = *self.progress;
+        let of = self.of.expect("tasks of layers come with them");
+        let layer = &plan.layers[index];
+        let listing = of.foundations.listing(&layer.foundation);
+        let is_listed = (of.listed)(index);
+        let decision = self.decisions[index].clone();
+        let finished = match decision.reused.is_some() && !context.verifies || layer.steps().next().is_none() {
+            true => make(plan, index, decision, (listing, is_listed), context)?,
+            false => self.layer_of_steps(index, decision, (listing, is_listed))?,
+        };
+        (of.finished)(&finished);
+        self.layers[index].set(finished).expect("each layer is one task");
+        Ok(())
+    }
+
+    /// Makes a layer that copies from steps: by what those made, where something answers for that, else of
+    /// their files.
+    fn layer_of_steps(
+        &self,
+        index: usize,
+        decision: Decision,
+        (listing, is_listed): (&Listing, bool),
+    ) -> Fallible<FinishedLayer> {
+        let Progress { plan, context, .. } = *self.progress;
+        let layer = &plan.layers[index];
+        let step_keys = self.progress.realised();
+        let context = Context { step_keys: &step_keys, ..context };
+        let realised = match decision.keys.host {
+            Some(_) => {
+                let keys = layer::mixed_keys(layer, listing, context.workshop(plan));
+                let keys = keys.map_err(|fault| crate::build::error::layer_fault(layer, fault))?;
+                reuse(layer, keys.unwrap_or_default(), context)?
+            }
+            None => decide(plan, layer, listing, context)?,
+        };
+        let mut keys = decision.keys;
+        keys.realised = Some(Box::new(realised.keys));
+        let decision = Decision { keys, reused: decision.reused.or(realised.reused) };
+        if let (Some(answer), Some(records)) = (&decision.reused, context.records)
+            && answer.origin == layer::Origin::Store
+        {
+            for key in decision.keys.of(&answer.record.machines) {
+                // Where it can't be kept, what was made answers the next time as well.
+                let _ = records.put(&answer.record.under(*key));
+            }
+        }
+        if decision.reused.is_some() && !context.verifies {
+            return make(plan, index, decision, (listing, is_listed), context);
+        }
+        let tree = self.progress.mounted(layer.steps())?;
+        make(plan, index, decision, (listing, is_listed), Context { tree: &tree, ..context })
+    }
+
+    /// What all came to: the first fault, or all of those of steps.
+    fn outcome(&self, endings: &[Ending]) -> Fallible<()> {
+        let mut faults = std::mem::take(&mut *self.faults.lock().unwrap_or_else(PoisonError::into_inner));
+        let skipped = self.skipped(endings);
+        let is_real = |(_, fault): &(usize, BuildError)| !matches!(fault, BuildError::Cancelled(_));
+        if faults.iter().any(is_real) {
+            faults.retain(is_real);
+        }
+        let mut failed = Vec::new();
+        let mut other = None;
+        for (_, fault) in faults {
+            match fault {
+                BuildError::Steps(failures) => failed.extend(failures.failed),
+                fault => drop(other.get_or_insert(fault)),
+            }
+        }
+        if !failed.is_empty() {
+            return Err(BuildError::Steps(Box::new(StepFailures { failed, skipped })));
+        }
+        other.map_or(Ok(()), Err)?;
+        Ok(self.progress.context.cancel.check()?)
+    }
+
+    /// Tells of steps that weren't started.
+    fn skipped(&self, endings: &[Ending]) -> Vec<SkippedStep> {
+        let label = |task: usize| self.progress.plan.steps[self.demanded[task]].label.clone();
+        let mut skipped = Vec::new();
+        for (task, ending) in endings.iter().enumerate().take(self.demanded.len()) {
+            if let Ending::Skipped(because) = ending {
+                let (step, because) = (label(task), label(*because));
+                let event = Event::StepSkipped { step: step.clone(), because: because.clone() };
+                self.progress.context.observer.event(&event);
+                skipped.push(SkippedStep { step, because });
+            }
+        }
+        skipped
+    }
+}
