@@ -7,6 +7,7 @@
 mod config;
 mod expand;
 mod layer;
+mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,7 @@ use expand::Expander;
 pub use layer::{
     BaseName, Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, Split, What,
 };
+pub use step::{Command, PassedVariable, PlannedInput, PlannedSecret, PlannedStep, SecretForm, SecretSource};
 
 /// A spec can't be planned.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +78,9 @@ pub trait Surroundings {
 pub struct Plan {
     /// The name that is part of every manifest key.
     pub name: String,
+    /// The steps that layers of the images copy from, or that were asked for, and those they need:
+    /// each for each platform once, and after all it needs.
+    pub steps: Vec<PlannedStep>,
     /// Every layer once.
     pub layers: Vec<PlannedLayer>,
     /// The images, in the order of the spec.
@@ -229,7 +234,16 @@ pub fn plan(
     let mut layers = planner.layers;
     layer::label(&mut layers);
     let warnings = spec.warnings.iter().cloned().chain(planner.warnings).collect();
-    Ok(Plan { name: name.to_owned(), layers, images, cache_from, cache_to, cache_mode, warnings })
+    Ok(Plan {
+        name: name.to_owned(),
+        steps: Vec::new(),
+        layers,
+        images,
+        cache_from,
+        cache_to,
+        cache_mode,
+        warnings,
+    })
 }
 
 fn image(base: BaseName, platform: &Platform, span: Option<Span>) -> Foundation {

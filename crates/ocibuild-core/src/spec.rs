@@ -14,10 +14,12 @@ mod layer;
 mod located;
 mod log;
 mod place;
+pub(crate) mod places;
 mod policy;
 mod read;
 mod render;
 mod sources;
+mod step;
 mod suggest;
 mod template;
 mod validate;
@@ -32,6 +34,7 @@ pub use located::{Located, Span};
 pub use place::{CacheMode, CachePlace, has_credentials};
 pub use policy::{IgnoreFile, OnBaseSymlink, Policy, Preserve, Pyc};
 pub use sources::{Loader, MAX_EXTENDED, Position, SourceFile, Sources};
+pub use step::{PassEnv, Run, Secret, SecretForm, SecretSource, Step, StepPlatforms};
 pub(crate) use suggest::closest;
 pub use template::{ExpandError, Segment, Template};
 pub use value::{Account, Mode, Owner, Port, Protocol, Split, Trust};
@@ -61,9 +64,11 @@ pub struct Spec {
     pub vars: Vars,
     /// Where layers are looked for before they are made.
     pub cache: Cache,
+    /// The steps, in the order of writing.
+    pub steps: Vec<Step>,
     /// The layers, in the order of writing.
     pub layers: Vec<Layer>,
-    /// The images, in the order of writing; never empty in a validated spec.
+    /// The images, in the order of writing; without steps there is one at least.
     pub images: Vec<Image>,
     /// What its writer should be told although it can be built, in the order of the file.
     pub warnings: Vec<Fault>,
@@ -106,6 +111,11 @@ impl Spec {
         let mut log = log::Log::default();
         validate::spec(self, &mut log);
         log.finish()
+    }
+
+    /// The step of that name.
+    pub fn step(&self, name: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.name.value == name)
     }
 
     /// The layer of that name.

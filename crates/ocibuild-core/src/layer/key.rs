@@ -102,7 +102,7 @@ pub fn manifest_keys(
     tree: &dyn FileTree,
     circumstances: Circumstances<'_>,
 ) -> Result<Option<ManifestKeys>, LayerError> {
-    if layer.manifests.is_empty() && layer.reads_host() {
+    if layer.manifests.is_empty() && layer.reads_files() {
         return Ok(None);
     }
     let materials = layer.manifests.iter().map(|manifest| material(manifest, tree));
@@ -116,7 +116,7 @@ pub fn manifest_keys(
             |platform| manifest_key(layer, listing, (platform, host), (&materials, &ignored), circumstances);
         layer.platforms.iter().map(key).collect::<Result<Vec<Key>, LayerError>>()
     };
-    let host = layer.reads_host().then_some(circumstances.host);
+    let host = layer.reads_files().then_some(circumstances.host);
     let with_host = host.map(|host| keys(Some(host))).transpose()?.unwrap_or_default();
     let without_host = if lets_any_program_through(layer) { Vec::new() } else { keys(None)? };
     Ok(Some(ManifestKeys { with_host, without_host, materials, ignored }))
@@ -262,6 +262,7 @@ fn write_copy(key: &mut KeyWriter, copy: &PlannedCopy) {
 
 fn write_from(key: &mut KeyWriter, from: &From) {
     let From {
+        step: _, // By what the step makes.
         path,
         literal: _, // Of the path,
         glob: _,    // as is this.

@@ -55,7 +55,7 @@ pub fn particulars(
     if *trust == Trust::Content {
         all.say("trust", trust.to_string());
     }
-    if !manifests.is_empty() && *trust != Trust::Content && layer.reads_host() {
+    if !manifests.is_empty() && *trust != Trust::Content && layer.reads_files() {
         all.say("host", circumstances.host);
     }
     if !extras.is_empty() {
@@ -143,6 +143,7 @@ fn copy(
 
 fn say_from(from: &From, say: &mut dyn FnMut(&str, String) -> Option<String>) {
     let From {
+        step: _, // By what the step makes.
         path,
         literal: _, // Of the path,
         glob: _,    // as is this.

@@ -1,5 +1,6 @@
 //! Layers, planned.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -279,11 +280,13 @@ pub enum What {
     Directory,
 }
 
-/// Files of the host.
+/// Files of the host, or of what a step made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct From {
-    /// The path or glob, relative to the root.
+    /// The step, by its place in [`Plan::steps`](super::Plan::steps); `None` for files of the root.
+    pub step: Option<usize>,
+    /// The path or glob, relative to the root; a step's outputs lie where it made them.
     pub path: String,
     /// The path's bytes, without escapes; of a glob, the part before its first pattern.
     pub literal: Vec<u8>,
@@ -315,10 +318,29 @@ impl PlannedLayer {
             && self.comment == other.comment
     }
 
-    /// Tells whether anything of it is read from the host.
+    /// Tells whether anything of it is read from the root.
     #[must_use]
     pub fn reads_host(&self) -> bool {
-        self.copies.iter().any(|copy| matches!(copy.what, What::From(_)))
+        self.froms().any(|from| from.step.is_none())
+    }
+
+    /// Tells whether anything of it is read from files: of the root, or of what steps made.
+    #[must_use]
+    pub fn reads_files(&self) -> bool {
+        self.froms().next().is_some()
+    }
+
+    /// Returns the steps it copies from, by their places in [`Plan::steps`](super::Plan::steps): in
+    /// order, each once.
+    pub fn steps(&self) -> impl Iterator<Item = usize> {
+        self.froms().filter_map(|from| from.step).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    fn froms(&self) -> impl Iterator<Item = &From> {
+        self.copies.iter().filter_map(|copy| match &copy.what {
+            What::From(from) => Some(from),
+            _ => None,
+        })
     }
 }
 
@@ -412,6 +434,7 @@ fn plan_from(from: &FromRule, policy: &Policy, expander: &mut Expander<'_>) -> O
         |patterns: Vec<(String, Pattern)>| patterns.into_iter().map(|(_, pattern)| pattern).collect();
     let pattern = Pattern::parse(&path).ok();
     Some(From {
+        step: None,
         literal: pattern.as_ref().map_or_else(|| path.clone().into_bytes(), Pattern::literal_prefix),
         glob: pattern.filter(Pattern::is_glob),
         path,

@@ -274,6 +274,7 @@ impl ImageSpec {
             root: self.root.map(Located::from),
             vars: Vars::default(),
             cache: Cache::default(),
+            steps: Vec::new(),
             layers,
             images: vec![self.image],
             warnings: Vec::new(),

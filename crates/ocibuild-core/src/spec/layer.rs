@@ -74,7 +74,7 @@ impl Eq for CopyRule {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CopyKind {
-    /// Files and directories of the host.
+    /// Files and directories of the host, or of what a step made.
     From(FromRule),
     /// A file with this text.
     Content(Located<Template>),
@@ -86,13 +86,16 @@ pub enum CopyKind {
     Directory,
 }
 
-/// Files and directories of the host: a path or a glob, and what of it is taken.
+/// Files and directories of the host, or of what a step made: a path or a glob, and what of it is
+/// taken.
 ///
 /// Paths and patterns are templates as written, to be parsed by [`Pattern`](crate::pattern::Pattern)
 /// once they are expanded; what stands for a name is then read as a part of the pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FromRule {
+    /// The step whose outputs are copied; `None` for files of the host.
+    pub step: Option<Located<String>>,
     /// A path from the root, or a glob if an unescaped `*`, `?` or `[` is in it.
     pub path: Located<Template>,
     /// Only what matches one of these is taken; all, if there are none.
@@ -109,6 +112,7 @@ impl FromRule {
     /// Everything at and below `path`.
     pub fn new(path: impl Into<Located<Template>>) -> Self {
         Self {
+            step: None,
             path: path.into(),
             include: Vec::new(),
             exclude: Vec::new(),

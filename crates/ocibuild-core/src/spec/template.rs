@@ -92,6 +92,34 @@ impl Template {
         Ok(template)
     }
 
+    /// Parses a script: `{os}`, `{arch}`, `{variant}` and `{var.NAME}` are names, and every other
+    /// brace is the shell's. A name after a `$` is the shell's, too: `${arch}` is its variable.
+    ///
+    /// `{{` isn't a brace here, as it is two of the shell's; so no name of ours can be written
+    /// for the command to see. Success doesn't mean that the variables exist.
+    pub fn lenient(text: &str) -> Self {
+        let mut template = Self::default();
+        let mut rest = text;
+        while let Some(at) = rest.find('{') {
+            let (before, after) = rest.split_at(at);
+            let name = after[1..].split_once('}').filter(|_| !before.ends_with('$'));
+            let name = name.and_then(|(name, after)| Some((parse_name(name).ok()?, after)));
+            template.push_text(before);
+            rest = match name {
+                Some((segment, after)) => {
+                    template.segments.push(segment);
+                    after
+                }
+                None => {
+                    template.push_text("{");
+                    &after[1..]
+                }
+            };
+        }
+        template.push_text(rest);
+        template
+    }
+
     /// The pieces, in order; neighbouring texts are one.
     pub fn segments(&self) -> &[Segment] {
         &self.segments

@@ -42,7 +42,7 @@ const COPIES: Part = Part {
         "preserve",
         "pyc",
     ],
-    own: &["content", "directory", "from", "symlink", "to"],
+    own: &["content", "directory", "from", "step", "symlink", "to"],
 };
 
 const IMAGES: Part = Part {
@@ -139,6 +139,10 @@ impl<'t> Defaults<'t> {
         if let (true, Some(mode)) = (copy.contains_key("directory"), self.copies.get("dir-mode")) {
             fitting.insert(Spanned::new(mode.span(), DeString::Borrowed("mode")), mode.clone());
         }
+        if copy.contains_key("step") {
+            fitting.remove("ignore-file");
+            keep::only_mode(&mut fitting);
+        }
         if copy.contains_key("from") {
             keep::give_way(&mut fitting, layer, copy);
         }
@@ -165,6 +169,7 @@ impl<'t> Defaults<'t> {
             root: None,
             vars: Vars::default(),
             cache: Cache::default(),
+            steps: Vec::new(),
             layers: vec![one],
             images: vec![image],
             warnings: Vec::new(),
