@@ -14,6 +14,7 @@ mod layer;
 mod located;
 mod log;
 mod place;
+pub(crate) mod places;
 mod policy;
 mod read;
 mod render;

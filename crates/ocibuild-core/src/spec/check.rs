@@ -4,8 +4,11 @@
 //! checked only when they are expanded for a platform: by the plan, with these same functions.
 
 mod path;
+mod step;
 
 pub use path::{destination, image_directory, layout, manifest, pattern, removal, root, source};
+pub(crate) use step::plain;
+pub use step::{cache_directory, input, output, secret_file, step_directory, step_variable, tool};
 
 use std::time::Duration;
 

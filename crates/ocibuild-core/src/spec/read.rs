@@ -7,6 +7,7 @@ mod image;
 mod keep;
 mod layer;
 mod merge;
+mod step;
 pub(super) mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,10 +20,7 @@ use super::log::Log;
 use super::{Cache, Fault, Located, Sources, Span, Spec, SpecError, VERSION, Vars, check, validate};
 
 /// Keys of later versions of the program, and what to do instead.
-const LATER: [(&str, &str); 2] = [
-    ("steps", "run the commands before the build, and copy what they make with `from`"),
-    ("checks", "leave it out"),
-];
+const LATER: [(&str, &str); 1] = [("checks", "leave it out")];
 
 /// The place of a whole file, in that file.
 const START: Option<Span> = Some(Span { start: 0, end: 0 });
@@ -84,14 +82,14 @@ fn read(
         root: fields.string("root", &mut context),
         vars,
         cache: cache(&mut fields, &mut context),
-        steps: Vec::new(),
+        steps: fields.tables("steps", &mut context, "step", step::read),
         layers: fields.tables("layers", &mut context, "layer", layer::read),
         images: fields.tables("images", &mut context, "image", image::read),
         warnings: Vec::new(),
     };
     let written = table.get("images").and_then(|images| images.get_ref().as_table());
     let meant = table.contains_key("images") && written.is_none_or(|images| !images.is_empty());
-    if !meant && !fields.is_mistyped(&["images"]) {
+    if !meant && spec.steps.is_empty() && !fields.is_mistyped(&["images", "steps"]) {
         let fault = Fault::new("the spec has no images", start);
         context.log.absent(fault.hint("add a table such as `[images.app]`"));
     }

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use super::log::Log;
 use super::suggest::closest;
-use super::{CopyRule, Fault, IgnoreFile, Layer, Located, Policy, Spec, Template, ValueError, check};
+use super::{
+    CopyRule, Fault, IgnoreFile, Layer, Located, Policy, Run, Spec, Step, Template, ValueError, check,
+};
 
 mod copy;
 pub(super) use copy::{KEPT_AND_SET, kept_and_set};
 mod env;
 mod image;
+mod step;
 
 /// Validates a spec. Strings with names in braces wait until they are expanded.
 pub(super) fn spec(spec: &Spec, log: &mut Log) {
@@ -23,6 +26,7 @@ pub(super) fn spec(spec: &Spec, log: &mut Log) {
         literal(place, |text| check::cache_place(text).map(|_| ()), log);
     }
     unique_templates(&spec.cache.from, "place is listed twice", log);
+    step::steps(spec, log);
     unique(spec.layers.iter().map(|layer| &layer.name), "layer", "is defined", log);
     unique(spec.images.iter().map(|image| &image.name), "image", "is defined", log);
     for one in &spec.layers {
@@ -123,6 +127,7 @@ impl Spec {
     /// Shows every template to `visit`.
     pub(super) fn templates(&self, visit: &mut dyn FnMut(&Template)) {
         self.cache.from.iter().chain(&self.cache.to).for_each(|template| visit(template));
+        self.steps.iter().for_each(|step| templates_of_step(step, visit));
         for layer in &self.layers {
             layer.manifests.iter().for_each(|template| visit(template));
             layer.remove.iter().chain(&layer.comment).for_each(|template| visit(template));
@@ -142,6 +147,16 @@ impl Spec {
             pairs.for_each(|(_, template)| visit(template));
         }
     }
+}
+
+fn templates_of_step(step: &Step, visit: &mut dyn FnMut(&Template)) {
+    match &step.run.value {
+        Run::Arguments(words) => words.iter().for_each(|word| visit(word)),
+        Run::Script(text) => visit(text),
+    }
+    let lists = step.inputs.iter().flatten().chain(&step.outputs).chain(&step.cache_dirs);
+    lists.chain(&step.workdir).for_each(|template| visit(template));
+    step.env.iter().for_each(|(_, value)| visit(value));
 }
 
 fn templates_of_policy(policy: &Policy, visit: &mut dyn FnMut(&Template)) {

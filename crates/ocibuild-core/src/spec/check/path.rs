@@ -89,7 +89,7 @@ pub fn manifest(text: &str) -> Result<(), ValueError> {
     Ok(())
 }
 
-fn below_root(text: &str) -> Result<(), ValueError> {
+pub(super) fn below_root(text: &str) -> Result<(), ValueError> {
     no_nul(text)?;
     if text.is_empty() {
         return Err(ValueError::new("the path is empty").hint("write `.` for the root itself"));
@@ -162,7 +162,7 @@ pub fn layout(text: &str) -> Result<(), ValueError> {
     Ok(())
 }
 
-fn no_nul(text: &str) -> Result<(), ValueError> {
+pub(super) fn no_nul(text: &str) -> Result<(), ValueError> {
     if text.contains('\0') {
         return Err(ValueError::new("a path can't hold a NUL character"));
     }

@@ -42,7 +42,7 @@ const COPIES: Part = Part {
         "preserve",
         "pyc",
     ],
-    own: &["content", "directory", "from", "symlink", "to"],
+    own: &["content", "directory", "from", "step", "symlink", "to"],
 };
 
 const IMAGES: Part = Part {
@@ -138,6 +138,10 @@ impl<'t> Defaults<'t> {
         // The mode of a directory is `dir-mode` where there are files, too, and `mode` where not.
         if let (true, Some(mode)) = (copy.contains_key("directory"), self.copies.get("dir-mode")) {
             fitting.insert(Spanned::new(mode.span(), DeString::Borrowed("mode")), mode.clone());
+        }
+        if copy.contains_key("step") {
+            fitting.remove("ignore-file");
+            keep::only_mode(&mut fitting);
         }
         if copy.contains_key("from") {
             keep::give_way(&mut fitting, layer, copy);

@@ -257,8 +257,14 @@ pub(super) fn template_of(
 ) -> Option<Located<Template>> {
     let text = string_of(key, value, context.log)?;
     let template = context.log.accept(Template::parse(&text), text.span)?;
+    known_names(&template, text.span, context);
+    Some(Located::new(template, text.span))
+}
+
+/// Reports the variables of a template that nobody defines.
+pub(super) fn known_names(template: &Template, span: Option<Span>, context: &mut Context<'_>) {
     for name in template.vars().filter(|name| !context.vars.contains(*name)) {
-        let fault = Fault::new(format!("unknown variable `{name}`"), text.span);
+        let fault = Fault::new(format!("unknown variable `{name}`"), span);
         let known = context.log.likely(name, context.vars.iter().map(String::as_str));
         let hint = known.map_or_else(
             || format!("define it: `{name} = \"…\"` under `[vars]`"),
@@ -266,7 +272,6 @@ pub(super) fn template_of(
         );
         context.log.absent(fault.hint(hint));
     }
-    Some(Located::new(template, text.span))
 }
 
 /// Stands for a template that was refused, in a spec that nobody will see. Like any that has a
@@ -313,7 +318,7 @@ fn type_hint(key: &str, wanted: &str, value: &DeValue<'_>) -> Option<String> {
         ("a string", DeValue::Boolean(flag)) => Some(format!("write it in quotes: \"{flag}\"")),
         ("a list", DeValue::String(text)) => Some(format!("write a list: {}", list(key, text))),
         ("a list", DeValue::Table(_)) => Some("write it in brackets: [{ … }]".to_owned()),
-        ("a table", _) if matches!(key, "layers" | "images") => {
+        ("a table", _) if matches!(key, "steps" | "layers" | "images") => {
             Some(format!("write a table for each: `[{key}.NAME]`"))
         }
         ("a table", _) if matches!(key, "env" | "labels" | "annotations" | "vars") => {

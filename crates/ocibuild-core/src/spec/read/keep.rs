@@ -1,7 +1,7 @@
 //! What a copy keeps of its source, and what it sets instead: of the two the nearer counts, so that
 //! a default gives way to what a copy says itself.
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::fields::Value;
 use crate::spec::log::Log;
@@ -37,4 +37,14 @@ pub(super) fn contradictions(table: &DeTable<'_>, log: &mut Log) {
             log.report(kept_and_set(word, Some(value.span().into())));
         }
     }
+}
+
+/// Takes all but modes away from what defaults keep: a step's outputs have nothing else.
+pub(super) fn only_mode(defaults: &mut DeTable<'_>) {
+    let Some(DeValue::Array(words)) = defaults.get_mut("preserve").map(toml::Spanned::get_mut) else {
+        return;
+    };
+    let kept: DeArray<'_> =
+        words.iter().filter(|word| word.get_ref().as_str() == Some("mode")).cloned().collect();
+    *words = kept;
 }

@@ -2,15 +2,12 @@
 
 use super::fields::{Context, Fields, Value, integer, mismatch, template_of, unknown};
 use crate::spec::{
-    CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Layer, Located, Policy, Preserve, Split, Template,
+    CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Layer, Located, Policy, Preserve, Span, Split, Template,
     check, validate,
 };
 use toml::de::DeValue;
 
 const LATER: [(&str, &str); 1] = [("max-size", "leave it out")];
-
-const LATER_IN_COPY: [(&str, &str); 1] =
-    [("step", "run the command before the build, and copy what it makes with `from`")];
 
 /// How files are taken over; only `from` has any.
 const POLICY: [&str; 3] = ["preserve", "pyc", "ignore-file"];
@@ -64,13 +61,14 @@ fn copy(key: &str, value: &Value<'_>, context: &mut Context<'_>) -> Option<CopyR
     };
     let mut fields = Fields::new(table, Some(value.span().into()));
     let rule = rule(&mut fields, context);
-    fields.finish(context, &LATER_IN_COPY);
+    fields.finish(context, &[]);
     Some(rule)
 }
 
 /// Reads a copy. What is missing was reported; something stands for it, so that the rest is checked.
 fn rule(fields: &mut Fields<'_>, context: &mut Context<'_>) -> CopyRule {
     let (nothing, nowhere) = (!KINDS.into_iter().any(|kind| fields.has(kind)), !fields.has("to"));
+    let step_span = fields.key_span("step");
     let kind = kind_of(fields, context);
     let from = fields.template("from", context);
     let content = fields.template("content", context);
@@ -95,18 +93,24 @@ fn rule(fields: &mut Fields<'_>, context: &mut Context<'_>) -> CopyRule {
         span: fields.span,
     };
     if nothing {
-        no_kind(fields, context);
+        no_kind(fields, step_span, context);
     } else if nowhere && kind.is_some_and(|kind| kind != "directory") {
         no_destination(fields, context);
     }
     rule
 }
 
-/// Reports a copy of nothing. A `step` and mistyped keys are reported by themselves.
-fn no_kind(fields: &Fields<'_>, context: &mut Context<'_>) {
-    if !fields.has("step") && !fields.is_mistyped(&KINDS) {
-        context.log.absent(Fault::new("the copy doesn't say what to copy", fields.span).hint(ONE_KIND));
+/// Reports a copy of nothing, or of a step whose place is given. Mistyped keys are reported by
+/// themselves.
+fn no_kind(fields: &Fields<'_>, step: Option<Span>, context: &mut Context<'_>) {
+    if fields.is_mistyped(&KINDS) {
+        return;
     }
+    context.log.absent(match step {
+        None => Fault::new("the copy doesn't say what to copy", fields.span).hint(ONE_KIND),
+        Some(_) => Fault::new("the copy doesn't say what of the step's outputs to copy", step)
+            .hint("add `from = \"…\"`, with a path or a glob of what the step makes"),
+    });
 }
 
 fn no_destination(fields: &Fields<'_>, context: &mut Context<'_>) {
@@ -152,13 +156,13 @@ fn destination(
 /// Reads what only goes with `from`.
 fn selection(fields: &mut Fields<'_>, kind: Option<&str>, context: &mut Context<'_>) -> FromRule {
     let other = kind.is_some_and(|kind| kind != "from");
-    for key in ["include", "exclude", "allow-empty", "allow-foreign"].into_iter().chain(POLICY) {
+    for key in ["step", "include", "exclude", "allow-empty", "allow-foreign"].into_iter().chain(POLICY) {
         if let Some(span) = fields.key_span(key).filter(|_| other) {
             context.log.report(Fault::new(format!("`{key}` goes only with `from`"), Some(span)));
         }
     }
     FromRule {
-        step: None,
+        step: fields.string("step", context),
         path: unknown(),
         include: fields.templates("include", context),
         exclude: fields.templates("exclude", context),

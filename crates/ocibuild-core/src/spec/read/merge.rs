@@ -10,7 +10,7 @@ use super::fields::Value;
 /// that file itself. Its version has been looked at when this is asked.
 const OWN: [&str; 4] = ["version", "extends", "name", "root"];
 
-/// Keys of layers, copies and images whose values are merged key by key; others are replaced.
+/// Keys of steps, layers, copies and images whose values are merged key by key; others are replaced.
 const MERGED: [&str; 3] = ["env", "labels", "annotations"];
 
 /// How far tables are merged into each other, before values are replaced.
@@ -21,9 +21,9 @@ enum Depth {
     /// Tables in it are merged value by value: `vars` with the tables of platforms, `annotations`
     /// with their scopes.
     Tables,
-    /// It is a layer, a copy or an image.
+    /// It is a step, a layer, a copy or an image.
     Part,
-    /// It holds layers or images by their names, or kinds of defaults.
+    /// It holds steps, layers or images by their names, or kinds of defaults.
     Parts,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn extend<'t>(mut below: DeTable<'t>, own: DeTable<'t>) -> DeTable<'t
     }
     merge(&mut below, own, |key| match key {
         "vars" => Some(Depth::Tables),
-        "layers" | "images" | "defaults" => Some(Depth::Parts),
+        "steps" | "layers" | "images" | "defaults" => Some(Depth::Parts),
         _ => None,
     });
     below

@@ -68,6 +68,9 @@ pub(super) fn policy(policy: &Policy, log: &mut Log) {
 
 fn from_host(from: &FromRule, rule: &CopyRule, log: &mut Log) {
     literal(&from.path, check::source, log);
+    if from.step.is_some() {
+        from_step(rule, log);
+    }
     for pattern in from.include.iter().chain(&from.exclude) {
         literal(pattern, check::pattern, log);
     }
@@ -77,6 +80,19 @@ fn from_host(from: &FromRule, rule: &CopyRule, log: &mut Log) {
         let fault =
             Fault::new(format!("`{to}` is to take what a glob finds, but isn't a directory"), rule.to.span);
         log.report(fault.hint(format!("write \"{to}/\"")));
+    }
+}
+
+/// What a step makes has neither owners nor times of its own, and is all meant.
+fn from_step(rule: &CopyRule, log: &mut Log) {
+    if let Some(file) = &rule.policy.ignore_file {
+        let fault = Fault::new("an ignore file doesn't count for what a step makes", file.span);
+        log.report(fault.hint("write `exclude = [\"…\"]` in the copy"));
+    }
+    let Some(kept) = &rule.policy.preserve else { return };
+    if let Some(word) = kept.names().find(|word| *word != "mode") {
+        let fault = Fault::new(format!("`{word}` can't be preserved of what a step makes"), kept.span);
+        log.report(fault.hint("only modes are kept of it: leave the word out"));
     }
 }
 

@@ -1,0 +1,189 @@
+//! What lies where in the directory of a step: nothing there may be made twice, nor be removed
+//! before a run although it is read.
+
+use std::collections::BTreeMap;
+
+use super::check::plain;
+use super::{Fault, Span};
+use crate::pattern::Pattern;
+
+/// A path that is plain, and where it is named.
+pub(crate) type Place = (String, Option<Span>);
+
+/// The paths of one step.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// Paths and globs as written, without those left out.
+    pub(crate) inputs: Vec<Place>,
+    pub(crate) outputs: Vec<Place>,
+    /// Those below the root.
+    pub(crate) cache_dirs: Vec<Place>,
+}
+
+/// One that makes a path: a step's name, with the place where it is needed; or the step itself.
+#[derive(Clone, Copy)]
+struct Maker<'a> {
+    path: &'a str,
+    need: Option<&'a str>,
+    span: Option<Span>,
+}
+
+/// The faults of a step that needs these others.
+pub(crate) fn clashes<'a>(own: &'a Places, needs: &[(&'a str, Option<Span>, &'a Places)]) -> Vec<Fault> {
+    let mut made: Vec<Maker<'a>> =
+        own.outputs.iter().map(|(path, span)| Maker { path, need: None, span: *span }).collect();
+    for (name, span, places) in needs {
+        let outputs = places.outputs.iter();
+        made.extend(outputs.map(|(path, _)| Maker { path, need: Some(name), span: *span }));
+    }
+    let mut faults = Vec::new();
+    overlaps(&mut made, |upper, lower| faults.extend(twice(upper, lower)));
+    let by_path: BTreeMap<&str, Maker<'a>> = made.iter().map(|maker| (maker.path, *maker)).collect();
+    for (path, span) in &own.inputs {
+        let top = literal(path);
+        if let Some(maker) = above(&top).find_map(|above| by_path.get(above)) {
+            faults.push(input(path, *span, maker));
+        }
+    }
+    for (path, span) in &own.cache_dirs {
+        let maker = above(path).find_map(|above| by_path.get(above).filter(|maker| maker.need.is_none()));
+        if let Some(maker) = maker {
+            let message = format!("cache directory `{path}` lies in output `{}`", maker.path);
+            let hint = "what is kept between runs can't be part of what they make: keep it elsewhere";
+            faults.push(Fault::new(message, *span).hint(hint));
+        }
+    }
+    faults
+}
+
+/// The faults of steps that run in the same place.
+pub(crate) fn in_one_place(steps: &[(&str, &Places)]) -> Vec<Fault> {
+    let makers = steps.iter().flat_map(|(name, places)| {
+        places.outputs.iter().map(|(path, span)| Maker { path, need: Some(name), span: *span })
+    });
+    let mut made: Vec<Maker<'_>> = makers.collect();
+    let mut faults = Vec::new();
+    overlaps(&mut made, |upper, lower| {
+        let (Some(one), Some(other)) = (upper.need, lower.need) else { return };
+        // Of one step it is told without that.
+        if one != other {
+            let message = format!("`{one}` and `{other}` run in place and both make `{}`", lower.path);
+            faults.push(Fault::new(message, lower.span).hint("let only one of them make it"));
+        }
+    });
+    faults
+}
+
+/// Shows two makers of one path, or of a path and one below it. The first of each is shown with all
+/// that lie in it.
+fn overlaps<'a>(made: &mut [Maker<'a>], mut each: impl FnMut(&Maker<'a>, &Maker<'a>)) {
+    made.sort_by(|a, b| {
+        a.path
+            .split('/')
+            .cmp(b.path.split('/'))
+            .then((a.need.is_some(), a.span).cmp(&(b.need.is_some(), b.span)))
+    });
+    let mut upper: Option<&Maker<'a>> = None;
+    for lower in made.iter() {
+        match upper.filter(|upper| is_in(lower.path, upper.path)) {
+            Some(upper) => each(upper, lower),
+            None => upper = Some(lower),
+        }
+    }
+}
+
+fn twice(upper: &Maker<'_>, lower: &Maker<'_>) -> Option<Fault> {
+    let (path, is_same) = (lower.path, lower.path == upper.path);
+    let fault = |message: String, span, hint: &str| Some(Fault::new(message, span).hint(hint));
+    match (upper.need, lower.need) {
+        (None, None) if is_same => {
+            fault(format!("output `{path}` is listed twice"), lower.span, "list it once")
+        }
+        (None, None) => fault(
+            format!("output `{path}` lies in output `{}`", upper.path),
+            lower.span,
+            "leave it out: a directory is taken whole",
+        ),
+        // A step that is needed twice, or whose own outputs lie in each other: told as that.
+        (Some(one), Some(other)) if one == other => None,
+        (Some(one), Some(other)) => {
+            let message = match is_same {
+                true => format!("both `{one}` and `{other}` make `{path}`, and both are needed"),
+                false => format!(
+                    "`{other}` makes `{path}` in `{}`, which `{one}` makes; both are needed",
+                    upper.path
+                ),
+            };
+            fault(message, lower.span, "need only one of the two, or let one make it elsewhere")
+        }
+        (None, Some(need)) | (Some(need), None) => {
+            let own = if upper.need.is_none() { upper } else { lower };
+            let other = if upper.need.is_none() { lower } else { upper };
+            let message =
+                format!("output `{}` clashes with `{}`, which `{need}` makes", own.path, other.path);
+            fault(message, own.span, "let the command make it elsewhere")
+        }
+    }
+}
+
+fn input(path: &str, span: Option<Span>, maker: &Maker<'_>) -> Fault {
+    match maker.need {
+        None => {
+            let message =
+                format!("input `{path}` lies in output `{}`, which is removed before a run", maker.path);
+            Fault::new(message, span).hint("leave it out, or let the command write elsewhere")
+        }
+        Some(need) => {
+            let message = format!("input `{path}` lies in `{}`, which `{need}` makes", maker.path);
+            Fault::new(message, span).hint("leave it out: what a needed step makes is there anyway")
+        }
+    }
+}
+
+/// Tells whether one path is another, or lies below it.
+fn is_in(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A path and all above it, but not the root.
+pub(crate) fn above(path: &str) -> impl Iterator<Item = &str> {
+    let first = (!path.is_empty()).then_some(path);
+    std::iter::successors(first, |path: &&str| Some(path.rsplit_once('/')?.0))
+}
+
+/// The path in which everything lies that an input stands for.
+fn literal(input: &str) -> String {
+    let prefix = Pattern::parse(input).ok().map(|pattern| pattern.literal_prefix());
+    prefix.and_then(|prefix| String::from_utf8(prefix).ok()).unwrap_or_else(|| plain(input))
+}
+
+/// Tells whether a pattern stands for anything that may be among these outputs, or for a directory
+/// they lie in.
+pub(crate) fn reaches<'a>(pattern: &Pattern, outputs: impl IntoIterator<Item = &'a str>) -> bool {
+    let top = pattern.as_literal();
+    outputs.into_iter().any(|output| match &top {
+        Some(top) if top.is_empty() => true,
+        Some(top) => {
+            let inside = |path: &[u8], directory: &[u8]| {
+                path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+            };
+            inside(top, output.as_bytes()) || inside(output.as_bytes(), top)
+        }
+        None => pattern.covers(output.as_bytes()) || pattern.may_match_below(output.as_bytes()),
+    })
+}
+
+/// The fault of a copy of something that the step doesn't make.
+pub(crate) fn not_made<'a>(
+    path: &str,
+    span: Option<Span>,
+    step: &str,
+    outputs: impl Iterator<Item = &'a str>,
+) -> Fault {
+    let outputs: Vec<String> = outputs.map(|path| format!("`{path}`")).collect();
+    let fault = Fault::new(format!("step `{step}` doesn't make `{path}`"), span);
+    match outputs.is_empty() {
+        true => fault.hint(format!("it makes nothing: list it in the `outputs` of `[steps.{step}]`")),
+        false => fault.hint(format!("it makes {}", outputs.join(", "))),
+    }
+}

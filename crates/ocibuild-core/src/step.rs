@@ -1,0 +1,11 @@
+//! Steps: a command is run for what it makes.
+
+mod error;
+#[cfg_attr(not(test), expect(dead_code, reason = "steps are not run yet"))]
+mod mask;
+#[cfg_attr(not(test), expect(dead_code, reason = "steps are not run yet"))]
+mod process;
+
+pub use error::StepError;
+pub use mask::MaskError;
+pub use process::ProcessError;

@@ -1,0 +1,432 @@
+//! Secrets taken out of what a command writes.
+//!
+//! A command that was given a secret may print it, and in other clothes: in an address, a header, a
+//! trace of the shell. What isn't known here is where lines come from and where they go.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+use aho_corasick::AhoCorasick;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+/// What stands in a secret's place.
+const STARS: &[u8] = b"***";
+/// Less than this many characters can't be hidden: they would be found everywhere.
+const MIN: usize = 4;
+/// A secret may have as many bytes; what is searched for is some dozen times as long.
+const MAX: usize = 64 << 10;
+/// What is longer is searched for in pieces of so many bytes, so that little has to be held back.
+const PIECE: usize = 4 << 10;
+/// How many bytes are held back at most of a line that consists of secrets alone.
+const SOLID: usize = 1 << 20;
+/// Programs that write base64 in lines make them so long, in characters.
+const BASE64_LINES: [usize; 2] = [64, 76];
+
+/// A secret can't be masked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MaskError {
+    /// The value is so short that it can't be told from other text.
+    #[error("a value of less than {MIN} characters cannot be kept out of logs")]
+    Short,
+    /// The value is so long that it can't be searched for.
+    #[error("a value of {size} bytes is too long to be kept out of logs, {MAX} is the most")]
+    Long {
+        /// How long it is, in bytes.
+        size: usize,
+    },
+    /// There are more values than can be searched for.
+    #[error("there are too many values to keep out of logs")]
+    Many,
+}
+
+/// Hides secrets: the values themselves, each of their lines, and what they look like quoted or
+/// encoded.
+///
+/// Without values, it hides nothing and costs nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Masker {
+    search: Option<AhoCorasick>,
+    /// The length of the longest that is searched for, in bytes.
+    longest: usize,
+}
+
+impl Masker {
+    /// Prepares for values, which may be any bytes.
+    ///
+    /// # Errors
+    /// [`MaskError`] if one is too short or too long.
+    pub(crate) fn new<V: AsRef<[u8]>>(values: impl IntoIterator<Item = V>) -> Result<Self, MaskError> {
+        let mut forms = BTreeSet::new();
+        for value in values {
+            let value = value.as_ref();
+            check(value)?;
+            add_forms(value, &mut forms);
+        }
+        if forms.is_empty() {
+            return Ok(Self::default());
+        }
+        let pieces: BTreeSet<&[u8]> = forms.iter().flat_map(|form| pieces(form)).collect();
+        let longest = pieces.iter().map(|piece| piece.len()).max().unwrap_or(0);
+        let search = AhoCorasick::new(&pieces).map_err(|_| MaskError::Many)?;
+        Ok(Self { search: Some(search), longest })
+    }
+
+    /// Returns a line with stars in the place of secrets.
+    ///
+    /// Where two overlap, nothing of either is left.
+    pub(crate) fn mask<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
+        let found = self.find(line);
+        if found.is_empty() {
+            return Cow::Borrowed(line);
+        }
+        let mut masked = Vec::with_capacity(line.len());
+        let mut end = 0;
+        for range in found {
+            masked.extend_from_slice(&line[end..range.start]);
+            masked.extend_from_slice(STARS);
+            end = range.end;
+        }
+        masked.extend_from_slice(&line[end..]);
+        Cow::Owned(masked)
+    }
+
+    /// Does the same to text.
+    pub(crate) fn mask_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.mask(text.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            Cow::Owned(masked) => Cow::Owned(String::from_utf8_lossy(&masked).into_owned()),
+        }
+    }
+
+    /// Says where the beginning of a line that goes on can be cut so that no secret is cut: at
+    /// `limit` or somewhat before it. `None` says that more of the line is needed.
+    pub(crate) fn cut(&self, begun: &[u8], limit: usize) -> Option<usize> {
+        // Behind `limit` there is enough for every secret that begins before it.
+        if begun.len() < limit + self.longest {
+            return None;
+        }
+        let found = self.find(begun);
+        let over = found.iter().find(|range| range.start < limit && limit < range.end);
+        match over.map(|range| range.start) {
+            None => Some(limit),
+            // From its start to here, the line is nothing but secrets.
+            Some(0) => (begun.len() >= SOLID).then(|| begun.len() - self.longest),
+            Some(start) => Some(start),
+        }
+    }
+
+    /// Finds all secrets, in order; those that touch are one.
+    fn find(&self, line: &[u8]) -> Vec<Range<usize>> {
+        let Some(search) = &self.search else { return Vec::new() };
+        let mut found: Vec<Range<usize>> = Vec::new();
+        // They come in the order of their ends.
+        for secret in search.find_overlapping_iter(line) {
+            let mut range = secret.range();
+            while let Some(last) = found.pop_if(|last| last.end >= range.start) {
+                range.start = range.start.min(last.start);
+            }
+            found.push(range);
+        }
+        found
+    }
+}
+
+/// Shows nothing of the values.
+impl fmt::Debug for Masker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Masker").finish_non_exhaustive()
+    }
+}
+
+fn check(value: &[u8]) -> Result<(), MaskError> {
+    let trimmed = value.trim_ascii();
+    if value.len() > MAX {
+        return Err(MaskError::Long { size: value.len() });
+    }
+    if characters(trimmed) < MIN { Err(MaskError::Short) } else { Ok(()) }
+}
+
+fn characters(bytes: &[u8]) -> usize {
+    str::from_utf8(bytes).map_or(bytes.len(), |text| text.chars().count())
+}
+
+/// Cuts what is long in pieces, the last of which overlaps the one before.
+fn pieces(form: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let whole = form.chunks_exact(PIECE);
+    let rest =
+        if whole.remainder().is_empty() { None } else { Some(&form[form.len().saturating_sub(PIECE)..]) };
+    whole.chain(rest)
+}
+
+/// Adds what a value looks like, however it is written.
+fn add_forms(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+    let mut add = |form: Vec<u8>| {
+        if characters(&form) >= MIN {
+            forms.insert(form);
+        }
+    };
+    let trimmed = value.trim_ascii();
+    // What a file holds ends with a line break, which is seldom passed on.
+    for whole in [value, trimmed] {
+        base64_forms(whole).into_iter().for_each(&mut add);
+        quoted_forms(whole).into_iter().for_each(&mut add);
+    }
+    for line in trimmed.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
+        if characters(line) >= MIN {
+            base64_forms(line).into_iter().for_each(&mut add);
+            quoted_forms(line).into_iter().for_each(&mut add);
+        }
+    }
+}
+
+/// A value in base64: by itself, and as a part of something, wherever it begins there.
+///
+/// Of three bytes that become four characters, some may belong to what is around; so the characters
+/// at its ends that depend on that aren't searched for.
+fn base64_forms(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = Vec::new();
+    for engine in [&STANDARD, &URL_SAFE] {
+        let alone = engine.encode(value).into_bytes();
+        for length in BASE64_LINES {
+            forms.extend(alone.chunks(length).map(<[u8]>::to_vec));
+        }
+        forms.push(engine.encode(value).trim_end_matches('=').as_bytes().to_vec());
+        for before in 0..3_usize {
+            let mut around = vec![0; before];
+            around.extend_from_slice(value);
+            let encoded = engine.encode(&around).into_bytes();
+            // Characters of six bits that lie within the value's bits.
+            let inner = (before * 8).div_ceil(6)..(around.len() * 8) / 6;
+            forms.push(encoded.get(inner).unwrap_or_default().to_vec());
+        }
+        forms.push(alone);
+    }
+    forms
+}
+
+/// A value as addresses, JSON, programs' messages and shells write it.
+fn quoted_forms(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = vec![
+        value.to_vec(),
+        replace(value, &[(b'\'', r"'\''")]),
+        replace(value, &[(b'\'', r#"'"'"'"#)]),
+        replace(value, &[(b'\'', r"\'"), (b'\\', r"\\")]),
+        replace(value, &[(b'"', "\\\""), (b'\\', r"\\"), (b'$', r"\$"), (b'`', r"\`")]),
+        replace(
+            value,
+            &[(b'&', "&amp;"), (b'<', "&lt;"), (b'>', "&gt;"), (b'"', "&quot;"), (b'\'', "&#39;")],
+        ),
+        backslashed(value),
+        hex(value, false),
+        hex(value, true),
+    ];
+    // What is left as it is in a part of an address, in a whole one, and in a form.
+    for plain in ["-_.~", "-_.!~*'()", "-_.!~*'();/?:@&=+$,#", "-_.*"] {
+        forms.extend([percent(value, plain, true), percent(value, plain, false)]);
+    }
+    forms.push(replace(&percent(value, "-_.* ", true), &[(b' ', "+")]));
+    if let Ok(text) = str::from_utf8(value) {
+        forms.extend(json_forms(text));
+    }
+    forms
+}
+
+fn json_forms(text: &str) -> [Vec<u8>; 3] {
+    let quoted = serde_json::to_string(text).expect("texts can be written as JSON");
+    let json = quoted[1..quoted.len() - 1].to_owned();
+    let mut units = [0; 2];
+    let ascii: String = json
+        .chars()
+        .map(|c| match c.is_ascii() {
+            true => c.to_string(),
+            false => c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+        })
+        .collect();
+    [json.replace('/', "\\/").into_bytes(), json.into_bytes(), ascii.into_bytes()]
+}
+
+fn replace(value: &[u8], with: &[(u8, &str)]) -> Vec<u8> {
+    let mut replaced = Vec::with_capacity(value.len());
+    for byte in value {
+        match with.iter().find(|(from, _)| from == byte) {
+            Some((_, to)) => replaced.extend_from_slice(to.as_bytes()),
+            None => replaced.push(*byte),
+        }
+    }
+    replaced
+}
+
+/// As shells quote without quotes.
+fn backslashed(value: &[u8]) -> Vec<u8> {
+    let mut quoted = Vec::with_capacity(value.len());
+    for byte in value {
+        if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"_@%+=:,./-".contains(byte) {
+            quoted.push(b'\\');
+        }
+        quoted.push(*byte);
+    }
+    quoted
+}
+
+fn percent(value: &[u8], plain: &str, is_upper: bool) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(value.len());
+    for byte in value {
+        match byte.is_ascii_alphanumeric() || plain.as_bytes().contains(byte) {
+            true => encoded.push(*byte),
+            false => {
+                encoded.push(b'%');
+                encoded.extend(hex(&[*byte], is_upper));
+            }
+        }
+    }
+    encoded
+}
+
+fn hex(value: &[u8], is_upper: bool) -> Vec<u8> {
+    let digits = if is_upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
+    value.iter().flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECRET: &str = "s3cr&t/'w rd\"\\$é";
+
+    fn masked(secret: &str, line: &str) -> String {
+        Masker::new([secret]).unwrap().mask_text(line).into_owned()
+    }
+
+    #[test]
+    fn a_value_is_hidden_wherever_it_stands() {
+        assert_eq!(masked("hunter2", "hunter2 and xhunter2y, Hunter2"), "*** and x***y, Hunter2");
+        assert_eq!(masked("hunter2", "nothing"), "nothing");
+        assert_eq!(masked("hunter2\n", "it is hunter2."), "it is ***.");
+        assert_eq!(Masker::default().mask_text("hunter2"), "hunter2");
+    }
+
+    #[test]
+    fn each_line_of_a_value_is_hidden() {
+        let key = "-----BEGIN KEY-----\r\nMIIEvQ\r\nabc\r\n-----END KEY-----\n";
+        for line in ["MIIEvQ", "-----END KEY-----"] {
+            assert_eq!(masked(key, &format!("> {line}")), "> ***");
+        }
+        assert_eq!(masked(key, "abc"), "abc");
+    }
+
+    #[test]
+    fn nothing_is_left_of_secrets_that_overlap() {
+        let masker = Masker::new(["abcdef", "defghi", "cdefgh"]).unwrap();
+        assert_eq!(masker.mask_text("<abcdefghi>"), "<***>");
+        assert_eq!(masker.mask_text("<abcdefabcdef>"), "<***>");
+    }
+
+    #[test]
+    fn base64_is_hidden_at_any_place() {
+        for before in ["", "u", "us", "user:"] {
+            for after in ["", "x", "xy", "\n"] {
+                let encoded = STANDARD.encode(format!("{before}hunter2hunter2{after}"));
+                let shown = masked("hunter2hunter2", &encoded);
+                assert!(shown.contains("***"), "{encoded} became {shown}");
+                // What is left says of the secret what a few bits at its ends say.
+                assert!(shown.len() <= 3 + 8 + 4, "{encoded} became {shown}");
+            }
+        }
+        let token = vec![0xfb; 200];
+        let masker = Masker::new([&token]).unwrap();
+        let encoded = STANDARD.encode(&token);
+        for line in encoded.as_bytes().chunks(76) {
+            assert_eq!(*masker.mask(line), *STARS);
+        }
+        assert_eq!(*masker.mask(URL_SAFE.encode(&token).as_bytes()), *STARS);
+    }
+
+    #[test]
+    fn addresses_and_quotes_are_seen_through() {
+        let json = serde_json::to_string(SECRET).unwrap();
+        let debug = format!("{SECRET:?}");
+        for form in [
+            json.trim_matches('"'),
+            debug.strip_prefix('"').unwrap().strip_suffix('"').unwrap(),
+            r#"s3cr&t/'\''w rd"\$é"#,
+            r#"s3cr&t/'"'"'w rd"\$é"#,
+            r#"s3cr\&t/\'w\ rd\"\\\$é"#,
+            "s3cr%26t%2F%27w%20rd%22%5C%24%C3%A9",
+            "s3cr%26t%2f%27w%20rd%22%5c%24%c3%a9",
+            "s3cr%26t%2F'w%20rd%22%5C%24%C3%A9",
+            "s3cr%26t%2F%27w+rd%22%5C%24%C3%A9",
+            "s3cr&t/'w%20rd%22%5C$%C3%A9",
+            r#"s3cr&t\/'w rd\"\\$é"#,
+            r#"s3cr&t/'w rd\"\\$\u00e9"#,
+        ] {
+            assert_eq!(masked(SECRET, form), "***", "{form}");
+        }
+        assert_eq!(masked("hunter2", "68756e74657232 68756E74657232"), "*** ***");
+    }
+
+    #[test]
+    fn a_trace_of_a_shell_is_masked() {
+        for shell in ["sh", "bash"] {
+            let command = std::process::Command::new(shell)
+                .args(["-xc", ": \"$SECRET\" x\"$SECRET\"; printf %s \"$SECRET\" | base64"])
+                .env("SECRET", SECRET)
+                .output();
+            let Ok(output) = command else { continue };
+            for said in [output.stdout, output.stderr] {
+                let said = String::from_utf8(said).unwrap();
+                let shown = masked(SECRET, &said);
+                assert!(shown.contains("***") && !shown.contains("s3cr"), "{said} became {shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_hidden_is_refused() {
+        assert_eq!(Masker::new(["abc"]).unwrap_err(), MaskError::Short);
+        assert_eq!(Masker::new(["abc \n"]).unwrap_err(), MaskError::Short);
+        assert_eq!(Masker::new([vec![b'a'; MAX + 1]]).unwrap_err(), MaskError::Long { size: MAX + 1 });
+        assert!(!format!("{:?}", Masker::new(["hunter2"]).unwrap()).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_long_value_is_hidden_in_pieces() {
+        let value: String = (0..3000).map(|number| format!("{number:05}")).collect();
+        let masker = Masker::new([&value]).unwrap();
+        assert!(masker.longest <= PIECE);
+        assert_eq!(masker.mask_text(&format!("<{value}>")), "<***>");
+    }
+
+    #[test]
+    fn a_line_that_is_cut_cuts_no_secret() {
+        let masker = Masker::new(["hunter2"]).unwrap();
+        assert_eq!(masker.cut(b"short", 10), None);
+        let line = |at: usize| {
+            let mut line = vec![b'.'; 60];
+            line[at..at + 7].copy_from_slice(b"hunter2");
+            line
+        };
+        for at in 0..50 {
+            let line = line(at);
+            let cut = masker.cut(&line, 20).unwrap();
+            let shown = [masker.mask(&line[..cut]), masker.mask(&line[cut..])].concat();
+            assert_eq!(shown.len(), 56, "cut at {cut}");
+        }
+        assert_eq!(masker.cut(&b"hunter2".repeat(100), 20), None);
+        assert!(masker.cut(&b"hunter2".repeat(SOLID), 20).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_is_left(secret in "[ -~]{4,40}", before in "[a-z]{0,9}", after in "[a-z]{0,9}") {
+            prop_assume!(characters(secret.trim_ascii().as_bytes()) >= MIN);
+            let value = secret.trim_ascii();
+            let shown = masked(value, &format!("{before}{value}{after}"));
+            prop_assert!(value == "***" || !shown.contains(value), "{}", shown);
+        }
+    }
+}
