@@ -40,6 +40,7 @@ use disagree::{check_outlines, doubtful};
 use images::put_together;
 use make::make;
 use resolve::Decision;
+use steps::{Progress, Steps};
 
 pub use bases::{Bases, OpenBase};
 pub(crate) use built::LayersElsewhere;
@@ -211,6 +212,35 @@ pub fn build(
     let elsewhere = foundations.into_sources().into_iter().chain(own).collect();
     let (memory, store) = (Arc::new(memory), context.store.clone());
     Ok(Built { images, layers, steps, warnings, memory, store, elsewhere, listings, hold: None })
+}
+
+/// Runs steps of a plan, by their places in it, unless something answers for them, with all that they need
+/// for which nothing does. Returns those of which it is known now what they made.
+///
+/// # Errors
+/// [`BuildError`]; nothing of a step that failed is recorded.
+pub fn run_steps(
+    plan: &Plan,
+    wanted: &[usize],
+    context: Context<'_>,
+) -> Result<Vec<FinishedStep>, BuildError> {
+    let steps = Steps::find_out(plan, context)?;
+    steps::run(plan, wanted, &steps, context)
+}
+
+/// Finds out what would become of steps of a plan, by their places in it, without running any.
+///
+/// # Errors
+/// [`BuildError`], as running them would meet it before anything runs.
+pub fn foresee_steps(
+    plan: &Plan,
+    wanted: &[usize],
+    context: Context<'_>,
+) -> Result<Vec<ForeseenStep>, BuildError> {
+    let steps = Steps::find_out(plan, context)?;
+    let place = context.workplace.ok_or(BuildError::NoWorkplace)?;
+    let progress = Progress::new(plan, &steps, steps::quiet(context), place);
+    steps::foresee(&progress, wanted.iter().copied())
 }
 
 /// Makes the layers of a plan side by side. One layer's fault stops the others; theirs, that they were

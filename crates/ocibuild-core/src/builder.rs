@@ -9,6 +9,7 @@ mod caches;
 #[cfg(feature = "registry")]
 mod pull;
 mod rebase;
+mod steps;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::{
     registry::{Registry, RemoteRepository},
 };
 use caches::Caching;
+use steps::Stepping;
 #[cfg(feature = "registry")]
 pub use pull::PullError;
 #[cfg(feature = "registry")]
@@ -97,6 +99,7 @@ pub struct Builder<'a> {
     builtins: Builtins<'a>,
     outputs: Vec<PathBuf>,
     caching: Caching<'a>,
+    stepping: Stepping<'a>,
     #[cfg(feature = "registry")]
     pulling: Pulling,
 }
@@ -121,6 +124,7 @@ impl<'a> Builder<'a> {
             builtins: Box::new(|_, _| None),
             outputs: Vec::new(),
             caching: Caching::default(),
+            stepping: Stepping::default(),
             #[cfg(feature = "registry")]
             pulling: Pulling::default(),
         }
@@ -338,6 +342,8 @@ impl<'a> Builder<'a> {
             records: if use_records { Some(&records) } else { None },
             tiers: &[],
             told: &[],
+            step_keys: &[],
+            workplace: Some(&self.workplace(tree, &store)),
             stat: if use_records { Some(&stat) } else { None },
             last: if use_records { Some(&last) } else { None },
             blocks: if use_records { Some(&blocks) } else { None },

@@ -1,11 +1,23 @@
-//! Steps: a command is run for what it makes.
+//! Steps: commands that are run for what they make.
+//!
+//! A command runs in a directory of its own, which holds what it declares and nothing else, with an
+//! environment of its own. What its keys are made of is here as well; who asks for them, and what becomes
+//! of what it makes, isn't known here.
 
+mod command;
+mod environment;
 mod error;
-#[cfg_attr(not(test), expect(dead_code, reason = "steps are not run yet"))]
+mod key;
+mod log;
 mod mask;
-#[cfg_attr(not(test), expect(dead_code, reason = "steps are not run yet"))]
 mod process;
+mod tools;
 
+pub use command::{Host, Run};
+pub use environment::SOURCE_DATE_EPOCH;
 pub use error::StepError;
+pub use key::{Circumstances, declared_key, own_key, realised_key};
+pub use log::Log;
 pub use mask::MaskError;
-pub use process::ProcessError;
+pub use process::{Ending, ProcessError};
+pub use tools::{ToolError, Tools};

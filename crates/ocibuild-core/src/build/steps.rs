@@ -31,7 +31,7 @@ pub(super) use foresee::{foresee, quiet};
 pub use foresee::{ForeseenStep, Outlook};
 pub(super) use progress::Progress;
 pub use progress::FinishedStep;
-pub(super) use work::{Layers, make_all};
+pub(super) use work::{Layers, make_all, run};
 
 /// Returns the value of a variable that the run was given.
 pub type Variables<'a> = dyn Fn(&str) -> Option<OsString> + Sync + 'a;

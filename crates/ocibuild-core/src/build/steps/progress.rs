@@ -56,7 +56,6 @@ pub(super) struct Progress<'a> {
     pub(super) context: Context<'a>,
     pub(super) place: &'a Workplace<'a>,
     pub(super) trees: OutputTrees,
-    pub(super) host: step::Host<'a>,
     states: Vec<Mutex<State>>,
 }
 
@@ -75,9 +74,13 @@ impl<'a> Progress<'a> {
         place: &'a Workplace<'a>,
     ) -> Self {
         let trees = OutputTrees::new(place.cache);
-        let host = step::Host::new(place.root, place.cache, place.variables);
         let states = plan.steps.iter().map(|_| Mutex::default()).collect();
-        Self { plan, steps, context, place, trees, host, states }
+        Self { plan, steps, context, place, trees, states }
+    }
+
+    /// Where commands run.
+    pub(super) fn host(&self) -> step::Host<'a> {
+        step::Host { root: self.place.root, variables: self.place.variables }
     }
 
     fn state(&self, index: usize) -> MutexGuard<'_, State> {
@@ -164,13 +167,17 @@ impl<'a> Progress<'a> {
 
     /// Records what a step made under its keys, if its blob is in the store.
     fn record(&self, record: &Record, keys: &[Key], origin: Origin) {
-        let Some(records) = self.context.records.filter(|_| !matches!(origin, Origin::Place(_))) else { return };
-        for key in keys {
-            if let Err(fault) = records.put(&record.under(*key)) {
-                let warning = Warning::new(format!("a step is not cached: {}", chain(&fault)));
-                self.context.observer.event(&Event::Warning(warning.hint("check the cache directory")));
-                return;
-            }
+        if !matches!(origin, Origin::Place(_)) {
+            keys.iter().for_each(|key| self.keep(&record.under(*key)));
+        }
+    }
+
+    /// Keeps a record. A cache that can't be written to costs the next run time, and this one nothing.
+    pub(super) fn keep(&self, record: &Record) {
+        let Some(records) = self.context.records else { return };
+        if let Err(fault) = records.put(record) {
+            let warning = Warning::new(format!("a step is not cached: {}", chain(&fault)));
+            self.context.observer.event(&Event::Warning(warning.hint("check the cache directory")));
         }
     }
 

@@ -1,0 +1,249 @@
+//! One step run: its directory is filled, its command run, and what it made captured.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::base::Listing;
+use crate::build::BuildError;
+use crate::build::find::{asking, chain};
+use crate::build::steps::progress::{Fallible, Progress};
+use crate::build::steps::{StepFailure, StepFailures, StepFault, read};
+use crate::cache::Record;
+use crate::event::{Cancelled, Event, Observer, Warning};
+use crate::files::{DiskTree, EntryKind, FileSource, FileTree, display};
+use crate::layer::{self, Contents, ManifestKeys, Workshop};
+use crate::oci::Platform;
+use crate::plan::PlannedStep;
+use crate::step::{Ending, Log, OutputTree, Private, Run, Shared, StepError, Wanted, WantedKind};
+
+/// Why a step came to no end that counts.
+enum Stopped {
+    Fault(StepFault),
+    Build(BuildError),
+}
+
+impl<F: Into<StepFault>> From<F> for Stopped {
+    fn from(fault: F) -> Self {
+        Self::Fault(fault.into())
+    }
+}
+
+/// What came of a run.
+type Made = (Record, Option<Arc<OutputTree>>);
+
+impl Progress<'_> {
+    /// Runs a step and captures what it made. Returns the record under the key of what that holds, and the
+    /// tree of it, if it was taken out of the step's directory.
+    pub(super) fn run(&self, index: usize) -> Fallible<Made> {
+        let (start, step) = (Instant::now(), &self.plan.steps[index]);
+        let mut log = None;
+        let stopped = match self.try_run(index, &mut log) {
+            Ok(made) => {
+                self.note(step, start.elapsed());
+                return Ok(made);
+            }
+            Err(Stopped::Build(fault)) => return Err(fault),
+            Err(Stopped::Fault(fault)) => BuildError::step(self.plan, step, fault),
+        };
+        Err(match stopped {
+            BuildError::Steps(failures) => self.failed(*failures, log.as_ref(), start),
+            fault => fault,
+        })
+    }
+
+    /// Tells of a failed step, and adds what its command wrote last.
+    fn failed(&self, mut failures: StepFailures, log: Option<&Log>, start: Instant) -> BuildError {
+        if let Some(StepFailure { step, fault, tail, log: path, .. }) = failures.failed.first_mut() {
+            *tail = log.map(Log::tail).unwrap_or_default();
+            *path = log.and_then(Log::path);
+            let (step, reason) = (step.clone(), fault.to_string());
+            let event = Event::StepFailed { step, reason, elapsed: start.elapsed() };
+            self.context.observer.event(&event);
+        }
+        BuildError::Steps(Box::new(failures))
+    }
+
+    fn try_run(&self, index: usize, log: &mut Option<Log>) -> Result<Made, Stopped> {
+        let step = &self.plan.steps[index];
+        let (cancel, observer) = (self.context.cancel, self.context.observer);
+        let mut private = Private::open(&self.directory(step), cancel, &|| self.waits(step))?;
+        let own = step.cache_dirs.iter().map(|directory| directory.path.as_str());
+        let (shared, kept): (Vec<&str>, Vec<&str>) = own.partition(|path| path.starts_with("~/"));
+        let shared = Shared::take(self.place.cache, &shared, cancel, &|| self.waits(step))?;
+        let log = &*log.insert(Log::begin(&private.log()));
+        let kept: Vec<&[u8]> = kept.iter().map(|path| path.as_bytes()).collect();
+        for attempt in 1..=step.retries.saturating_add(1) {
+            if !step.in_place {
+                self.fill(index, &mut private, &kept)?;
+            }
+            private.prepare(&shared, cancel)?;
+            observer.event(&Event::StepStarted { step: step.label.clone(), attempt });
+            let ending = Run::new(step, self.host(), &private)?.run(log, observer, cancel)?;
+            let fault = match ending {
+                Ending::Exited(0) => break,
+                Ending::Cancelled => return Err(Stopped::Build(Cancelled.into())),
+                Ending::Exited(code) => StepFault::Exit(code),
+                Ending::Signalled(signal) => StepFault::Signal(signal),
+                Ending::TimedOut(after) => StepFault::TimedOut(after),
+            };
+            if attempt > step.retries {
+                return Err(fault.into());
+            }
+            let (step, reason) = (step.label.clone(), fault.to_string());
+            observer.event(&Event::StepRetry { step, reason });
+        }
+        self.capture(index, &private)
+    }
+
+    /// Tells that another run has what this one needs.
+    fn waits(&self, step: &PlannedStep) {
+        let message = format!("step `{}` waits for another run that has its directory", step.label);
+        self.context.observer.event(&Event::Warning(Warning::new(message)));
+    }
+
+    fn directory(&self, step: &PlannedStep) -> std::path::PathBuf {
+        let platform = step.platform.as_ref().map(Platform::to_string);
+        let root = self.place.root;
+        Private::place(self.place.cache, &self.plan.name, root, &step.name, platform.as_deref())
+    }
+
+    /// Makes the step's directory hold its inputs, and what the steps it needs made.
+    fn fill(&self, index: usize, private: &mut Private, kept: &[&[u8]]) -> Result<(), Stopped> {
+        let step = &self.plan.steps[index];
+        let tree = self.mounted(step.needs.iter().copied()).map_err(Stopped::Build)?;
+        let context = self.context;
+        let fill = || {
+            let inputs = self.contents(&read::inputs(step), "inputs of steps", context.tree)?;
+            if inputs.root != self.steps.known[index].inputs {
+                return Err(Stopped::Fault(StepFault::Changed));
+            }
+            let needs = read::needs(&self.plan.steps, step);
+            let needs = self.contents(&needs, &format!("needs of {}", step.label), &tree)?;
+            let wanted: Vec<Wanted<'_>> = wanted(&inputs, context.tree).chain(wanted(&needs, &tree)).collect();
+            private.sync(&wanted, kept, context.cancel).map(drop).map_err(|fault| match fault {
+                StepError::Changed { .. } => Stopped::Fault(StepFault::Changed),
+                fault => fault.into(),
+            })
+        };
+        context.pool.install(fill).map_err(|fault| Stopped::Build(fault.into()))?
+    }
+
+    /// Looks up files of a tree, with what is known of them by a name.
+    fn contents(
+        &self,
+        layer: &crate::plan::PlannedLayer,
+        known_by: &str,
+        tree: &dyn FileTree,
+    ) -> Result<Contents, Stopped> {
+        let stat = self.context.stat.map(|stat| stat.of(known_by));
+        if let Some(stat) = &stat {
+            stat.start();
+        }
+        let workshop = Workshop { stat: stat.as_ref(), tree, ..self.context.workshop(self.plan) };
+        let contents = layer::contents(layer, &Listing::empty(), workshop);
+        if let Some(stat) = &stat {
+            // Where that can't be, files are read again the next time.
+            let _ = stat.save();
+        }
+        contents.map_err(|fault| Stopped::Fault(StepFault::Inputs(Box::new(fault))))
+    }
+
+    /// Writes what the step made into the store, and takes it out of the step's directory.
+    fn capture(&self, index: usize, private: &Private) -> Result<Made, Stopped> {
+        let (step, context) = (&self.plan.steps[index], self.context);
+        let work = if step.in_place { self.place.root.to_owned() } else { private.work() };
+        let tree = DiskTree::open(&work)?;
+        for output in &step.outputs {
+            if tree.metadata(output.path.as_bytes()).is_err() {
+                let nearby = nearby(&tree, &output.path);
+                return Err(StepFault::NoOutput { path: output.path.clone(), span: output.span, nearby }.into());
+            }
+        }
+        if step.in_place {
+            self.check_inputs(index)?;
+        }
+        let warnings = |event: &Event| {
+            if matches!(event, Event::Warning(_)) {
+                context.observer.event(event);
+            }
+        };
+        let outputs = read::outputs(step);
+        let write = || {
+            asking(self.plan, true, context, |workshop| {
+                let workshop = Workshop { tree: &tree, stat: None, observer: &warnings, ..workshop };
+                layer::build(&outputs, &Listing::empty(), ManifestKeys::default(), workshop)
+            })
+        };
+        let (made, _) = context
+            .pool
+            .install(write)
+            .map_err(|fault| Stopped::Build(fault.into()))?
+            .map_err(|fault| Stopped::Fault(StepFault::Outputs(Box::new(fault))))?;
+        for record in &made.new {
+            self.keep(record);
+        }
+        let root = made.record.content.expect("what was captured has the key of what it holds");
+        let paths: Vec<&[u8]> = step.outputs.iter().map(|output| output.path.as_bytes()).collect();
+        let tree = match step.in_place {
+            // What is there is the user's.
+            true => None,
+            false => Some(Arc::new(self.trees.adopt(&root, &work, &paths, context.cancel)?)),
+        };
+        Ok((made.record, tree))
+    }
+
+    /// Makes sure that what a step ran on in place is what its key is made of.
+    fn check_inputs(&self, index: usize) -> Result<(), Stopped> {
+        let inputs = read::inputs(&self.plan.steps[index]);
+        let look = || self.contents(&inputs, "inputs of steps", self.context.tree);
+        let seen = self.context.pool.install(look).map_err(|fault| Stopped::Build(fault.into()))??;
+        match seen.root == self.steps.known[index].inputs {
+            true => Ok(()),
+            false => Err(Stopped::Fault(StepFault::Changed)),
+        }
+    }
+
+    /// Notes how long a step took, for whoever asks what takes longest.
+    fn note(&self, step: &PlannedStep, elapsed: Duration) {
+        let path = self.directory(step).join("elapsed");
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let _ = crate::own::replace(self.place.cache, &path, millis.to_string().as_bytes());
+    }
+
+    /// How long a step took when it last ran here.
+    pub(super) fn last(&self, step: &PlannedStep) -> Option<Duration> {
+        let millis = std::fs::read_to_string(self.directory(step).join("elapsed")).ok()?;
+        millis.trim().parse().ok().map(Duration::from_millis)
+    }
+}
+
+/// What a step's directory is to hold of what was found in a tree.
+fn wanted<'c>(contents: &'c Contents, tree: &'c dyn FileTree) -> impl Iterator<Item = Wanted<'c>> {
+    contents.entries.iter().zip(&contents.digests).map(move |(entry, digest)| {
+        let what = match (&entry.kind, digest) {
+            (EntryKind::File { source: FileSource::Tree { path, seen, .. }, .. }, Some(digest)) => {
+                WantedKind::File {
+                    tree,
+                    source: path.to_vec(),
+                    seen: **seen,
+                    digest: *digest,
+                    mode: entry.mode,
+                }
+            }
+            (EntryKind::Symlink(target), _) => WantedKind::Symlink(target.to_vec()),
+            _ => WantedKind::Directory,
+        };
+        Wanted { path: entry.path.to_vec(), what }
+    })
+}
+
+/// Names of what is in the directory in which something is missing.
+fn nearby(tree: &DiskTree, path: &str) -> Vec<String> {
+    const MOST: usize = 8;
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let listed = tree.read_dir(parent.as_bytes()).unwrap_or_default();
+    let mut names: Vec<String> = listed.iter().map(|(name, _)| display(name)).collect();
+    names.sort();
+    names.truncate(MOST);
+    names
+}

@@ -1,0 +1,88 @@
+//! Steps: what a builder is told of them, and running some without building images.
+
+use std::ffi::OsString;
+
+use crate::blob::Store;
+use crate::build::{BuildError, Context, FinishedStep, Workplace, run_steps};
+use crate::builder::{Builder, Error};
+use crate::files::DiskTree;
+use crate::plan::Plan;
+
+type Variables<'a> = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync + 'a>;
+
+/// What a builder is told.
+pub(super) struct Stepping<'a> {
+    variables: Variables<'a>,
+    jobs: usize,
+    keep_going: bool,
+    checks_inputs: bool,
+}
+
+impl Default for Stepping<'_> {
+    fn default() -> Self {
+        let variables = Box::new(|_: &str| None);
+        Self { variables, jobs: 0, keep_going: false, checks_inputs: false }
+    }
+}
+
+impl<'a> Builder<'a> {
+    /// Gives steps what the environment has, by name: `PATH`, in which programs are looked for, what steps
+    /// let through, and secrets. Commands inherit nothing else. By default nothing is there, and `PATH`
+    /// is the system's usual one.
+    #[must_use]
+    pub fn environment(mut self, variables: impl Fn(&str) -> Option<OsString> + Send + Sync + 'a) -> Self {
+        self.stepping.variables = Box::new(variables);
+        self
+    }
+
+    /// Makes at most so many steps and layers at once; by default, or if told 0, as many as there are
+    /// processors. How many threads compress is another matter: [`Builder::threads`].
+    #[must_use]
+    pub fn jobs(mut self, jobs: usize) -> Self {
+        self.stepping.jobs = jobs;
+        self
+    }
+
+    /// Says whether, after a step failed, all goes on that doesn't need it. No image is built then either,
+    /// but what was made is in the cache, and all that is wrong is told at once.
+    #[must_use]
+    pub fn keep_going(mut self, yes: bool) -> Self {
+        self.stepping.keep_going = yes;
+        self
+    }
+
+    /// Has steps that run in place watched: what they read below the root without declaring it is warned
+    /// of. Needs `strace`.
+    #[must_use]
+    pub fn check_inputs(mut self, yes: bool) -> Self {
+        self.stepping.checks_inputs = yes;
+        self
+    }
+
+    /// Runs steps of a plan, by their places in it, unless something answers for them; and what they need
+    /// for which nothing answers. Returns all of which it is known now what they made.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing of a step that failed is in the cache.
+    pub fn run_steps(&self, plan: &Plan, wanted: &[usize]) -> Result<Vec<FinishedStep>, Error> {
+        let tree = DiskTree::open(&self.root)?;
+        let _hold = self.enter_cache().map_err(BuildError::from)?;
+        let (tiers, told) = (self.tiers(plan), self.told(plan));
+        self.within(&tree, self.use_records, |context| {
+            Ok(run_steps(plan, wanted, Context { tiers: &tiers, told: &told, ..context })?)
+        })
+    }
+
+    pub(super) fn workplace<'b>(&'b self, tree: &'b DiskTree, store: &'b Store) -> Workplace<'b> {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        let Stepping { variables, jobs, keep_going, checks_inputs } = &self.stepping;
+        Workplace {
+            root: tree.path(),
+            cache: store.root(),
+            variables: &**variables,
+            jobs: if *jobs == 0 { processors() } else { *jobs },
+            keep_going: *keep_going,
+            checks_inputs: *checks_inputs,
+        }
+    }
+}
