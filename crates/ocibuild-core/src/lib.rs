@@ -34,6 +34,7 @@ pub mod reference;
 pub mod registry;
 pub mod shared;
 pub mod spec;
+pub mod step;
 pub mod tar;
 
 pub use build::Built;
