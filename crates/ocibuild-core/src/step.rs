@@ -5,19 +5,32 @@
 //! of what it makes, isn't known here.
 
 mod command;
+mod copy;
 mod environment;
 mod error;
+mod extract;
 mod key;
 mod log;
 mod mask;
+mod outputs;
+mod private;
 mod process;
+mod secret;
+mod shared;
+mod state;
+mod sync;
 mod tools;
 
 pub use command::{Host, Run};
 pub use environment::SOURCE_DATE_EPOCH;
-pub use error::StepError;
+pub use error::{StepError, UnpackError};
 pub use key::{Circumstances, declared_key, own_key, realised_key};
 pub use log::Log;
 pub use mask::MaskError;
+pub use outputs::{Adoption, OutputTree, OutputTrees};
+pub use private::Private;
 pub use process::{Ending, ProcessError};
+pub use secret::SecretError;
+pub use shared::Shared;
+pub use sync::{Synced, Wanted, WantedKind};
 pub use tools::{ToolError, Tools};

@@ -1,6 +1,5 @@
 //! One step run: its directory is filled, its command run, and what it made captured.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::Listing;
@@ -14,7 +13,7 @@ use crate::files::{DiskTree, EntryKind, FileSource, FileTree, display};
 use crate::layer::{self, Contents, ManifestKeys, Workshop};
 use crate::oci::Platform;
 use crate::plan::PlannedStep;
-use crate::step::{Ending, Log, OutputTree, Private, Run, Shared, StepError, Wanted, WantedKind};
+use crate::step::{Adoption, Ending, Log, OutputTree, Private, Run, Shared, StepError, Wanted, WantedKind};
 
 /// Why a step came to no end that counts.
 enum Stopped {
@@ -29,11 +28,11 @@ impl<F: Into<StepFault>> From<F> for Stopped {
 }
 
 /// What came of a run.
-type Made = (Record, Option<Arc<OutputTree>>);
+type Made = (Record, OutputTree);
 
 impl Progress<'_> {
     /// Runs a step and captures what it made. Returns the record under the key of what that holds, and the
-    /// tree of it, if it was taken out of the step's directory.
+    /// tree of it.
     pub(super) fn run(&self, index: usize) -> Fallible<Made> {
         let (start, step) = (Instant::now(), &self.plan.steps[index]);
         let mut log = None;
@@ -184,12 +183,9 @@ impl Progress<'_> {
         }
         let root = made.record.content.expect("what was captured has the key of what it holds");
         let paths: Vec<&[u8]> = step.outputs.iter().map(|output| output.path.as_bytes()).collect();
-        let tree = match step.in_place {
-            // What is there is the user's.
-            true => None,
-            false => Some(Arc::new(self.trees.adopt(&root, &work, &paths, context.cancel)?)),
-        };
-        Ok((made.record, tree))
+        // What is made in place is the user's.
+        let how = if step.in_place { Adoption::Copy } else { Adoption::Move };
+        Ok((made.record, self.trees.adopt(&root, &work, &paths, how, context.cancel)?))
     }
 
     /// Makes sure that what a step ran on in place is what its key is made of.
