@@ -5,7 +5,10 @@ mod error;
 mod mask;
 #[cfg_attr(not(test), expect(dead_code, reason = "steps are not run yet"))]
 mod process;
+#[cfg_attr(not(test), expect(dead_code, reason = "steps are not run yet"))]
+mod secret;
 
 pub use error::StepError;
 pub use mask::MaskError;
 pub use process::ProcessError;
+pub use secret::SecretError;

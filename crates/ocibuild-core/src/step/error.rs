@@ -1,7 +1,7 @@
 //! What can go wrong with a step.
 
-use crate::step::mask::MaskError;
 use crate::step::process::ProcessError;
+use crate::step::secret::SecretError;
 
 /// A step failed.
 ///
@@ -9,10 +9,10 @@ use crate::step::process::ProcessError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StepError {
-    /// A secret can't be kept out of what the step's command writes.
-    #[error(transparent)]
-    Mask(#[from] MaskError),
     /// The step's command can't be run.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// One of the step's secrets can't be handed over.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
