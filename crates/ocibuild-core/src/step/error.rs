@@ -1,6 +1,7 @@
 //! What can go wrong with a step.
 
 use crate::step::process::ProcessError;
+use crate::step::sandbox::SandboxError;
 use crate::step::secret::SecretError;
 
 /// A step failed.
@@ -12,6 +13,9 @@ pub enum StepError {
     /// The step's command can't be run.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The command can't be kept from the network or the host.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// One of the step's secrets can't be handed over.
     #[error(transparent)]
     Secret(#[from] SecretError),
