@@ -15,6 +15,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("aarch64-linux-gnu-as", &["binutils-aarch64-linux-gnu"]),
     ("ar", &["binutils"]),
     ("bsdtar", &["libarchive-tools"]),
+    ("bwrap", &["bubblewrap"]),
     ("chromedriver", &["chromium-driver"]),
     ("chromium", &["chromium"]),
     ("containerd", &["containerd"]),

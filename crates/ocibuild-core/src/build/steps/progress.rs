@@ -160,7 +160,9 @@ impl<'a> Progress<'a> {
     }
 
     fn ask(&self, key: &Key) -> Fallible<Option<Answer>> {
-        let fits = |record: &Record| record.layers.len() == 1 && record.content.is_some();
+        let fits = |record: &Record| {
+            record.layers.len() == 1 && record.content.is_some() && record.tar_size > 0
+        };
         Ok(find(std::slice::from_ref(key), &fits, self.context)?)
     }
 
