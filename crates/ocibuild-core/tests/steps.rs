@@ -191,3 +191,50 @@ fn listed(root: &Path) -> Vec<PathBuf> {
     all.sort();
     all
 }
+
+/// A spec of so many steps that need each other in a row, and as many that all need the first.
+fn wide_and_deep(count: usize) -> String {
+    let mut spec = String::from("version = 1\n");
+    let mut copies = Vec::new();
+    for index in 0..count {
+        let needs = if index == 0 { String::new() } else { format!("needs = [\"chain-{}\"]\n", index - 1) };
+        let input = format!("inputs = [\"packages/{index}/*.txt\"]\n");
+        spec.push_str(&format!(
+            "[steps.chain-{index}]\nrun = \"echo {index} > chain-{index}\"\noutputs = [\"chain-{index}\"]\n{input}{needs}"
+        ));
+        spec.push_str(&format!(
+            "[steps.fan-{index}]\nrun = \"echo {index} > fan-{index}\"\noutputs = [\"fan-{index}\"]\n{input}needs = [\"chain-0\"]\n"
+        ));
+        copies.push(format!("{{ step = \"fan-{index}\", from = \"fan-{index}\", to = \"/fan/\" }}"));
+    }
+    copies.push(format!("{{ step = \"chain-{0}\", from = \"chain-{0}\", to = \"/chain/\" }}", count - 1));
+    spec.push_str(&format!("[layers.all]\ncopy = [{}]\n", copies.join(",\n")));
+    spec.push_str("[images.app]\nbase = \"scratch\"\nlayers = [\"all\"]\n");
+    spec
+}
+
+#[test]
+fn a_chain_and_a_fan_are_quickly_known_to_be_done() {
+    let project = Project::new();
+    let count = 200;
+    (0..count).for_each(|index| project.write(&format!("packages/{index}/in.txt"), &index.to_string()));
+    let spec = parse(&wide_and_deep(count));
+    let build = || project.builder().build_spec(&spec).unwrap();
+    let start = std::time::Instant::now();
+    build();
+    println!("cold {:?}", start.elapsed());
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    build();
+    for _ in 0..3 {
+        let start = std::time::Instant::now();
+        build();
+        println!("warm {:?}", start.elapsed());
+    }
+    let wanted: Vec<usize> = (0..2 * count).collect();
+    let plan = project.builder().plan(&spec).unwrap();
+    for _ in 0..3 {
+        let start = std::time::Instant::now();
+        let steps = project.builder().run_steps(&plan, &wanted).unwrap();
+        println!("hits of all {} {:?}", steps.len(), start.elapsed());
+    }
+}
