@@ -3,6 +3,7 @@
 use crate::step::process::ProcessError;
 use crate::step::sandbox::SandboxError;
 use crate::step::secret::SecretError;
+use crate::step::trace::TraceError;
 
 /// A step failed.
 ///
@@ -19,4 +20,7 @@ pub enum StepError {
     /// One of the step's secrets can't be handed over.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// What the command reads can't be watched.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
 }
