@@ -19,8 +19,8 @@ use tempfile::TempDir;
 use crate::cache::{OUTPUTS_DIRECTORY, Turn};
 use crate::event::Cancel;
 use crate::files::{
-    DiskTree, FileId, FileKind, FileTree as _, Metadata, directory_beneath, metadata, open_directory,
-    remove_tree, split,
+    DiskTree, FileId, FileKind, FileTree as _, Metadata, directory_beneath, display, metadata,
+    open_directory, remove_tree, split,
 };
 use crate::key::Key;
 use crate::own;
@@ -298,9 +298,9 @@ impl Adopting<'_> {
         check_path(path)?;
         self.cancel.check()?;
         let not_made = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::FilesystemLoop => {
-                StepError::NotMade { path: crate::files::display(path) }
-            }
+            // What it lies in may be a link: then it is made elsewhere.
+            _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => not_made(path),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => not_made(path),
             _ => StepError::own("read", self.source.path(), path)(error),
         };
         let seen = self.source.metadata(path).map_err(not_made)?;
@@ -427,6 +427,10 @@ impl Adopting<'_> {
     }
 }
 
+fn not_made(path: &[u8]) -> StepError {
+    StepError::NotMade { path: display(path) }
+}
+
 /// Copies a file with its mode, to where nothing is.
 fn duplicate(
     tree: &DiskTree,
@@ -445,7 +449,7 @@ fn duplicate(
 fn copy_fault(fault: CopyFault, directory: &Path, path: &[u8]) -> StepError {
     match fault {
         CopyFault::Read(error) | CopyFault::Write(error) => StepError::own("copy", directory, path)(error),
-        CopyFault::Changed => StepError::Changed { path: crate::files::display(path) },
+        CopyFault::Changed => StepError::Changed { path: display(path) },
         CopyFault::Cancelled(cancelled) => cancelled.into(),
     }
 }
