@@ -76,6 +76,8 @@ fn extract(tree: &Path, blob: impl Read + Send, tar_size: u64, cancel: &Cancel) 
         let write = || {
             let result = target.write_all(&receiver);
             has_failed.fetch_or(result.is_err(), Ordering::Relaxed);
+            // Whoever reads must not wait for ever to be rid of a batch.
+            while result.is_err() && next(&receiver).is_some() {}
             result
         };
         let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
@@ -89,8 +91,9 @@ fn extract(tree: &Path, blob: impl Read + Send, tar_size: u64, cancel: &Cancel) 
             cancel,
         };
         let read = extraction.read(bytes);
-        let Extraction { made, links, .. } = extraction;
-        // The sender is gone: the writers end when they have done what they were left.
+        let Extraction { made, links, sender, .. } = extraction;
+        // Without it the writers end when they have done what they were left.
+        drop(sender);
         let written = writers.into_iter().map(|writer| writer.join());
         let mut faults = written.map(|result| match result {
             Ok(result) => result,
@@ -280,6 +283,11 @@ impl Extraction<'_> {
     }
 }
 
+/// Takes the next batch, if any is to come.
+fn next(batches: &Mutex<Receiver<Vec<Small>>>) -> Option<Vec<Small>> {
+    batches.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
 impl<'a> Target<'a> {
     fn fault<'f>(&self, action: &'static str, path: &'f [u8]) -> impl FnOnce(io::Error) -> StepError + 'f
     where
@@ -326,9 +334,7 @@ impl<'a> Target<'a> {
 
     /// Makes all files that are left to a writer.
     fn write_all(&self, batches: &Mutex<Receiver<Vec<Small>>>) -> Result<(), StepError> {
-        loop {
-            let batch = batches.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(batch) = batch else { return Ok(()) };
+        while let Some(batch) = next(batches) {
             let mut last: Option<(&[u8], OwnedFd)> = None;
             for small in &batch {
                 let (parents, _) = split(&small.path);
@@ -341,6 +347,7 @@ impl<'a> Target<'a> {
                 self.complete(&file, small)?;
             }
         }
+        Ok(())
     }
 
     fn link(&self, path: &[u8], to: &[u8]) -> Result<(), StepError> {

@@ -189,7 +189,7 @@ enum Child<'w, 'a> {
     /// A directory, that is looked at in its turn.
     Directory(Place<'w, 'a>),
     /// A directory, in which everything stays as it is.
-    Kept(&'w [u8]),
+    Kept,
     /// A link or a file.
     Leaf(&'w Wanted<'a>),
 }
@@ -324,7 +324,7 @@ impl<'r> Run<'r> {
     ) -> io::Result<bool> {
         let seen = metadata(&rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?);
         match child {
-            Child::Kept(_) => Ok(seen.kind == FileKind::Directory),
+            Child::Kept => Ok(seen.kind == FileKind::Directory),
             Child::Directory(_) => Ok(seen.kind == FileKind::Directory && seen.mode & 0o700 == 0o700),
             Child::Leaf(Wanted { what: WantedKind::Symlink(target), .. }) => {
                 let is_link = seen.kind == FileKind::Symlink;
@@ -375,7 +375,7 @@ impl<'r> Run<'r> {
                 return Ok(0);
             }
             Child::Directory(_) => rustix::fs::mkdirat(directory, name, Mode::RWXU)?,
-            Child::Kept(_) => {
+            Child::Kept => {
                 rustix::fs::mkdirat(directory, name, Mode::RWXU)?;
                 rustix::fs::fchmod(directory_beneath(directory.as_fd(), name)?, mode(DIRECTORY_MODE))?;
             }
@@ -438,7 +438,7 @@ impl<'w, 'a> Child<'w, 'a> {
     fn place(&self) -> Option<Place<'w, 'a>> {
         match self {
             Self::Directory(place) => Some(*place),
-            Self::Kept(_) | Self::Leaf(_) => None,
+            Self::Kept | Self::Leaf(_) => None,
         }
     }
 }
@@ -464,8 +464,8 @@ fn children<'w, 'a>(place: &Place<'w, 'a>) -> Result<BTreeMap<&'w [u8], Child<'w
         let path = first(group[0], start);
         let is_itself = group[0].len() == path.len();
         let child = match children.remove(&path[start..]) {
-            None if is_itself => Child::Kept(path),
-            Some(Child::Directory(place)) if is_itself && place.wanted.is_empty() => Child::Kept(path),
+            None if is_itself => Child::Kept,
+            Some(Child::Directory(place)) if is_itself && place.wanted.is_empty() => Child::Kept,
             None => Child::Directory(Place { path, wanted: &[], kept: group }),
             Some(Child::Directory(place)) if !is_itself => Child::Directory(Place { kept: group, ..place }),
             Some(_) => return Err(StepError::Overlap { path: display(path) }),
