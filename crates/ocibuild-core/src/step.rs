@@ -23,7 +23,7 @@ mod sync;
 mod tools;
 mod trace;
 
-pub use command::{Host, Run};
+pub use command::{Ears, Host, Run, RunError};
 pub use environment::SOURCE_DATE_EPOCH;
 pub use error::{StepError, UnpackError};
 pub use key::{Circumstances, declared_key, own_key, realised_key};
@@ -37,3 +37,4 @@ pub use secret::SecretError;
 pub use shared::Shared;
 pub use sync::{Synced, Wanted, WantedKind};
 pub use tools::{ToolError, Tools};
+pub use trace::{TraceError, Undeclared};

@@ -160,9 +160,8 @@ fn each_change_runs_what_depends_on_it_and_nothing_else() {
     project.write("src/index.ts", "let a   =   2\n");
     let (reformatted, ran) = project.build(SPEC);
     assert_eq!(ran, ["compile"], "what comes out the same stops there");
-    let layers = |built: &Built| -> Vec<_> {
-        built.layers.iter().map(|layer| layer.record.layers.clone()).collect()
-    };
+    let layers =
+        |built: &Built| -> Vec<_> { built.layers.iter().map(|layer| layer.record.layers.clone()).collect() };
     let (now, _) = project.build(SPEC);
     assert_eq!(layers(&reformatted), layers(&now));
 

@@ -75,11 +75,11 @@ impl TraceError {
 
 /// What a command read below a root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Undeclared {
+pub struct Undeclared {
     /// Files and links that weren't declared, relative to the root, in order.
-    pub(crate) paths: BTreeSet<Vec<u8>>,
+    pub paths: BTreeSet<Vec<u8>>,
     /// Whether these are all; of very many some are left out.
-    pub(crate) is_complete: bool,
+    pub is_complete: bool,
 }
 
 /// What is watched, and what is fine to be read.

@@ -55,6 +55,7 @@ pub(in crate::build) struct Progress<'a> {
     pub(super) context: Context<'a>,
     pub(super) place: &'a Workplace<'a>,
     pub(super) trees: OutputTrees,
+    pub(super) host: step::Host<'a>,
     states: Vec<Mutex<State>>,
 }
 
@@ -73,13 +74,9 @@ impl<'a> Progress<'a> {
         place: &'a Workplace<'a>,
     ) -> Self {
         let trees = OutputTrees::new(place.cache);
+        let host = step::Host::new(place.root, place.cache, place.variables);
         let states = plan.steps.iter().map(|_| Mutex::default()).collect();
-        Self { plan, steps, context, place, trees, states }
-    }
-
-    /// Where commands run.
-    pub(super) fn host(&self) -> step::Host<'a> {
-        step::Host { root: self.place.root, variables: self.place.variables }
+        Self { plan, steps, context, place, trees, host, states }
     }
 
     fn state(&self, index: usize) -> MutexGuard<'_, State> {
@@ -160,9 +157,8 @@ impl<'a> Progress<'a> {
     }
 
     fn ask(&self, key: &Key) -> Fallible<Option<Answer>> {
-        let fits = |record: &Record| {
-            record.layers.len() == 1 && record.content.is_some() && record.tar_size > 0
-        };
+        let fits =
+            |record: &Record| record.layers.len() == 1 && record.content.is_some() && record.tar_size > 0;
         Ok(find(std::slice::from_ref(key), &fits, self.context)?)
     }
 

@@ -160,7 +160,8 @@ impl<'w, 'a> Work<'w, 'a> {
         let listing = of.foundations.listing(&layer.foundation);
         let is_listed = (of.listed)(index);
         let decision = self.decisions[index].clone();
-        let finished = match decision.reused.is_some() && !context.verifies || layer.steps().next().is_none() {
+        let finished = match decision.reused.is_some() && !context.verifies || layer.steps().next().is_none()
+        {
             true => make(plan, index, decision, (listing, is_listed), context)?,
             false => self.layer_of_steps(index, decision, (listing, is_listed))?,
         };
