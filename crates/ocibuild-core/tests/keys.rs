@@ -620,6 +620,7 @@ fn every_field_of_a_plan_is_decided_on() {
         ("span", ""),
     ];
     let from = [
+        ("step", ""), // What it makes counts, not where it is planned.
         ("path", "from below"),
         ("literal", "from below"),
         ("glob", "from below"),
