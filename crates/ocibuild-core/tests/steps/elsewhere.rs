@@ -2,7 +2,7 @@
 #![cfg(feature = "registry")]
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use ocibuild_core::digest::Digest;
 use ocibuild_core::event::{Event, LayerOutcome};
@@ -70,13 +70,15 @@ impl<'a> Shared<'a> {
         Self { project, image: named("app:main"), cache: named("cache:steps") }
     }
 
-    fn client() -> Registry {
-        Registry::new(RegistryOptions::default())
+    fn client(asked: &Arc<Asked>) -> Registry {
+        let mut options = RegistryOptions::default();
+        options.observer = Arc::clone(asked) as _;
+        Registry::new(options)
     }
 
     /// A runner that knows nothing but the place it is given.
-    fn runner(&self, cache: &TempDir, from: &Reference) -> Builder<'a> {
-        let builder = self.project.builder_with(cache.path()).registry(Self::client());
+    fn runner(&self, cache: &TempDir, from: &Reference, asked: &Arc<Asked>) -> Builder<'a> {
+        let builder = self.project.builder_with(cache.path()).registry(Self::client(asked));
         builder.cache_from([from.clone()]).pushes_to([self.image.clone()])
     }
 
@@ -90,12 +92,12 @@ impl<'a> Shared<'a> {
 
     /// What a first runner builds and pushes; the cache repository gets all of it.
     fn fill(&self) -> Built {
-        let cache = tempfile::tempdir().unwrap();
-        let builder = self.runner(&cache, &self.cache).cache_to(self.cache.clone());
+        let (cache, asked) = (tempfile::tempdir().unwrap(), Arc::default());
+        let builder = self.runner(&cache, &self.cache, &asked).cache_to(self.cache.clone());
         let builder = builder.cache_mode(CacheMode::Max);
         let plan = Self::plan(&builder);
         let built = Self::build(&builder);
-        built.push(&Self::client(), &self.image).unwrap();
+        built.push(&Self::client(&asked), &self.image).unwrap();
         let kept = builder.write_cache(&plan, &built).unwrap();
         assert!(kept.is_some());
         assert_eq!(self.project.ran(), ["bundle", "compile", "install", "production"]);
@@ -118,8 +120,8 @@ fn a_fresh_runner_compiles_without_installing_and_gets_only_the_bytes_it_needs()
         let first = shared.fill();
         let cache = tempfile::tempdir().unwrap();
         project.write("src/index.ts", "let a = 2\n");
-        let asked = Asked::default();
-        let built = Shared::build(&shared.runner(&cache, &shared.cache).observer(&asked));
+        let asked = Arc::<Asked>::default();
+        let built = Shared::build(&shared.runner(&cache, &shared.cache, &asked));
         assert_eq!(project.ran(), ["bundle", "compile"], "{host}");
         assert!(asked.has(&made_by(&first, "install")), "`node_modules` is brought for the compiler");
         assert!(!asked.has(&made_by(&first, "production")), "nobody needs the bytes of this one");
@@ -129,7 +131,7 @@ fn a_fresh_runner_compiles_without_installing_and_gets_only_the_bytes_it_needs()
         // It comes to what a machine makes that has nothing.
         let (alone, _) = project.build(SPEC);
         assert_eq!(built.images[0].root, alone.images[0].root);
-        built.push(&Shared::client(), &shared.image).unwrap();
+        built.push(&Shared::client(&asked), &shared.image).unwrap();
     }
 }
 
@@ -141,14 +143,15 @@ fn a_fresh_runner_of_an_unchanged_checkout_runs_nothing_and_gets_no_bytes_of_ste
         let first = shared.fill();
         for from in [&shared.image, &shared.cache] {
             let cache = tempfile::tempdir().unwrap();
-            let asked = Asked::default();
-            let built = Shared::build(&shared.runner(&cache, from).observer(&asked));
+            let asked = Arc::<Asked>::default();
+            let built = Shared::build(&shared.runner(&cache, from, &asked));
             assert!(project.ran().is_empty(), "{host}");
             assert_eq!(built.images[0].root, first.images[0].root);
             for step in &first.steps {
                 assert!(!asked.has(&step.record.layers[0].descriptor.digest), "{}", step.label);
             }
             assert!(built.layers.iter().all(|layer| layer.outcome == LayerOutcome::Shared));
+            assert!(!asked.has(&built.layers[0].record.layers[0].descriptor.digest), "nor of layers");
         }
     }
 }
@@ -162,7 +165,7 @@ fn what_steps_made_is_brought_back_byte_by_byte_or_made_again_where_it_is_gone()
     let cache = tempfile::tempdir().unwrap();
     project.write("src/index.ts", "let a = 3\n");
     // Only the image answers: the steps' own blobs are nowhere, so what the compiler needs is installed.
-    let built = Shared::build(&shared.runner(&cache, &shared.image));
+    let built = Shared::build(&shared.runner(&cache, &shared.image, &Arc::default()));
     assert_eq!(project.ran(), ["bundle", "compile", "install"]);
     let (alone, _) = project.build(SPEC);
     assert_eq!(built.images[0].root, alone.images[0].root);

@@ -152,7 +152,7 @@ fn variables_that_are_let_through_run_it_again_unless_they_are_unkeyed() {
         .map(|entry| fs::read_to_string(entry.unwrap().path().join("tree/out")).unwrap())
         .collect();
     made.sort();
-    assert_eq!(made, [" 2 none\n", "a 2 none\n", "none 1 none\n"]);
+    assert_eq!(made, ["2 none\n", "a 2 none\n", "none 1 none\n"]);
 }
 
 #[test]
