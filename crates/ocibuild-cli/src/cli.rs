@@ -6,7 +6,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 use crate::commands::{
     build, cache, check, completions, copy, diff, explain, index, inspect, lock, login, logout, ls, man,
-    plan, pull, push, rebase, save, schema, serve, tag, validate, version,
+    plan, pull, push, rebase, run, save, schema, serve, tag, validate, version,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -51,6 +51,7 @@ fn long_help() -> String {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(Box<build::BuildArgs>),
+    Run(Box<run::RunArgs>),
     Check(check::CheckArgs),
     Plan(Box<plan::PlanArgs>),
     Explain(Box<explain::ExplainArgs>),
@@ -118,6 +119,7 @@ impl Cli {
         let options = &self.options;
         match self.command {
             Command::Build(args) => build::run(*args, options, reporter),
+            Command::Run(args) => run::run(*args, options, reporter),
             Command::Check(args) => check::run(args, options, reporter),
             Command::Plan(args) => plan::run(*args, options, reporter),
             Command::Explain(args) => explain::run(*args, options, reporter),

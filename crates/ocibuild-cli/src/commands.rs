@@ -19,6 +19,7 @@ pub(crate) mod plan;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rebase;
+pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod schema;
 pub(crate) mod serve;

@@ -188,11 +188,7 @@ impl Outcome {
             "skipped": self.traffic.as_ref().map(|traffic| tally(&traffic.skipped)),
             "mounted": self.traffic.as_ref().map(|traffic| tally(&traffic.mounted)),
             "registry": self.usage.map(Usage::to_json),
-            "cached": self.told.as_ref().map(|told| json!({
-                "place": told.place,
-                "records": told.kept.records,
-                "uploaded": { "count": told.kept.blobs, "bytes": told.kept.bytes },
-            })),
+            "cached": self.told.as_ref().map(Told::to_json),
             "outputs": self.outputs,
         })
     }
