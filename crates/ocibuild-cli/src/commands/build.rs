@@ -44,15 +44,15 @@ pub(crate) struct BuildArgs {
 }
 
 /// How images are built: what `plan` and `explain` take as well, as they look ahead of such a build.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BuildFlags {
     /// The spec file [default: ocibuild.toml]
     #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 
     /// Give a variable of the spec a value
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
-    var: Vec<(String, String)>,
+    pub(super) var: Vec<(String, String)>,
 
     /// Call the image this, in place of the spec's tags; repeat it for more
     #[arg(short, long, value_name = "REFERENCE", value_parser = parse::tag)]
@@ -60,7 +60,7 @@ pub(crate) struct BuildFlags {
 
     /// Build for these platforms, in place of the spec's: `linux/amd64,linux/arm64`
     #[arg(long, value_name = "OS/ARCH", value_parser = parse::platform, value_delimiter = ',')]
-    platform: Vec<Platform>,
+    pub(super) platform: Vec<Platform>,
 
     /// Compress all layers like this, whatever the spec says: `gzip`, `gzip:1` to `gzip:9`, `zstd`,
     /// `zstd:1` to `zstd:19`, or `none`
@@ -99,13 +99,13 @@ pub(crate) struct BuildFlags {
     results: ResultFlags,
 
     #[command(flatten)]
-    lock: LockFlags,
+    pub(super) lock: LockFlags,
 
     #[command(flatten)]
-    caches: CacheFlags,
+    pub(super) caches: CacheFlags,
 
     #[command(flatten)]
-    steps: StepFlags,
+    pub(super) steps: StepFlags,
 
     /// Make every layer that a record answers for all the same, and fail if that gives another one
     ///

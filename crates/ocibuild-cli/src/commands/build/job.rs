@@ -20,6 +20,7 @@ use crate::commands::build::BuildFlags;
 use crate::commands::build::caches::{Caches, Told};
 use crate::commands::build::outcome::Outcome;
 use crate::commands::build::results::Results;
+use crate::commands::watch::Watched;
 use crate::destination::Destinations;
 use crate::failure::{BuildFailure, Failure, Origin};
 use crate::lock_file::{LockFile, LockFlags};
@@ -112,12 +113,12 @@ impl<'a> Job<'a> {
     ///
     /// # Errors
     /// [`Failure`], as the build would meet it.
-    pub(crate) fn foresee(&self, cancel: &Cancel) -> Result<(Foresight, Option<Registry>), Failure> {
+    pub(crate) fn foresee(&self, cancel: &Cancel) -> Result<(Plan, Foresight, Option<Registry>), Failure> {
         let plan = self.planned(cancel)?;
         let registry = self.asking(&plan, cancel)?;
         let builder = self.connected(&plan, registry.as_ref(), cancel);
         let foresight = builder.foresee_plan(&plan).map_err(|error| self.build_failure(error))?;
-        Ok((foresight, registry))
+        Ok((plan, foresight, registry))
     }
 
     /// Plans, and finds out why the build would make layers anew: those of these names, or all.
@@ -143,7 +144,11 @@ impl<'a> Job<'a> {
 
     /// Builds, writes, pushes, and tells what came of it.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let stop = Stop::on_signals()?;
+        self.run_until(&Stop::on_signals()?)
+    }
+
+    /// Builds as [`Job::run`] does, as long as nothing stops it.
+    pub(crate) fn run_until(&self, stop: &Stop) -> Result<(), Failure> {
         let cancel = stop.cancel();
         let plan = self.plan(&cancel)?;
         let registry = self.registry(&plan, &cancel)?;
@@ -174,6 +179,21 @@ impl<'a> Job<'a> {
             outcome.warn_of_archive(self.reporter);
         }
         outcome.tell(self.reporter, self.destinations.uses_stdout())
+    }
+
+    /// What a build reads, so that it can be seen when it changes.
+    pub(crate) fn watched(&self) -> Watched {
+        let mut watched = Watched::new(&self.source.root);
+        self.source.file.iter().for_each(|file| watched.spec(file));
+        let builder = self.builder(None, &Cancel::new());
+        if let Ok(plan) = builder.plan(&self.source.spec) {
+            watched.plan(&plan);
+        }
+        let names: Vec<String> =
+            self.source.spec.images.iter().map(|image| image.name.value.clone()).collect();
+        let outputs = self.destinations.paths(&self.source.beside, &names);
+        watched.pass_over(outputs.into_iter().chain(self.results.paths()).chain([self.cache.clone()]));
+        watched
     }
 
     fn builder<'b>(&'b self, plan: Option<&Plan>, cancel: &Cancel) -> Builder<'b> {

@@ -7,7 +7,7 @@ use ocibuild_core::build::ForeseenStep;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::{Builder, Cancel, Error, Platform, Registry};
 
-use crate::commands::build::{CacheFlags, Caches};
+use crate::commands::build::{BuildFlags, CacheFlags, Caches};
 use crate::commands::run::Outcome;
 use crate::commands::run::output::Output;
 use crate::failure::{BuildFailure, Failure, Origin};
@@ -27,6 +27,21 @@ pub(crate) struct Asked {
     pub(crate) how: StepFlags,
     pub(crate) caches: CacheFlags,
     pub(crate) offline: bool,
+}
+
+impl Asked {
+    /// Asks for no step yet, as a build with these flags would.
+    pub(crate) fn like(flags: &BuildFlags) -> Self {
+        Self {
+            steps: Vec::new(),
+            file: flags.file.clone(),
+            var: flags.var.clone(),
+            platforms: flags.platform.clone(),
+            how: flags.steps.clone(),
+            caches: flags.caches.clone(),
+            offline: flags.lock.offline,
+        }
+    }
 }
 
 /// Steps with nothing left to find out.
