@@ -8,6 +8,7 @@ mod config;
 mod expand;
 mod layer;
 mod step;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +16,8 @@ use crate::base::MAX_LAYERS;
 use crate::oci::{self, Compression, Platform};
 use crate::reference::Reference;
 use crate::spec::{
-    self, Base, CacheMode, CachePlace, Fault, Image, Inherit, Located, Segment, Span, Spec, SpecError,
-    Template,
+    self, Base, CacheMode, CachePlace, Fault, Image, Inherit, Layer, Located, Segment, Span, Spec, SpecError,
+    Step, StepPlatforms, Template,
 };
 
 pub use config::{inherited as inherited_config, merge as merge_configs};
@@ -25,6 +26,7 @@ pub use layer::{
     BaseName, Foundation, From, Ignore, PlannedCopy, PlannedLayer, PlannedPath, PlannedRemoval, Split, What,
 };
 pub use step::{Command, PassedVariable, PlannedInput, PlannedSecret, PlannedStep, SecretForm, SecretSource};
+use steps::Steps;
 
 /// A spec can't be planned.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,14 @@ pub enum PlanError {
     /// An image was asked for that isn't in it.
     #[error("the spec has no image `{name}`")]
     UnknownImage {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// A step was asked for that isn't in it.
+    #[error("the spec has no step `{name}`")]
+    UnknownStep {
         /// The name asked for.
         name: String,
         /// The names there are.
@@ -221,29 +231,39 @@ pub fn plan(
     surroundings: &dyn Surroundings,
 ) -> Result<Plan, PlanError> {
     let wanted = select(spec, images)?;
-    let mut planner =
-        Planner { spec, surroundings, layers: Vec::new(), faults: Vec::new(), warnings: Vec::new() };
+    let mut planner = Planner::new(spec, surroundings);
     let images: Vec<PlannedImage> = wanted.into_iter().map(|image| planner.image(image)).collect();
-    planner.check_tags(&images, spec);
-    let cache_from = planner.cache_from(&images);
-    let cache_to = planner.cache_to(&images);
-    let cache_mode = spec.cache.mode.as_ref().map(|mode| mode.value).unwrap_or_default();
-    if !planner.faults.is_empty() {
-        return Err(SpecError::new(planner.faults).into());
+    planner.finish(name, images)
+}
+
+/// Plans some steps of a spec, and those they need, with no image. `platforms` are those they are
+/// planned for. Where none is given, a step is planned for those it says itself, else for those of
+/// the images that need it or what it needs, else for linux/amd64.
+///
+/// # Errors
+/// [`PlanError`], with all faults of the spec that show here.
+pub fn plan_steps(
+    spec: &Spec,
+    name: &str,
+    steps: &[String],
+    platforms: &[Platform],
+    surroundings: &dyn Surroundings,
+) -> Result<Plan, PlanError> {
+    if let Some(name) = steps.iter().find(|name| spec.step(name).is_none()) {
+        let known = spec.steps.iter().map(|step| step.name.value.clone()).collect();
+        return Err(PlanError::UnknownStep { name: name.clone(), known });
     }
-    let mut layers = planner.layers;
-    layer::label(&mut layers);
-    let warnings = spec.warnings.iter().cloned().chain(planner.warnings).collect();
-    Ok(Plan {
-        name: name.to_owned(),
-        steps: Vec::new(),
-        layers,
-        images,
-        cache_from,
-        cache_to,
-        cache_mode,
-        warnings,
-    })
+    let mut planner = Planner::new(spec, surroundings);
+    for step in steps.iter().filter_map(|name| spec.step(name)) {
+        let platforms = match platforms {
+            [] => planner.platforms_of(step),
+            given => given.to_vec(),
+        };
+        for platform in platforms {
+            planner.steps.plan(&step.name, &platform, &[]);
+        }
+    }
+    planner.finish(name, Vec::new())
 }
 
 fn image(base: BaseName, platform: &Platform, span: Option<Span>) -> Foundation {
@@ -272,13 +292,73 @@ fn depends_on_platform(template: &Template) -> bool {
 struct Planner<'s> {
     spec: &'s Spec,
     surroundings: &'s dyn Surroundings,
+    /// The name of the image that is planned.
+    image: String,
+    steps: Steps<'s>,
     layers: Vec<PlannedLayer>,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
 }
 
 impl<'s> Planner<'s> {
+    fn new(spec: &'s Spec, surroundings: &'s dyn Surroundings) -> Self {
+        Self {
+            spec,
+            surroundings,
+            image: String::new(),
+            steps: Steps::new(spec),
+            layers: Vec::new(),
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn finish(mut self, name: &str, images: Vec<PlannedImage>) -> Result<Plan, PlanError> {
+        let spec = self.spec;
+        self.check_tags(&images, spec);
+        let cache_from = self.cache_from(&images);
+        let cache_to = self.cache_to(&images);
+        let cache_mode = spec.cache.mode.as_ref().map(|mode| mode.value).unwrap_or_default();
+        self.steps.finish();
+        let of_steps = std::mem::take(&mut self.steps.faults);
+        self.absorb(of_steps);
+        if !self.faults.is_empty() {
+            return Err(SpecError::new(self.faults).into());
+        }
+        let mut layers = self.layers;
+        layer::label(&mut layers);
+        let steps = self.steps.planned;
+        let warnings = spec.warnings.iter().cloned().chain(self.warnings).collect();
+        Ok(Plan { name: name.to_owned(), steps, layers, images, cache_from, cache_to, cache_mode, warnings })
+    }
+
+    /// The platforms a step is planned for that nobody names one for.
+    fn platforms_of(&mut self, step: &Step) -> Vec<Platform> {
+        if let StepPlatforms::Only(platforms) = &step.platforms.value {
+            return platforms.iter().map(|platform| platform.value.clone()).collect();
+        }
+        let related = steps::closure(self.spec, [step.name.as_str()]);
+        let spec = self.spec;
+        let mut platforms = Vec::new();
+        for image in &spec.images {
+            let copied = image.layers.iter().filter_map(|name| spec.layer(name)).flat_map(Layer::steps);
+            let needed = steps::closure(spec, copied.map(|name| name.value.as_str()));
+            if !needed.is_disjoint(&related) {
+                for platform in self.platforms(image) {
+                    if !platforms.contains(&platform) {
+                        platforms.push(platform);
+                    }
+                }
+            }
+        }
+        if platforms.is_empty() {
+            platforms.push(Platform::linux_amd64());
+        }
+        platforms
+    }
+
     fn image(&mut self, image: &Image) -> PlannedImage {
+        self.image = image.name.value.clone();
         let platforms = self.platforms(image);
         let mut variants = Vec::with_capacity(platforms.len());
         let mut tags: Option<Vec<Reference>> = None;
@@ -375,8 +455,19 @@ impl<'s> Planner<'s> {
 
     fn cache_places(&mut self, names: &[Located<Template>], images: &[PlannedImage]) -> Vec<CachePlace> {
         let mut found: Vec<CachePlace> = Vec::new();
-        for variant in images.iter().flat_map(|image| &image.variants) {
-            let mut expander = self.expander(&variant.platform);
+        let mut platforms: Vec<Platform> = Vec::new();
+        let of_images = images.iter().flat_map(|image| &image.variants).map(|variant| &variant.platform);
+        let of_steps = self.steps.planned.iter().filter_map(|step| step.platform.as_ref());
+        for platform in of_images.chain(of_steps) {
+            if !platforms.contains(platform) {
+                platforms.push(platform.clone());
+            }
+        }
+        if platforms.is_empty() {
+            platforms.push(Platform::linux_amd64());
+        }
+        for platform in &platforms {
+            let mut expander = self.expander(platform);
             for name in names {
                 let Some(text) = expander.text(name) else { continue };
                 match spec::check::cache_place(&text) {
@@ -480,9 +571,16 @@ impl<'s> Planner<'s> {
         platform: &Platform,
         foundation: &Foundation,
     ) -> usize {
-        let mut expander = self.expander(platform);
-        let planned =
-            layer::plan(layer, layer::sharing(self.spec, layer), compression, foundation, &mut expander);
+        let way = [format!("image `{}`", self.image), format!("layer `{}`", layer.name.value)];
+        let steps: BTreeMap<&str, usize> = layer
+            .steps()
+            .filter_map(|name| Some((name.as_str(), self.steps.plan(name, platform, &way)?)))
+            .collect();
+        let is_sound = self.steps.faults.is_empty();
+        let steps = layer::Made { by_name: &steps, steps: &self.steps.planned, is_sound };
+        let mut expander = Expander::new(&self.spec.vars, platform);
+        let sharing = layer::sharing(self.spec, layer);
+        let planned = layer::plan(layer, sharing, compression, foundation, &steps, &mut expander);
         self.absorb(expander.faults);
         match self.layers.iter().position(|known| known.is_same_but_for_platforms(&planned)) {
             Some(index) => {

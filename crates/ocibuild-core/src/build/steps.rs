@@ -18,7 +18,7 @@ use std::path::Path;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::base::Listing;
-use crate::build::{BuildError, Context, StepFault};
+use crate::build::{BuildError, Context};
 use crate::digest::Digest;
 use crate::files::StatCache;
 use crate::key::Key;

@@ -1,16 +1,17 @@
 //! Layers, planned.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use crate::oci::{Compression, Platform};
 use crate::pattern::{Pattern, Selection};
 use crate::plan::expand::Expander;
+use crate::plan::step::PlannedStep;
 use crate::reference::Reference;
 use crate::spec::{
     self, Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, OnBaseSymlink, Owner, Policy,
-    Preserve, Pyc, Span, Spec, Template, Trust,
+    Preserve, Pyc, Span, Spec, Template, Trust, places,
 };
 
 /// What an image's own layers stand on.
@@ -375,6 +376,15 @@ impl PlannedLayer {
     }
 }
 
+/// What steps make for the platform a layer is planned for.
+pub(super) struct Made<'a> {
+    /// Their places, by their names.
+    pub(super) by_name: &'a BTreeMap<&'a str, usize>,
+    pub(super) steps: &'a [PlannedStep],
+    /// Whether they could all be planned.
+    pub(super) is_sound: bool,
+}
+
 /// Plans a layer, for no platform yet. `compression` is the image's, for a layer without one;
 /// `sharing` is what [`sharing`] says.
 pub(super) fn plan(
@@ -382,6 +392,7 @@ pub(super) fn plan(
     sharing: usize,
     compression: Option<Compression>,
     foundation: &Foundation,
+    made: &Made<'_>,
     expander: &mut Expander<'_>,
 ) -> PlannedLayer {
     let manifests = layer.manifests.iter().filter_map(|manifest| {
@@ -399,7 +410,7 @@ pub(super) fn plan(
         manifests,
         trust: layer.trust.as_ref().map(|trust| trust.value).unwrap_or_default(),
         extras: layer.key.iter().map(|extra| extra.value.clone()).collect(),
-        copies: layer.copies.iter().filter_map(|rule| copy(rule, &layer.policy, expander)).collect(),
+        copies: layer.copies.iter().filter_map(|rule| copy(rule, &layer.policy, made, expander)).collect(),
         remove: layer.remove.iter().filter_map(|path| removal(path, expander)).collect(),
         comment: layer.comment.as_ref().and_then(|comment| expander.text(comment)),
     }
@@ -427,13 +438,22 @@ fn policy(own: &Policy, layer: &Policy) -> Policy {
     policy
 }
 
-fn copy(rule: &CopyRule, layer: &Policy, expander: &mut Expander<'_>) -> Option<PlannedCopy> {
+fn copy(
+    rule: &CopyRule,
+    layer: &Policy,
+    made: &Made<'_>,
+    expander: &mut Expander<'_>,
+) -> Option<PlannedCopy> {
     let to = expander.checked(&rule.to, spec::check::destination);
     let is_from = matches!(rule.what, CopyKind::From(_));
     // What is made of nothing of the host's has nothing of its to keep.
-    let policy = if is_from { policy(&rule.policy, layer) } else { Policy::default() };
+    let mut policy = if is_from { policy(&rule.policy, layer) } else { Policy::default() };
+    if matches!(&rule.what, CopyKind::From(from) if from.step.is_some()) {
+        policy.preserve =
+            policy.preserve.map(|kept| kept.map(|kept| Preserve { mode: kept.mode, ..Preserve::NOTHING }));
+    }
     let what = match &rule.what {
-        CopyKind::From(from) => What::From(plan_from(from, &policy, expander)?),
+        CopyKind::From(from) => What::From(plan_from(from, &policy, made, expander)?),
         CopyKind::Content(text) => What::Content(expander.text(text)?.into_bytes().into()),
         CopyKind::Bytes(bytes) => What::Content(Arc::clone(bytes)),
         CopyKind::Symlink(target) => What::Symlink(expander.text(target)?.into_bytes()),
@@ -455,7 +475,7 @@ fn copy(rule: &CopyRule, layer: &Policy, expander: &mut Expander<'_>) -> Option<
     })
 }
 
-fn plan_from(from: &FromRule, policy: &Policy, expander: &mut Expander<'_>) -> Option<From> {
+fn plan_from(from: &FromRule, policy: &Policy, made: &Made<'_>, expander: &mut Expander<'_>) -> Option<From> {
     let path = expander.checked(&from.path, spec::check::source)?;
     let include = patterns(&from.include, expander)?;
     let exclude = patterns(&from.exclude, expander)?;
@@ -464,17 +484,39 @@ fn plan_from(from: &FromRule, policy: &Policy, expander: &mut Expander<'_>) -> O
     let parsed =
         |patterns: Vec<(String, Pattern)>| patterns.into_iter().map(|(_, pattern)| pattern).collect();
     let pattern = Pattern::parse(&path).ok();
+    let step = match &from.step {
+        None => None,
+        // One that couldn't be planned was told of.
+        Some(name) => Some(*made.by_name.get(name.as_str())?),
+    };
+    if let (true, Some(step), Some(pattern)) = (made.is_sound, step, &pattern) {
+        check_made(&path, from.path.span, pattern, &made.steps[step], expander);
+    }
     Some(From {
-        step: None,
+        step,
         literal: pattern.as_ref().map_or_else(|| path.clone().into_bytes(), Pattern::literal_prefix),
         glob: pattern.filter(Pattern::is_glob),
         path,
         patterns: texts,
         selection: Selection::new(parsed(include), parsed(exclude)),
-        ignore: ignore(policy, expander)?,
+        ignore: if step.is_some() { Ignore::Nothing } else { ignore(policy, expander)? },
         allow_empty: from.allow_empty,
         allow_foreign: from.allow_foreign,
     })
+}
+
+/// Makes sure that a step makes what is copied from it.
+fn check_made(
+    path: &str,
+    span: Option<Span>,
+    pattern: &Pattern,
+    step: &PlannedStep,
+    expander: &mut Expander<'_>,
+) {
+    let outputs = || step.outputs.iter().map(|output| output.path.as_str());
+    if !places::reaches(pattern, outputs()) {
+        expander.faults.push(places::not_made(path, span, &step.name, outputs()));
+    }
 }
 
 fn patterns(templates: &[Located<Template>], expander: &mut Expander<'_>) -> Option<Vec<(String, Pattern)>> {

@@ -32,6 +32,16 @@ pub struct Layer {
     pub split: Option<Located<Split>>,
 }
 
+impl Layer {
+    /// The steps it copies from, as its copies name them.
+    pub fn steps(&self) -> impl Iterator<Item = &Located<String>> {
+        self.copies.iter().filter_map(|rule| match &rule.what {
+            CopyKind::From(from) => from.step.as_ref(),
+            _ => None,
+        })
+    }
+}
+
 /// One part of a layer: what is copied, where to, and with which metadata.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -85,7 +85,7 @@ fn overlaps<'a>(made: &mut [Maker<'a>], mut each: impl FnMut(&Maker<'a>, &Maker<
     });
     let mut upper: Option<&Maker<'a>> = None;
     for lower in made.iter() {
-        match upper.filter(|upper| is_in(lower.path, upper.path)) {
+        match upper.filter(|upper| is_in(lower.path.as_bytes(), upper.path.as_bytes())) {
             Some(upper) => each(upper, lower),
             None => upper = Some(lower),
         }
@@ -140,9 +140,10 @@ fn input(path: &str, span: Option<Span>, maker: &Maker<'_>) -> Fault {
     }
 }
 
-/// Tells whether one path is another, or lies below it.
-fn is_in(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// Tells whether a path is another, or lies below it. Everything lies below the empty path.
+pub(crate) fn is_in(path: &[u8], directory: &[u8]) -> bool {
+    let rest = path.strip_prefix(directory);
+    rest.is_some_and(|rest| rest.is_empty() || directory.is_empty() || rest[0] == b'/')
 }
 
 /// A path and all above it, but not the root.
@@ -162,13 +163,7 @@ fn literal(input: &str) -> String {
 pub(crate) fn reaches<'a>(pattern: &Pattern, outputs: impl IntoIterator<Item = &'a str>) -> bool {
     let top = pattern.as_literal();
     outputs.into_iter().any(|output| match &top {
-        Some(top) if top.is_empty() => true,
-        Some(top) => {
-            let inside = |path: &[u8], directory: &[u8]| {
-                path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-            };
-            inside(top, output.as_bytes()) || inside(output.as_bytes(), top)
-        }
+        Some(top) => is_in(top, output.as_bytes()) || is_in(output.as_bytes(), top),
         None => pattern.covers(output.as_bytes()) || pattern.may_match_below(output.as_bytes()),
     })
 }

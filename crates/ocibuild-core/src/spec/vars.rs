@@ -23,6 +23,12 @@ impl Vars {
         Lookup { vars: self, platform }
     }
 
+    /// The value of a variable where no platform is meant.
+    pub(crate) fn plain_value(&self, name: &str) -> Option<&str> {
+        let written = || self.plain.get(name).map(|value| value.value.as_str());
+        self.given.get(name).map(String::as_str).or_else(written)
+    }
+
     /// Every known name, each once, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let own = self.platforms.values().flat_map(BTreeMap::keys);

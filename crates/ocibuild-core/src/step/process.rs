@@ -136,7 +136,7 @@ impl ProcessError {
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// By itself, with a code; 0 means success.
     Exited(i32),
     /// By a signal that wasn't ours.

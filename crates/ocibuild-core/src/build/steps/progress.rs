@@ -1,13 +1,12 @@
 //! How far the steps of a plan are: what each made, once that is known, and where the bytes are.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::blob::Source as _;
 use crate::build::find::{chain, find, source};
 use crate::build::steps::{Steps, Workplace};
-use crate::build::{BuildError, Context, StepFailure, StepFault};
+use crate::build::{BuildError, Context, StepFault};
 use crate::cache::Record;
 use crate::event::{Event, LayerOutcome, Warning};
 use crate::files::{FileTree, MountedTree};
@@ -47,10 +46,10 @@ impl FinishedStep {
 }
 
 /// Whoever fails tells how; the steps that need it aren't started then.
-pub(super) type Fallible<T> = Result<T, BuildError>;
+pub(in crate::build) type Fallible<T> = Result<T, BuildError>;
 
 /// The steps of a plan on their way.
-pub(super) struct Progress<'a> {
+pub(in crate::build) struct Progress<'a> {
     pub(super) plan: &'a Plan,
     pub(super) steps: &'a Steps,
     pub(super) context: Context<'a>,
@@ -67,7 +66,7 @@ struct State {
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(
+    pub(in crate::build) fn new(
         plan: &'a Plan,
         steps: &'a Steps,
         context: Context<'a>,
@@ -99,7 +98,7 @@ impl<'a> Progress<'a> {
     }
 
     /// The steps as layers know them by now: by what they made.
-    pub(super) fn realised(&self) -> Vec<StepKey> {
+    pub(in crate::build) fn realised(&self) -> Vec<StepKey> {
         let key = |(index, step): (usize, &PlannedStep)| StepKey {
             label: step.label.clone(),
             key: self.finished(index).map(|finished| finished.root()),
@@ -252,7 +251,7 @@ impl<'a> Progress<'a> {
     pub(super) fn mounted(&self, steps: impl Iterator<Item = usize>) -> Fallible<MountedTree<'a>> {
         let mount = |index: usize| {
             let tree = self.tree(index)?.tree();
-            let tree = tree.map_err(|fault| self.fault(index, StepFault::Directory(fault)))?;
+            let tree = tree.map_err(|fault| self.fault(index, StepFault::Tree(fault)))?;
             Ok((index, Arc::new(tree) as Arc<dyn FileTree>))
         };
         let mounts = steps.map(mount).collect::<Fallible<Vec<_>>>()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::oci::Compression;
 use crate::pattern::Selection;
 use crate::plan::{
-    Foundation, From, Ignore, PlannedCopy, PlannedInput, PlannedLayer, PlannedPath, PlannedStep, Split, What,
+    Foundation, From, Ignore, PlannedCopy, PlannedInput, PlannedLayer, PlannedPath, PlannedStep, Split,
 };
 use crate::spec::{Preserve, Trust};
 

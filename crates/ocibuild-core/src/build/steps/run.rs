@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::base::Listing;
 use crate::build::BuildError;
-use crate::build::find::{asking, chain};
+use crate::build::find::asking;
 use crate::build::steps::progress::{Fallible, Progress};
 use crate::build::steps::{StepFailure, StepFailures, StepFault, read};
 use crate::cache::Record;
-use crate::event::{Cancelled, Event, Observer, Warning};
+use crate::event::{Cancelled, Event, Warning};
 use crate::files::{DiskTree, EntryKind, FileSource, FileTree, display};
 use crate::layer::{self, Contents, ManifestKeys, Workshop};
 use crate::oci::Platform;
@@ -66,10 +66,10 @@ impl Progress<'_> {
     fn try_run(&self, index: usize, log: &mut Option<Log>) -> Result<Made, Stopped> {
         let step = &self.plan.steps[index];
         let (cancel, observer) = (self.context.cancel, self.context.observer);
-        let mut private = Private::open(&self.directory(step), cancel, &|| self.waits(step))?;
+        let mut private = Private::open(&self.directory(step), cancel, &|| self.waits(step, "its directory"))?;
         let own = step.cache_dirs.iter().map(|directory| directory.path.as_str());
         let (shared, kept): (Vec<&str>, Vec<&str>) = own.partition(|path| path.starts_with("~/"));
-        let shared = Shared::take(self.place.cache, &shared, cancel, &|| self.waits(step))?;
+        let shared = Shared::take(self.place.cache, &shared, cancel, &|path| self.waits(step, path))?;
         let log = &*log.insert(Log::begin(&private.log()));
         let kept: Vec<&[u8]> = kept.iter().map(|path| path.as_bytes()).collect();
         for attempt in 1..=step.retries.saturating_add(1) {
@@ -96,8 +96,8 @@ impl Progress<'_> {
     }
 
     /// Tells that another run has what this one needs.
-    fn waits(&self, step: &PlannedStep) {
-        let message = format!("step `{}` waits for another run that has its directory", step.label);
+    fn waits(&self, step: &PlannedStep, what: &str) {
+        let message = format!("step `{}` waits for another run, which has {what}", step.label);
         self.context.observer.event(&Event::Warning(Warning::new(message)));
     }
 
