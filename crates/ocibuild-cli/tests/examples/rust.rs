@@ -1,0 +1,52 @@
+//! `examples/rust`: a static program whose dependencies are fetched by a step of their own.
+
+use crate::example::Example;
+use crate::ocibuild::amd64;
+use crate::service::{Service, visitor};
+use ocibuild_testkit::{docker, require, tool};
+use std::env;
+use std::path::PathBuf;
+
+const NONE: [&str; 0] = [];
+
+/// Where rustup's toolchains are, as the example's README says; without rustup it means nothing.
+fn toolchains() -> PathBuf {
+    let named = env::var_os("RUSTUP_HOME").map(PathBuf::from);
+    named.unwrap_or_else(|| PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".rustup"))
+}
+
+#[test]
+fn rust_service() {
+    require!(amd64());
+    let (docker, visitor) = (require!(docker()), require!(visitor()));
+    require!(tool("cargo"));
+    require!(tool("cc"));
+    let example = Example::new("rust").with("RUSTUP_HOME", toolchains());
+    let first = example.build();
+    assert_eq!(first.ran, ["compile", "fetch"]);
+
+    let image = example.load(&docker);
+    let service = Service::start(&docker, &image, visitor, 8080);
+    assert_eq!(service.ask(8080, "/"), "hello from Rust");
+    service.check_health();
+    service.stop();
+
+    example.touch();
+    let again = example.build();
+    assert_eq!((again.ran.as_slice(), &again.line), (&[][..], &first.line), "nothing changed");
+
+    example.edit("config/greeter.conf", "hello", "good day");
+    let configured = example.build();
+    assert_eq!(configured.ran, NONE, "a configuration isn't compiled");
+    assert_ne!(configured.line, first.line);
+
+    example.edit("src/http.rs", "// Who went away", "// Whoever went away");
+    let reworded = example.build();
+    assert_eq!(reworded.ran, ["compile"], "what is fetched doesn't depend on sources");
+    assert_eq!(reworded.line, configured.line, "the same program, hence the same image");
+
+    example.edit("src/http.rs", "\"ok\"", "\"well\"");
+    let edited = example.build();
+    assert_eq!(edited.ran, ["compile"]);
+    assert_ne!(edited.line, configured.line);
+}
