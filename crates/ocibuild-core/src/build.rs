@@ -54,7 +54,10 @@ pub use foresee::{
 pub use listings::{Shelf, list_base};
 pub use pool::Pool;
 pub use resolve::{Resolved, resolve};
-pub use steps::{FinishedStep, ForeseenStep, Outlook, SkippedStep, StepFailure, StepFailures, StepFault, Variables, Workplace};
+pub use steps::{
+    FinishedStep, ForeseenStep, Outlook, SkippedStep, StepFailure, StepFailures, StepFault, Variables,
+    Workplace,
+};
 
 /// A place beside the cache that answers for layers: an image that was pushed, a cache repository, an
 /// object store.

@@ -36,11 +36,11 @@ use crate::{
     registry::{Registry, RemoteRepository},
 };
 use caches::Caching;
-use steps::Stepping;
 #[cfg(feature = "registry")]
 pub use pull::PullError;
 #[cfg(feature = "registry")]
 use pull::Pulling;
+use steps::Stepping;
 
 pub use crate::build::BuildError;
 

@@ -17,6 +17,8 @@ mod sink;
 mod survey;
 #[cfg(test)]
 mod tests;
+#[cfg(unix)]
+mod turn;
 mod verify;
 
 use std::io;
@@ -41,7 +43,18 @@ pub use sealed::{seal, unseal};
 pub(crate) use sink::unusable;
 pub use sink::{CacheStore, Kept, RecordSink, Stores};
 pub use survey::{Extent, KnownBlob, KnownFile, KnownRecord, Naming, Survey, find_layers};
+#[cfg(unix)]
+pub(crate) use turn::{NoTurn, Turn};
 pub use verify::{Damage, drop_damaged, verify};
+
+/// Where steps have their private directories, below that of the whole cache.
+pub const STEPS_DIRECTORY: [&str; 2] = ["steps", "v1"];
+
+/// Where homes of steps share directories, below [`STEPS_DIRECTORY`].
+pub const SHARED_NAME: &str = "shared";
+
+/// Where lies what steps made, below the directory of the whole cache.
+pub const OUTPUTS_DIRECTORY: [&str; 2] = ["outputs", "v1"];
 
 /// A place of records could not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -8,10 +8,14 @@
 //! trees in memory as well, and opens everything beneath the root's handle.
 
 #[cfg(unix)]
+mod beneath;
+#[cfg(unix)]
 mod disk;
 mod entry;
 mod memory;
 mod mounted;
+#[cfg(unix)]
+mod remove;
 mod resolve;
 mod stat_cache;
 mod touch;
@@ -20,10 +24,14 @@ mod walk;
 mod xattrs;
 
 #[cfg(unix)]
+pub(crate) use beneath::{directory_beneath, each_name, metadata, open_beneath, open_directory, split};
+#[cfg(unix)]
 pub use disk::DiskTree;
 pub use entry::{DEFAULT_MTIME, Entry, EntryKind, FileSource};
 pub use memory::MemoryTree;
 pub use mounted::MountedTree;
+#[cfg(unix)]
+pub(crate) use remove::{empty, remove_at, remove_tree};
 pub use resolve::resolve;
 pub use stat_cache::{Learned, STAT_DIRECTORY, StatCache};
 pub(crate) use touch::note_use;

@@ -55,7 +55,8 @@ pub use difference::{FileChange, FileChanges, Holding, How, MAX_PATHS};
 pub use error::{InputFault, LayerError};
 pub use foresee::{Foreseen, ForeseenPart, foresee};
 pub use key::{
-    COMPAT, Circumstances, ManifestKeys, StepKey, content_key, manifest_keys, mixed_keys, split_key, trace_key,
+    COMPAT, Circumstances, ManifestKeys, StepKey, content_key, manifest_keys, mixed_keys, split_key,
+    trace_key,
 };
 pub use make::build;
 pub use near::Nearby;

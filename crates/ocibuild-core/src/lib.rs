@@ -48,4 +48,4 @@ pub use oci::{Compression, Descriptor, Platform};
 pub use reference::Reference;
 #[cfg(feature = "registry")]
 pub use registry::Registry;
-pub use spec::{ImageSpec, LayerSpec, Spec};
+pub use spec::{ImageSpec, LayerSpec, Spec, StepSpec};

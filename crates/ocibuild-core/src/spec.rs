@@ -26,7 +26,7 @@ mod validate;
 mod value;
 mod vars;
 
-pub use builder::{ImageSpec, LayerSpec};
+pub use builder::{ImageSpec, LayerSpec, StepSpec};
 pub use fault::{Fault, SpecError, ValueError};
 pub use image::{Annotations, Base, Config, Field, Healthcheck, Image, Inherit, Pairs, Scope, set_pair};
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};

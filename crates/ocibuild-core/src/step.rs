@@ -5,19 +5,36 @@
 //! of what it makes, isn't known here.
 
 mod command;
+mod copy;
 mod environment;
 mod error;
+mod extract;
 mod key;
 mod log;
 mod mask;
+mod outputs;
+mod private;
 mod process;
+mod sandbox;
+mod secret;
+mod shared;
+mod state;
+mod sync;
 mod tools;
+mod trace;
 
-pub use command::{Host, Run};
+pub use command::{Ears, Host, Run, RunError};
 pub use environment::SOURCE_DATE_EPOCH;
-pub use error::StepError;
+pub use error::{StepError, UnpackError};
 pub use key::{Circumstances, declared_key, own_key, realised_key};
 pub use log::Log;
 pub use mask::MaskError;
+pub use outputs::{Adoption, OutputTree, OutputTrees};
+pub use private::Private;
 pub use process::{Ending, ProcessError};
+pub use sandbox::SandboxError;
+pub use secret::SecretError;
+pub use shared::Shared;
+pub use sync::{Synced, Wanted, WantedKind};
 pub use tools::{ToolError, Tools};
+pub use trace::{TraceError, Undeclared};

@@ -49,8 +49,9 @@ fn plan_layer(layer: LayerSpec, platform: Platform) -> PlannedLayer {
 }
 
 fn key_of(layer: &PlannedLayer, tree: &dyn FileTree, listing: &Listing, spec: &str, host: &str) -> Key {
-    let keys =
-        manifest_keys(layer, listing, tree, Circumstances { spec, host, latest: None, steps: &[] }).unwrap().unwrap();
+    let keys = manifest_keys(layer, listing, tree, Circumstances { spec, host, latest: None, steps: &[] })
+        .unwrap()
+        .unwrap();
     for keys in [&keys.with_host, &keys.without_host].into_iter().filter(|keys| !keys.is_empty()) {
         assert_eq!(keys.len(), layer.platforms.len());
     }

@@ -93,31 +93,37 @@ pub(super) fn read_outlines(
     layers: &mut [Decision],
     context: Context<'_>,
 ) -> Result<BTreeMap<usize, Outline>, BuildError> {
-    let store = context.store;
     let mut known = BTreeMap::new();
     for index in plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten() {
-        let Some(Answer { record, origin }) = &layers[index].reused else { continue };
+        let Some(answer) = &layers[index].reused else { continue };
         if known.contains_key(&index) {
             continue;
         }
-        match outline(record, &[*origin], context) {
-            Ok(outline) => {
-                known.insert(index, outline);
-            }
-            Err(fault @ BlobError::Cancelled(_)) => return Err(fault.into()),
-            Err(fault) if let Some(place) = context.place(*origin) => {
-                unused(&place, &fault, context.observer);
-                layers[index].reused = None;
-            }
-            Err(BlobError::Corrupt { digest, .. }) => {
-                store.remove(&digest)?;
-                layers[index].reused = None;
-            }
-            Err(fault) if fault.is_absence() => layers[index].reused = None,
-            Err(fault) => return Err(fault.into()),
+        match known_outline(answer, context)? {
+            Some(outline) => drop(known.insert(index, outline)),
+            None => layers[index].reused = None,
         }
     }
     Ok(known)
+}
+
+/// Reads the outline of a layer that something answered for; none if the answer is of no use, as the list
+/// of what the layer holds is damaged or gone.
+pub(super) fn known_outline(answer: &Answer, context: Context<'_>) -> Result<Option<Outline>, BuildError> {
+    match outline(&answer.record, &[answer.origin], context) {
+        Ok(outline) => Ok(Some(outline)),
+        Err(fault @ BlobError::Cancelled(_)) => Err(fault.into()),
+        Err(fault) if let Some(place) = context.place(answer.origin) => {
+            unused(&place, &fault, context.observer);
+            Ok(None)
+        }
+        Err(BlobError::Corrupt { digest, .. }) => {
+            context.store.remove(&digest)?;
+            Ok(None)
+        }
+        Err(fault) if fault.is_absence() => Ok(None),
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 /// Reads the outline of a layer. Where another place lost the list of what it holds, or has something

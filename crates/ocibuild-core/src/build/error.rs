@@ -2,8 +2,8 @@
 
 use crate::base::{BaseError, ListingError};
 use crate::blob::BlobError;
-use crate::build::verify;
 use crate::build::StepFailures;
+use crate::build::verify;
 use crate::cache::CacheError;
 use crate::event::Cancelled;
 use crate::files::FileError;

@@ -195,8 +195,7 @@ mod tests {
     fn what_needs_a_failure_is_skipped_and_all_else_is_done() {
         let tasks = [task(&[], &[]), task(&[0], &[]), task(&[1], &[]), task(&[], &[]), task(&[3], &[])];
         let (endings, ..) = run_all(&tasks, 2, &[0]);
-        let expected =
-            [Ending::Failed, Ending::Skipped(0), Ending::Skipped(0), Ending::Done, Ending::Done];
+        let expected = [Ending::Failed, Ending::Skipped(0), Ending::Skipped(0), Ending::Done, Ending::Done];
         assert_eq!(endings, expected);
     }
 

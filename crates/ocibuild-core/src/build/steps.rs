@@ -27,10 +27,10 @@ use crate::plan::{Plan, PlannedStep};
 use crate::step;
 
 pub use error::{SkippedStep, StepFailure, StepFailures, StepFault};
-pub(super) use foresee::{foresee, quiet};
 pub use foresee::{ForeseenStep, Outlook};
-pub(super) use progress::Progress;
+pub(super) use foresee::{foresee, quiet};
 pub use progress::FinishedStep;
+pub(super) use progress::Progress;
 pub(super) use work::{Layers, make_all, run};
 
 /// Returns the value of a variable that the run was given.

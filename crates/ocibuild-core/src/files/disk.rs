@@ -1,11 +1,10 @@
 //! A tree on disk.
 //!
-//! Everything is opened beneath a handle of the root, with links refused on the way: by the kernel
-//! where it can (`openat2`), else component by component. A tree that is changed while it is read
-//! can so never lead out of the root.
+//! Everything is opened beneath a handle of the root, with links refused on the way. A tree that is
+//! changed while it is read can so never lead out of the root.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,11 +13,12 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 
+use crate::files::beneath::{self, each_name, metadata, split};
 #[cfg(target_os = "linux")]
 use crate::files::{CAPABILITY, xattrs::absent_is_none};
-use crate::files::{FileError, FileId, FileKind, FileTree, Metadata, OpenFile, Timestamp, display};
+use crate::files::{FileError, FileTree, Metadata, OpenFile, display};
 
 /// A tree of files on disk.
 #[derive(Debug)]
@@ -50,31 +50,7 @@ impl DiskTree {
     }
 
     fn open_beneath(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        if path.is_empty() {
-            return Ok(rustix::fs::openat(&self.root, ".", flags, Mode::empty())?);
-        }
-        #[cfg(target_os = "linux")]
-        {
-            use rustix::fs::ResolveFlags;
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
-                // An old kernel, or a sandbox that doesn't know the call.
-                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
-                result => return Ok(result?),
-            }
-        }
-        self.open_stepwise(path, flags)
-    }
-
-    fn open_stepwise(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-        let (parents, name) = split(path);
-        let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut at = rustix::fs::openat(&self.root, ".", directory, Mode::empty())?;
-        for part in parents.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
-            at = rustix::fs::openat(&at, part, directory, Mode::empty())?;
-        }
-        Ok(rustix::fs::openat(&at, name, flags, Mode::empty())?)
+        beneath::open_beneath(self.root.as_fd(), path, flags)
     }
 
     /// Notes whose clock files of a device have their times from, by a directory of it.
@@ -100,13 +76,6 @@ impl DiskTree {
         }
         let parent = self.open_beneath(parents, OFlags::DIRECTORY)?;
         Ok(look(parent.as_fd(), name)?)
-    }
-}
-
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
     }
 }
 
@@ -179,40 +148,6 @@ impl FileTree for DiskTree {
     }
 }
 
-/// Goes through the names in a directory. Those of a directory lie in one buffer, and nothing is
-/// made of them here.
-#[cfg(target_os = "linux")]
-fn each_name(
-    directory: &OwnedFd,
-    mut each: impl FnMut(&CStr) -> rustix::io::Result<()>,
-) -> rustix::io::Result<()> {
-    let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 16 << 10];
-    let mut entries = rustix::fs::RawDir::new(directory, &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            each(name)?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn each_name(
-    directory: &OwnedFd,
-    mut each: impl FnMut(&CStr) -> rustix::io::Result<()>,
-) -> rustix::io::Result<()> {
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            each(name)?;
-        }
-    }
-    Ok(())
-}
-
 /// Tells whether a directory lies on a file system that takes times from this system's clock: one
 /// of those that are known to.
 #[cfg(target_os = "linux")]
@@ -274,29 +209,9 @@ impl OpenFile for DiskFile {
         }
         Ok(filled)
     }
-}
 
-#[expect(clippy::unnecessary_cast, reason = "the types of these fields differ between systems")]
-fn metadata(stat: &Stat) -> Metadata {
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => FileKind::Directory,
-        FileType::Symlink => FileKind::Symlink,
-        FileType::Fifo => FileKind::Fifo,
-        FileType::Socket => FileKind::Socket,
-        FileType::CharacterDevice | FileType::BlockDevice => FileKind::Device,
-        _ => FileKind::Regular,
-    };
-    let time = |seconds, nanoseconds| Timestamp { seconds, nanoseconds };
-    Metadata {
-        kind,
-        mode: stat.st_mode as u32 & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        size: stat.st_size as u64,
-        id: FileId { device: stat.st_dev as u64, inode: stat.st_ino },
-        links: stat.st_nlink as u64,
-        mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
-        ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+    fn file(&self) -> Option<&File> {
+        Some(&self.0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a tree of files can be asked.
 
+use std::fs::File;
 use std::io;
 
 use crate::files::CAPABILITY;
@@ -198,4 +199,10 @@ pub trait OpenFile: Send {
     /// # Errors
     /// As the file system gives them.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Returns the file as the system has it, where it is one on disk: so that it can be copied without
+    /// its bytes going through here.
+    fn file(&self) -> Option<&File> {
+        None
+    }
 }

@@ -1,6 +1,6 @@
 //! What a layer's copies find in the tree, before anything is made of it.
 
-use crate::files::{FileError, FileKind, MountedTree, Metadata, WalkOptions, Walked, display, resolve, walk};
+use crate::files::{FileError, FileKind, Metadata, MountedTree, WalkOptions, Walked, display, resolve, walk};
 use crate::layer::draft::Sources;
 use crate::layer::gather::below;
 use crate::layer::ignored::Filter;

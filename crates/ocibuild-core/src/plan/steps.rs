@@ -333,3 +333,6 @@ pub(super) fn closure<'s>(spec: &'s Spec, names: impl IntoIterator<Item = &'s st
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

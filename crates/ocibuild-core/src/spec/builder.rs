@@ -3,6 +3,8 @@
 //! Builders only gather; everything is checked when the spec is made, by the rules of the file.
 //! Braces in their values have no meaning.
 
+mod step;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use super::{
 };
 use crate::oci::{Compression, Platform};
 use crate::reference::Reference;
+pub use step::StepSpec;
 
 /// One image with its layers, in the making.
 ///
@@ -32,6 +35,7 @@ use crate::reference::Reference;
 #[derive(Clone, Debug)]
 pub struct ImageSpec {
     image: Image,
+    steps: Vec<StepSpec>,
     layers: Vec<LayerSpec>,
     spec_name: Option<String>,
     root: Option<String>,
@@ -50,7 +54,7 @@ impl ImageSpec {
     /// An image on `base`, for the base's platform, with the name `image`.
     pub fn on(base: Base) -> Self {
         let image = Image { base: base.into(), ..Image::new("image".to_owned()) };
-        Self { image, layers: Vec::new(), spec_name: None, root: None, misuse: Vec::new() }
+        Self { image, steps: Vec::new(), layers: Vec::new(), spec_name: None, root: None, misuse: Vec::new() }
     }
 
     /// An image on nothing.
@@ -97,6 +101,13 @@ impl ImageSpec {
     #[must_use]
     pub fn root(mut self, root: impl Into<String>) -> Self {
         self.root = Some(root.into());
+        self
+    }
+
+    /// Adds a step that layers copy from, or that other steps need.
+    #[must_use]
+    pub fn step(mut self, step: StepSpec) -> Self {
+        self.steps.push(step);
         self
     }
 
@@ -274,7 +285,7 @@ impl ImageSpec {
             root: self.root.map(Located::from),
             vars: Vars::default(),
             cache: Cache::default(),
-            steps: Vec::new(),
+            steps: self.steps.into_iter().map(|step| step.step).collect(),
             layers,
             images: vec![self.image],
             warnings: Vec::new(),
@@ -313,6 +324,13 @@ impl LayerSpec {
     #[must_use]
     pub fn copy(self, from: impl Into<String>, to: impl Into<String>) -> Self {
         self.rule(CopyKind::From(FromRule::new(literal(from))), to.into())
+    }
+
+    /// Copies what a step makes: `from` is a path or a glob of its outputs, relative to the root.
+    #[must_use]
+    pub fn copy_step(self, step: impl Into<String>, from: impl Into<String>, to: impl Into<String>) -> Self {
+        let step = Some(step.into().into());
+        self.rule(CopyKind::From(FromRule { step, ..FromRule::new(literal(from)) }), to.into())
     }
 
     /// Makes a file with this text.
@@ -526,7 +544,7 @@ impl LayerSpec {
     fn last_from(&mut self, what: &str, change: impl FnOnce(&mut FromRule)) {
         match self.layer.copies.last_mut().map(|rule| &mut rule.what) {
             Some(CopyKind::From(from)) => change(from),
-            _ => self.misuse.push(ValueError::new(format!("`{what}` goes only with files of the host"))),
+            _ => self.misuse.push(ValueError::new(format!("`{what}` goes only with files"))),
         }
     }
 

@@ -38,7 +38,8 @@ pub(crate) fn clashes<'a>(own: &'a Places, needs: &[(&'a str, Option<Span>, &'a 
     }
     let mut faults = Vec::new();
     overlaps(&mut made, |upper, lower| faults.extend(twice(upper, lower)));
-    let by_path: BTreeMap<&str, Maker<'a>> = made.iter().map(|maker| (maker.path, *maker)).collect();
+    // Of two in one place the step itself comes first, and so last here, where the last stays.
+    let by_path: BTreeMap<&str, Maker<'a>> = made.iter().rev().map(|maker| (maker.path, *maker)).collect();
     for (path, span) in &own.inputs {
         let top = literal(path);
         if let Some(maker) = above(&top).find_map(|above| by_path.get(above)) {

@@ -92,10 +92,13 @@ pub fn own_key(step: &PlannedStep, circumstances: Circumstances<'_>) -> Key {
 fn write_secret(key: &mut KeyWriter, secret: &PlannedSecret) {
     let PlannedSecret { id, from: _, form, target, is_optional: _, span: _ } = secret;
     key.field("secret", id).field("target", target);
-    key.field("as", match form {
-        SecretForm::Env => "env",
-        SecretForm::File => "file",
-    });
+    key.field(
+        "as",
+        match form {
+            SecretForm::Env => "env",
+            SecretForm::File => "file",
+        },
+    );
 }
 
 /// Makes the key of a step out of its own and those of the steps it needs.

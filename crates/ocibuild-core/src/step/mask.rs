@@ -17,7 +17,7 @@ const STARS: &[u8] = b"***";
 /// Less than this many characters can't be hidden: they would be found everywhere.
 const MIN: usize = 4;
 /// A secret may have as many bytes; what is searched for is some dozen times as long.
-const MAX: usize = 64 << 10;
+pub(super) const MAX: usize = 64 << 10;
 /// What is longer is searched for in pieces of so many bytes, so that little has to be held back.
 const PIECE: usize = 4 << 10;
 /// How many bytes are held back at most of a line that consists of secrets alone.
@@ -63,7 +63,7 @@ impl Masker {
         let mut forms = BTreeSet::new();
         for value in values {
             let value = value.as_ref();
-            check(value)?;
+            Self::check(value)?;
             add_forms(value, &mut forms);
         }
         if forms.is_empty() {
@@ -73,6 +73,17 @@ impl Masker {
         let longest = pieces.iter().map(|piece| piece.len()).max().unwrap_or(0);
         let search = AhoCorasick::new(&pieces).map_err(|_| MaskError::Many)?;
         Ok(Self { search: Some(search), longest })
+    }
+
+    /// Tells whether a value can be masked.
+    ///
+    /// # Errors
+    /// [`MaskError`] if it is too short or too long.
+    pub(super) fn check(value: &[u8]) -> Result<(), MaskError> {
+        if value.len() > MAX {
+            return Err(MaskError::Long { size: value.len() });
+        }
+        if characters(value.trim_ascii()) < MIN { Err(MaskError::Short) } else { Ok(()) }
     }
 
     /// Returns a line with stars in the place of secrets.
@@ -140,14 +151,6 @@ impl fmt::Debug for Masker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Masker").finish_non_exhaustive()
     }
-}
-
-fn check(value: &[u8]) -> Result<(), MaskError> {
-    let trimmed = value.trim_ascii();
-    if value.len() > MAX {
-        return Err(MaskError::Long { size: value.len() });
-    }
-    if characters(trimmed) < MIN { Err(MaskError::Short) } else { Ok(()) }
 }
 
 fn characters(bytes: &[u8]) -> usize {

@@ -261,7 +261,7 @@ impl Process {
     }
 
     /// Looks the program up, so that what is wrong can be said.
-    fn program(&self) -> Result<PathBuf, ProcessError> {
+    pub(super) fn program(&self) -> Result<PathBuf, ProcessError> {
         let name = self.argv.first().filter(|name| !name.is_empty()).ok_or(ProcessError::Empty)?;
         let path = self.environment.get(OsStr::new("PATH")).map_or(OsStr::new(""), OsString::as_os_str);
         find(name, path, &self.directory)

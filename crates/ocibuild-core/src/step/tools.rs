@@ -91,7 +91,9 @@ impl<'a> Tools<'a> {
         let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
         let program = find(name, &self.path, Path::new("/")).map_err(failed)?;
         let note = identity(&program).map(|identity| self.note(&key(tool, &program, &identity)));
-        if let Some(answer) = note.as_ref().and_then(|note| unseal(SEALED, &fs::read(note).ok()?).map(<[u8]>::to_vec)) {
+        if let Some(answer) =
+            note.as_ref().and_then(|note| unseal(SEALED, &fs::read(note).ok()?).map(<[u8]>::to_vec))
+        {
             return Ok(answer);
         }
         let answer = self.run(tool, argv)?;
@@ -107,7 +109,8 @@ impl<'a> Tools<'a> {
     }
 
     fn run(&self, tool: &str, argv: Vec<OsString>) -> Result<Vec<u8>, ToolError> {
-        let environment = [("PATH", self.path.clone()), ("LANG", "C.UTF-8".into()), ("HOME", "/nonexistent".into())];
+        let environment =
+            [("PATH", self.path.clone()), ("LANG", "C.UTF-8".into()), ("HOME", "/nonexistent".into())];
         let environment = environment.into_iter().map(|(name, value)| (name.into(), value)).collect();
         let process = Process {
             argv,

@@ -4,13 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::blob::BlobError;
 use crate::build::BuildError;
 use crate::files::FileError;
 use crate::layer::{InputFault, LayerError};
-use crate::blob::BlobError;
 use crate::plan::{Plan, PlannedStep};
 use crate::spec::Span;
-use crate::step::{ProcessError, SecretError, StepError, ToolError};
+use crate::step::{RunError, StepError, ToolError};
 
 /// Steps failed. There are several only where the others were to go on.
 #[derive(Debug)]
@@ -106,12 +106,9 @@ pub enum StepFault {
     /// Its directory can't be read.
     #[error(transparent)]
     Tree(#[from] FileError),
-    /// Its command can't be started.
+    /// Its command can't be run.
     #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// A secret isn't there.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
+    Run(#[from] RunError),
     /// A tool can't say what it is.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -132,6 +129,7 @@ impl StepFault {
         match self {
             Self::Inputs(fault) | Self::Outputs(fault) => fault.span(),
             Self::NoOutput { span, .. } => *span,
+            Self::Run(fault) => fault.span(),
             _ => None,
         }
     }

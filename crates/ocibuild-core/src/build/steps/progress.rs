@@ -9,7 +9,7 @@ use crate::build::steps::{Steps, Workplace};
 use crate::build::{BuildError, Context, StepFault};
 use crate::cache::Record;
 use crate::event::{Event, LayerOutcome, Warning};
-use crate::files::{FileTree, MountedTree};
+use crate::files::{DiskTree, FileTree, MountedTree};
 use crate::key::Key;
 use crate::layer::{Answer, Origin, StepKey};
 use crate::plan::{Plan, PlannedStep};
@@ -55,6 +55,7 @@ pub(in crate::build) struct Progress<'a> {
     pub(super) context: Context<'a>,
     pub(super) place: &'a Workplace<'a>,
     pub(super) trees: OutputTrees,
+    pub(super) host: step::Host<'a>,
     states: Vec<Mutex<State>>,
 }
 
@@ -62,7 +63,7 @@ pub(in crate::build) struct Progress<'a> {
 #[derive(Default)]
 struct State {
     finished: Option<Arc<FinishedStep>>,
-    tree: Option<Arc<OutputTree>>,
+    tree: Option<OutputTree>,
 }
 
 impl<'a> Progress<'a> {
@@ -73,13 +74,9 @@ impl<'a> Progress<'a> {
         place: &'a Workplace<'a>,
     ) -> Self {
         let trees = OutputTrees::new(place.cache);
+        let host = step::Host::new(place.root, place.cache, place.variables);
         let states = plan.steps.iter().map(|_| Mutex::default()).collect();
-        Self { plan, steps, context, place, trees, states }
-    }
-
-    /// Where commands run.
-    pub(super) fn host(&self) -> step::Host<'a> {
-        step::Host { root: self.place.root, variables: self.place.variables }
+        Self { plan, steps, context, place, trees, host, states }
     }
 
     fn state(&self, index: usize) -> MutexGuard<'_, State> {
@@ -154,13 +151,14 @@ impl<'a> Progress<'a> {
         let (_, keys) = self.keys(index);
         let keys = if self.plan.steps[index].always { Vec::new() } else { keys };
         self.record(&record, &keys, Origin::Made);
-        self.state(index).tree = tree;
+        self.state(index).tree = Some(tree);
         self.finish(index, Answer { record, origin: Origin::Made }, keys, start);
         Ok(())
     }
 
     fn ask(&self, key: &Key) -> Fallible<Option<Answer>> {
-        let fits = |record: &Record| record.layers.len() == 1 && record.content.is_some();
+        let fits =
+            |record: &Record| record.layers.len() == 1 && record.content.is_some() && record.tar_size > 0;
         Ok(find(std::slice::from_ref(key), &fits, self.context)?)
     }
 
@@ -193,17 +191,18 @@ impl<'a> Progress<'a> {
 
     /// The tree of what a finished step made: brought back from where it is, if it isn't at hand. If it
     /// is gone everywhere, the step runs again.
-    pub(super) fn tree(&self, index: usize) -> Fallible<Arc<OutputTree>> {
+    pub(super) fn tree(&self, index: usize) -> Fallible<OutputTree> {
         let mut state = self.state(index);
         if let Some(tree) = &state.tree {
-            return Ok(Arc::clone(tree));
+            return Ok(tree.clone());
         }
         let finished = state.finished.clone().expect("trees of finished steps are asked for");
-        if let Some(tree) = self.trees.find(&finished.root()) {
-            return Ok(Arc::clone(state.tree.insert(Arc::new(tree))));
+        let found = self.trees.find(&finished.root(), self.context.cancel);
+        if let Some(tree) = found.map_err(|fault| self.fault(index, fault.into()))? {
+            return Ok(state.tree.insert(tree).clone());
         }
         match self.restore(&finished) {
-            Ok(tree) => return Ok(Arc::clone(state.tree.insert(Arc::new(tree)))),
+            Ok(tree) => return Ok(state.tree.insert(tree).clone()),
             Err(fault) => self.context.cancel.check().map(|()| self.tell_of_loss(&finished, &*fault))?,
         }
         drop(state);
@@ -213,9 +212,7 @@ impl<'a> Progress<'a> {
             }
         }
         self.run_once(index, Instant::now())?;
-        let tree = self.state(index).tree.clone();
-        // In place, what was made stays where it is, and a copy of it comes out of the blob.
-        tree.map_or_else(|| self.tree(index), Ok)
+        Ok(self.state(index).tree.clone().expect("a step that ran has its tree"))
     }
 
     /// Makes a step that nobody thought was needed, and what it needs.
@@ -236,7 +233,12 @@ impl<'a> Progress<'a> {
         let blob = &finished.record.layers[0].descriptor;
         let all = source(&[finished.origin], self.context);
         let content = all.fetch(blob)?;
-        let tree = self.trees.extract(&finished.root(), content.open(0)?, self.context.cancel)?;
+        let tree = self.trees.extract(
+            &finished.root(),
+            content.open(0)?,
+            finished.record.tar_size,
+            self.context.cancel,
+        )?;
         let (step, size) = (finished.label.clone(), blob.size);
         self.context.observer.event(&Event::StepRestored { step, size, elapsed: start.elapsed() });
         Ok(tree)
@@ -250,7 +252,9 @@ impl<'a> Progress<'a> {
     /// The root, with what some steps made mounted in it.
     pub(super) fn mounted(&self, steps: impl Iterator<Item = usize>) -> Fallible<MountedTree<'a>> {
         let mount = |index: usize| {
-            let tree = self.tree(index)?.tree();
+            let tree = self.tree(index)?;
+            // That it stays is seen to by the tree that is kept with the step.
+            let tree = DiskTree::open(tree.path());
             let tree = tree.map_err(|fault| self.fault(index, StepFault::Tree(fault)))?;
             Ok((index, Arc::new(tree) as Arc<dyn FileTree>))
         };

@@ -36,6 +36,19 @@ pub(super) fn inputs(step: &PlannedStep) -> PlannedLayer {
     layer(step, step.inputs.iter().filter(|input| !input.is_excluded).map(copy).collect())
 }
 
+/// Tells whether a path is one of a step's inputs, or lies in one.
+pub(super) fn is_input(step: &PlannedStep, path: &[u8]) -> bool {
+    let covers = |input: &&PlannedInput| match &input.glob {
+        Some(glob) => glob.covers(path),
+        None => {
+            let rest = path.strip_prefix(&input.literal[..]);
+            input.literal.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        }
+    };
+    let (excluded, included): (Vec<_>, Vec<_>) = step.inputs.iter().partition(|input| input.is_excluded);
+    included.iter().any(covers) && !excluded.iter().any(covers)
+}
+
 /// What the command sees of the steps that its step needs: what they made, where they made it.
 pub(super) fn needs(steps: &[PlannedStep], step: &PlannedStep) -> PlannedLayer {
     let of = |need: &usize| made_by(&steps[*need], Some(*need), false);

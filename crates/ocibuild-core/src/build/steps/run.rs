@@ -1,6 +1,5 @@
 //! One step run: its directory is filled, its command run, and what it made captured.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::Listing;
@@ -14,7 +13,12 @@ use crate::files::{DiskTree, EntryKind, FileSource, FileTree, display};
 use crate::layer::{self, Contents, ManifestKeys, Workshop};
 use crate::oci::Platform;
 use crate::plan::PlannedStep;
-use crate::step::{Ending, Log, OutputTree, Private, Run, Shared, StepError, Wanted, WantedKind};
+use crate::step::{
+    Adoption, Ears, Ending, Log, OutputTree, Private, Run, Shared, StepError, Undeclared, Wanted, WantedKind,
+};
+
+/// As many paths that weren't declared are named.
+const MOST_PATHS: usize = 20;
 
 /// Why a step came to no end that counts.
 enum Stopped {
@@ -29,11 +33,11 @@ impl<F: Into<StepFault>> From<F> for Stopped {
 }
 
 /// What came of a run.
-type Made = (Record, Option<Arc<OutputTree>>);
+type Made = (Record, OutputTree);
 
 impl Progress<'_> {
     /// Runs a step and captures what it made. Returns the record under the key of what that holds, and the
-    /// tree of it, if it was taken out of the step's directory.
+    /// tree of it.
     pub(super) fn run(&self, index: usize) -> Fallible<Made> {
         let (start, step) = (Instant::now(), &self.plan.steps[index]);
         let mut log = None;
@@ -66,7 +70,8 @@ impl Progress<'_> {
     fn try_run(&self, index: usize, log: &mut Option<Log>) -> Result<Made, Stopped> {
         let step = &self.plan.steps[index];
         let (cancel, observer) = (self.context.cancel, self.context.observer);
-        let mut private = Private::open(&self.directory(step), cancel, &|| self.waits(step, "its directory"))?;
+        let mut private =
+            Private::open(&self.directory(step), cancel, &|| self.waits(step, "its directory"))?;
         let own = step.cache_dirs.iter().map(|directory| directory.path.as_str());
         let (shared, kept): (Vec<&str>, Vec<&str>) = own.partition(|path| path.starts_with("~/"));
         let shared = Shared::take(self.place.cache, &shared, cancel, &|path| self.waits(step, path))?;
@@ -78,7 +83,12 @@ impl Progress<'_> {
             }
             private.prepare(&shared, cancel)?;
             observer.event(&Event::StepStarted { step: step.label.clone(), attempt });
-            let ending = Run::new(step, self.host(), &private)?.run(log, observer, cancel)?;
+            let run = Run::new(step, &self.host, &private, &shared)?;
+            let ears = Ears { log, observer, cancel };
+            let ending = match step.in_place && self.place.checks_inputs {
+                true => self.watch(step, &run, ears)?,
+                false => run.run(ears)?,
+            };
             let fault = match ending {
                 Ending::Exited(0) => break,
                 Ending::Cancelled => return Err(Stopped::Build(Cancelled.into())),
@@ -93,6 +103,35 @@ impl Progress<'_> {
             observer.event(&Event::StepRetry { step, reason });
         }
         self.capture(index, &private)
+    }
+
+    /// Runs a step's command in place, and tells of what it read without declaring it.
+    fn watch(&self, step: &PlannedStep, run: &Run<'_>, ears: Ears<'_>) -> Result<Ending, Stopped> {
+        let needs: Vec<&str> = step
+            .needs
+            .iter()
+            .flat_map(|need| &self.plan.steps[*need].outputs)
+            .chain(&step.outputs)
+            .chain(&step.cache_dirs)
+            .map(|path| path.path.as_str())
+            .collect();
+        let is_declared =
+            |path: &[u8]| needs.iter().any(|made| is_in(path, made.as_bytes())) || read::is_input(step, path);
+        let (ending, Undeclared { paths, is_complete, .. }) = run.watched(&is_declared, ears)?;
+        if !paths.is_empty() {
+            let names: Vec<String> =
+                paths.iter().take(MOST_PATHS).map(|path| format!("`{}`", display(path))).collect();
+            let more = match (paths.len() - names.len(), is_complete) {
+                (0, true) => String::new(),
+                (more, true) => format!(" and {more} more"),
+                (more, false) => format!(" and at least {more} more"),
+            };
+            let message =
+                format!("step `{}` read what it doesn't declare: {}{more}", step.label, names.join(", "));
+            let warning = Warning::new(message).hint("add to `inputs` what it makes anything of");
+            ears.observer.event(&Event::Warning(warning));
+        }
+        Ok(ending)
     }
 
     /// Tells that another run has what this one needs.
@@ -119,7 +158,8 @@ impl Progress<'_> {
             }
             let needs = read::needs(&self.plan.steps, step);
             let needs = self.contents(&needs, &format!("needs of {}", step.label), &tree)?;
-            let wanted: Vec<Wanted<'_>> = wanted(&inputs, context.tree).chain(wanted(&needs, &tree)).collect();
+            let wanted: Vec<Wanted<'_>> =
+                wanted(&inputs, context.tree).chain(wanted(&needs, &tree)).collect();
             private.sync(&wanted, kept, context.cancel).map(drop).map_err(|fault| match fault {
                 StepError::Changed { .. } => Stopped::Fault(StepFault::Changed),
                 fault => fault.into(),
@@ -156,7 +196,9 @@ impl Progress<'_> {
         for output in &step.outputs {
             if tree.metadata(output.path.as_bytes()).is_err() {
                 let nearby = nearby(&tree, &output.path);
-                return Err(StepFault::NoOutput { path: output.path.clone(), span: output.span, nearby }.into());
+                return Err(
+                    StepFault::NoOutput { path: output.path.clone(), span: output.span, nearby }.into()
+                );
             }
         }
         if step.in_place {
@@ -184,12 +226,9 @@ impl Progress<'_> {
         }
         let root = made.record.content.expect("what was captured has the key of what it holds");
         let paths: Vec<&[u8]> = step.outputs.iter().map(|output| output.path.as_bytes()).collect();
-        let tree = match step.in_place {
-            // What is there is the user's.
-            true => None,
-            false => Some(Arc::new(self.trees.adopt(&root, &work, &paths, context.cancel)?)),
-        };
-        Ok((made.record, tree))
+        // What is made in place is the user's.
+        let how = if step.in_place { Adoption::Copy } else { Adoption::Move };
+        Ok((made.record, self.trees.adopt(&root, &work, &paths, how, context.cancel)?))
     }
 
     /// Makes sure that what a step ran on in place is what its key is made of.
@@ -235,6 +274,11 @@ fn wanted<'c>(contents: &'c Contents, tree: &'c dyn FileTree) -> impl Iterator<I
         };
         Wanted { path: entry.path.to_vec(), what }
     })
+}
+
+/// Tells whether a path is another, or lies below it.
+fn is_in(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// Names of what is in the directory in which something is missing.

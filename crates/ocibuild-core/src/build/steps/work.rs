@@ -4,6 +4,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::base::Listing;
 use crate::build::bases::Foundations;
+use crate::build::disagree::known_outline;
+use crate::build::error::layer_fault;
 use crate::build::make::make;
 use crate::build::resolve::{Decision, decide, reuse};
 use crate::build::schedule::{self, Ending, Signal, Task};
@@ -75,9 +77,15 @@ fn answer_mixed(plan: &Plan, layers: &Layers<'_>, context: Context<'_>) -> Falli
         let layer = &plan.layers[index];
         let listing = layers.foundations.listing(&layer.foundation);
         let keys = layer::mixed_keys(layer, listing, context.workshop(plan));
-        match keys.map_err(|fault| crate::build::error::layer_fault(layer, fault))? {
-            Some(keys) => reuse(layer, keys, context),
-            None => Ok(decision.clone()),
+        let Some(keys) = keys.map_err(|fault| layer_fault(layer, fault))? else {
+            return Ok(decision.clone());
+        };
+        let decision = reuse(layer, keys, context)?;
+        match &decision.reused {
+            Some(answer) if (layers.listed)(index) && known_outline(answer, context)?.is_none() => {
+                Ok(Decision { reused: None, ..decision })
+            }
+            _ => Ok(decision),
         }
     };
     let all = || layers.decisions.iter().enumerate().map(one).collect();
@@ -152,7 +160,8 @@ impl<'w, 'a> Work<'w, 'a> {
         let listing = of.foundations.listing(&layer.foundation);
         let is_listed = (of.listed)(index);
         let decision = self.decisions[index].clone();
-        let finished = match decision.reused.is_some() && !context.verifies || layer.steps().next().is_none() {
+        let finished = match decision.reused.is_some() && !context.verifies || layer.steps().next().is_none()
+        {
             true => make(plan, index, decision, (listing, is_listed), context)?,
             false => self.layer_of_steps(index, decision, (listing, is_listed))?,
         };
@@ -176,14 +185,19 @@ impl<'w, 'a> Work<'w, 'a> {
         let realised = match decision.keys.host {
             Some(_) => {
                 let keys = layer::mixed_keys(layer, listing, context.workshop(plan));
-                let keys = keys.map_err(|fault| crate::build::error::layer_fault(layer, fault))?;
+                let keys = keys.map_err(|fault| layer_fault(layer, fault))?;
                 reuse(layer, keys.unwrap_or_default(), context)?
             }
             None => decide(plan, layer, listing, context)?,
         };
         let mut keys = decision.keys;
         keys.realised = Some(Box::new(realised.keys));
-        let decision = Decision { keys, reused: decision.reused.or(realised.reused) };
+        let mut decision = Decision { keys, reused: decision.reused.or(realised.reused) };
+        if let (true, Some(answer)) = (is_listed, &decision.reused)
+            && known_outline(answer, context)?.is_none()
+        {
+            decision.reused = None;
+        }
         if let (Some(answer), Some(records)) = (&decision.reused, context.records)
             && answer.origin == layer::Origin::Store
         {

@@ -17,10 +17,7 @@ pub fn input(text: &str) -> Result<(), ValueError> {
 /// Checks an output of a step: the path of a file or directory below the root.
 pub fn output(text: &str) -> Result<(), ValueError> {
     below_root(text)?;
-    if text.contains(['*', '?']) {
-        return Err(ValueError::new(format!("`{text}`: an output is a path, not a glob"))
-            .hint("name the file or the directory; a directory is taken whole"));
-    }
+    no_glob(text, "name the file or the directory; a directory is taken whole")?;
     if plain(text).is_empty() {
         return Err(ValueError::new(format!("`{text}` is all of the directory the command runs in"))
             .hint("let the command write into a directory of its own, such as \"dist\""));
@@ -30,7 +27,15 @@ pub fn output(text: &str) -> Result<(), ValueError> {
 
 /// Checks the directory a step's command is started in: a path below the root, or the root itself.
 pub fn step_directory(text: &str) -> Result<(), ValueError> {
-    manifest(text)
+    below_root(text)?;
+    no_glob(text, "name one directory")
+}
+
+fn no_glob(text: &str, hint: &str) -> Result<(), ValueError> {
+    if text.contains(['*', '?']) {
+        return Err(ValueError::new(format!("`{text}`: globs are not expanded here")).hint(hint));
+    }
+    Ok(())
 }
 
 /// Checks a directory that is kept between runs: below the root, or `~/…`, in a home of our own.
@@ -40,7 +45,7 @@ pub fn cache_directory(text: &str) -> Result<(), ValueError> {
         return Err(ValueError::new(format!("`{text}` is not a directory that can be kept"))
             .hint("write a directory in it, such as \"~/.npm\""));
     }
-    if let Some(home) = text.strip_prefix("$HOME/").or_else(|| text.strip_prefix("${HOME}/")) {
+    if let Some(home) = text.strip_prefix("$HOME/") {
         return Err(ValueError::new(format!("`{text}`: variables are not expanded here"))
             .hint(format!("write \"~/{home}\"")));
     }
@@ -48,7 +53,8 @@ pub fn cache_directory(text: &str) -> Result<(), ValueError> {
         return Err(ValueError::new(format!("`{text}` is absolute: a step keeps nothing there"))
             .hint("write a path below the root, or one in its home: \"~/.cache\""));
     }
-    manifest(path)?;
+    below_root(path)?;
+    no_glob(text, "name the directory; it is kept whole")?;
     if plain(path).is_empty() {
         return Err(ValueError::new(format!("`{text}` is all of the directory the command runs in"))
             .hint("name a directory in it, such as \"target\""));

@@ -201,7 +201,7 @@ impl<'t> Fields<'t> {
 }
 
 /// Words that other tools use for our keys, and that no edit distance finds.
-const SYNONYMS: [(&str, &str); 18] = [
+const SYNONYMS: [(&str, &str); 26] = [
     ("from", "base"),
     ("command", "cmd"),
     ("environment", "env"),
@@ -220,6 +220,14 @@ const SYNONYMS: [(&str, &str); 18] = [
     ("files", "copy"),
     ("maintainer", "author"),
     ("triggers", "on-build"),
+    ("command", "run"),
+    ("cmd", "run"),
+    ("script", "run"),
+    ("cwd", "workdir"),
+    ("depends-on", "needs"),
+    ("dependencies", "needs"),
+    ("sources", "inputs"),
+    ("caches", "cache-dirs"),
 ];
 
 pub(super) fn unknown_key(name: &str, span: Option<Span>, asked: &[&'static str]) -> Fault {

@@ -68,7 +68,9 @@ fn command(text: &str, span: Option<Span>, context: &mut Context<'_>) -> Templat
 
 /// Reads the inputs; that there are none can be said, too.
 fn inputs(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Vec<Located<Template>>> {
-    fields.has("inputs").then(|| fields.templates("inputs", context))
+    let said = fields.has("inputs");
+    let inputs = fields.templates("inputs", context);
+    said.then_some(inputs)
 }
 
 fn pass_env(key: &str, value: &Value<'_>, context: &mut Context<'_>) -> Option<Located<PassEnv>> {

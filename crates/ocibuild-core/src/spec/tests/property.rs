@@ -10,6 +10,10 @@ const PIECES: &[&str] = &[
     "[images.a]\n",
     "[layers.app]\n",
     "[[layers.app.copy]]\n",
+    "[steps.app]\n",
+    "run = \"make\"\n",
+    "needs = [\"app\"]\n",
+    "secrets = [{ id = ",
     "[vars]\n",
     "[vars.\"linux/arm64\"]\n",
     "layers = [\"app\"]\n",
@@ -132,7 +136,7 @@ proptest! {
 /// One fault each: where the line goes, the line, and what is said of it.
 const FAULTY: [(&str, &str, &str); 12] = [
     ("top", "nmae = 'x'", "unknown key `nmae`"),
-    ("top", "steps = {}", "`steps` is not supported yet"),
+    ("top", "steps = 1", "`steps` should be a table, but is an integer"),
     ("top", "root = 1", "`root` should be a string, but is an integer"),
     ("copy", "{ from = '../a', to = '/a' },", "`../a` leads out of the root"),
     ("copy", "{ from = 'a', to = 'a' },", "`a` is not an absolute path"),

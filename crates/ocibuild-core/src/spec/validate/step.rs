@@ -49,6 +49,7 @@ fn step(step: &Step, log: &mut Log) {
     step.workdir.iter().for_each(|workdir| literal(workdir, check::step_directory, log));
     step.cache_dirs.iter().for_each(|dir| literal(dir, check::cache_directory, log));
     unique_templates(inputs, "input is listed twice", log);
+    unique_templates(&step.outputs, "output is listed twice", log);
     unique_templates(&step.cache_dirs, "directory is listed twice", log);
     unique(step.tools.iter(), "tool", "is listed", log);
     for tool in &step.tools {
@@ -150,7 +151,10 @@ fn needs(step: &Step, by_name: &BTreeMap<&str, (&Step, Places)>, log: &mut Log) 
         match by_name.get(need.as_str()) {
             Some((known, places)) => {
                 any_needs_any(step, known, need, log);
-                found.push((need.as_str(), need.span, places));
+                // That it needs itself is told by itself.
+                if known.name != step.name {
+                    found.push((need.as_str(), need.span, places));
+                }
             }
             None => unknown(need, by_name, log),
         }
@@ -199,7 +203,10 @@ fn copy(rule: &CopyRule, step: &Located<String>, by_name: &BTreeMap<&str, (&Step
 /// The paths of a step, as far as they are known for all platforms.
 fn literals(step: &Step) -> Places {
     let known = |templates: &[Located<Template>]| -> Vec<Place> {
+        // What is written the same twice is told as that.
+        let mut seen = BTreeSet::new();
         let known = templates.iter().filter_map(|path| Some((path.as_literal()?, path.span)));
+        let known = known.filter(|(path, _)| seen.insert(path.to_owned()));
         known.map(|(path, span)| (path.to_owned(), span)).collect()
     };
     let is_path = |path: &Place| check::output(&path.0).is_ok();

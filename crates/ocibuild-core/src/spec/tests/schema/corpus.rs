@@ -10,7 +10,7 @@ copy = [{ content = "", to = "/shared" }]
 "#;
 
 /// Sound specs; together they have every key.
-pub(super) const SOUND: [&str; 4] = [
+pub(super) const SOUND: [&str; 6] = [
     super::sound::EXAMPLE,
     r#"version = 1
 name = "team/api"
@@ -130,7 +130,124 @@ annotations = { "org.opencontainers.image.created" = "2026-02-28T00:00:00Z" }
 tags = ["r.io/a-b/c.d:1"]
 user = "0"
 "#,
+    r#"version = 1
+[vars]
+tag = "dev"
+[steps.a]
+run = ["npm", "ci", "{os}", "${arch}", "{ a; }"]
+inputs = ["package.json", "package-lock.json"]
+outputs = ["a/b"]
+cache-dirs = ["~/.npm"]
+secrets = [
+  { id = "npm", env = "NPM_TOKEN" },
+  { id = "ab", file = "/run/x", as = "env", target = "T", optional = true },
+  { id = "a", file = "x/y", as = "file" },
+]
+tools = ["node --version"]
+timeout = "5m"
+retries = 2
+[steps.ab]
+needs = ["a"]
+run = "tsc --build {var.tag} && awk '{ print ${arch} }'"
+inputs = ["tsconfig.json", "src/**", "!src/**/*.test.ts"]
+outputs = ["dist", "x-{arch}"]
+env = { NODE_ENV = "production", V = "{variant}" }
+pass-env = ["CI", { name = "GIT_SHA", unkeyed = true }, { name = "X" }]
+workdir = "web"
+cache-dirs = ["~/.cache/x", "a/c"]
+network = false
+sandbox = true
+[steps."a.b"]
+run = "make"
+inputs = []
+always = true
+in-place = true
+network = true
+sandbox = false
+platforms = ["linux/amd64", "linux/arm64"]
+[steps.keep]
+run = ["true"]
+platforms = "any"
+inputs = ["."]
+outputs = ["a"]
+[steps.drop]
+run = ["true"]
+needs = ["keep"]
+platforms = "any"
+in-place = false
+[layers.app]
+copy = [
+  { step = "ab", from = "dist/**/*.js", to = "/a/", exclude = ["*.map"], owner = "a:b", preserve = ["mode"] },
+  { step = "a", from = "a/b/c", to = "/b", allow-empty = true },
+  { step = "ab", from = "{os}", to = "/c", pyc = "drop" },
+]
+[images.app]
+layers = ["app"]
+"#,
+    r#"version = 1
+[steps.a]
+run = "true"
+needs = ["dist"]
+inputs = ["src"]
+outputs = ["a"]
+timeout = "1h"
+[steps.ab]
+run = "true"
+needs = ["a"]
+inputs = ["lib"]
+outputs = ["a.b", "dist"]
+[steps.dist]
+run = "true"
+needs = ["drop", "keep"]
+[steps.drop]
+run = "true"
+inputs = ["src"]
+outputs = ["a"]
+[steps.keep]
+run = "true"
+needs = ["drop"]
+inputs = ["src"]
+outputs = ["ab"]
+platforms = "each"
+"#,
 ];
+
+/// A spec full of faults that no schema can find.
+pub(super) const FAULTY: &str = r#"version = 1
+[vars]
+x = "y"
+[steps.a]
+run = "true"
+needs = ["ab", "a"]
+outputs = ["a", "a/b", "a/", "c"]
+cache-dirs = ["c/d"]
+[steps.ab]
+run = "true"
+needs = ["a"]
+inputs = ["x", "x/y", "a/b"]
+outputs = ["x", "c"]
+env = { X = "" }
+pass-env = ["X"]
+[steps.any]
+run = "true"
+needs = ["a", "ab", "drop", "none"]
+platforms = "any"
+[steps.drop]
+run = "true"
+outputs = ["a/d"]
+in-place = true
+[steps.keep]
+run = "true"
+outputs = ["a"]
+in-place = true
+[layers.app]
+copy = [{ step = "a", from = "d", to = "/" }]
+[images.app]
+layers = ["app"]
+platforms = ["linux/arm64", "linux/arm64/v8"]
+stop-timeout = "1s500ms"
+healthcheck = { test = ["NONE"], interval = "999us999ns", timeout = "99999999h" }
+"#;
 
 /// Strings that are right at one place and wrong at another.
 const STRINGS: &[&str] = &[
@@ -280,6 +397,32 @@ const MORE: &[&str] = &[
     "1m",
     "2026-02-28t23:59:60.1z",
     "65535/sctp",
+    "~/.npm",
+    "~/",
+    "~",
+    "~a",
+    "~//a",
+    "$HOME/a",
+    "!",
+    "!a/*",
+    "!/a",
+    "!..",
+    "!!a",
+    "keep",
+    "dist",
+    "dist/a",
+    "any",
+    "each",
+    "OCIBUILD_STEP",
+    "CI",
+    "NODE_ENV",
+    "node --version | cat",
+    "${os}",
+    "${{arch}",
+    "a{arch}",
+    "{ x; }",
+    "file",
+    "0m0s",
 ];
 
 /// Keys there are, at one place or another, and some that there aren't.
@@ -344,6 +487,27 @@ const KEYS: &[&str] = &[
     "manifest",
     "index",
     "steps",
+    "step",
+    "run",
+    "inputs",
+    "outputs",
+    "needs",
+    "pass-env",
+    "cache-dirs",
+    "secrets",
+    "tools",
+    "timeout",
+    "retries",
+    "always",
+    "in-place",
+    "network",
+    "sandbox",
+    "id",
+    "as",
+    "target",
+    "optional",
+    "unkeyed",
+    "file",
     "cache",
     "tag",
     "linux/arm64",
@@ -387,9 +551,13 @@ impl Dice {
     }
 }
 
+pub(super) fn parsed(text: &str) -> Value {
+    super::table_to_json(DeTable::parse(text).unwrap().get_ref())
+}
+
 /// The sound specs, parsed.
 pub(super) fn sound() -> Vec<Value> {
-    SOUND.iter().map(|text| super::table_to_json(DeTable::parse(text).unwrap().get_ref())).collect()
+    SOUND.iter().map(|text| parsed(text)).collect()
 }
 
 /// One of the specs with another string somewhere, or with one to three changes of any kind.

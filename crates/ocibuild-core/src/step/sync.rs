@@ -1,0 +1,512 @@
+//! Making a directory hold exactly what is wanted, by difference: what is right stays as it is, with its
+//! times, and is not read; the rest is written, and what isn't wanted is removed.
+//!
+//! What a command left there may be anything. No link in it is followed, nothing that is mounted in it is
+//! entered, and files are never written over: another takes their place, as a command may have given the
+//! old one a second name somewhere.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use crate::event::Cancel;
+use crate::files::{
+    Entry, FileKind, FileTree, Metadata, directory_beneath, display, each_name, metadata, open_beneath,
+    open_directory, remove_at, split,
+};
+use crate::step::StepError;
+use crate::step::copy::{Copier, CopyFault, create, mode};
+use crate::step::error::joined;
+use crate::step::state::{Look, Row, State};
+
+/// The mode of directories that are made.
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// As many files of a directory are copied in one go.
+const CHUNK: usize = 64;
+
+/// Something that a step's directory is to hold.
+#[derive(Clone)]
+pub struct Wanted<'a> {
+    /// Where, below the directory: without a leading `/`, and without `.` and `..`.
+    pub path: Vec<u8>,
+    /// What.
+    pub what: WantedKind<'a>,
+}
+
+/// What a step's directory is to hold somewhere. Parents of everything are directories without being
+/// named.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum WantedKind<'a> {
+    /// A directory, of mode 0755.
+    Directory,
+    /// A symbolic link to this target, as it is.
+    Symlink(Vec<u8>),
+    /// A regular file.
+    File {
+        /// The tree it is copied from.
+        tree: &'a dyn FileTree,
+        /// Its path there.
+        source: Vec<u8>,
+        /// What was known of it when its digest was taken; it must still be so when it was copied.
+        seen: Metadata,
+        /// The BLAKE3 digest of its content.
+        digest: [u8; 32],
+        /// Its permission bits, the lower twelve, whatever the source's are.
+        mode: u32,
+    },
+}
+
+/// What was done to make a directory hold what is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Synced {
+    /// Files, links and directories that were made, or made anew.
+    pub written: u64,
+    /// The bytes of those files.
+    pub bytes: u64,
+    /// Files, links and directories that were removed, those included that others took the place of.
+    pub removed: u64,
+    /// Files, links and directories that were right.
+    pub kept: u64,
+}
+
+impl std::ops::AddAssign for Synced {
+    fn add_assign(&mut self, other: Self) {
+        self.written += other.written;
+        self.bytes += other.bytes;
+        self.removed += other.removed;
+        self.kept += other.kept;
+    }
+}
+
+/// Makes `work`, a directory in the one that `state` is kept in, hold exactly what is wanted, and the
+/// directories that are kept with whatever is in them.
+pub(super) fn sync(
+    (directory, work): (&Path, &[u8]),
+    wanted: &[Wanted<'_>],
+    kept: &[&[u8]],
+    cancel: &Cancel,
+) -> Result<Synced, StepError> {
+    let path = joined(directory, work);
+    let root = directory_beneath(open_directory(directory).map_err(fault("open", directory))?.as_fd(), work)
+        .map_err(fault("open", &path))?;
+    let (wanted, kept) = (sorted(wanted)?, sorted_kept(kept)?);
+    let state = State::read(directory);
+    let run = Run { path: &path, root: root.as_fd(), state: &state, copier: Copier::new(cancel), cancel };
+    let mut found = run.look(&wanted, &kept)?;
+    let rows = run.write(&found.stale)?;
+    let mut synced = found.synced;
+    let is_unsettled = found.rows.iter().any(|(_, row)| !state.is_settled(row));
+    let is_same = rows.is_empty() && !is_unsettled && found.rows.len() == state.len();
+    for (_, row) in &rows {
+        synced += Synced { written: 1, bytes: row.look.size, ..Synced::default() };
+    }
+    found.rows.extend(rows);
+    if !is_same {
+        let rows = found.rows.iter().map(|(path, row)| (*path, row));
+        State::write(directory, rows).map_err(fault("write the state of", directory))?;
+    }
+    Ok(synced)
+}
+
+fn fault<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StepError + 'a {
+    StepError::own(action, path, b"")
+}
+
+/// What is wanted, in order, so that what lies below a directory follows it; each path once.
+fn sorted<'w, 'a>(wanted: &'w [Wanted<'a>]) -> Result<Vec<&'w Wanted<'a>>, StepError> {
+    let mut sorted: Vec<&Wanted<'_>> = wanted.iter().collect();
+    for one in &sorted {
+        check_path(&one.path)?;
+    }
+    sorted.sort_by(|one, other| Entry::compare_paths(&one.path, &other.path));
+    for pair in sorted.windows(2).filter(|pair| pair[0].path == pair[1].path) {
+        if !pair[0].what.is_same(&pair[1].what) {
+            return Err(StepError::Overlap { path: display(&pair[0].path) });
+        }
+    }
+    sorted.dedup_by(|one, other| one.path == other.path);
+    Ok(sorted)
+}
+
+/// The directories that are kept, in order, without those that lie in others of them.
+fn sorted_kept<'k>(kept: &[&'k [u8]]) -> Result<Vec<&'k [u8]>, StepError> {
+    let mut sorted: Vec<&[u8]> = Vec::new();
+    let mut all = kept.to_vec();
+    all.sort_by(|one, other| Entry::compare_paths(one, other));
+    for path in all {
+        check_path(path)?;
+        if !sorted.last().is_some_and(|outer| is_at_or_below(path, outer)) {
+            sorted.push(path);
+        }
+    }
+    Ok(sorted)
+}
+
+fn is_at_or_below(path: &[u8], outer: &[u8]) -> bool {
+    path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+/// Paths are our own: this only keeps a mistake of ours from leading out of the directory.
+pub(super) fn check_path(path: &[u8]) -> Result<(), StepError> {
+    let is_fit = |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0);
+    match path.split(|byte| *byte == b'/').all(is_fit) {
+        true => Ok(()),
+        false => Err(StepError::Path { path: display(path) }),
+    }
+}
+
+impl WantedKind<'_> {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Directory, Self::Directory) => true,
+            (Self::Symlink(one), Self::Symlink(other)) => one == other,
+            (Self::File { digest, mode, .. }, Self::File { digest: other, mode: others, .. }) => {
+                (digest, mode) == (other, others)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A directory, with what is wanted and kept below it.
+#[derive(Clone, Copy)]
+struct Place<'w, 'a> {
+    path: &'w [u8],
+    wanted: &'w [&'w Wanted<'a>],
+    kept: &'w [&'w [u8]],
+}
+
+/// What a name in a directory should be.
+enum Child<'w, 'a> {
+    /// A directory, that is looked at in its turn.
+    Directory(Place<'w, 'a>),
+    /// A directory, in which everything stays as it is.
+    Kept,
+    /// A link or a file.
+    Leaf(&'w Wanted<'a>),
+}
+
+/// What was found of a directory, or of all.
+#[derive(Default)]
+struct Found<'w, 'a> {
+    synced: Synced,
+    /// The files that are right.
+    rows: Vec<(&'w [u8], Row)>,
+    /// The files that have to be written, by their directories.
+    stale: Vec<(&'w [u8], Vec<&'w Wanted<'a>>)>,
+    /// The directories below.
+    below: Vec<Place<'w, 'a>>,
+}
+
+struct Run<'r> {
+    /// For faults.
+    path: &'r Path,
+    root: BorrowedFd<'r>,
+    state: &'r State,
+    copier: Copier<'r>,
+    cancel: &'r Cancel,
+}
+
+impl<'r> Run<'r> {
+    /// Goes through all directories, level by level: neither handles nor the stack then depend on how deep
+    /// they lie.
+    fn look<'w, 'a>(
+        &self,
+        wanted: &'w [&'w Wanted<'a>],
+        kept: &'w [&'w [u8]],
+    ) -> Result<Found<'w, 'a>, StepError> {
+        let mut all = Found::default();
+        let mut level = vec![Place { path: b"", wanted, kept }];
+        while !level.is_empty() {
+            let found = each(level, |place| self.look_at(&place))?;
+            level = Vec::new();
+            for found in found {
+                all.synced += found.synced;
+                all.rows.extend(found.rows);
+                all.stale.extend(found.stale);
+                level.extend(found.below);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Makes one directory hold the links and directories that it should, and finds the files that have to
+    /// be written. Those that must go are gone then.
+    fn look_at<'w, 'a>(&self, place: &Place<'w, 'a>) -> Result<Found<'w, 'a>, StepError> {
+        self.cancel.check()?;
+        let directory = self.open(place.path)?;
+        let mut children = children(place)?;
+        let mut found = Found::default();
+        let mut stale = Vec::new();
+        for name in self.names(&directory, place.path)? {
+            match children.remove(&name[..]) {
+                None => found.synced.removed += self.remove(&directory, place.path, &name)?,
+                Some(child) => {
+                    let is_right = self.is_right(&directory, &name, &child, &mut found.rows);
+                    let is_right = is_right.map_err(self.fault_at("look at", place.path, &name))?;
+                    if is_right {
+                        found.synced.kept += 1;
+                    } else {
+                        found.synced.removed += self.remove(&directory, place.path, &name)?;
+                        let made = self.make(&directory, &name, &child, &mut stale);
+                        found.synced.written += made.map_err(self.fault_at("make", place.path, &name))?;
+                    }
+                    found.below.extend(child.place());
+                }
+            }
+        }
+        for (name, child) in children {
+            let made = self.make(&directory, name, &child, &mut stale);
+            found.synced.written += made.map_err(self.fault_at("make", place.path, name))?;
+            found.below.extend(child.place());
+        }
+        if !stale.is_empty() {
+            found.stale.push((place.path, stale));
+        }
+        Ok(found)
+    }
+
+    /// Opens one of the directories, and gives it its mode.
+    fn open(&self, path: &[u8]) -> Result<OwnedFd, StepError> {
+        let open = || -> io::Result<OwnedFd> {
+            let directory = directory_beneath(self.root, path)?;
+            if metadata(&rustix::fs::fstat(&directory)?).mode != DIRECTORY_MODE {
+                rustix::fs::fchmod(&directory, mode(DIRECTORY_MODE))?;
+            }
+            Ok(directory)
+        };
+        open().map_err(StepError::own("open", self.path, path))
+    }
+
+    fn names(&self, directory: &OwnedFd, path: &[u8]) -> Result<Vec<Vec<u8>>, StepError> {
+        let mut names = Vec::new();
+        let listed = each_name(directory, |name| {
+            names.push(name.to_bytes().to_vec());
+            Ok(())
+        });
+        listed.map_err(|error| StepError::own("list", self.path, path)(error.into()))?;
+        Ok(names)
+    }
+
+    fn remove(&self, directory: &OwnedFd, path: &[u8], name: &[u8]) -> Result<u64, StepError> {
+        remove_at(directory.as_fd(), name, self.cancel)
+            .map_err(|error| StepError::within(&joined(self.path, path), error))
+    }
+
+    fn fault_at<'f>(
+        &'f self,
+        action: &'static str,
+        directory: &'f [u8],
+        name: &'f [u8],
+    ) -> impl FnOnce(io::Error) -> StepError + 'f {
+        move |source| {
+            let path = joined(&joined(self.path, directory), name);
+            StepError::File { action, path, source }
+        }
+    }
+
+    /// Tells whether what has a name in a directory is what it should be. Of a directory only that it is
+    /// one that can be opened: the rest is looked at in its turn.
+    fn is_right<'w>(
+        &self,
+        directory: &OwnedFd,
+        name: &[u8],
+        child: &Child<'w, '_>,
+        rows: &mut Vec<(&'w [u8], Row)>,
+    ) -> io::Result<bool> {
+        let seen = metadata(&rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?);
+        match child {
+            Child::Kept => Ok(seen.kind == FileKind::Directory),
+            Child::Directory(_) => Ok(seen.kind == FileKind::Directory && seen.mode & 0o700 == 0o700),
+            Child::Leaf(Wanted { what: WantedKind::Symlink(target), .. }) => {
+                let is_link = seen.kind == FileKind::Symlink;
+                Ok(is_link && rustix::fs::readlinkat(directory, name, Vec::new())?.as_bytes() == target)
+            }
+            Child::Leaf(wanted) => {
+                let row = self.known(directory, name, wanted, &seen)?;
+                rows.extend(row.map(|row| (&wanted.path[..], row)));
+                Ok(row.is_some())
+            }
+        }
+    }
+
+    /// Returns what is known of a file that is right.
+    fn known(
+        &self,
+        directory: &OwnedFd,
+        name: &[u8],
+        wanted: &Wanted<'_>,
+        seen: &Metadata,
+    ) -> io::Result<Option<Row>> {
+        let WantedKind::File { digest, mode, .. } = &wanted.what else { return Ok(None) };
+        let row = Row { digest: *digest, look: Look::of(seen) };
+        let is_as_written = seen.kind == FileKind::Regular
+            && seen.links == 1
+            && seen.mode == *mode & 0o7777
+            && self.state.get(&wanted.path) == Some(&row);
+        if is_as_written && !self.state.is_settled(&row) {
+            return Ok((hash(directory.as_fd(), name, self.cancel)? == *digest).then_some(row));
+        }
+        Ok(is_as_written.then_some(row))
+    }
+
+    /// Makes a link or a directory where nothing is, and notes a file; returns how many were made.
+    fn make<'w, 'a>(
+        &self,
+        directory: &OwnedFd,
+        name: &[u8],
+        child: &Child<'w, 'a>,
+        stale: &mut Vec<&'w Wanted<'a>>,
+    ) -> io::Result<u64> {
+        match child {
+            Child::Leaf(Wanted { what: WantedKind::Symlink(target), .. }) => {
+                rustix::fs::symlinkat(&target[..], directory, name)?;
+            }
+            Child::Leaf(wanted) => {
+                stale.push(*wanted);
+                return Ok(0);
+            }
+            Child::Directory(_) => rustix::fs::mkdirat(directory, name, Mode::RWXU)?,
+            Child::Kept => {
+                rustix::fs::mkdirat(directory, name, Mode::RWXU)?;
+                rustix::fs::fchmod(directory_beneath(directory.as_fd(), name)?, mode(DIRECTORY_MODE))?;
+            }
+        }
+        Ok(1)
+    }
+
+    /// Writes files, and returns how they look.
+    fn write<'w>(
+        &self,
+        stale: &[(&'w [u8], Vec<&'w Wanted<'_>>)],
+    ) -> Result<Vec<(&'w [u8], Row)>, StepError> {
+        let chunks = stale.iter().flat_map(|(path, all)| all.chunks(CHUNK).map(|chunk| (*path, chunk)));
+        let rows = each(chunks.collect(), |(path, chunk)| {
+            let directory = directory_beneath(self.root, path);
+            let directory = directory.map_err(StepError::own("open", self.path, path))?;
+            let written = chunk.iter().map(|wanted| Ok((&wanted.path[..], self.copy(&directory, wanted)?)));
+            written.collect::<Result<Vec<_>, StepError>>()
+        })?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    /// Copies a file to where nothing is.
+    fn copy(&self, directory: &OwnedFd, wanted: &Wanted<'_>) -> Result<Row, StepError> {
+        let WantedKind::File { tree, source, seen, digest, mode: bits } = &wanted.what else {
+            unreachable!("only files are noted to be written");
+        };
+        let changed = || StepError::Changed { path: display(&wanted.path) };
+        let input = |error: io::Error| match error.kind() {
+            // It was there when its digest was taken.
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => changed(),
+            _ => StepError::input(&wanted.path, error),
+        };
+        let own = |error| StepError::own("write", self.path, &wanted.path)(error);
+        let from = tree.open(source).map_err(input)?;
+        if !from.metadata().map_err(input)?.is_unchanged(seen) {
+            return Err(changed());
+        }
+        let (_, name) = split(&wanted.path);
+        let to = create(directory.as_fd(), name).map_err(own)?;
+        self.copier.copy(&*from, &to, seen.size, Some(digest)).map_err(|fault| match fault {
+            CopyFault::Read(error) => input(error),
+            CopyFault::Write(error) => own(error),
+            CopyFault::Changed => changed(),
+            CopyFault::Cancelled(cancelled) => cancelled.into(),
+        })?;
+        if !from.metadata().map_err(input)?.is_unchanged(seen) {
+            return Err(changed());
+        }
+        let look = || -> rustix::io::Result<Look> {
+            rustix::fs::fchmod(&to, mode(*bits))?;
+            Ok(Look::of(&metadata(&rustix::fs::fstat(&to)?)))
+        };
+        let look = look().map_err(|error| own(error.into()))?;
+        Ok(Row { digest: *digest, look })
+    }
+}
+
+impl<'w, 'a> Child<'w, 'a> {
+    fn place(&self) -> Option<Place<'w, 'a>> {
+        match self {
+            Self::Directory(place) => Some(*place),
+            Self::Kept | Self::Leaf(_) => None,
+        }
+    }
+}
+
+/// What should be in a directory, by name.
+fn children<'w, 'a>(place: &Place<'w, 'a>) -> Result<BTreeMap<&'w [u8], Child<'w, 'a>>, StepError> {
+    let start = if place.path.is_empty() { 0 } else { place.path.len() + 1 };
+    let mut children = BTreeMap::new();
+    for group in place.wanted.chunk_by(|one, other| first(&one.path, start) == first(&other.path, start)) {
+        let path = first(&group[0].path, start);
+        let (own, wanted) = match group[0].path.len() == path.len() {
+            true => (Some(group[0]), &group[1..]),
+            false => (None, group),
+        };
+        let child = match own.filter(|own| !matches!(own.what, WantedKind::Directory)) {
+            Some(leaf) if wanted.is_empty() => Child::Leaf(leaf),
+            Some(_) => return Err(StepError::Overlap { path: display(path) }),
+            None => Child::Directory(Place { path, wanted, kept: &[] }),
+        };
+        children.insert(&path[start..], child);
+    }
+    for group in place.kept.chunk_by(|one, other| first(one, start) == first(other, start)) {
+        let path = first(group[0], start);
+        let is_itself = group[0].len() == path.len();
+        let child = match children.remove(&path[start..]) {
+            None if is_itself => Child::Kept,
+            Some(Child::Directory(place)) if is_itself && place.wanted.is_empty() => Child::Kept,
+            None => Child::Directory(Place { path, wanted: &[], kept: group }),
+            Some(Child::Directory(place)) if !is_itself => Child::Directory(Place { kept: group, ..place }),
+            Some(_) => return Err(StepError::Overlap { path: display(path) }),
+        };
+        children.insert(&path[start..], child);
+    }
+    Ok(children)
+}
+
+/// A path up to the end of the part that begins at `start`.
+fn first(path: &[u8], start: usize) -> &[u8] {
+    let end = path[start..].iter().position(|byte| *byte == b'/');
+    &path[..end.map_or(path.len(), |end| start + end)]
+}
+
+/// Does something with each item: side by side in the pool that this is called from, if it is; else one
+/// after the other, as the pool of the whole process isn't ours.
+pub(super) fn each<T: Send, R: Send>(
+    items: Vec<T>,
+    work: impl Fn(T) -> Result<R, StepError> + Send + Sync,
+) -> Result<Vec<R>, StepError> {
+    match rayon::current_thread_index() {
+        Some(_) => items.into_par_iter().map(work).collect(),
+        None => items.into_iter().map(work).collect(),
+    }
+}
+
+/// The digest of a file's content.
+fn hash(directory: BorrowedFd<'_>, name: &[u8], cancel: &Cancel) -> io::Result<[u8; 32]> {
+    use std::io::Read as _;
+    let mut file = File::from(open_beneath(directory, name, OFlags::NONBLOCK)?);
+    let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(*hasher.finalize().as_bytes()),
+            // Whatever it is then: it isn't believed, and the next look ends the work.
+            _ if cancel.is_cancelled() => return Ok([0; 32]),
+            count => hasher.update(&buffer[..count]),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;
