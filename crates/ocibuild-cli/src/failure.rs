@@ -76,6 +76,8 @@ pub(crate) enum Failure {
     LockFile { path: PathBuf, source: io::Error },
     /// An image was asked for that isn't in the spec.
     UnknownImage { name: String, known: Vec<String> },
+    /// A step was asked for that isn't in the spec.
+    UnknownStep { name: String, known: Vec<String> },
     /// The cache can't be looked at or tidied up.
     Cache { error: CacheError, directory: PathBuf },
     /// Something in the cache is damaged, which was told already.
@@ -142,6 +144,7 @@ impl Failure {
         match error {
             PlanError::Spec(error) => Self::Spec { error, file: file.cloned() },
             PlanError::UnknownImage { name, known } => Self::UnknownImage { name, known },
+            PlanError::UnknownStep { name, known } => Self::UnknownStep { name, known },
             other => Self::usage(other.to_string()),
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Example {
 pub(crate) struct Built {
     /// What it printed: the image with its digest.
     pub(crate) line: String,
+    /// The image's id for docker: the digest of its config, which names what all layers hold.
+    pub(crate) id: String,
     /// The steps whose commands were started, in alphabetical order.
     pub(crate) ran: Vec<String>,
 }
@@ -51,8 +53,11 @@ impl Example {
         let output = self.run(&["build", "--platform", "linux/amd64", "--output", &archive]);
         let mut lines = lines(&output);
         assert_eq!(lines.len(), 1, "one image, one line: {output}");
-        run(self.ocibuild.command().arg("validate").arg(format!("oci-archive:{}", text(&self.archive()))));
-        Built { line: lines.remove(0), ran: ran(&output) }
+        let image = format!("oci-archive:{}", text(&self.archive()));
+        run(self.ocibuild.command().args(["validate", &image]));
+        let config = &self.ocibuild.inspect(&image)["images"][0]["config_descriptor"];
+        let id = config["digest"].as_str().expect("an image has a config").to_owned();
+        Built { line: lines.remove(0), id, ran: ran(&output) }
     }
 
     /// Runs a step that no image asks for.

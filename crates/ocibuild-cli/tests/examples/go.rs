@@ -37,7 +37,7 @@ fn go_service() {
     example.edit("service.go", "// service answers", "// service, which answers");
     let reworded = example.build();
     assert_eq!(reworded.ran, ["compile"]);
-    assert_eq!(reworded.line, configured.line, "the same program, hence the same image");
+    assert_eq!(reworded.id, configured.id, "the same program, hence the same image");
 
     example.edit("service.go", "\"ok\"", "\"well\"");
     let edited = example.build();

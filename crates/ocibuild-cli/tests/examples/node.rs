@@ -30,7 +30,7 @@ fn node_service() {
     example.edit("src/service.ts", "// What is answered.", "// What  is  answered,  and  how.");
     let reformatted = example.build();
     assert_eq!(reformatted.ran, ["compile"], "an installation doesn't depend on sources");
-    assert_eq!(reformatted.line, first.line, "the same program, hence the same image");
+    assert_eq!(reformatted.id, first.id, "the same program, hence the same image");
 
     example.edit("src/service.ts", "\"ok\"", "\"well\"");
     let edited = example.build();
@@ -45,7 +45,7 @@ fn node_service() {
     example.edit("package-lock.json", "\"lockfileVersion\": 3,", "\"lockfileVersion\":  3,");
     let locked = example.build();
     assert_eq!(locked.ran, ["install", "production"], "the same tree, hence nothing to compile");
-    assert_eq!(locked.line, configured.line);
+    assert_eq!(locked.id, configured.id);
 
     assert_eq!(example.run_step("test"), ["test"]);
     assert_eq!(example.run_step("test"), NONE, "it has passed");

@@ -35,7 +35,7 @@ fn python_service() {
     example.edit("requirements.txt", "# The lockfile:", "# The lock file:");
     let reworded = example.build();
     assert_eq!(reworded.ran, ["install", "wheels"]);
-    assert_eq!(reworded.line, edited.line, "the same packages, hence the same image");
+    assert_eq!(reworded.id, edited.id, "the same packages, hence the same image");
 
     assert_eq!(example.run_step("test"), ["test"]);
     assert_eq!(example.run_step("test"), NONE, "it has passed");

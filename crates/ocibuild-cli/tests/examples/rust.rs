@@ -43,7 +43,7 @@ fn rust_service() {
     example.edit("src/http.rs", "// Who went away", "// Whoever went away");
     let reworded = example.build();
     assert_eq!(reworded.ran, ["compile"], "what is fetched doesn't depend on sources");
-    assert_eq!(reworded.line, configured.line, "the same program, hence the same image");
+    assert_eq!(reworded.id, configured.id, "the same program, hence the same image");
 
     example.edit("src/http.rs", "\"ok\"", "\"well\"");
     let edited = example.build();

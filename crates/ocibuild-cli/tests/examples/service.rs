@@ -44,7 +44,7 @@ impl<'a> Service<'a> {
     pub(crate) fn ask(&self, port: u16, path: &str) -> String {
         let answer = self.try_ask(port, path).expect_code(0).text();
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
-        assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(head.starts_with("HTTP/1.1 200 ") || head.starts_with("HTTP/1.0 200 "), "{answer}");
         body.to_owned()
     }
 
@@ -53,7 +53,7 @@ impl<'a> Service<'a> {
         let network = format!("--net=/proc/{}/ns/net", self.state("{{.State.Pid}}"));
         let script = format!(
             "exec 3<>/dev/tcp/127.0.0.1/{port}
-            printf 'GET {path} HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3
+            printf 'GET {path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3
             cat <&3"
         );
         run_any(Command::new(&self.nsenter).args([&network, "bash", "-euc", &script]))
