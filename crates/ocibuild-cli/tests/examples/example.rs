@@ -29,6 +29,8 @@ pub(crate) struct Built {
     pub(crate) id: String,
     /// The steps whose commands were started, in alphabetical order.
     pub(crate) ran: Vec<String>,
+    /// The steps whose outputs were brought back from a cache.
+    pub(crate) restored: Vec<String>,
 }
 
 impl Example {
@@ -46,24 +48,43 @@ impl Example {
         self
     }
 
+    /// Goes on with an empty cache, as another machine would.
+    pub(crate) fn on_a_fresh_machine(self) -> Self {
+        Self { ocibuild: Ocibuild::new(), ..self }
+    }
+
     /// Builds the image into an archive, and demands that nothing is found wrong with it.
     #[track_caller]
     pub(crate) fn build(&self) -> Built {
-        let archive = format!("type=oci-archive,dest={}", text(&self.archive()));
-        let output = self.run(&["build", "--platform", "linux/amd64", "--output", &archive]);
+        let image = format!("oci-archive:{}", text(&self.archive()));
+        self.build_to(&image, &["--output", &format!("type=oci-archive,dest={}", text(&self.archive()))])
+    }
+
+    /// Builds the image into a registry, with a cache there.
+    #[track_caller]
+    pub(crate) fn push(&self, image: &str, cache: &[&str]) -> Built {
+        self.build_to(image, &[&["--tag", image, "--push"], cache].concat())
+    }
+
+    #[track_caller]
+    fn build_to(&self, image: &str, words: &[&str]) -> Built {
+        let output = self.run(&[&["build", "--platform", "linux/amd64"], words].concat());
         let mut lines = lines(&output);
         assert_eq!(lines.len(), 1, "one image, one line: {output}");
-        let image = format!("oci-archive:{}", text(&self.archive()));
-        run(self.ocibuild.command().args(["validate", &image]));
-        let config = &self.ocibuild.inspect(&image)["images"][0]["config_descriptor"];
-        let id = config["digest"].as_str().expect("an image has a config").to_owned();
-        Built { line: lines.remove(0), id, ran: ran(&output) }
+        run(self.ocibuild.command().args(["validate", image]));
+        let config = &self.ocibuild.inspect(image)["images"][0]["config_descriptor"];
+        Built {
+            line: lines.remove(0),
+            id: config["digest"].as_str().expect("an image has a config").to_owned(),
+            ran: steps(&output, "step-started"),
+            restored: steps(&output, "step-restored"),
+        }
     }
 
     /// Runs a step that no image asks for.
     #[track_caller]
     pub(crate) fn run_step(&self, name: &str) -> Vec<String> {
-        ran(&self.run(&["run", name]))
+        steps(&self.run(&["run", name]), "step-started")
     }
 
     #[track_caller]
@@ -134,12 +155,10 @@ fn events(output: &Output) -> impl Iterator<Item = Value> {
     events.into_iter()
 }
 
-/// Lists the steps whose commands were started: what happened, not what a build says of itself.
-fn ran(output: &Output) -> Vec<String> {
-    let mut steps: Vec<String> = events(output)
-        .filter(|event| event["event"] == "step-started")
-        .map(|event| event["step"].as_str().unwrap().to_owned())
-        .collect();
+/// Lists the steps that something happened to: as it happened, not as a build sums it up.
+fn steps(output: &Output, what: &str) -> Vec<String> {
+    let events = events(output).filter(|event| event["event"] == what);
+    let mut steps: Vec<String> = events.map(|event| event["step"].as_str().unwrap().to_owned()).collect();
     steps.sort();
     steps
 }

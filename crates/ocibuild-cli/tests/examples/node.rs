@@ -3,7 +3,7 @@
 use crate::example::{Example, debian};
 use crate::ocibuild::amd64;
 use crate::service::{Service, visitor};
-use ocibuild_testkit::{docker, require, tool};
+use ocibuild_testkit::{docker, registry, require, tool};
 
 const NONE: [&str; 0] = [];
 
@@ -49,4 +49,28 @@ fn node_service() {
 
     assert_eq!(example.run_step("test"), ["test"]);
     assert_eq!(example.run_step("test"), NONE, "it has passed");
+}
+
+#[test]
+fn node_service_on_a_fresh_machine() {
+    require!(amd64());
+    let registry = require!(registry());
+    require!(tool("npm"));
+    require!(debian());
+    let example = Example::new("node");
+    let (image, cache) = (format!("{registry}/examples/api:1"), format!("{registry}/examples/cache:main"));
+    let first = example.push(&image, &["--cache-to", &cache, "--cache-mode", "max"]);
+    assert_eq!(first.ran, ["compile", "install", "production", "runtime"]);
+
+    let example = example.on_a_fresh_machine();
+    let again = example.push(&image, &["--cache-from", &cache]);
+    assert_eq!((again.ran.as_slice(), again.restored.as_slice()), (&[][..], &[][..]), "no bytes are moved");
+    assert_eq!(again.line, first.line);
+
+    let example = example.on_a_fresh_machine();
+    example.edit("src/service.ts", "\"ok\"", "\"well\"");
+    let edited = example.push(&image, &["--cache-from", &cache]);
+    assert_eq!(edited.ran, ["compile"], "nobody installs anything");
+    assert_eq!(edited.restored, ["install"], "what is compiled with is fetched, what ships isn't");
+    assert_ne!(edited.line, first.line);
 }

@@ -49,4 +49,7 @@ fn rust_service() {
     let edited = example.build();
     assert_eq!(edited.ran, ["compile"]);
     assert_ne!(edited.line, configured.line);
+
+    assert_eq!(example.run_step("test"), ["test"]);
+    assert_eq!(example.run_step("test"), NONE, "it has passed");
 }
