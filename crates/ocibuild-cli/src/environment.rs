@@ -13,8 +13,25 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
+/// A variable's value as it is, for commands of steps: to them, an empty one is one.
+pub(crate) fn of_steps(name: &str) -> Option<OsString> {
+    // A name that no variable can have would panic.
+    let is_name = !name.is_empty() && !name.contains(['=', '\0']);
+    if is_name { env::var_os(name) } else { None }
+}
+
 fn home() -> Option<PathBuf> {
     variable("HOME").map(PathBuf::from)
+}
+
+/// Tells whether this is a run of GitHub Actions.
+pub(crate) fn is_github() -> bool {
+    variable("GITHUB_ACTIONS").is_some_and(|value| value == "true")
+}
+
+/// Tells whether this is a job of GitLab's.
+pub(crate) fn is_gitlab() -> bool {
+    variable("GITLAB_CI").is_some()
 }
 
 /// The user's cache directory, as far as the environment says where that is.

@@ -16,6 +16,8 @@ pub(crate) const AUTH: u8 = 5;
 /// The cache directory can't be used; from `cache verify`, that something in it is damaged; from
 /// `build --verify-cache`, that a layer isn't what was recorded.
 pub(crate) const CACHE: u8 = 6;
+/// A step failed: its command, or what was to be had of it.
+pub(crate) const STEP: u8 = 7;
 /// Stopped by Ctrl-C or SIGTERM.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -32,4 +34,5 @@ Exit codes:
     5  the registry wants other credentials
     6  the cache directory can't be used; from `cache verify`: it has damage;
        from `build --verify-cache`: the files make another layer than it has
+    7  a step failed
   130  interrupted";

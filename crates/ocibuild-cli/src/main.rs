@@ -29,6 +29,7 @@ mod side_by_side;
 mod signals;
 mod source;
 mod static_base;
+mod step_flags;
 mod style;
 mod text;
 mod transfer;

@@ -1,25 +1,30 @@
 //! What is told while a command runs and of how it ends, all of it on standard error.
 
 mod bars;
+mod groups;
 pub(crate) mod json;
 mod plain;
 mod retries;
+mod shown;
 mod under_way;
 
 use std::io::{IsTerminal as _, Write as _, stderr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ocibuild_core::event::Warning;
+use ocibuild_core::event::{LayerOutcome, Warning};
 use ocibuild_core::{Event, Observer};
 use serde::Serialize;
 
+use crate::environment;
 use crate::options::{Early, Options, ProgressMode};
 use crate::style::Palette;
 use crate::verdict::Verdict;
 
 use bars::Bars;
+use groups::{Folding, Groups};
 use retries::Retries;
+pub(crate) use shown::shown;
 use under_way::UnderWay;
 
 /// Tells a user what happens; its clones are one, so that others than the command may tell things.
@@ -36,6 +41,10 @@ struct Inner {
     palette: Palette,
     retries: Retries,
     under_way: UnderWay,
+    /// The steps there are, by their labels, in the order of the plan.
+    steps: Mutex<Vec<String>>,
+    /// What folds lines, where something does.
+    groups: Option<Mutex<Groups>>,
     /// When something was told last.
     told: Mutex<Instant>,
 }
@@ -80,7 +89,20 @@ impl Reporter {
     fn of(view: View, quiet: bool, verbosity: u8, palette: Palette) -> Self {
         let (retries, under_way, told) =
             (Retries::default(), UnderWay::default(), Mutex::new(Instant::now()));
-        Self { inner: Arc::new(Inner { view, quiet, verbosity, palette, retries, under_way, told }) }
+        let folding = match view {
+            View::Plain if environment::is_github() => Some(Folding::GitHub),
+            View::Plain if environment::is_gitlab() => Some(Folding::GitLab),
+            _ => None,
+        };
+        let groups = folding.map(|folding| Mutex::new(Groups::new(folding)));
+        let steps = Mutex::default();
+        let inner = Inner { view, quiet, verbosity, palette, retries, under_way, steps, groups, told };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Says which steps there are, so that their lines stand in columns.
+    pub(crate) fn expect(&self, steps: impl Iterator<Item = String>) {
+        *lock(&self.inner.steps) = steps.collect();
     }
 
     /// Tells a warning.
@@ -110,9 +132,17 @@ impl Reporter {
         if self.inner.quiet {
             return;
         }
+        self.finish();
         match self.inner.view {
             View::Json => self.line(&json::summary(value)),
             _ => self.line(text),
+        }
+    }
+
+    /// Shows what is held back.
+    fn finish(&self) {
+        if let Some(groups) = &self.inner.groups {
+            write(&lock(groups).finish());
         }
     }
 
@@ -131,12 +161,16 @@ impl Reporter {
     /// Tells what ended the run.
     pub(crate) fn fail(&self, verdict: &Verdict) {
         self.clear();
+        self.finish();
         if verdict.is_silent() {
             return;
         }
-        match self.inner.view {
-            View::Json => self.line(&verdict.to_json()),
-            _ => self.line(verdict.to_text(self.inner.palette).trim_end()),
+        let text = || verdict.to_text(self.inner.palette);
+        match (&self.inner.view, &self.inner.groups) {
+            (View::Json, _) => self.line(&verdict.to_json()),
+            // It may quote what a step wrote.
+            (_, Some(groups)) => self.line(lock(groups).fenced(&text()).trim_end()),
+            _ => self.line(text().trim_end()),
         }
     }
 
@@ -180,18 +214,70 @@ impl Reporter {
 
     /// A reader that has gone is no reason to stop. One write a line, so that lines stay whole.
     fn line(&self, text: &str) {
-        *self.inner.told.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        let write = || drop(stderr().lock().write_all(format!("{text}\n").as_bytes()));
-        match &self.inner.view {
-            View::Bars(bars) => bars.suspend(write),
-            _ => write(),
+        *lock(&self.inner.told) = Instant::now();
+        let text = format!("{text}\n");
+        match (&self.inner.view, &self.inner.groups) {
+            (View::Bars(bars), _) => bars.suspend(|| write(&text)),
+            (_, Some(groups)) => {
+                // Locked until it is written, or lines would come in another order.
+                let mut groups = lock(groups);
+                write(&groups.other(&text));
+            }
+            _ => write(&text),
+        }
+    }
+
+    /// Tells what belongs to a step, if the event does.
+    fn step(&self, event: &Event) {
+        match (&self.inner.groups, event) {
+            (None, Event::StepStarted { step, attempt: 1 }) if matches!(self.inner.view, View::Plain) => {
+                self.line(&format!("step {step}: started"));
+            }
+            (None, Event::StepOutput { step, line, .. }) => self.line(&self.inner.of_step(step, line)),
+            (Some(groups), event) => {
+                let mut groups = lock(groups);
+                write(&match event {
+                    Event::StepStarted { step, .. } => groups.start(step),
+                    Event::StepOutput { step, line, .. } => {
+                        groups.line(step, &shown(line, self.inner.palette.is_coloured()))
+                    }
+                    Event::StepRetry { step, reason } => groups.line(step, &format!("({reason}; once more)")),
+                    Event::StepFinished { step, .. } | Event::StepFailed { step, .. } => groups.end(step),
+                    _ => String::new(),
+                });
+            }
+            _ => {}
         }
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A reader that has gone is no reason to stop.
+fn write(text: &str) {
+    if !text.is_empty() {
+        let _ = stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Names of steps stand in a column of this many letters at most.
+const WIDEST: usize = 24;
+
 impl Inner {
     fn is_silent(&self) -> bool {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= SILENCE
+        lock(&self.told).elapsed() >= SILENCE
+    }
+
+    /// A line that a step wrote, with the step's name before it.
+    fn of_step(&self, step: &str, line: &str) -> String {
+        let steps = lock(&self.steps);
+        let number = steps.iter().position(|known| known == step).unwrap_or_default();
+        let widths = steps.iter().map(|step| step.chars().count());
+        let width = widths.max().unwrap_or_default().min(WIDEST);
+        let prefix = self.palette.step(number, &format!("{step:width$} |"));
+        format!("{prefix} {}", shown(line, self.palette.is_coloured())).trim_end().to_owned()
     }
 
     /// The line of an event where there are no bars; how far what is sent has come breaks a long silence.
@@ -219,6 +305,9 @@ impl Observer for Reporter {
             Event::Request { .. } if *verbosity < REQUESTS => return,
             _ => {}
         }
+        if matches!(view, View::Bars(_) | View::Plain) {
+            self.step(event);
+        }
         let retry = retries.note(event);
         let line = match view {
             View::Nothing => None,
@@ -227,7 +316,13 @@ impl Observer for Reporter {
             View::Bars(bars) => {
                 let is_shown = bars.event(event, retry);
                 let line = self.inner.done(event, retry);
-                line.filter(|_| *verbosity > 0 || (retry > 0 && !is_shown))
+                let is_news = matches!(
+                    event,
+                    Event::StepFinished { outcome: LayerOutcome::Built, .. }
+                        | Event::StepFailed { .. }
+                        | Event::StepRetry { .. }
+                );
+                line.filter(|_| *verbosity > 0 || is_news || (retry > 0 && !is_shown))
             }
         };
         if let Some(line) = line {

@@ -13,6 +13,16 @@ const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 const HEADER: Style = AnsiColor::Green.on_default().bold();
 
+/// What tells steps apart.
+const STEPS: [AnsiColor; 6] = [
+    AnsiColor::Cyan,
+    AnsiColor::Magenta,
+    AnsiColor::Green,
+    AnsiColor::Blue,
+    AnsiColor::Yellow,
+    AnsiColor::BrightBlack,
+];
+
 /// What clap colours its help and errors with.
 pub(crate) const STYLES: Styles = Styles::styled()
     .header(HEADER)
@@ -73,6 +83,11 @@ impl Palette {
     /// The word before a hint.
     pub(crate) fn hint(self) -> String {
         self.paint(HINT, "hint:")
+    }
+
+    /// What stands before the lines of a step, in a colour of its own.
+    pub(crate) fn step(self, number: usize, text: &str) -> String {
+        self.paint(STEPS[number % STEPS.len()].on_default(), text)
     }
 
     fn paint(self, style: Style, text: &str) -> String {

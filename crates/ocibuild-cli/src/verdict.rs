@@ -4,6 +4,7 @@ mod blob;
 mod build;
 mod layer;
 mod rebase;
+mod steps;
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -31,18 +32,20 @@ pub(crate) struct Verdict {
     causes: Vec<String>,
     /// What to try next.
     hint: Option<String>,
+    /// The steps that failed, if that is what went wrong, for programs.
+    steps: Option<serde_json::Value>,
 }
 
 impl Verdict {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), causes: Vec::new(), hint: None }
+        Self { code, message: message.into(), causes: Vec::new(), hint: None, steps: None }
     }
 
     /// Tells an error with its causes.
     fn of_error(code: u8, error: &dyn Error) -> Self {
         let mut chain = chain(error);
         let message = if chain.is_empty() { String::new() } else { chain.remove(0) };
-        Self { code, message, causes: chain, hint: None }
+        Self { code, message, causes: chain, hint: None, steps: None }
     }
 
     fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
@@ -74,7 +77,8 @@ impl Verdict {
 
     /// Writes it for programs, in one line.
     pub(crate) fn to_json(&self) -> String {
-        json::error(self.message.trim_end(), &self.causes, self.hint.as_deref(), self.code)
+        let (message, steps) = (self.message.trim_end(), self.steps.as_ref());
+        json::error(message, &self.causes, self.hint.as_deref(), self.code, steps)
     }
 }
 
@@ -294,6 +298,13 @@ fn name_hint(name: &str, known: &[String]) -> String {
         );
     }
     known
+}
+
+fn step_hint(known: &[String]) -> String {
+    match known {
+        [] => "it has none: a step is a table `[steps.NAME]` with `run`".to_owned(),
+        known => format!("it has `{}`", known.join("`, `")),
+    }
 }
 
 /// There is one image only; which copy it is has to be said.

@@ -55,7 +55,7 @@ pub use listings::{Shelf, list_base};
 pub use pool::Pool;
 pub use resolve::{Resolved, resolve};
 pub use steps::{
-    FinishedStep, ForeseenStep, Outlook, SkippedStep, StepFailure, StepFailures, StepFault, Variables,
+    Deliver, FinishedStep, ForeseenStep, Outlook, SkippedStep, StepFailure, StepFailures, StepFault, Variables,
     Workplace,
 };
 
@@ -218,17 +218,19 @@ pub fn build(
 }
 
 /// Runs steps of a plan, by their places in it, unless something answers for them, with all that they need
-/// for which nothing does. Returns those of which it is known now what they made.
+/// for which nothing does. Returns those of which it is known now what they made. What each of those wanted
+/// made is handed to `deliver`, where that is given, as a directory that is there for that time.
 ///
 /// # Errors
 /// [`BuildError`]; nothing of a step that failed is recorded.
 pub fn run_steps(
     plan: &Plan,
     wanted: &[usize],
+    deliver: Option<&Deliver<'_>>,
     context: Context<'_>,
 ) -> Result<Vec<FinishedStep>, BuildError> {
     let steps = Steps::find_out(plan, context)?;
-    steps::run(plan, wanted, &steps, context)
+    steps::run(plan, wanted, deliver, &steps, context)
 }
 
 /// Finds out what would become of steps of a plan, by their places in it, without running any.

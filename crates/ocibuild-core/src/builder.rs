@@ -362,10 +362,13 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// [`PlanError`].
     pub fn plan(&self, spec: &Spec) -> Result<Plan, PlanError> {
+        plan(spec, &self.name_of(spec), &self.images, self)
+    }
+
+    fn name_of(&self, spec: &Spec) -> String {
         let own = spec.name.as_ref().map(|name| name.value.clone());
         let first = || spec.images.first().map(|image| image.name.value.clone());
-        let name = own.or_else(|| self.name.clone()).or_else(first).unwrap_or_default();
-        plan(spec, &name, &self.images, self)
+        own.or_else(|| self.name.clone()).or_else(first).unwrap_or_default()
     }
 
     #[cfg(not(feature = "registry"))]

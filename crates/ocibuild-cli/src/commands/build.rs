@@ -1,5 +1,6 @@
 //! `ocibuild build`.
 
+mod caches;
 mod job;
 mod outcome;
 mod report;
@@ -10,7 +11,6 @@ use std::path::PathBuf;
 use clap::{Args, builder::NonEmptyStringValueParser};
 use ocibuild_core::oci::{Compression, Platform};
 use ocibuild_core::reference::Reference;
-use ocibuild_core::spec::{CacheMode, CachePlace};
 
 use crate::failure::Failure;
 use crate::lock_file::LockFlags;
@@ -18,7 +18,9 @@ use crate::options::Options;
 use crate::parse::{self, Annotation, Output};
 use crate::progress::Reporter;
 use crate::source::ImageFlags;
+use crate::step_flags::StepFlags;
 
+pub(crate) use caches::{CacheFlags, Caches, Told};
 pub(crate) use job::Job;
 pub(crate) use outcome::METADATA_VERSION;
 use results::ResultFlags;
@@ -99,37 +101,11 @@ pub(crate) struct BuildFlags {
     #[command(flatten)]
     lock: LockFlags,
 
-    /// Ask this image, which was pushed before, or this cache repository for layers that the machine's
-    /// cache doesn't have, in place of the spec's `[cache]`; repeat it for more
-    ///
-    /// A layer whose key it knows is neither built nor downloaded: the registry takes it over where
-    /// it can. Whoever may push to that name says what such layers are. What isn't there is a warning.
-    /// With a scheme it is an object store: `s3://bucket/prefix`, `redis://host:6379/prefix`.
-    #[arg(long, value_name = "REFERENCE", value_parser = parse::cache_place, help_heading = "Work", conflicts_with = "no_cache")]
-    cache_from: Vec<CachePlace>,
+    #[command(flatten)]
+    caches: CacheFlags,
 
-    /// Tell this cache repository what was built, once the images are pushed, in place of the spec's
-    ///
-    /// It is an image of its own, which holds records of many builds and branches; `--cache-from`
-    /// reads it. Nothing is written where it has all of it. If it can't be written, that is a warning.
-    /// With a scheme it is an object store, as for `--cache-from`.
-    #[arg(long, value_name = "REFERENCE", value_parser = parse::cache_place, help_heading = "Work", conflicts_with = "no_cache")]
-    cache_to: Option<CachePlace>,
-
-    /// Give it so much: `min`, records alone, whose blobs are where the images are pushed, or `max`,
-    /// the layers' blobs as well [default: min]
-    #[arg(long, value_name = "MODE", value_parser = parse::cache_mode, help_heading = "Work", conflicts_with = "no_cache")]
-    cache_mode: Option<CacheMode>,
-
-    /// Write to no cache, neither the machine's nor another: what has to be made goes to a temporary
-    /// directory (`TMPDIR`)
-    #[arg(long, help_heading = "Work")]
-    cache_read_only: bool,
-
-    /// Build every layer anew, and record none: what is recorded stays as it was; the images are the
-    /// same either way
-    #[arg(long, help_heading = "Work")]
-    no_cache: bool,
+    #[command(flatten)]
+    steps: StepFlags,
 
     /// Make every layer that a record answers for all the same, and fail if that gives another one
     ///
@@ -183,7 +159,8 @@ Environment:
 
 Exit codes:
   0 done; 1 something else; 2 command line or spec; 3 files; 4 registry; 5 credentials; 6 cache,
-  or another layer than it has (`--verify-cache`); 130 interrupted. Ctrl-C leaves nothing half-written; a second one ends at once.";
+  or another layer than it has (`--verify-cache`); 7 a step failed; 130 interrupted. Ctrl-C stops steps
+  with all they started, and leaves nothing half-written; a second one ends at once.";
 
 /// Builds.
 ///

@@ -31,6 +31,10 @@ const STYLES: [(&str, u16, u16); 3] = [
 const SEARCH: &str = "{prefix} looking for files";
 const SEARCH_WIDTH: u16 = 19;
 
+/// What stands where a command runs.
+const TIMER: &str = "{prefix} runs, {elapsed}";
+const TIMER_WIDTH: u16 = 13;
+
 /// What stands where something is tried again: there are words in place of a bar.
 const AGAIN: &str = "{again}";
 
@@ -56,6 +60,8 @@ struct Running {
     bar: ProgressBar,
     name: String,
     is_sized: bool,
+    /// Whether it says how long it takes, as nobody knows how far it is.
+    is_timed: bool,
     /// How many go by the same name at once: a blob may be on its way to several places.
     count: u32,
     /// How often it was tried again.
@@ -85,9 +91,10 @@ impl Running {
             };
             return self.bar.set_style(style(AGAIN).with_key("again", write));
         }
-        let (template, taken) = match self.is_sized {
-            true => template(width),
-            false => (SEARCH, SEARCH_WIDTH),
+        let (template, taken) = match self {
+            Self { is_timed: true, .. } => (TIMER, TIMER_WIDTH),
+            Self { is_sized: true, .. } => template(width),
+            _ => (SEARCH, SEARCH_WIDTH),
         };
         let name = match self.retries {
             0 => self.name.clone(),
@@ -130,6 +137,8 @@ impl Bars {
             Event::LayerWalked { layer, bytes, .. } => self.walked(&layer_key(layer), *bytes),
             Event::LayerProgress { layer, bytes } => self.advance(&layer_key(layer), *bytes),
             Event::LayerFinished { layer, .. } => self.end(&layer_key(layer)),
+            Event::StepStarted { step, .. } => self.time(step_key(step), format!("step {step}")),
+            Event::StepFinished { step, .. } | Event::StepFailed { step, .. } => self.end(&step_key(step)),
             Event::PushStarted { digest, size, .. } if *size >= SMALLEST => {
                 self.send(digest.to_string(), format!("send {}", text::short(&digest.hex())), *size);
             }
@@ -164,9 +173,22 @@ impl Bars {
 
     /// Shows a bar; without a size, one that knows no end.
     pub(super) fn start(&self, key: String, name: String, size: Option<u64>) {
+        self.add(key, name, size, false);
+    }
+
+    /// Shows how long something takes.
+    fn time(&self, key: String, name: String) {
+        self.add(key.clone(), name, None, true);
+        if let Some(running) = self.running().get(&key) {
+            running.bar.enable_steady_tick(TICK);
+        }
+    }
+
+    fn add(&self, key: String, name: String, size: Option<u64>, is_timed: bool) {
         let screen = self.screen.get_or_init(MultiProgress::new);
         let bar = screen.add(ProgressBar::new(size.unwrap_or_default()));
-        let running = Running { bar, name, is_sized: size.is_some(), count: 1, retries: 0, again: None };
+        let is_sized = size.is_some();
+        let running = Running { bar, name, is_sized, is_timed, count: 1, retries: 0, again: None };
         running.fit(columns());
         if let Some(before) = self.running().insert(key, running) {
             before.bar.finish_and_clear();
@@ -244,6 +266,10 @@ fn template(width: u16) -> (&'static str, u16) {
     let fits = |(_, numbers, bar): &&(&str, u16, u16)| width > NAME + numbers + bar;
     let (template, numbers, bar) = STYLES.iter().find(fits).unwrap_or(&STYLES[STYLES.len() - 1]);
     (template, numbers + bar)
+}
+
+fn step_key(step: &str) -> String {
+    format!("step {step}")
 }
 
 fn layer_key(layer: &str) -> String {

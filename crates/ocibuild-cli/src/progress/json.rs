@@ -31,15 +31,25 @@ pub(crate) fn named(event: &str, fields: &impl Serialize) -> String {
     line(value)
 }
 
-/// Writes the line of the error that ends a run.
-pub(crate) fn error(message: &str, causes: &[String], hint: Option<&str>, exit_code: u8) -> String {
-    line(json!({
+/// Writes the line of the error that ends a run; `steps` are those that failed, if that is why.
+pub(crate) fn error(
+    message: &str,
+    causes: &[String],
+    hint: Option<&str>,
+    exit_code: u8,
+    steps: Option<&Value>,
+) -> String {
+    let mut value = json!({
         "event": "error",
         "message": message,
         "causes": causes,
         "hint": hint,
         "exit_code": exit_code,
-    }))
+    });
+    if let Some(steps) = steps {
+        value["steps"] = steps.clone();
+    }
+    line(value)
 }
 
 /// Seconds, with what is below them.

@@ -35,6 +35,21 @@ pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
             "layer {layer}: {} of it are as they were, and are not compressed again",
             text::bytes(*bytes)
         )),
+        Event::StepFinished { step, outcome, elapsed } => Some(match outcome {
+            LayerOutcome::Built => format!("step {step}: ran in {}", text::time(*elapsed)),
+            LayerOutcome::Reused => format!("step {step}: reused"),
+            LayerOutcome::Shared => format!("step {step}: reused from a registry"),
+            _ => format!("step {step}: reused from a cache"),
+        }),
+        Event::StepRestored { step, size, elapsed } => {
+            let (size, elapsed) = (text::bytes(*size), text::time(*elapsed));
+            Some(format!("step {step}: what it made is brought back, {size} in {elapsed}"))
+        }
+        Event::StepRetry { step, reason } => Some(format!("step {step}: {reason}; it is run again")),
+        Event::StepFailed { step, reason, elapsed } => {
+            Some(format!("step {step}: failed after {}, {reason}", text::time(*elapsed)))
+        }
+        Event::StepSkipped { step, because } => Some(format!("step {step}: not run, as `{because}` failed")),
         Event::PushFinished { place, digest, size, transfer } => {
             let hex = digest.hex();
             let short = text::short(&hex);

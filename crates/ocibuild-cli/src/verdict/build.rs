@@ -11,7 +11,7 @@ use ocibuild_core::spec::{Fault, Sources, Split};
 
 use crate::exit;
 use crate::failure::{BuildFailure, Origin};
-use crate::verdict::{Verdict, blob, chain, layer};
+use crate::verdict::{Verdict, blob, chain, layer, steps};
 
 /// Judges a build's failure, and shows the line of the spec that it comes from.
 pub(super) fn judge(failure: &BuildFailure) -> Verdict {
@@ -25,6 +25,7 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
             LayerError::Cache(error) => return cache(error, cache_dir),
             source => layer::judge(source, root),
         },
+        BuildError::Steps(failures) => return steps::judge(failures, failure),
         BuildError::Base { source, .. } => base(source),
         BuildError::Listing { .. } => (exit::FILES, None),
         BuildError::Disagreement { path, first, .. } => (exit::USAGE, Some(disagreement(path, first))),

@@ -167,13 +167,7 @@ impl Built {
     /// has them.
     #[must_use]
     pub fn step_records(&self) -> Vec<Record> {
-        let mut records = Vec::new();
-        for FinishedStep { record, keys, .. } in &self.steps {
-            let content = record.content.map(|key| record.under(key));
-            records.extend(content);
-            records.extend(keys.iter().map(|key| record.under(*key)));
-        }
-        records
+        self.steps.iter().flat_map(FinishedStep::records).collect()
     }
 
     /// Keeps a share in the cache for as long as the layers may be read from it.

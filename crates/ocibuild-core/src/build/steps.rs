@@ -31,6 +31,7 @@ pub use foresee::{ForeseenStep, Outlook};
 pub(super) use foresee::{foresee, quiet};
 pub use progress::FinishedStep;
 pub(super) use progress::Progress;
+pub use work::Deliver;
 pub(super) use work::{Layers, make_all, run};
 
 /// Returns the value of a variable that the run was given.

@@ -136,7 +136,7 @@ impl<'a> Builder<'a> {
         sink.keep(&records, blobs, &self.cancel).map(Some)
     }
 
-    fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {
+    pub(super) fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {
         match place {
             CachePlace::Store(address) => Ok(self.open(address)?.sink),
             CachePlace::Image(reference) => self.repository_cache(reference),

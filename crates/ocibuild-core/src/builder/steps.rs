@@ -3,10 +3,15 @@
 use std::ffi::OsString;
 
 use crate::blob::Store;
-use crate::build::{BuildError, Context, FinishedStep, Workplace, run_steps};
+use crate::build::{
+    BuildError, Context, Deliver, FinishedStep, ForeseenStep, Workplace, foresee_steps, run_steps,
+};
 use crate::builder::{Builder, Error};
+use crate::cache::{CacheError, Kept};
 use crate::files::DiskTree;
-use crate::plan::Plan;
+use crate::oci::Platform;
+use crate::plan::{Plan, PlanError, plan_steps};
+use crate::spec::{CacheMode, Spec};
 
 type Variables<'a> = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync + 'a>;
 
@@ -59,18 +64,80 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Plans steps of a spec, by their names, and those they need, with no image; see
+    /// [`plan_steps`](crate::plan::plan_steps()).
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn plan_steps(
+        &self,
+        spec: &Spec,
+        steps: &[String],
+        platforms: &[Platform],
+    ) -> Result<Plan, PlanError> {
+        plan_steps(spec, &self.name_of(spec), steps, platforms, self)
+    }
+
     /// Runs steps of a plan, by their places in it, unless something answers for them; and what they need
     /// for which nothing answers. Returns all of which it is known now what they made.
     ///
     /// # Errors
     /// [`Error`]; nothing of a step that failed is in the cache.
     pub fn run_steps(&self, plan: &Plan, wanted: &[usize]) -> Result<Vec<FinishedStep>, Error> {
+        self.run_and_deliver(plan, wanted, None)
+    }
+
+    /// Runs steps as [`Builder::run_steps`] does, and hands over what each of those wanted made: a
+    /// directory that has it, which is there for as long as the function runs, and is only to be read.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing of a step that failed is in the cache.
+    pub fn deliver_steps(
+        &self,
+        plan: &Plan,
+        wanted: &[usize],
+        deliver: &Deliver<'_>,
+    ) -> Result<Vec<FinishedStep>, Error> {
+        self.run_and_deliver(plan, wanted, Some(deliver))
+    }
+
+    fn run_and_deliver(
+        &self,
+        plan: &Plan,
+        wanted: &[usize],
+        deliver: Option<&Deliver<'_>>,
+    ) -> Result<Vec<FinishedStep>, Error> {
         let tree = DiskTree::open(&self.root)?;
         let _hold = self.enter_cache().map_err(BuildError::from)?;
         let (tiers, told) = (self.tiers(plan), self.told(plan));
         self.within(&tree, self.use_records, |context| {
-            Ok(run_steps(plan, wanted, Context { tiers: &tiers, told: &told, ..context })?)
+            let context = Context { tiers: &tiers, told: &told, ..context };
+            Ok(run_steps(plan, wanted, deliver, context)?)
         })
+    }
+
+    /// Finds out what would become of steps of a plan, by their places in it, without running any; see
+    /// [`build::foresee_steps`](crate::build::foresee_steps()). Makes no cache where there is none.
+    ///
+    /// # Errors
+    /// [`Error`], as running them would meet it before anything runs.
+    pub fn foresee_steps(&self, plan: &Plan, wanted: &[usize]) -> Result<Vec<ForeseenStep>, Error> {
+        self.looking(plan, |context| Ok(foresee_steps(plan, wanted, context)?))
+    }
+
+    /// Tells the place of [`Builder::cache_to`] what steps made, so that it answers for them, with their
+    /// blobs. Does nothing where there is no such place, or it is given no blobs ([`CacheMode::Min`]):
+    /// no image has these.
+    ///
+    /// # Errors
+    /// [`CacheError`]; what the steps made is what it is.
+    pub fn write_step_cache(&self, plan: &Plan, steps: &[FinishedStep]) -> Result<Option<Kept>, CacheError> {
+        let Some((place, CacheMode::Max)) = self.cache_target(plan) else { return Ok(None) };
+        // What another place answered for is in no store of ours, and that place has it.
+        let own = steps.iter().filter(|step| step.place.is_none());
+        let records: Vec<_> = own.flat_map(FinishedStep::records).collect();
+        let store = self.store();
+        self.sink(&place)?.keep(&records, Some(&store), &self.cancel).map(Some)
     }
 
     pub(super) fn workplace<'b>(&'b self, tree: &'b DiskTree, store: &'b Store) -> Workplace<'b> {

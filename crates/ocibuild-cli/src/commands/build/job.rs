@@ -1,7 +1,5 @@
 //! A build as the flags ask for it, resolved; and its course.
 
-mod caches;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -18,6 +16,7 @@ use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{Fault, Located, Template, set_pair};
 use ocibuild_core::{BuildError, Builder, Built, Cancel, Descriptor, Digest, Error, Registry};
 
+use crate::commands::build::caches::{Caches, Told};
 use crate::commands::build::BuildFlags;
 use crate::commands::build::outcome::Outcome;
 use crate::commands::build::results::Results;
@@ -30,10 +29,9 @@ use crate::publish::{Publisher, Traffic};
 use crate::signals::Stop;
 use crate::source::Source;
 use crate::static_base::Builtins;
+use crate::step_flags::StepFlags;
 use crate::usage::Usage;
 use crate::{environment, host, registry};
-use caches::Caches;
-pub(super) use caches::Told;
 
 /// How many attempts a run has: more than any has blobs that go bad one by one.
 const MAX_ATTEMPTS: usize = 128;
@@ -60,6 +58,7 @@ pub(crate) struct Job<'a> {
     push: bool,
     lock_flags: LockFlags,
     lock: LockFile,
+    steps: StepFlags,
     options: Options,
     builtins: Builtins,
     reporter: &'a Reporter,
@@ -82,10 +81,10 @@ impl<'a> Job<'a> {
         let mut source = Source::find(args.file.clone(), args.image.clone(), &images, &vars)?;
         override_spec(&mut source, &images, &args)?;
         let lock = LockFile::of(&source)?;
-        let caches = Caches::new(&args, &cache)?;
+        let caches = Caches::new(&args.caches, args.lock.offline, &cache)?;
         let verifies = args.verify_cache;
         let mut options = options.clone();
-        options.cache_read_only = args.cache_read_only;
+        options.cache_read_only = args.caches.cache_read_only;
         let destinations = Destinations::resolve(args.output, args.push, &source.beside)?;
         Ok(Self {
             started,
@@ -101,6 +100,7 @@ impl<'a> Job<'a> {
             push: args.push,
             lock_flags: args.lock,
             lock,
+            steps: args.steps,
             options,
             builtins: Builtins::new(args.compression),
             reporter,
@@ -189,7 +189,7 @@ impl<'a> Job<'a> {
             .builtins(|name, version| self.builtins.get(name, version))
             .keep_base_layers(self.destinations.is_on_disk());
         let builder = self.lock_flags.apply(builder, &self.lock);
-        let builder = self.caches.apply(builder, plan, self.push);
+        let builder = self.steps.apply(self.caches.apply(builder, plan, self.push));
         let outputs = self.destinations.paths(&self.source.beside, &names);
         let builder = outputs.into_iter().chain(self.results.paths()).fold(builder, Builder::output);
         let builder = self.source.name.iter().fold(builder, Builder::name);
@@ -213,6 +213,7 @@ impl<'a> Job<'a> {
             self.builder(None, cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
         self.caches.open_stores(&plan, &self.options, self.reporter, cancel)?;
         self.warn(&plan.warnings);
+        self.reporter.expect(plan.steps.iter().map(|step| step.label.clone()));
         Ok(plan)
     }
 

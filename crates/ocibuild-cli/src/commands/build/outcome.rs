@@ -13,7 +13,7 @@ use ocibuild_core::oci::MediaType;
 use ocibuild_core::plan::Plan;
 use serde_json::{Value, json};
 
-use crate::commands::build::job::Told;
+use crate::commands::build::Told;
 use crate::commands::build::report::{self, ImageReport};
 use crate::failure::Failure;
 use crate::progress::Reporter;

@@ -39,6 +39,12 @@ pub struct FinishedStep {
 }
 
 impl FinishedStep {
+    /// Returns what a cache that has its blob is to be told, so that it answers for the step: under the
+    /// key of what it made, and under those it goes by.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.record.content.iter().chain(&self.keys).map(|key| self.record.under(*key))
+    }
+
     /// The key of what it made: the same for all that is the same.
     pub(super) fn root(&self) -> Key {
         self.record.content.expect("records that answer for steps have one, and captured ones as well")

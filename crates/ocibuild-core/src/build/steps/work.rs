@@ -1,5 +1,6 @@
 //! Steps and layers side by side, as tasks of one graph under one bound.
 
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::base::Listing;
@@ -54,10 +55,14 @@ pub(in crate::build) fn make_all(
     Ok((layers.collect(), progress.all_finished()))
 }
 
-/// Makes steps, and those they need that nothing answers for.
+/// Takes what a step made: the step, and a directory that has it.
+pub type Deliver<'a> = dyn Fn(&FinishedStep, &Path) + Sync + 'a;
+
+/// Makes steps, and those they need that nothing answers for, and hands over what those wanted made.
 pub(in crate::build) fn run(
     plan: &Plan,
     wanted: &[usize],
+    deliver: Option<&Deliver<'_>>,
     steps: &Steps,
     context: Context<'_>,
 ) -> Fallible<Vec<FinishedStep>> {
@@ -68,6 +73,12 @@ pub(in crate::build) fn run(
     let demanded = demanded(&progress, wanted.iter().copied())?;
     let all = tasks(&progress, &demanded);
     Work::steps(&progress, &demanded, &stop).run(&all, place)?;
+    if let Some(deliver) = deliver {
+        for index in wanted {
+            let tree = progress.tree(*index)?;
+            deliver(&progress.finished(*index).expect("what is wanted is made"), tree.path());
+        }
+    }
     Ok(progress.all_finished())
 }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use clap::Args;
 use ocibuild_core::blob::{BlobError, Store};
-use ocibuild_core::build::FinishedLayer;
+use ocibuild_core::build::{FinishedLayer, FinishedStep};
 use ocibuild_core::cache::{CacheError, Kept};
 use ocibuild_core::event::Cancelled;
 use ocibuild_core::event::Warning;
@@ -14,15 +15,52 @@ use ocibuild_core::spec::{CacheMode, CachePlace};
 use ocibuild_core::{Builder, Built, Cancel, Digest, Reference};
 use tempfile::TempDir;
 
-use crate::commands::build::BuildFlags;
 use crate::environment;
 use crate::failure::Failure;
 use crate::object_stores;
 use crate::options::Options;
+use crate::parse;
 use crate::progress::Reporter;
 
+/// Which caches are asked and told.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Work")]
+pub(crate) struct CacheFlags {
+    /// Ask this image, which was pushed before, or this cache repository for layers and steps that the
+    /// machine's cache doesn't have, in place of the spec's `[cache]`; repeat it for more
+    ///
+    /// A layer whose key it knows is neither built nor downloaded: the registry takes it over where
+    /// it can. Whoever may push to that name says what such layers are. What isn't there is a warning.
+    /// With a scheme it is an object store: `s3://bucket/prefix`, `redis://host:6379/prefix`.
+    #[arg(long, value_name = "REFERENCE", value_parser = parse::cache_place, conflicts_with = "no_cache")]
+    pub(crate) cache_from: Vec<CachePlace>,
+
+    /// Tell this cache repository what was built, once the images are pushed, in place of the spec's
+    ///
+    /// It is an image of its own, which holds records of many builds and branches; `--cache-from`
+    /// reads it. Nothing is written where it has all of it. If it can't be written, that is a warning.
+    /// With a scheme it is an object store, as for `--cache-from`.
+    #[arg(long, value_name = "REFERENCE", value_parser = parse::cache_place, conflicts_with = "no_cache")]
+    pub(crate) cache_to: Option<CachePlace>,
+
+    /// Give it so much: `min`, records alone, whose blobs are where the images are pushed, or `max`,
+    /// the blobs of layers as well, and what steps made [default: min]
+    #[arg(long, value_name = "MODE", value_parser = parse::cache_mode, conflicts_with = "no_cache")]
+    pub(crate) cache_mode: Option<CacheMode>,
+
+    /// Write to no cache, neither the machine's nor another: what has to be made goes to a temporary
+    /// directory (`TMPDIR`)
+    #[arg(long)]
+    pub(crate) cache_read_only: bool,
+
+    /// Build every layer anew, run every step, and record none: what is recorded stays as it was; the
+    /// images are the same either way
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+}
+
 /// Where layers are looked for, and recorded.
-pub(super) struct Caches {
+pub(crate) struct Caches {
     from: Vec<CachePlace>,
     to: Option<CachePlace>,
     mode: Option<CacheMode>,
@@ -30,7 +68,7 @@ pub(super) struct Caches {
     /// Whether none is asked, nor told, but the machine's own.
     is_offline: bool,
     /// The machine's own.
-    pub(super) store: Store,
+    pub(crate) store: Store,
     /// Where what is made goes, if nothing is to be written to.
     scratch: Option<TempDir>,
     /// Those beside it that are in no registry.
@@ -63,7 +101,7 @@ pub(crate) struct Told {
 impl Caches {
     /// # Errors
     /// [`Failure`] if there is no room for what is made.
-    pub(super) fn new(args: &BuildFlags, cache: &Path) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &CacheFlags, is_offline: bool, cache: &Path) -> Result<Self, Failure> {
         let temporary = environment::temporary();
         let make = || tempfile::Builder::new().prefix("ocibuild-").tempdir_in(&temporary);
         let made = args.cache_read_only.then(make).transpose().map_err(|source| {
@@ -80,7 +118,7 @@ impl Caches {
             to: args.cache_to.clone(),
             mode: args.cache_mode,
             is_used: !args.no_cache,
-            is_offline: args.lock.offline,
+            is_offline,
             store,
             scratch,
             stores: OnceLock::new(),
@@ -90,7 +128,7 @@ impl Caches {
         })
     }
 
-    pub(super) fn apply<'b>(&'b self, builder: Builder<'b>, plan: Option<&Plan>, push: bool) -> Builder<'b> {
+    pub(crate) fn apply<'b>(&'b self, builder: Builder<'b>, plan: Option<&Plan>, push: bool) -> Builder<'b> {
         let builder = builder.use_records(self.is_used).without_blobs(lock(&self.gone).iter().copied());
         let builder = match &self.from[..] {
             [] => builder,
@@ -113,7 +151,7 @@ impl Caches {
     ///
     /// # Errors
     /// [`Failure`] if one can't be meant.
-    pub(super) fn open_stores(
+    pub(crate) fn open_stores(
         &self,
         plan: &Plan,
         options: &Options,
@@ -134,18 +172,18 @@ impl Caches {
     }
 
     /// Tells whether places beside the machine's cache are to answer for layers; the spec may name some.
-    pub(super) fn is_asked(&self, spec_names_some: bool) -> bool {
+    pub(crate) fn is_asked(&self, spec_names_some: bool) -> bool {
         self.is_used && (spec_names_some || !self.from.is_empty())
     }
 
     /// Tells whether a place in a registry is asked for layers.
-    pub(super) fn asks_registries(&self, plan: &Plan) -> bool {
+    pub(crate) fn asks_registries(&self, plan: &Plan) -> bool {
         let places = if self.from.is_empty() { &plan.cache_from } else { &self.from };
         self.is_used && places.iter().any(|place| place.image().is_some())
     }
 
     /// The registry that is told of what was built, if one is.
-    pub(super) fn told_registry(
+    pub(crate) fn told_registry(
         &self,
         target: Option<(CachePlace, CacheMode)>,
         push: bool,
@@ -156,7 +194,7 @@ impl Caches {
     }
 
     /// Notes which blobs of a layer a place beside the machine's cache has, and returns them.
-    pub(super) fn note(&self, layer: &FinishedLayer) -> Vec<Digest> {
+    pub(crate) fn note(&self, layer: &FinishedLayer) -> Vec<Digest> {
         let blobs = layer.blobs().map(|(built, _)| built.descriptor.digest).zip(layer.places());
         let answer = |place: &str| Answer { place: place.to_owned(), layer: layer.index };
         let answers = blobs.filter_map(|(blob, place)| Some((blob, answer(place?))));
@@ -167,14 +205,14 @@ impl Caches {
     }
 
     /// Tells whether a blob is one that a place beside the machine's cache was said to have.
-    pub(super) fn is_elsewhere(&self, digest: &Digest) -> bool {
+    pub(crate) fn is_elsewhere(&self, digest: &Digest) -> bool {
         lock(&self.elsewhere).contains_key(digest)
     }
 
     /// Does without a blob from now on, and without the others of its layer that the same place named:
     /// the layer is made anew in any case, and each attempt finds but one. Where that happens again and
     /// again, it does without all that the place named.
-    pub(super) fn forget(&self, digest: &Digest, reporter: &Reporter) {
+    pub(crate) fn forget(&self, digest: &Digest, reporter: &Reporter) {
         let elsewhere = lock(&self.elsewhere);
         let Some(answer) = elsewhere.get(digest) else { return };
         let losses = {
@@ -199,7 +237,7 @@ impl Caches {
     ///
     /// # Errors
     /// [`Cancelled`] if it was.
-    pub(super) fn tell(
+    pub(crate) fn tell(
         &self,
         builder: &Builder<'_>,
         plan: &Plan,
@@ -224,10 +262,43 @@ impl Caches {
             }
             return Ok(None);
         }
-        match builder.write_cache(plan, built) {
+        Self::written(&place, builder.write_cache(plan, built), &|| built.records().len(), reporter)
+    }
+
+    /// Tells a cache what steps made, if there is one to be told. That it can't be is no failure.
+    ///
+    /// # Errors
+    /// [`Cancelled`] if it was.
+    pub(crate) fn tell_of_steps(
+        &self,
+        builder: &Builder<'_>,
+        plan: &Plan,
+        steps: &[FinishedStep],
+        reporter: &Reporter,
+    ) -> Result<Option<Told>, Cancelled> {
+        let Some((place, mode)) = builder.cache_target(plan) else { return Ok(None) };
+        if mode == CacheMode::Min {
+            if self.to.is_some() {
+                let warning = Warning::new(format!("the cache `{place}` is not told of steps"));
+                reporter.warn(&warning.hint("it would have no bytes of theirs: add `--cache-mode max`"));
+            }
+            return Ok(None);
+        }
+        let all = || steps.iter().flat_map(FinishedStep::records).count();
+        Self::written(&place, builder.write_step_cache(plan, steps), &all, reporter)
+    }
+
+    /// Tells what came of writing a cache.
+    fn written(
+        place: &CachePlace,
+        kept: Result<Option<Kept>, CacheError>,
+        all: &dyn Fn() -> usize,
+        reporter: &Reporter,
+    ) -> Result<Option<Told>, Cancelled> {
+        match kept {
             Ok(kept) => {
                 if let Some(count) = kept.map(|kept| kept.left_out).filter(|count| *count > 0) {
-                    let all = built.records().len();
+                    let all = all();
                     let message = format!(
                         "the cache `{place}` has no room for all of this build: {count} of {all} records \
                          are not kept there, or without their blobs"
