@@ -3,6 +3,7 @@
 use crate::ocibuild::{Ocibuild, lines, repository, text};
 use ocibuild_testkit::{Docker, Missing, Output, TempTree, run, tool};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +18,7 @@ const LEFT: [&str; 6] = ["__pycache__", "bin", "build", "dist", "node_modules", 
 pub(crate) struct Example {
     tree: TempTree,
     ocibuild: Ocibuild,
-    variables: Vec<(&'static str, PathBuf)>,
+    variables: Vec<(&'static str, OsString)>,
 }
 
 /// What a run of the program did.
@@ -43,7 +44,7 @@ impl Example {
     }
 
     /// Sets an environment variable of all builds.
-    pub(crate) fn with(mut self, name: &'static str, value: PathBuf) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: OsString) -> Self {
         self.variables.push((name, value));
         self
     }

@@ -3,25 +3,31 @@
 use crate::example::Example;
 use crate::ocibuild::amd64;
 use crate::service::{Service, visitor};
-use ocibuild_testkit::{docker, require, tool};
+use ocibuild_testkit::{docker, require, run, tool};
 use std::env;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::iter;
+use std::path::Path;
+use std::process::Command;
 
 const NONE: [&str; 0] = [];
 
-/// Where rustup's toolchains are, as the example's README says; without rustup it means nothing.
-fn toolchains() -> PathBuf {
-    let named = env::var_os("RUSTUP_HOME").map(PathBuf::from);
-    named.unwrap_or_else(|| PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".rustup"))
+/// A `PATH` that leads to the toolchain itself, as the example's README says: rustup's launchers look for
+/// it in the user's home.
+fn path() -> OsString {
+    let sysroot = run(Command::new("rustc").args(["--print", "sysroot"])).text();
+    let before = env::var_os("PATH").unwrap_or_default();
+    let directories = iter::once(Path::new(&sysroot).join("bin")).chain(env::split_paths(&before));
+    env::join_paths(directories).expect("what was split can be joined")
 }
 
 #[test]
 fn rust_service() {
     require!(amd64());
     let (docker, visitor) = (require!(docker()), require!(visitor()));
-    require!(tool("cargo"));
+    require!(tool("rustc"));
     require!(tool("cc"));
-    let example = Example::new("rust").with("RUSTUP_HOME", toolchains());
+    let example = Example::new("rust").with("PATH", path());
     let first = example.build();
     assert_eq!(first.ran, ["compile", "fetch"]);
 
