@@ -228,7 +228,9 @@ impl Progress<'_> {
         let paths: Vec<&[u8]> = step.outputs.iter().map(|output| output.path.as_bytes()).collect();
         // What is made in place is the user's.
         let how = if step.in_place { Adoption::Copy } else { Adoption::Move };
-        Ok((made.record, self.trees.adopt(&root, &work, &paths, how, context.cancel)?))
+        let adopt = || self.trees.adopt(&root, &work, &paths, how, context.cancel);
+        let tree = context.pool.install(adopt).map_err(|fault| Stopped::Build(fault.into()))??;
+        Ok((made.record, tree))
     }
 
     /// Makes sure that what a step ran on in place is what its key is made of.
