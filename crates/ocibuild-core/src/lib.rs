@@ -20,6 +20,7 @@ pub mod digest;
 pub mod event;
 pub mod files;
 pub mod image;
+pub mod inspect;
 pub mod key;
 pub mod layer;
 pub mod layout;
