@@ -7,6 +7,7 @@
 mod bases;
 mod built;
 mod check;
+mod checks;
 mod disagree;
 mod error;
 mod find;
@@ -34,6 +35,7 @@ use crate::layer::{Budget, Circumstances, Origin, Workshop};
 use crate::plan::Plan;
 
 use bases::Foundations;
+use checks::Checker;
 use disagree::{check_outlines, doubtful};
 use images::put_together;
 use make::make;
@@ -130,6 +132,8 @@ impl<'a> Context<'a> {
             is_listed,
             blocks,
             last,
+            inspects: plan.checks.inspects(),
+            last_inspection: None,
         }
     }
 
@@ -181,7 +185,12 @@ pub fn build(
     finished: &(dyn Fn(&FinishedLayer) + Sync),
 ) -> Result<Built, BuildError> {
     let Resolved { plan, foundations, layers, mut outlines } = resolved;
-    let layers = make_all(plan, &foundations, layers, context, finished)?;
+    let checker = Checker::new(plan, context);
+    let layers = make_all(&checker, &foundations, layers, context, finished)?;
+    let findings = checker.images(&foundations, &layers);
+    if crate::checks::fails(&plan.checks.policy, &findings) {
+        return Err(BuildError::Unsound { findings });
+    }
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {
@@ -193,18 +202,19 @@ pub fn build(
     let own = elsewhere(&layers, context.tiers);
     let elsewhere = foundations.into_sources().into_iter().chain(own).collect();
     let (memory, store) = (Arc::new(memory), context.store.clone());
-    Ok(Built { images, layers, warnings, memory, store, elsewhere, listings, hold: None })
+    Ok(Built { images, layers, warnings, findings, memory, store, elsewhere, listings, hold: None })
 }
 
 /// Makes the layers of a plan side by side. One layer's fault stops the others; theirs, that they were
 /// stopped, is not told.
 fn make_all(
-    plan: &Plan,
+    checker: &Checker<'_>,
     foundations: &Foundations,
     decisions: Vec<Decision>,
     context: Context<'_>,
     finished: &(dyn Fn(&FinishedLayer) + Sync),
 ) -> Result<Vec<FinishedLayer>, BuildError> {
+    let plan = checker.plan();
     let work: Vec<(usize, Decision)> = decisions.into_iter().enumerate().collect();
     let doubtful: BTreeSet<usize> =
         plan.images.iter().flat_map(|image| doubtful(plan, image)).flatten().collect();
@@ -219,7 +229,10 @@ fn make_all(
             stop.cancel();
             BuildError::Cancelled(Cancelled)
         })?;
-        finished(&layer);
+        // One that fails by itself goes nowhere; the others are made, so that all that is wrong is told.
+        if checker.layer(&layer) {
+            finished(&layer);
+        }
         Ok(layer)
     };
     let layers = if work.iter().all(|(_, decision)| decision.reused.is_some()) {

@@ -13,6 +13,7 @@ pub mod blob;
 pub mod build;
 mod builder;
 pub mod cache;
+pub mod checks;
 pub mod compress;
 pub mod contents;
 pub mod copy;

@@ -4,6 +4,7 @@
 //! bytes of lockfiles) is left as it is, for `layer` and `build` to look at. A layer that comes out
 //! the same for several platforms is planned once.
 
+mod checks;
 mod config;
 mod expand;
 mod layer;
@@ -18,6 +19,7 @@ use crate::spec::{
     Template,
 };
 
+pub use checks::{ImageLimits, PlannedChecks};
 pub use config::{inherited as inherited_config, merge as merge_configs};
 use expand::Expander;
 pub use layer::{
@@ -86,6 +88,8 @@ pub struct Plan {
     pub cache_to: Option<CachePlace>,
     /// How much it is given.
     pub cache_mode: CacheMode,
+    /// What is made of what is found in its images.
+    pub checks: PlannedChecks,
     /// What the spec's writer should be told.
     pub warnings: Vec<Fault>,
 }
@@ -229,7 +233,8 @@ pub fn plan(
     let mut layers = planner.layers;
     layer::label(&mut layers);
     let warnings = spec.warnings.iter().cloned().chain(planner.warnings).collect();
-    Ok(Plan { name: name.to_owned(), layers, images, cache_from, cache_to, cache_mode, warnings })
+    let checks = PlannedChecks::of(spec);
+    Ok(Plan { name: name.to_owned(), layers, images, cache_from, cache_to, cache_mode, checks, warnings })
 }
 
 fn image(base: BaseName, platform: &Platform, span: Option<Span>) -> Foundation {

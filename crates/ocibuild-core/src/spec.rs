@@ -8,6 +8,7 @@
 
 mod builder;
 pub mod check;
+mod checks;
 mod fault;
 mod image;
 mod layer;
@@ -25,6 +26,7 @@ mod value;
 mod vars;
 
 pub use builder::{ImageSpec, LayerSpec};
+pub use checks::{Allowed, Checks, FailOn, Level, Size};
 pub use fault::{Fault, SpecError, ValueError};
 pub use image::{Annotations, Base, Config, Field, Healthcheck, Image, Inherit, Pairs, Scope, set_pair};
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};
@@ -61,6 +63,8 @@ pub struct Spec {
     pub vars: Vars,
     /// Where layers are looked for before they are made.
     pub cache: Cache,
+    /// What is made of what is found in images.
+    pub checks: Checks,
     /// The layers, in the order of writing.
     pub layers: Vec<Layer>,
     /// The images, in the order of writing; never empty in a validated spec.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use crate::blob::{BlobError, Content, Memory, Source, Store, Union};
 use crate::cache::{BuiltLayer, Hold, Record};
+use crate::checks::Finding;
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
+use crate::inspect::Inspection;
 use crate::key::Key;
 use crate::layer::Origin;
 use crate::oci::Descriptor;
@@ -39,6 +41,8 @@ pub struct FinishedLayer {
     pub(super) origins: Vec<Origin>,
     /// What the place beside the cache is called that has it, of each of the record's layers.
     pub(super) places: Vec<Option<String>>,
+    /// What was found in its files, where anybody looked.
+    pub(super) inspection: Option<Arc<Inspection>>,
     /// How long that took.
     pub elapsed: Duration,
 }
@@ -82,6 +86,8 @@ pub struct Built {
     /// What will keep containers from starting, as far as that shows: a program that isn't in the
     /// image, a user that it doesn't know. Nothing is told that isn't sure.
     pub warnings: Vec<Fault>,
+    /// What was found in the images, without being a reason not to publish them.
+    pub findings: Vec<Finding>,
     pub(super) memory: Arc<Memory>,
     pub(super) store: Store,
     /// Where layers are that aren't in the store: those of bases, and own ones that were answered for.
@@ -131,7 +137,8 @@ impl Built {
     ) -> Self {
         let (images, memory) = (vec![image], Arc::new(memory));
         let (layers, elsewhere, listings) = (Vec::new(), layers, Vec::new());
-        Self { images, layers, memory, store, elsewhere, listings, hold: None, warnings: Vec::new() }
+        let (warnings, findings) = (Vec::new(), Vec::new());
+        Self { images, layers, memory, store, elsewhere, listings, hold: None, warnings, findings }
     }
 
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.

@@ -53,13 +53,13 @@ const fn of(group: &'static str, id: &'static str, severity: Severity, title: &'
 
 use Severity::{Error, Note, Warning};
 
-const OWN: [Rule; 15] = [
+const OWN: [Rule; 14] = [
     of("programs", "elf-interpreter-missing", Error, "the loader that a program names isn't in the image"),
     of("programs", "elf-library-missing", Error, "a library that a program needs isn't in the image"),
-    of("programs", "elf-wrong-architecture", Error, "a program is for another machine than the image"),
+    of("programs", "elf-wrong-architecture", Error, "the program that is started is for another machine than the image"),
     of("programs", "elf-wrong-libc", Error, "a program needs another C library than the image has"),
     of("programs", "elf-not-static", Error, "a program of an image with `static = true` needs a loader or libraries"),
-    of("programs", "script-interpreter-missing", Warning, "the program that a script names isn't in the image"),
+    of("programs", "script-interpreter-missing", Error, "the program that a script names isn't in the image"),
     of("programs", "contents-unknown", Note, "nobody looked at the files of a reused layer"),
     of("budgets", "image-too-large", Error, "an image is larger than `max-size`"),
     of("budgets", "image-too-many-layers", Error, "an image has more layers than `max-layers`"),
@@ -68,7 +68,6 @@ const OWN: [Rule; 15] = [
     of("permissions", "setuid", Warning, "a program runs with the rights of its owner"),
     of("configuration", "root-user", Note, "the image's user is root"),
     of("configuration", "mutable-base", Note, "the base's tag may mean another image tomorrow"),
-    of("configuration", "allowed-nothing", Warning, "an exception allows nothing that was found"),
 ];
 
 /// All that can be found, sorted by groups.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::{
-    Base, Cache, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode,
+    Base, Cache, Checks, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode,
     OnBaseSymlink, Owner, Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Split, Template,
     Trust, VERSION, ValueError, Vars, set_pair, validate,
 };
@@ -274,6 +274,7 @@ impl ImageSpec {
             root: self.root.map(Located::from),
             vars: Vars::default(),
             cache: Cache::default(),
+            checks: Checks::default(),
             layers,
             images: vec![self.image],
             warnings: Vec::new(),
@@ -300,6 +301,7 @@ impl LayerSpec {
             copies: Vec::new(),
             compression: None,
             split: None,
+            max_size: None,
             trust: None,
             policy: Policy::default(),
             remove: Vec::new(),

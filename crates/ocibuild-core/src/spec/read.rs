@@ -1,6 +1,7 @@
 //! From the text of a spec file to a [`Spec`]: syntax, keys and types. What values mean is
 //! checked by [`validate`](super::validate).
 
+mod checks;
 mod defaults;
 mod fields;
 mod image;
@@ -19,10 +20,8 @@ use super::log::Log;
 use super::{Cache, Fault, Located, Sources, Span, Spec, SpecError, VERSION, Vars, check, validate};
 
 /// Keys of later versions of the program, and what to do instead.
-const LATER: [(&str, &str); 2] = [
-    ("steps", "run the commands before the build, and copy what they make with `from`"),
-    ("checks", "leave it out"),
-];
+const LATER: [(&str, &str); 1] =
+    [("steps", "run the commands before the build, and copy what they make with `from`")];
 
 /// The place of a whole file, in that file.
 const START: Option<Span> = Some(Span { start: 0, end: 0 });
@@ -84,6 +83,7 @@ fn read(
         root: fields.string("root", &mut context),
         vars,
         cache: cache(&mut fields, &mut context),
+        checks: checks::read(&mut fields, &mut context),
         layers: fields.tables("layers", &mut context, "layer", layer::read),
         images: fields.tables("images", &mut context, "image", image::read),
         warnings: Vec::new(),

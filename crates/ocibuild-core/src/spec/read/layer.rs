@@ -7,8 +7,6 @@ use crate::spec::{
 };
 use toml::de::DeValue;
 
-const LATER: [(&str, &str); 1] = [("max-size", "leave it out")];
-
 const LATER_IN_COPY: [(&str, &str); 1] =
     [("step", "run the command before the build, and copy what it makes with `from`")];
 
@@ -30,6 +28,7 @@ pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut 
         copies,
         compression: fields.parsed("compression", context, check::compression),
         split: split(&mut fields, context),
+        max_size: fields.parsed("max-size", context, str::parse),
         policy: policy(&mut fields, context),
         remove,
         comment: fields.template("comment", context),
@@ -38,7 +37,7 @@ pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut 
     if empty && !fields.is_mistyped(&["copy", "remove"]) {
         context.log.absent(validate::no_copies(&layer.name));
     }
-    fields.finish(context, &LATER);
+    fields.finish(context, &[]);
     layer
 }
 
