@@ -16,6 +16,8 @@ pub(crate) const AUTH: u8 = 5;
 /// The cache directory can't be used; from `cache verify`, that something in it is damaged; from
 /// `build --verify-cache`, that a layer isn't what was recorded.
 pub(crate) const CACHE: u8 = 6;
+/// The checks found something in an image that keeps it from being published.
+pub(crate) const CHECKS: u8 = 7;
 /// Stopped by Ctrl-C or SIGTERM.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -32,4 +34,5 @@ Exit codes:
     5  the registry wants other credentials
     6  the cache directory can't be used; from `cache verify`: it has damage;
        from `build --verify-cache`: the files make another layer than it has
+    7  the checks found something in an image that keeps it from being published
   130  interrupted";

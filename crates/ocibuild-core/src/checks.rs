@@ -19,3 +19,6 @@ pub use config::{ConfigView, config};
 pub use finding::{Finding, Findings, Place, fails};
 pub use programs::{ImageView, programs};
 pub use root::{Contents, Item};
+
+#[cfg(test)]
+mod tests;

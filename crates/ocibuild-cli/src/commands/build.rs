@@ -1,5 +1,6 @@
 //! `ocibuild build`.
 
+pub(crate) mod checks;
 mod job;
 mod outcome;
 mod report;
@@ -19,6 +20,7 @@ use crate::parse::{self, Annotation, Output};
 use crate::progress::Reporter;
 use crate::source::ImageFlags;
 
+use checks::ChecksFlags;
 pub(crate) use job::Job;
 pub(crate) use outcome::METADATA_VERSION;
 use results::ResultFlags;
@@ -98,6 +100,9 @@ pub(crate) struct BuildFlags {
 
     #[command(flatten)]
     lock: LockFlags,
+
+    #[command(flatten)]
+    checks: ChecksFlags,
 
     /// Ask this image, which was pushed before, or this cache repository for layers that the machine's
     /// cache doesn't have, in place of the spec's `[cache]`; repeat it for more
@@ -183,7 +188,7 @@ Environment:
 
 Exit codes:
   0 done; 1 something else; 2 command line or spec; 3 files; 4 registry; 5 credentials; 6 cache,
-  or another layer than it has (`--verify-cache`); 130 interrupted. Ctrl-C leaves nothing half-written; a second one ends at once.";
+  or another layer than it has (`--verify-cache`); 7 the checks found something; 130 interrupted. Ctrl-C leaves nothing half-written; a second one ends at once.";
 
 /// Builds.
 ///

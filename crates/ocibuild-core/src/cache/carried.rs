@@ -153,6 +153,7 @@ mod tests {
             BuiltLayer { descriptor, diff_id, part: (blobs.len() > 1).then(|| key(blob)) }
         };
         Record {
+            inspection: None,
             version: Record::VERSION,
             key: key(content),
             content: Some(key(content)),

@@ -64,12 +64,13 @@ fn secrets(inspection: &Inspection, findings: &mut Findings<'_>) {
         for hit in &file.secrets {
             let title = rule(&hit.id).map_or("a secret", |rule| rule.title);
             let line = hit.line.map(|line| format!(":{line}")).unwrap_or_default();
+            let begin = if hit.begin.is_empty() { String::new() } else { format!(" (`{}…`)", hit.begin) };
             findings.add(Draft {
                 id: &hit.id,
                 at_most,
                 path: Some(&file.path),
                 line: hit.line,
-                message: format!("there is {title} in `/{}{line}` (`{}…`)", file.path, hit.begin),
+                message: format!("there is {title} in `/{}{line}`{begin}", file.path),
                 hint: Some(
                     "whoever has the image has it: take it out, and let a new one take its place; if it is none, \
                      `[checks]` has `allow`"

@@ -108,4 +108,15 @@ mod tests {
         assert!(RULES.iter().filter(|rule| rule.group == "secrets").count() >= 30);
         assert!(is_known("secrets") && is_known("root-user") && !is_known("secret"));
     }
+
+    /// The schema has all ids and groups, as reader and schema are to agree.
+    #[test]
+    fn the_schema_knows_them_all() {
+        let schema = include_str!("../../schema/ocibuild.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let known = schema["definitions"]["finding"]["enum"].as_array().unwrap();
+        let known: Vec<&str> = known.iter().map(|name| name.as_str().unwrap()).collect();
+        let all: Vec<&str> = GROUPS.into_iter().chain(RULES.iter().map(|rule| rule.id)).collect();
+        assert_eq!(known, all);
+    }
 }

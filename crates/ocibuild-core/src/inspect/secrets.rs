@@ -19,7 +19,7 @@ pub struct Hit {
     /// The line that it is in, from 1, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
-    /// How it begins.
+    /// How it begins, where that says anything.
     pub begin: String,
 }
 

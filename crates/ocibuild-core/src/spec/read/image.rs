@@ -56,8 +56,9 @@ fn max_layers(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Loca
 }
 
 fn is_static(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Located<bool>> {
-    let span = fields.key_span("static")?;
-    Some(Located::new(fields.boolean("static", context), Some(span)))
+    let span = fields.key_span("static");
+    let is_static = fields.boolean("static", context);
+    span.map(|span| Located::new(is_static, Some(span)))
 }
 
 fn platforms(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Vec<Located<Platform>> {
