@@ -77,7 +77,8 @@ pub(crate) fn finding(failure: &BuildFailure) -> (u8, Fault) {
 fn unsound(error: &BuildError, findings: &[Finding], file: Option<&Sources>) -> Verdict {
     let mut told: Vec<&Finding> = checks::told(findings).collect();
     told.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    let one = |finding: &&Finding| format!("\n{}: {}", finding.severity.name(), checks::rendered(finding, file));
+    let one =
+        |finding: &&Finding| format!("\n{}: {}", finding.severity.name(), checks::rendered(finding, file));
     let all: String = told.iter().map(one).collect();
     Verdict::new(exit::CHECKS, format!("{error}; nothing is published\n{all}"))
 }

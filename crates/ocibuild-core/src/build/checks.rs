@@ -87,7 +87,9 @@ impl<'a> Checker<'a> {
 /// What holds of all platforms is told once.
 fn merged(image: &PlannedImage, found: Vec<Vec<Finding>>) -> Vec<Finding> {
     let has = |findings: &Vec<Finding>, one: &Finding| {
-        findings.iter().any(|other| (&other.id, &other.path, &other.message) == (&one.id, &one.path, &one.message))
+        findings
+            .iter()
+            .any(|other| (&other.id, &other.path, &other.message) == (&one.id, &one.path, &one.message))
     };
     let mut merged: Vec<Finding> = Vec::new();
     for (variant, findings) in image.variants.iter().zip(&found) {
@@ -171,7 +173,8 @@ impl Checked<'_> {
 
     /// The base, if its name may stand for another image tomorrow.
     fn mutable_base(&self) -> Option<(String, Option<Span>)> {
-        let Foundation::Image { base: name @ BaseName::Remote(reference), span, .. } = &self.variant.foundation
+        let Foundation::Image { base: name @ BaseName::Remote(reference), span, .. } =
+            &self.variant.foundation
         else {
             return None;
         };

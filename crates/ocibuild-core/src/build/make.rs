@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::Listing;
-use crate::build::error::layer_fault;
 use crate::build::checks;
+use crate::build::error::layer_fault;
 use crate::build::find::{asking, chain, last_of, may_answer};
 use crate::build::resolve::Decision;
 use crate::build::{BuildError, Context, FinishedLayer, past, verify};

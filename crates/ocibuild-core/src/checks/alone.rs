@@ -22,8 +22,22 @@ pub type Biggest<'a> = dyn Fn() -> Vec<(String, u64)> + 'a;
 
 /// Where things that look like secrets are mostly somebody's tests or documentation.
 const HARMLESS: [&str; 16] = [
-    "node_modules", "site-packages", "dist-packages", "vendor", "test", "tests", "__tests__", "testdata", "test-data",
-    "fixtures", "__fixtures__", "examples", "example", "doc", "docs", "spec",
+    "node_modules",
+    "site-packages",
+    "dist-packages",
+    "vendor",
+    "test",
+    "tests",
+    "__tests__",
+    "testdata",
+    "test-data",
+    "fixtures",
+    "__fixtures__",
+    "examples",
+    "example",
+    "doc",
+    "docs",
+    "spec",
 ];
 
 /// Tells whether a path leads into tests, documentation, or what a package manager installed.

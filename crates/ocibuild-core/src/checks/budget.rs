@@ -46,7 +46,10 @@ pub fn budgets(view: BudgetView<'_>, biggest: &Biggest<'_>, findings: &mut Findi
     if let Some(most) = limits.max_layers.filter(|most| layers > most.value as usize) {
         findings.add(Draft {
             id: "image-too-many-layers",
-            message: format!("image `{image}` has {layers} layers, more than its `max-layers` of {}", most.value),
+            message: format!(
+                "image `{image}` has {layers} layers, more than its `max-layers` of {}",
+                most.value
+            ),
             hint: Some("join layers, or split fewer".to_owned()),
             span: most.span,
             ..Draft::default()

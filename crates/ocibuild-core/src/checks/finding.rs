@@ -119,10 +119,12 @@ impl<'a> Findings<'a> {
         let path = finding.path.as_deref().map(|path| path.trim_start_matches('/'));
         let fits = |allowed: &&crate::spec::Allowed| {
             let is_meant = allowed.id.value == finding.id || Some(&*allowed.id.value) == group;
-            let is_there = allowed.path.as_ref().is_none_or(|pattern| {
-                path.is_some_and(|path| pattern.covers(path.as_bytes()))
-            });
-            let is_in = allowed.image.as_ref().is_none_or(|image| finding.image.as_ref() == Some(&image.value));
+            let is_there = allowed
+                .path
+                .as_ref()
+                .is_none_or(|pattern| path.is_some_and(|path| pattern.covers(path.as_bytes())));
+            let is_in =
+                allowed.image.as_ref().is_none_or(|image| finding.image.as_ref() == Some(&image.value));
             is_meant && is_there && is_in
         };
         self.policy.allow.iter().find(fits).map(|allowed| allowed.reason.value.clone())

@@ -70,7 +70,9 @@ impl Libc {
             Self::Glibc => {
                 let plain = DIRECTORIES.iter().map(|directory| format!("{directory}/libc.so.6"));
                 let triples = MACHINES.iter().map(|(.., triple)| triple);
-                let own = triples.flat_map(|triple| ["/lib", "/usr/lib"].map(|above| format!("{above}/{triple}/libc.so.6")));
+                let own = triples.flat_map(|triple| {
+                    ["/lib", "/usr/lib"].map(|above| format!("{above}/{triple}/libc.so.6"))
+                });
                 plain.chain(own).collect()
             }
         };
@@ -80,13 +82,26 @@ impl Libc {
 
 /// Where libraries are looked for in the end, beside the machine's own.
 const DIRECTORIES: [&str; 10] = [
-    "/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64", "/lib32", "/usr/lib32",
-    "/libx32", "/opt/lib",
+    "/lib",
+    "/usr/lib",
+    "/lib64",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+    "/lib32",
+    "/usr/lib32",
+    "/libx32",
+    "/opt/lib",
 ];
 
 /// The directories a file's libraries are looked for in, in their order: its own, those of who loads
 /// it, those of the environment, and everybody's.
-pub(super) fn directories(elf: &Elf, path: &[u8], inherited: &[String], environment: &[String]) -> Vec<String> {
+pub(super) fn directories(
+    elf: &Elf,
+    path: &[u8],
+    inherited: &[String],
+    environment: &[String],
+) -> Vec<String> {
     let path = String::from_utf8_lossy(path).into_owned();
     let origin = path.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("/{directory}"));
     let mut all = own(elf, &origin);

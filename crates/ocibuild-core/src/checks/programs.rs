@@ -172,7 +172,10 @@ impl Judge<'_> {
             findings.add(Draft {
                 id: "elf-wrong-architecture",
                 path: Some(&file.path),
-                message: format!("`/{}`, which is started, is for {machine}, and the image for {platform}", file.path),
+                message: format!(
+                    "`/{}`, which is started, is for {machine}, and the image for {platform}",
+                    file.path
+                ),
                 hint: Some(format!("build it for {own}")),
                 ..Draft::default()
             });
@@ -190,7 +193,8 @@ impl Judge<'_> {
             path: Some(&file.path),
             message: format!("`/{}` isn't static: it needs {needs}", file.path),
             hint: Some(
-                "link it statically (`CGO_ENABLED=0`, a `-musl` target, `-static`), or leave `static` out".to_owned(),
+                "link it statically (`CGO_ENABLED=0`, a `-musl` target, `-static`), or leave `static` out"
+                    .to_owned(),
             ),
             span: demand.span,
             ..Draft::default()
@@ -199,7 +203,8 @@ impl Judge<'_> {
 
     fn no_loader(&self, file: &Inspected, interpreter: &str, findings: &mut Findings<'_>) {
         let wanted = Libc::of_loader(interpreter);
-        let other = [Libc::Glibc, Libc::Musl].into_iter().find(|libc| Some(*libc) != wanted && self.has(*libc));
+        let other =
+            [Libc::Glibc, Libc::Musl].into_iter().find(|libc| Some(*libc) != wanted && self.has(*libc));
         let path = &file.path;
         let draft = Draft { path: Some(path), at_most: self.weight(file), ..Draft::default() };
         findings.add(match wanted.zip(other) {
@@ -220,7 +225,9 @@ impl Judge<'_> {
             None => Draft {
                 id: "elf-interpreter-missing",
                 message: format!("`/{path}` can't start: its loader `{interpreter}` isn't in the image"),
-                hint: Some("link it statically, or build on a base with the C library it was made for".to_owned()),
+                hint: Some(
+                    "link it statically, or build on a base with the C library it was made for".to_owned(),
+                ),
                 ..draft
             },
         });
@@ -259,7 +266,8 @@ impl Judge<'_> {
     /// Finds what a program doesn't find, with what its own libraries need.
     fn missing(&mut self, file: &Inspected, elf: &Elf) -> Vec<Missing> {
         let start = file.path.as_bytes().to_vec();
-        let origin = file.path.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("/{directory}"));
+        let origin =
+            file.path.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("/{directory}"));
         let inherited = loader::own(elf, &origin);
         let (mut seen, mut missing) = (BTreeSet::<String>::new(), Vec::new());
         let mut left: Vec<(Vec<u8>, Elf)> = vec![(start, elf.clone())];
@@ -302,7 +310,9 @@ impl Judge<'_> {
 
     /// Judges a library that no program was seen to load: who loads it may have loaded what it needs.
     fn library(&self, file: &Inspected, findings: &mut Findings<'_>) {
-        let Some(elf) = file.elf.as_ref().filter(|_| !self.loaded.contains(file.path.as_bytes())) else { return };
+        let Some(elf) = file.elf.as_ref().filter(|_| !self.loaded.contains(file.path.as_bytes())) else {
+            return;
+        };
         let wanted = Libc::of_needed(elf);
         // Package managers bring one for each C library there is.
         if wanted.is_some_and(|libc| !self.has(libc)) {
@@ -344,7 +354,10 @@ impl Judge<'_> {
             id: "script-interpreter-missing",
             at_most: (!self.is_started(file)).then_some(Severity::Warning),
             path: Some(&file.path),
-            message: format!("`/{}` can't start: it is run by `{missing}`, which isn't in the image", file.path),
+            message: format!(
+                "`/{}` can't start: it is run by `{missing}`, which isn't in the image",
+                file.path
+            ),
             hint: Some("build on a base that has it, or start another program".to_owned()),
             ..Draft::default()
         });
@@ -357,5 +370,8 @@ impl Judge<'_> {
 
 /// Loaders are there before what they load; musl's is its C library as well.
 fn is_loader(name: &str) -> bool {
-    name == "libc.so" || name.starts_with("ld-linux") || name.starts_with("ld-musl-") || name.starts_with("linux-vdso")
+    name == "libc.so"
+        || name.starts_with("ld-linux")
+        || name.starts_with("ld-musl-")
+        || name.starts_with("linux-vdso")
 }

@@ -94,7 +94,9 @@ impl<'a> Root<'a> {
     pub(super) fn anywhere(&self, name: &[u8]) -> Option<(Vec<u8>, bool)> {
         let is_it = |path: &[u8]| last(path) == name;
         let own = self.all().and_then(|all| {
-            all.iter().find(|(path, item)| is_it(path) && **item != Item::Directory).map(|(path, _)| path.clone())
+            all.iter()
+                .find(|(path, item)| is_it(path) && **item != Item::Directory)
+                .map(|(path, _)| path.clone())
         });
         let own = own.or_else(|| self.found.keys().find(|path| is_it(path)).cloned());
         let base = || {
@@ -110,9 +112,11 @@ impl<'a> Root<'a> {
     }
 
     fn quick(&self, path: &[u8]) -> Option<Item> {
-        self.found.get(path).cloned().or_else(|| self.base(path)).or_else(|| {
-            self.directories.contains(path).then_some(Item::Directory)
-        })
+        self.found
+            .get(path)
+            .cloned()
+            .or_else(|| self.base(path))
+            .or_else(|| self.directories.contains(path).then_some(Item::Directory))
     }
 
     fn whole(&self, all: &BTreeMap<Vec<u8>, Item>, path: &[u8]) -> Option<Item> {

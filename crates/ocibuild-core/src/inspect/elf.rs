@@ -236,7 +236,8 @@ pub(crate) mod tests {
 
     #[test]
     fn what_a_program_needs_is_read() {
-        let file = made(62, Some("/lib64/ld-linux-x86-64.so.2"), &["libssl.so.3", "libc.so.6"], "$ORIGIN:/opt");
+        let file =
+            made(62, Some("/lib64/ld-linux-x86-64.so.2"), &["libssl.so.3", "libc.so.6"], "$ORIGIN:/opt");
         let elf = parsed(&file).unwrap();
         assert_eq!((elf.machine, elf.is_64), (62, true));
         assert_eq!(elf.interpreter.as_deref(), Some("/lib64/ld-linux-x86-64.so.2"));

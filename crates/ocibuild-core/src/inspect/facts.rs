@@ -100,7 +100,8 @@ fn secrets(piece: Piece<'_>) -> Vec<Hit> {
 fn across(piece: Piece<'_>) -> Vec<Hit> {
     let end = piece.start + piece.bytes.len() as u64;
     let length = piece.size.saturating_sub(end).min(REACH as u64) as usize;
-    let Some(next) = Some(length).filter(|length| *length > 0).and_then(|length| (piece.read)(end, length)) else {
+    let Some(next) = Some(length).filter(|length| *length > 0).and_then(|length| (piece.read)(end, length))
+    else {
         return Vec::new();
     };
     let own = &piece.bytes[piece.bytes.len().saturating_sub(REACH)..];

@@ -56,9 +56,19 @@ use Severity::{Error, Note, Warning};
 const OWN: [Rule; 14] = [
     of("programs", "elf-interpreter-missing", Error, "the loader that a program names isn't in the image"),
     of("programs", "elf-library-missing", Error, "a library that a program needs isn't in the image"),
-    of("programs", "elf-wrong-architecture", Error, "the program that is started is for another machine than the image"),
+    of(
+        "programs",
+        "elf-wrong-architecture",
+        Note,
+        "the program that is started was let through for another machine",
+    ),
     of("programs", "elf-wrong-libc", Error, "a program needs another C library than the image has"),
-    of("programs", "elf-not-static", Error, "a program of an image with `static = true` needs a loader or libraries"),
+    of(
+        "programs",
+        "elf-not-static",
+        Error,
+        "a program of an image with `static = true` needs a loader or libraries",
+    ),
     of("programs", "script-interpreter-missing", Error, "the program that a script names isn't in the image"),
     of("programs", "contents-unknown", Note, "nobody looked at the files of a reused layer"),
     of("budgets", "image-too-large", Error, "an image is larger than `max-size`"),

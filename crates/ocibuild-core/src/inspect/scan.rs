@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind, packed};
+use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -15,39 +15,21 @@ pub(super) const REACH: usize = 512;
 /// The most secrets of a file that are told.
 pub(super) const MAX_HITS: usize = 8;
 
-/// What finds anchors: with the processor's vectors where it has any that help.
-struct Anchors {
-    fast: Option<packed::Searcher>,
-    slow: AhoCorasick,
-}
-
-static ANCHORS: LazyLock<Anchors> = LazyLock::new(|| {
-    let anchors = || SECRETS.iter().map(|secret| secret.anchor).filter(|anchor| !anchor.is_empty());
-    let mut config = packed::Config::new();
-    config.match_kind(packed::MatchKind::LeftmostFirst);
-    let slow = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(anchors());
-    Anchors {
-        fast: config.builder().extend(anchors()).build(),
-        slow: slow.expect("few short words make a small automaton"),
-    }
+/// What finds anchors. None of them is shorter than four bytes, with which vectors help least.
+static ANCHORS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let anchors = SECRETS.iter().map(|secret| secret.anchor).filter(|anchor| !anchor.is_empty());
+    let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(anchors);
+    searcher.expect("few short words make a small automaton")
 });
 
 /// Finds secrets in bytes whose ends lie behind `seen`; offsets are from the beginning of the bytes.
 pub(super) fn scan(bytes: &[u8], seen: usize, found: &mut Vec<Found>) {
-    let mut each = |pattern: usize, start: usize, end: usize| {
-        let secret = &SECRETS[pattern];
-        let begin = around(secret, bytes, start, end).filter(|(_, last)| *last > seen);
+    for anchor in ANCHORS.find_iter(bytes) {
+        let secret = &SECRETS[anchor.pattern().as_usize()];
+        let begin = around(secret, bytes, anchor.start(), anchor.end()).filter(|(_, last)| *last > seen);
         found.extend(begin.map(|(begin, _)| Found { secret, begin }));
-        found.len() < MAX_HITS
-    };
-    match &ANCHORS.fast {
-        Some(fast) => {
-            let all = fast.find_iter(bytes);
-            all.into_iter().all(|found| each(found.pattern().as_usize(), found.start(), found.end()));
-        }
-        None => {
-            let mut all = ANCHORS.slow.find_iter(bytes);
-            all.all(|found| each(found.pattern().as_usize(), found.start(), found.end()));
+        if found.len() >= MAX_HITS {
+            return;
         }
     }
 }
@@ -93,6 +75,10 @@ fn around(secret: &Secret, bytes: &[u8], start: usize, end: usize) -> Option<(us
             let last = run(bytes, end, kind, least, most)?;
             is_real(&bytes[end..last]).then_some((start, last))
         }
+        Form::After(kind, least, most) => {
+            let last = run(bytes, end, kind, least, most)?;
+            is_real(&bytes[end..last]).then_some((start + 1, last))
+        }
         Form::Numbered(kind, least, most) => {
             let last = run(bytes, end, kind, least, most)?;
             let digits = bytes[..start].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -122,15 +108,15 @@ fn run(bytes: &[u8], from: usize, kind: Kind, least: usize, most: usize) -> Opti
 fn value(bytes: &[u8], from: usize) -> Option<usize> {
     let rest = &bytes[from..];
     let rest = &rest[..rest.len().min(16)];
-    let between = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'=' | b':' | b'>'));
+    let between =
+        rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'=' | b':' | b'>'));
     let length = between.clone().count();
     between.clone().any(|byte| matches!(byte, b'=' | b':')).then_some(from + length)
 }
 
 /// Words of documentation, and how few different characters an invented secret has.
-const INVENTED: [&[u8]; 8] = [
-    b"example", b"xxxxx", b"00000000", b"12345678", b"abcdefgh", b"placeholder", b"redacted", b"aaaaaaaa",
-];
+const INVENTED: [&[u8]; 8] =
+    [b"example", b"xxxxx", b"00000000", b"12345678", b"abcdefgh", b"placeholder", b"redacted", b"aaaaaaaa"];
 
 /// Tells whether this may be a secret, and isn't one that documentation shows.
 fn is_real(token: &[u8]) -> bool {
@@ -225,14 +211,17 @@ mod tests {
             let seed = format!("{}{index}", secret.id);
             let anchor = secret.anchor;
             let text = match secret.form {
-                Form::Token(kind, least, _) | Form::Inner(kind, least, _) => {
+                Form::Token(kind, least, _) | Form::Inner(kind, least, _) | Form::After(kind, least, _) => {
                     format!("{anchor}{}", random(kind, least, &seed))
                 }
                 Form::Numbered(kind, least, _) => format!("734251968{anchor}{}", random(kind, least, &seed)),
                 Form::Value(kind, least, _) => format!("{anchor} = \"{}\"", random(kind, least, &seed)),
                 Form::Pem => pem_of("RSA ", &seed),
                 Form::Login => {
-                    format!("{anchor}: \"{}\"", STANDARD.encode(format!("robot:{}", random(Kind::Word, 20, &seed))))
+                    format!(
+                        "{anchor}: \"{}\"",
+                        STANDARD.encode(format!("robot:{}", random(Kind::Word, 20, &seed)))
+                    )
                 }
                 Form::Netrc => return None,
             };
@@ -242,7 +231,8 @@ mod tests {
     }
 
     fn pem_of(label: &str, seed: &str) -> String {
-        let lines: Vec<String> = (0..4).map(|line| random(Kind::Word, 64, &format!("{seed}{line}"))).collect();
+        let lines: Vec<String> =
+            (0..4).map(|line| random(Kind::Word, 64, &format!("{seed}{line}"))).collect();
         let (begin, end) = ("-----BEGIN ", "-----END ");
         format!("{begin}{label}PRIVATE KEY-----\n{}\n{end}{label}PRIVATE KEY-----\n", lines.join("\n"))
     }
@@ -250,7 +240,8 @@ mod tests {
     #[test]
     fn each_kind_is_found_wherever_it_stands() {
         for (secret, sample) in samples() {
-            for text in [sample.clone(), format!("first line\ntoken: '{sample}'\n"), format!("K={sample};x")] {
+            for text in [sample.clone(), format!("first line\ntoken: [{sample}]\n"), format!("K={sample};x")]
+            {
                 assert_eq!(found(&text), [secret.id], "{text}");
             }
         }
@@ -281,7 +272,9 @@ mod tests {
             format!("{begin} PRIVATE KEY{dashes}"),
             format!("{begin} RSA PRIVATE KEY{dashes}\n...\n-----END RSA PRIVATE KEY{dashes}\n"),
             format!("{begin} PUBLIC KEY{dashes}\n{}\n", random(Kind::Word, 64, "b")),
-            format!("if text.contains(\"{begin} RSA PRIVATE KEY{dashes}\") {{ return true; }} else {{ false }}"),
+            format!(
+                "if text.contains(\"{begin} RSA PRIVATE KEY{dashes}\") {{ return true; }} else {{ false }}"
+            ),
             "//registry.npmjs.org/:_authToken=${NPM_TOKEN}".to_owned(),
             format!("\"auth\": \"{}\"", STANDARD.encode("user:password")),
             "\"auth\": \"aHR0cHM=\", \"auth\": { \"user\": 1 }".to_owned(),
@@ -296,7 +289,11 @@ mod tests {
         let pem = pem_of("", "json");
         assert_eq!(found(&serde_json::json!({ "private_key": pem }).to_string()), ["secret-private-key"]);
         let lines: Vec<&str> = pem.lines().collect();
-        let headers = format!("{}\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{}", lines[0], lines[1..].join("\n"));
+        let headers = format!(
+            "{}\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{}",
+            lines[0],
+            lines[1..].join("\n")
+        );
         assert_eq!(found(&headers), ["secret-private-key"]);
     }
 

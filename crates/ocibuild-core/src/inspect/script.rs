@@ -39,7 +39,10 @@ mod tests {
         let path = |path: &str| path.to_owned();
         assert_eq!(read("#!/bin/sh -e\n"), Some((path("/bin/sh"), None)));
         assert_eq!(read("#! /usr/bin/env node\r\n"), Some((path("/usr/bin/env"), Some(path("node")))));
-        assert_eq!(read("#!/usr/bin/env -S A=1 deno run\n"), Some((path("/usr/bin/env"), Some(path("deno")))));
+        assert_eq!(
+            read("#!/usr/bin/env -S A=1 deno run\n"),
+            Some((path("/usr/bin/env"), Some(path("deno"))))
+        );
         assert_eq!(read("#![allow(unused)]\n"), None);
         assert_eq!(read("#!\n/bin/sh"), None);
         assert_eq!(parse(b"#!/bin/\xff\n"), None);

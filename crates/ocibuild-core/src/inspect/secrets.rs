@@ -42,6 +42,8 @@ pub(super) enum Form {
     Token(Kind, usize, usize),
     /// The same, wherever in a word the anchor is.
     Inner(Kind, usize, usize),
+    /// The same, behind the anchor's first character, as the rest alone would be short.
+    After(Kind, usize, usize),
     /// Digits before, as many characters behind.
     Numbered(Kind, usize, usize),
     /// A value behind `=` or `:`, in quotes or not.
@@ -87,7 +89,7 @@ impl Kind {
     }
 }
 
-use Form::{Inner, Login, Netrc, Numbered, Pem, Token, Value};
+use Form::{After, Inner, Login, Netrc, Numbered, Pem, Token, Value};
 use Kind::{Base64, Dotted, Hex, Path, Upper, Url, Word};
 
 const fn secret(id: &'static str, title: &'static str, anchor: &'static str, form: Form) -> Secret {
@@ -102,11 +104,16 @@ const SHOPIFY: &str = "a token of Shopify";
 const SQUARE: &str = "a token of Square";
 
 /// All that are looked for. Of several with one id the first says its title.
-pub(super) const SECRETS: [Secret; 58] = [
+pub(super) const SECRETS: [Secret; 63] = [
     secret("secret-private-key", "a private key", "PRIVATE KEY", Pem),
     secret("secret-putty-key", "a private key of PuTTY", "PuTTY-User-Key-File-", Token(Word, 1, 1)),
     secret("secret-age-key", "a private key of age", "AGE-SECRET-KEY-1", Token(Upper, 58, 58)),
-    secret("secret-kubeconfig-key", "a private key in a kubeconfig", "client-key-data", Value(Base64, 100, 8192)),
+    secret(
+        "secret-kubeconfig-key",
+        "a private key in a kubeconfig",
+        "client-key-data",
+        Value(Base64, 100, 8192),
+    ),
     secret("secret-aws-access-key", AWS, "AKIA", Token(Upper, 16, 16)),
     secret("secret-aws-access-key", AWS, "ASIA", Token(Upper, 16, 16)),
     secret("secret-aws-secret-key", "a secret key of AWS", "aws_secret_access_key", Value(Base64, 40, 40)),
@@ -131,22 +138,34 @@ pub(super) const SECRETS: [Secret; 58] = [
     secret("secret-slack-token", SLACK, "xoxp-", Token(Url, 40, 128)),
     secret("secret-slack-token", SLACK, "xapp-", Token(Url, 40, 160)),
     secret("secret-slack-webhook", "a webhook of Slack", "hooks.slack.com/services/T", Inner(Path, 36, 80)),
-    secret("secret-discord-webhook", "a webhook of Discord", "discord.com/api/webhooks/", Inner(Path, 80, 120)),
-    secret("secret-telegram-token", "a token of a Telegram bot", ":AA", Numbered(Url, 33, 33)),
+    secret(
+        "secret-discord-webhook",
+        "a webhook of Discord",
+        "discord.com/api/webhooks/",
+        Inner(Path, 80, 120),
+    ),
+    secret("secret-telegram-token", "a token of a Telegram bot", ":AAE", Numbered(Url, 32, 32)),
+    secret("secret-telegram-token", "a token of a Telegram bot", ":AAF", Numbered(Url, 32, 32)),
+    secret("secret-telegram-token", "a token of a Telegram bot", ":AAG", Numbered(Url, 32, 32)),
+    secret("secret-telegram-token", "a token of a Telegram bot", ":AAH", Numbered(Url, 32, 32)),
     secret("secret-stripe-key", STRIPE, "sk_live_", Token(Word, 24, 247)),
     secret("secret-stripe-key", STRIPE, "rk_live_", Token(Word, 24, 247)),
     secret("secret-square-token", SQUARE, "sq0atp-", Token(Url, 22, 22)),
     secret("secret-square-token", SQUARE, "sq0csp-", Token(Url, 43, 43)),
     secret("secret-shopify-token", SHOPIFY, "shpat_", Token(Hex, 32, 32)),
     secret("secret-shopify-token", SHOPIFY, "shpss_", Token(Hex, 32, 32)),
-    secret("secret-shopify-token", SHOPIFY, "shpca_", Token(Hex, 32, 32)),
-    secret("secret-sendgrid-key", "an API key of SendGrid", "SG.", Token(Dotted, 66, 66)),
+    secret("secret-sendgrid-key", "an API key of SendGrid", "\"SG.", After(Dotted, 66, 66)),
+    secret("secret-sendgrid-key", "an API key of SendGrid", "'SG.", After(Dotted, 66, 66)),
+    secret("secret-sendgrid-key", "an API key of SendGrid", "=SG.", After(Dotted, 66, 66)),
+    secret("secret-sendgrid-key", "an API key of SendGrid", " SG.", After(Dotted, 66, 66)),
     secret("secret-openai-key", "an API key of OpenAI", "T3BlbkFJ", Inner(Url, 20, 120)),
     secret("secret-anthropic-key", "an API key of Anthropic", "sk-ant-", Token(Url, 80, 128)),
-    secret("secret-hugging-face-token", "a token of Hugging Face", "hf_", Token(Word, 34, 34)),
+    secret("secret-hugging-face-token", "a token of Hugging Face", "\"hf_", After(Word, 34, 34)),
+    secret("secret-hugging-face-token", "a token of Hugging Face", "'hf_", After(Word, 34, 34)),
+    secret("secret-hugging-face-token", "a token of Hugging Face", "=hf_", After(Word, 34, 34)),
+    secret("secret-hugging-face-token", "a token of Hugging Face", " hf_", After(Word, 34, 34)),
     secret("secret-databricks-token", "a token of Databricks", "dapi", Token(Hex, 32, 32)),
     secret("secret-vault-token", "a token of Vault", "hvs.", Token(Url, 90, 128)),
-    secret("secret-vault-token", "a token of Vault", "hvb.", Token(Url, 130, 300)),
     secret("secret-terraform-token", "a token of Terraform Cloud", ".atlasv1.", Inner(Url, 60, 70)),
     secret("secret-digitalocean-token", "a token of DigitalOcean", "dop_v1_", Token(Hex, 64, 64)),
     secret("secret-heroku-key", "an API key of Heroku", "HRKU-", Token(Url, 36, 60)),
@@ -157,8 +176,6 @@ pub(super) const SECRETS: [Secret; 58] = [
     secret("secret-postman-key", "an API key of Postman", "PMAK-", Token(Url, 59, 59)),
     secret("secret-doppler-token", "a token of Doppler", "dp.pt.", Token(Word, 40, 44)),
     secret("secret-new-relic-key", "a key of New Relic", "NRAK-", Token(Upper, 27, 27)),
-    secret("secret-planetscale-token", "a token of PlanetScale", "pscale_tkn_", Token(Url, 32, 64)),
-    secret("secret-planetscale-token", "a password of PlanetScale", "pscale_pw_", Token(Url, 32, 64)),
     secret("secret-tailscale-key", "a key of Tailscale", "tskey-", Token(Url, 25, 80)),
     secret("secret-netrc-password", "a password in a `.netrc`", "", Netrc),
 ];

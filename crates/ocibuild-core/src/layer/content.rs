@@ -100,7 +100,8 @@ impl Examiner<'_> {
         let findings = self.read_unknown(&mut known)?;
         let look = |(index, known): (usize, &Option<(ContentDigest, Facts)>)| {
             let (_, Facts { look, .. }) = known.as_ref()?;
-            (self.inspects && *look != Look::Plain && !findings.contains_key(&index)).then_some((index, *look))
+            (self.inspects && *look != Look::Plain && !findings.contains_key(&index))
+                .then_some((index, *look))
         };
         let unread = known.iter().enumerate().filter_map(look).collect();
         Ok(Content { findings, unread, ..self.hash_lines(&known)? })

@@ -125,9 +125,7 @@ fn read(inputs: Inputs<'_>, entry: &Entry, workshop: Workshop<'_>) -> Result<Opt
                 let range = start..(start + PIECE).min(*size);
                 let _room = workshop.budget.take(range.end - range.start);
                 bytes.clear();
-                inputs
-                    .read(path, seen, range, &mut bytes)
-                    .map_err(|fault| fault.at(inputs.span(entry)))?;
+                inputs.read(path, seen, range, &mut bytes).map_err(|fault| fault.at(inputs.span(entry)))?;
                 take(start, &bytes);
             }
         }

@@ -190,9 +190,10 @@ impl<'a> Parts<'a> {
 
     fn make(&self, number: usize, keep: &Keep<'_>) -> Result<Done, LayerError> {
         let members = self.entries_of(&self.parts[number]);
-        let looks = self.looks.as_ref().map(|looks| {
-            self.parts[number].iter().map(|index| looks[*index]).collect::<Vec<Look>>()
-        });
+        let looks = self
+            .looks
+            .as_ref()
+            .map(|looks| self.parts[number].iter().map(|index| looks[*index]).collect::<Vec<Look>>());
         let (record, written) = write(self.inputs, &members, (None, looks.as_deref()), true, self.workshop)?;
         for blob in written.blobs {
             keep(blob)?;

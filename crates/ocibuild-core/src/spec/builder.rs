@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::{
-    Base, Cache, Checks, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode,
-    OnBaseSymlink, Owner, Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Split, Template,
-    Trust, VERSION, ValueError, Vars, set_pair, validate,
+    Base, Cache, Checks, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer,
+    Located, Mode, OnBaseSymlink, Owner, Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError,
+    Split, Template, Trust, VERSION, ValueError, Vars, set_pair, validate,
 };
 use crate::oci::{Compression, Platform};
 use crate::reference::Reference;

@@ -206,7 +206,9 @@ mod tests {
         {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
-        for text in ["", "10", "MB", "10 MB", "-1MB", "1.MB", ".5MB", "1.2345MB", "10TB", "1e3B", "9999999999B"] {
+        for text in
+            ["", "10", "MB", "10 MB", "-1MB", "1.MB", ".5MB", "1.2345MB", "10TB", "1e3B", "9999999999B"]
+        {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
         assert_eq!(Size(52_400_000).to_string(), "52.4 MB");

@@ -27,10 +27,7 @@ pub(super) fn read(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Checks
     })
 }
 
-fn severity(
-    table: &DeTable<'_>,
-    context: &mut Context<'_>,
-) -> BTreeMap<String, Located<crate::spec::Level>> {
+fn severity(table: &DeTable<'_>, context: &mut Context<'_>) -> BTreeMap<String, Located<crate::spec::Level>> {
     let one = |(key, value): (&super::fields::Key<'_>, &Value<'_>)| {
         let name = key.get_ref().to_string();
         context.log.accept(checks::finding(&name), Some(key.span().into()))?;
@@ -59,7 +56,9 @@ fn allowed(key: &str, value: &Value<'_>, context: &mut Context<'_>) -> Option<Al
         context.log.accept(checks::finding(id), id.span);
     }
     if let Some(reason) = reason.as_ref().filter(|reason| reason.trim().is_empty()) {
-        context.log.report(Fault::new("the reason is empty", reason.span).hint("say why it is as it should be"));
+        context
+            .log
+            .report(Fault::new("the reason is empty", reason.span).hint("say why it is as it should be"));
     }
     let missing = match (&id, &reason) {
         (None, _) => Some("the exception doesn't say what is allowed: `id` is missing"),

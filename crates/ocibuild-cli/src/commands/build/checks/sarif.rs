@@ -5,7 +5,8 @@ use ocibuild_core::inspect::{RULES, Rule};
 use ocibuild_core::spec::Sources;
 use serde_json::{Value, json};
 
-const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
+const SCHEMA: &str =
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
 /// Makes the log of one run.
 pub(super) fn log(findings: &[Finding], sources: Option<&Sources>) -> Value {
