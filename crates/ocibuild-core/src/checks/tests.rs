@@ -115,7 +115,9 @@ impl Image {
                     ends.map(|end| path[..end].to_vec()).collect::<Vec<_>>()
                 })
                 .collect();
-            above.into_iter().for_each(|path| drop(all.entry(path).or_insert(Item::Directory)));
+            for path in above {
+                all.entry(path).or_insert(Item::Directory);
+            }
             Some(all)
         };
         let mut findings = Findings::new(&policy, Place::default());

@@ -125,7 +125,7 @@ fn is_real(token: &[u8]) -> bool {
     let different = seen.iter().filter(|seen| **seen).count();
     let folded = token.to_ascii_lowercase();
     let has = |word: &&[u8]| folded.windows(word.len()).any(|part| part == *word);
-    (token.len() < 16 || different >= 7) && !INVENTED.iter().any(|word| has(&word))
+    (token.len() < 16 || different >= 7) && !INVENTED.iter().any(has)
 }
 
 /// A key in PEM: `-----BEGIN … PRIVATE KEY-----`, and a body. Line ends may be written `\n`, as in JSON.

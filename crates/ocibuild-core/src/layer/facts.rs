@@ -26,11 +26,8 @@ const IS_TELLING: u8 = 8;
 const LOOK_SHIFT: u32 = 4;
 const LOOK: u8 = 7;
 
-/// The version that is noted.
-const fn noted() -> u8 {
-    assert!(inspect::VERSION >= 1 && inspect::VERSION <= LOOK, "versions have three bits, and 0 is none");
-    inspect::VERSION
-}
+/// Versions have three bits, and 0 is none.
+const _: () = assert!(inspect::VERSION >= 1 && inspect::VERSION <= LOOK);
 
 impl Facts {
     /// Looks at a file's first bytes.
@@ -45,7 +42,7 @@ impl Facts {
 
     fn from_notes([machine, bits, time @ ..]: [u8; 6]) -> Self {
         let time = (bits & HAS_TIME != 0).then(|| u32::from_le_bytes(time));
-        let look = match (bits >> LOOK_SHIFT & LOOK == noted(), bits & IS_TELLING != 0) {
+        let look = match (bits >> LOOK_SHIFT & LOOK == inspect::VERSION, bits & IS_TELLING != 0) {
             (false, _) => Look::Unknown,
             (true, false) => Look::Plain,
             (true, true) => Look::Telling,
@@ -60,8 +57,8 @@ impl Facts {
         let has_time = if time.is_some() { HAS_TIME } else { 0 };
         let look = match self.look {
             Look::Unknown => 0,
-            Look::Plain => noted() << LOOK_SHIFT,
-            Look::Telling => noted() << LOOK_SHIFT | IS_TELLING,
+            Look::Plain => inspect::VERSION << LOOK_SHIFT,
+            Look::Telling => inspect::VERSION << LOOK_SHIFT | IS_TELLING,
         };
         let [a, b, c, d] = time.unwrap_or_default().to_le_bytes();
         [machine, bits | is_checked | has_time | look, a, b, c, d]
