@@ -16,8 +16,8 @@ use crate::progress::Reporter;
 use crate::signals::Stop;
 use crate::{source, text, verdict};
 
-pub(crate) use watched::Watched;
 use watched::Seen;
+pub(crate) use watched::Watched;
 
 /// Build again whenever something changes that images are made of
 ///
@@ -151,8 +151,11 @@ fn pause(length: Duration, stop: &Stop) -> Option<()> {
 }
 
 fn tell(changed: &[PathBuf], reporter: &Reporter) {
-    let shown: Vec<String> =
-        changed.iter().take(NAMED).map(|path| crate::names::escape_rest(&path.display().to_string())).collect();
+    let shown: Vec<String> = changed
+        .iter()
+        .take(NAMED)
+        .map(|path| crate::names::escape_rest(&path.display().to_string()))
+        .collect();
     let more = match changed.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
