@@ -352,7 +352,7 @@ impl Judge<'_> {
         let Some(missing) = missing else { return };
         findings.add(Draft {
             id: "script-interpreter-missing",
-            at_most: (!self.is_started(file)).then_some(Severity::Warning),
+            at_most: self.script_weight(file),
             path: Some(&file.path),
             message: format!(
                 "`/{}` can't start: it is run by `{missing}`, which isn't in the image",
@@ -361,6 +361,17 @@ impl Judge<'_> {
             hint: Some("build on a base that has it, or start another program".to_owned()),
             ..Draft::default()
         });
+    }
+
+    /// How bad it is at most if a script doesn't start: of most nobody wants that in a container.
+    fn script_weight(&self, file: &Inspected) -> Option<Severity> {
+        let directory =
+            file.path.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("/{directory}"));
+        match self.search.contains(&directory) {
+            _ if self.is_started(file) => None,
+            true => Some(Severity::Warning),
+            false => Some(Severity::Note),
+        }
     }
 
     fn is_absent(&self, program: &str) -> bool {

@@ -245,8 +245,10 @@ fn scripts_need_what_runs_them() {
     assert_eq!(Image::on_glibc().with(script("app/run", "/usr/bin/env python3")).told(), []);
     assert_eq!(Image::on_glibc().with(script("app/run", "/usr/bin/python3")).told(), []);
     let missing = |line: &str| Image::on_glibc().with(script("app/run", line));
-    assert_eq!(missing("/bin/bash").told(), one("script-interpreter-missing", Severity::Warning));
-    assert_eq!(missing("/usr/bin/env node").told(), one("script-interpreter-missing", Severity::Warning));
+    assert_eq!(missing("/bin/bash").told(), one("script-interpreter-missing", Severity::Note));
+    let in_path = Image::on_glibc().with(script("usr/local/bin/run", "/bin/bash"));
+    assert_eq!(in_path.told(), one("script-interpreter-missing", Severity::Warning));
+    assert_eq!(missing("/usr/bin/env node").told(), one("script-interpreter-missing", Severity::Note));
     assert_eq!(
         missing("/bin/bash").starts("/app/run").told(),
         one("script-interpreter-missing", Severity::Error)
