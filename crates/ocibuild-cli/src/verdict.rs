@@ -120,11 +120,12 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
         }
         Failure::Told { code } => Verdict::new(*code, ""),
         Failure::UnknownImage { name, known } => {
-            let hint = image_hint(name, known);
+            let hint = name_hint(name, known);
             Verdict::new(exit::USAGE, format!("the spec has no image `{name}`")).hint(Some(hint))
         }
         Failure::UnknownStep { name, known } => {
-            Verdict::new(exit::USAGE, format!("the spec has no step `{name}`")).hint(Some(step_hint(known)))
+            let hint = name_hint(name, known);
+            Verdict::new(exit::USAGE, format!("the spec has no step `{name}`")).hint(Some(hint))
         }
         Failure::Cache { error, directory } => cache(error, directory),
         Failure::Damaged { count } => damaged(*count),
@@ -286,8 +287,11 @@ fn spec(error: &SpecError, file: Option<&Sources>) -> Verdict {
 
 /// What stands in the place of an image may have been meant as a directory or a file, which is what
 /// other builders take there.
-fn image_hint(name: &str, known: &[String]) -> String {
-    let known = format!("it has `{}`", known.join("`, `"));
+fn name_hint(name: &str, known: &[String]) -> String {
+    let known = match known {
+        [] => "it has none".to_owned(),
+        known => format!("it has `{}`", known.join("`, `")),
+    };
     if name == "." || name.contains('/') || Path::new(name).extension().is_some_and(|end| end == "toml") {
         return format!(
             "{known}; `-f FILE` names another spec file, whose `root` says where paths count from"

@@ -17,6 +17,7 @@ mod sink;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod trees;
 #[cfg(unix)]
 mod turn;
 mod verify;

@@ -620,6 +620,7 @@ fn every_field_of_a_plan_is_decided_on() {
         ("span", ""),
     ];
     let from = [
+        ("step", ""), // What it makes counts, not where it is planned.
         ("path", "from below"),
         ("literal", "from below"),
         ("glob", "from below"),
@@ -628,6 +629,7 @@ fn every_field_of_a_plan_is_decided_on() {
         ("ignore", "another ignore file"),
         ("allow_empty", "allow-empty"),
         ("allow_foreign", "allow-foreign"),
+        ("step", ""), // By its key: see `tests/steps.rs`.
     ];
     let image = ImageSpec::scratch(Platform::linux_amd64()).layer(world().layer());
     let planned = planned(&image.into_spec().unwrap(), "spec").layers.remove(0);

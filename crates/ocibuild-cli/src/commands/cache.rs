@@ -23,7 +23,8 @@ const VERSION: u32 = 1;
 /// The cache holds layers that were built, records that say by which key each can be found again, what
 /// is known of files since they were last read (a stat cache for each layer of a directory that is
 /// built from), what large layers are made of (a block list for each), what layers were made of when
-/// they were last built, for `ocibuild explain`, and notes on what registries can do, such as whether one takes layers over from another repository.
+/// they were last built, for `ocibuild explain`, notes on what registries can do, such as whether one takes layers over from another repository,
+/// what steps made, as files, and the directories in which they run.
 /// All of it can be made anew: to remove any of it costs time, and never an image.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

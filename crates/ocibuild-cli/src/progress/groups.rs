@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn gitlab_has_marks_with_times_and_names_of_their_own() {
         let mut groups = Groups::new(Folding::GitLab);
-        let text = [groups.start("a (linux/arm64)"), groups.line("x", "of none"), groups.end("a (linux/arm64)")];
+        let text =
+            [groups.start("a (linux/arm64)"), groups.line("x", "of none"), groups.end("a (linux/arm64)")];
         let text = text.concat();
         let marks: Vec<&str> = text.split('\r').collect();
         assert!(marks[0].starts_with("\u{1b}[0Ksection_start:"), "{text:?}");

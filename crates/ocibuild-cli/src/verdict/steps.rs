@@ -131,7 +131,9 @@ fn hint(fault: &StepFault, build: &BuildFailure) -> Option<String> {
         StepFault::Tool(_) => Some("`tools` are commands that print which version they are".to_owned()),
         StepFault::Directory(_) => {
             let cache = build.cache.display();
-            Some(format!("steps have their directories in the cache directory, `{cache}`: check that it may be written to"))
+            Some(format!(
+                "steps have their directories in the cache directory, `{cache}`: check that it may be written to"
+            ))
         }
         _ => None,
     }

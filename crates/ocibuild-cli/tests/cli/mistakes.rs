@@ -54,6 +54,27 @@ fn mistakes_in_a_spec() {
 }
 
 #[test]
+fn mistakes_in_the_graph_of_steps() {
+    let spec = |steps: &str| {
+        format!(
+            "version = 1\n{steps}\n[layers.app]\ncopy = [{{ step = \"compile\", from = \"dist\", to = \"/app\" }}]\n\n\
+             [images.app]\nlayers = [\"app\"]\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n"
+        )
+    };
+    let install = "[steps.install]\nrun = [\"npm\", \"ci\"]\ninputs = [\"package.json\"]\noutputs = [\"node_modules\"]\n";
+    let compile = "[steps.compile]\nrun = \"npx tsc\"\nneeds = [\"install\"]\noutputs = [\"dist\"]\n";
+    let cases = [
+        ("steps-cycle", format!("{install}needs = [\"compile\"]\n\n{compile}")),
+        ("steps-unknown", format!("{install}\n{compile}").replace("[\"install\"]", "[\"instal\"]")),
+        ("steps-output", format!("{install}\n{compile}").replace("[\"dist\"]", "[\"build\"]")),
+        ("steps-platform", format!("{install}platforms = [\"linux/amd64\"]\n\n{compile}")),
+    ];
+    for (name, steps) in cases {
+        told(&Bench::with_spec(&spec(&steps)), &["build"], 2, name);
+    }
+}
+
+#[test]
 fn a_source_that_is_not_there() {
     let bench = with("\"hello\"", "\"target/relase/app\"");
     bench.write("target/release/app", "");

@@ -12,7 +12,7 @@ const HEAD: &str = "\
 
 <!-- Made of the JSON schema by a test: `SNAPSHOTS=overwrite cargo test -p ocibuild-cli --test cli reference`. -->
 
-A spec is a file `ocibuild.toml`. It names layers, which are files and the places where they go, and images, which are layers on a base. Every key there is:
+A spec is a file `ocibuild.toml`. It names steps, which are commands with what they read and make; layers, which are files and the places where they go; and images, which are layers on a base. Every key there is:
 ";
 
 const TAIL: &str = r#"
@@ -22,13 +22,25 @@ What these places are, what is asked first, which object stores there are and ho
 
 `{os}`, `{arch}`, `{variant}` and `{var.NAME}` stand for values of the platform that is built, in all strings marked `text`, `path` or `glob`; `{{` and `}}` are braces. A value given by `--var` counts first, then the platform's own with its variant, then without, then the plain one.
 
+In `run` of a step they stand for the same, but all other braces are the command's own, so that a shell and awk can have theirs: `{ echo a; }`, `${HOME}`, `{a,b}`, `{{.Os}}`. A name after a `$` is the shell's: `${arch}` is its variable, not ours. For a brace that stands for itself nothing has to be written there.
+
+## How a step is run
+
+In a directory of its own, at the same paths as in the root, with its `inputs` and with the `outputs` of the steps it `needs`, where those made them; not with what these need in turn. A step that reads anything else doesn't find it. Globs and directories among the inputs find nothing that the step or one it needs makes, nor its `cache-dirs`: what an earlier run outside left in the root is no input. An input that is named inside an output is a fault, and so are two outputs in one place.
+
+A step is planned for each platform of the images that need it, or once with `platforms = "any"`; what is for any platform can't need what is for one. With a list, an image for another platform that needs it is a fault, told with the way: the image, its layer, the steps between.
+
+A copy with `step` takes of its outputs what `from` names, which is written as the step made it: `outputs = ["web/dist"]` is copied by `from = "web/dist"`. Of their metadata only modes can be kept (`preserve = ["mode"]`); a layer's `preserve` and `ignore-file` count for its other copies.
+
+A spec may have steps and no images. One that no image needs is no fault: it may be a test.
+
 ## Files that extend others
 
-`extends = "../base.toml"` lays this file over another one: as if the tables of that file stood first and this one's came over them, key by key. A layer or image of the same name is merged: a key that is given replaces the whole value, but `vars`, `env`, `labels` and `annotations` are merged by their own keys. `name` and `root` aren't taken over, so all paths count from the root of the file that is built. What both files name stands where the upper one has it. `[cache]` is replaced whole: who says where to look doesn't look elsewhere as well. A file that is extended needs no images, may extend another (at most eight in a row), and its layers needn't be used.
+`extends = "../base.toml"` lays this file over another one: as if the tables of that file stood first and this one's came over them, key by key. A step, layer or image of the same name is merged: a key that is given replaces the whole value, but `vars`, `env`, `labels` and `annotations` are merged by their own keys. `name` and `root` aren't taken over, so all paths count from the root of the file that is built. What both files name stands where the upper one has it. `[cache]` is replaced whole: who says where to look doesn't look elsewhere as well. A file that is extended needs no images, may extend another (at most eight in a row), and its layers needn't be used.
 
 ## Defaults
 
-`[defaults.layers]`, `[defaults.copies]` and `[defaults.images]` hold what each layer, copy and image says unless it says otherwise: as if it stood there, merged as above. A copy gets those that its kind can have: `owner` and `on-base-symlink` all of them, `mode` files and `content`, the rest `from`; `dir-mode` is also the mode of what `directory` makes. A default of a copy therefore counts before what its layer says; but `owner`, `mode` and `dir-mode` give way to what a copy or its layer keeps (`preserve`). What tells one part from another (`copy`, `to`, `layers`, `tags` and the like) can't have a default.
+`[defaults.layers]`, `[defaults.copies]` and `[defaults.images]` hold what each layer, copy and image says unless it says otherwise: as if it stood there, merged as above. A copy gets those that its kind can have: `owner` and `on-base-symlink` all of them, `mode` files and `content`, the rest `from`; `dir-mode` is also the mode of what `directory` makes. A default of a copy therefore counts before what its layer says; but `owner`, `mode` and `dir-mode` give way to what a copy or its layer keeps (`preserve`). What tells one part from another (`copy`, `to`, `layers`, `tags` and the like) can't have a default, and steps have none.
 
 ## Split layers
 
@@ -55,7 +67,7 @@ A layer with `manifests` is known by its lockfiles: while they and what the spec
 #:schema ./ocibuild.schema.json
 ```
 
-which Taplo and what is built on it understand, such as Even Better TOML for VS Code. The schema is as strict as it can be. It can't follow names (unknown layers and variables), see one thing in two spellings (`8080` and `"8080/tcp"`), add durations up, or know of extended files: `ocibuild check` tells all of that.
+which Taplo and what is built on it understand, such as Even Better TOML for VS Code. The schema is as strict as it can be. It can't follow names (unknown steps, layers and variables), see one thing in two spellings (`8080` and `"8080/tcp"`), add durations up, or know of extended files: `ocibuild check` tells all of that.
 
 ## In CI
 
@@ -63,8 +75,10 @@ which Taplo and what is built on it understand, such as Even Better TOML for VS 
 "#;
 
 /// The tables of keys, in the order of the document: the title, and where the schema has them.
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 9] = [
     ("The file", "/properties"),
+    ("Steps: `[steps.NAME]`", "/definitions/step/properties"),
+    ("Secrets: `secrets = [{ … }]` of a step", "/definitions/secret/properties"),
     ("Layers: `[layers.NAME]`", "/definitions/layer/properties"),
     ("Copies: `copy = [{ … }]` of a layer", "/definitions/copy/properties"),
     ("Images: `[images.NAME]`", "/definitions/image/properties"),
@@ -74,13 +88,14 @@ const TABLES: [(&str, &str); 7] = [
 ];
 
 /// The order of keys within a table; those that aren't here follow by name.
-const ORDER: &str = "version name root extends vars defaults cache layers images manifests trust key copy remove \
-    from content symlink directory to mode dir-mode owner on-base-symlink include exclude preserve pyc ignore-file \
-    base platforms tags entrypoint cmd env user workdir expose volumes labels annotations author \
+const ORDER: &str = "version name root extends vars defaults cache steps layers images \
+    run inputs outputs needs manifests trust key copy remove \
+    step id file from content symlink directory to mode dir-mode owner on-base-symlink include exclude preserve pyc ignore-file \
+    base platforms tags entrypoint cmd env as target optional user workdir expose volumes labels annotations author \
     test";
 
 /// How the schema's kinds of strings are called.
-const KINDS: [(&str, &str); 15] = [
+const KINDS: [(&str, &str); 22] = [
     ("text", "text"),
     ("destination", "path"),
     ("directory", "path"),
@@ -96,6 +111,13 @@ const KINDS: [(&str, &str); 15] = [
     ("platform", "platform"),
     ("tag", "text"),
     ("cache-place", "text"),
+    ("script", "text"),
+    ("input", "glob"),
+    ("output", "path"),
+    ("cache-dir", "path"),
+    ("variable", "string"),
+    ("tool", "string"),
+    ("secret-file", "path"),
 ];
 
 #[test]
@@ -134,6 +156,7 @@ fn kind(schema: &Value) -> String {
         let known = KINDS.iter().find(|(known, _)| *known == name).map(|(_, word)| (*word).to_owned());
         return known.unwrap_or_else(|| match name {
             "command" => "list of strings".to_owned(),
+            "words" => "list of texts".to_owned(),
             "name" => "string".to_owned(),
             "base" => "string or table".to_owned(),
             _ => "table".to_owned(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::cache::survey::{known_file, recognise};
-use crate::cache::{CacheError, Extent, Hold, KnownFile, KnownRecord, Survey};
+use crate::cache::{CacheError, Extent, Hold, KnownFile, KnownRecord, Survey, trees};
 use crate::digest::Digest;
 use crate::event::Cancel;
 
@@ -54,9 +54,13 @@ pub struct Pruned {
     pub blocks: Extent,
     /// What is known of the last builds of layers: all of it, or what is too old.
     pub last_builds: Extent,
-    /// The files that killed runs had left.
+    /// What steps made, as files.
+    pub outputs: Extent,
+    /// Private directories of steps, and those that their homes share.
+    pub steps: Extent,
+    /// The files and directories that killed runs had left.
     pub temporary: Extent,
-    /// What is left of records, blobs, and what is known of trees.
+    /// What is left of records, blobs, what is known of trees, what steps made, and their directories.
     pub left: Extent,
     /// Whether something was spared because there are builds: see [`GRACE`].
     pub is_spared: bool,
@@ -90,7 +94,7 @@ pub fn prune(
     let mut pruned = choice.pruned(&survey);
     if !options.dry_run {
         let gone = choice.carry_out(cancel)?;
-        pruned = Pruned { is_spared: pruned.is_spared, ..gone };
+        pruned = Pruned { is_spared: pruned.is_spared || gone.is_spared, ..gone };
         pruned.left = left(sized(&survey), &pruned);
     }
     drop(hold);
@@ -99,12 +103,13 @@ pub fn prune(
 }
 
 /// All that a bound on the size is about. The rest is small.
-fn sized(survey: &Survey) -> [Extent; 3] {
-    [survey.record_files(), survey.all_blobs(), survey.stat_files()]
+fn sized(survey: &Survey) -> [Extent; 5] {
+    let (outputs, steps) = (survey.output_trees(), survey.step_directories());
+    [survey.record_files(), survey.all_blobs(), survey.stat_files(), outputs, steps]
 }
 
-fn left(all: [Extent; 3], gone: &Pruned) -> Extent {
-    let gone = [gone.records, gone.blobs, gone.stat];
+fn left(all: [Extent; 5], gone: &Pruned) -> Extent {
+    let gone = [gone.records, gone.blobs, gone.stat, gone.outputs, gone.steps];
     let sum = |of: fn(&Extent) -> u64| all.iter().map(of).sum::<u64>() - gone.iter().map(of).sum::<u64>();
     Extent { count: sum(|extent| extent.count), bytes: sum(|extent| extent.bytes) }
 }
@@ -114,13 +119,23 @@ fn left(all: [Extent; 3], gone: &Pruned) -> Extent {
 enum Used<'a> {
     Record(&'a KnownRecord),
     Stat(&'a KnownFile),
+    Outputs(&'a KnownFile),
+    Step(&'a KnownFile),
 }
 
 impl Used<'_> {
     fn last(&self) -> SystemTime {
         match self {
             Self::Record(known) => known.last_used,
-            Self::Stat(file) => file.modified,
+            Self::Stat(file) | Self::Outputs(file) | Self::Step(file) => file.modified,
+        }
+    }
+
+    /// A directory that goes as a whole.
+    fn tree(&self) -> Option<&KnownFile> {
+        match self {
+            Self::Outputs(tree) | Self::Step(tree) => Some(tree),
+            Self::Record(_) | Self::Stat(_) => None,
         }
     }
 }
@@ -128,7 +143,8 @@ impl Used<'_> {
 /// All of that, the least recently used first.
 fn by_use(survey: &Survey) -> Vec<Used<'_>> {
     let records = survey.records.iter().rev().map(Used::Record);
-    let mut all: Vec<Used<'_>> = records.chain(survey.stat.iter().map(Used::Stat)).collect();
+    let files = survey.stat.iter().map(Used::Stat).chain(survey.outputs.iter().map(Used::Outputs));
+    let mut all: Vec<Used<'_>> = records.chain(files).chain(survey.steps.iter().map(Used::Step)).collect();
     all.sort_by_key(Used::last);
     all
 }
@@ -143,7 +159,10 @@ struct Choice<'a> {
     stat: Vec<&'a KnownFile>,
     blocks: Vec<&'a KnownFile>,
     last_builds: Vec<&'a KnownFile>,
+    outputs: Vec<&'a KnownFile>,
+    steps: Vec<&'a KnownFile>,
     temporary: Vec<&'a KnownFile>,
+    unfinished: Vec<&'a KnownFile>,
     is_spared: bool,
 }
 
@@ -170,8 +189,11 @@ impl<'a> Choice<'a> {
         choice.records.extend(survey.broken.iter().map(|file| (file, Vec::new())));
         let abandoned = if grace.is_zero() { IDLE } else { ABANDONED };
         choice.temporary = survey.temporary.iter().filter(|file| age(file.modified) > abandoned).collect();
+        let unfinished = survey.unfinished.iter().filter(|tree| age(tree.modified) > abandoned);
+        choice.unfinished = unfinished.filter(|tree| !trees::is_used(tree)).collect();
         if options.all && grace.is_zero() {
             choice.temporary = survey.temporary.iter().collect();
+            choice.unfinished = survey.unfinished.iter().filter(|tree| !trees::is_used(tree)).collect();
         }
         let mut left = choice.pruned(survey).left.bytes;
         let mut names = count_names(survey);
@@ -182,7 +204,7 @@ impl<'a> Choice<'a> {
             if !is_unwanted {
                 continue;
             }
-            if age(used.last()) < grace {
+            if age(used.last()) < grace || used.tree().is_some_and(trees::is_used) {
                 choice.is_spared = true;
                 continue;
             }
@@ -191,6 +213,14 @@ impl<'a> Choice<'a> {
                 Used::Stat(file) => {
                     choice.stat.push(file);
                     file.size
+                }
+                Used::Outputs(tree) => {
+                    choice.outputs.push(tree);
+                    tree.size
+                }
+                Used::Step(tree) => {
+                    choice.steps.push(tree);
+                    tree.size
                 }
             };
         }
@@ -237,7 +267,9 @@ impl<'a> Choice<'a> {
             stat: Extent::of(self.stat.iter().copied()),
             blocks: Extent::of(self.blocks.iter().copied()),
             last_builds: Extent::of(self.last_builds.iter().copied()),
-            temporary: Extent::of(self.temporary.iter().copied()),
+            outputs: Extent::of(self.outputs.iter().copied()),
+            steps: Extent::of(self.steps.iter().copied()),
+            temporary: Extent::of(self.temporary.iter().chain(&self.unfinished).copied()),
             left: Extent::default(),
             is_spared: self.is_spared,
             strays: Vec::new(),
@@ -269,6 +301,19 @@ impl<'a> Choice<'a> {
                 cancel.check()?;
                 if remove_unchanged(file)? {
                     extent.add(file);
+                }
+            }
+        }
+        for (all, extent) in [
+            (self.outputs, &mut gone.outputs),
+            (self.steps, &mut gone.steps),
+            (self.unfinished, &mut gone.temporary),
+        ] {
+            for tree in all {
+                cancel.check()?;
+                match trees::remove(tree, cancel)? {
+                    true => extent.add(tree),
+                    false => gone.is_spared = true,
                 }
             }
         }

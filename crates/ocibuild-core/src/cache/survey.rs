@@ -7,7 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cache::{CacheError, Record, blocks, hold, last, local, notes};
+use crate::cache::trees::Trees;
+use crate::cache::{
+    CacheError, OUTPUTS_DIRECTORY, Record, STEPS_DIRECTORY, blocks, hold, last, local, notes,
+};
 use crate::digest::Digest;
 use crate::event::Cancel;
 use crate::files::STAT_DIRECTORY;
@@ -15,21 +18,32 @@ use crate::key::Key;
 use crate::oci::Descriptor;
 
 /// What a cache has in its directory. `CACHEDIR.TAG` is what backups look for, and the user's.
-const ENTRIES: [&str; 9] = [
+const ENTRIES: [&str; 11] = [
     "blobs",
     "records",
     notes::NAME,
     STAT_DIRECTORY[0],
     blocks::DIRECTORY[0],
     last::DIRECTORY[0],
+    OUTPUTS_DIRECTORY[0],
+    STEPS_DIRECTORY[0],
     "tmp",
     hold::NAME,
     "CACHEDIR.TAG",
 ];
 
 /// Those that are directories.
-const DIRECTORIES: [&str; 7] =
-    ["blobs", "records", notes::NAME, STAT_DIRECTORY[0], blocks::DIRECTORY[0], last::DIRECTORY[0], "tmp"];
+const DIRECTORIES: [&str; 9] = [
+    "blobs",
+    "records",
+    notes::NAME,
+    STAT_DIRECTORY[0],
+    blocks::DIRECTORY[0],
+    last::DIRECTORY[0],
+    OUTPUTS_DIRECTORY[0],
+    STEPS_DIRECTORY[0],
+    "tmp",
+];
 
 /// What a cache holds, as it was when it was looked at: others may write to it meanwhile.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +65,13 @@ pub struct Survey {
     pub blocks: Vec<(Digest, KnownFile)>,
     /// What layers were made of when they were last built, a file for each layer of an image.
     pub last_builds: Vec<KnownFile>,
+    /// What steps made, as files: a directory for each set of outputs. The size of a directory is that of
+    /// all files in it, and its time that of its last use.
+    pub outputs: Vec<KnownFile>,
+    /// The private directories of steps, and those that homes of steps share, with all that is in them.
+    pub steps: Vec<KnownFile>,
+    /// Directories of outputs that were being made, or of either kind that were being removed.
+    pub unfinished: Vec<KnownFile>,
     /// Files that were being written: by a run that is under way, or one that was killed.
     pub temporary: Vec<KnownFile>,
     /// What lies among all that and is none of it. It is passed over, and never removed.
@@ -72,7 +93,7 @@ pub struct KnownRecord {
     pub is_whole: bool,
 }
 
-/// A file of a cache.
+/// A file of a cache, or a directory of files that go together.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct KnownFile {
@@ -156,7 +177,10 @@ impl Survey {
         for path in entries(&last_directory(root))?.into_iter().filter(|path| last::is_last_build(path)) {
             survey.last_builds.extend(known_file(path)?);
         }
+        let trees = Trees::take(root, cancel)?;
         survey.strays = strays(root)?;
+        survey.strays.extend(trees.strays);
+        (survey.outputs, survey.steps, survey.unfinished) = (trees.outputs, trees.steps, trees.unfinished);
         survey.join(records);
         Ok(survey)
     }
@@ -203,10 +227,22 @@ impl Survey {
         Extent::of(&self.last_builds)
     }
 
-    /// The files that were being written.
+    /// The directories of what steps made, and the bytes in them.
+    #[must_use]
+    pub fn output_trees(&self) -> Extent {
+        Extent::of(&self.outputs)
+    }
+
+    /// The directories of steps, and the bytes in them.
+    #[must_use]
+    pub fn step_directories(&self) -> Extent {
+        Extent::of(&self.steps)
+    }
+
+    /// The files that were being written, and directories that were being made or removed.
     #[must_use]
     pub fn temporary_files(&self) -> Extent {
-        Extent::of(&self.temporary)
+        Extent::of(self.temporary.iter().chain(&self.unfinished))
     }
 
     fn add_blobs(&mut self, directory: &Path) -> Result<(), CacheError> {
@@ -387,7 +423,7 @@ fn is_temporary(path: &Path) -> bool {
 }
 
 /// Tells whether there is a directory; a link to one is none, as it leads to somebody else's files.
-fn is_directory(path: &Path) -> bool {
+pub(super) fn is_directory(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
 }
 
@@ -418,7 +454,7 @@ fn walk_records(
 }
 
 /// The paths in a directory, in order; none where there is no directory.
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, CacheError> {
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, CacheError> {
     let read = || {
         let paths = fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
         paths.collect::<io::Result<Vec<PathBuf>>>()
@@ -446,6 +482,6 @@ pub(super) fn known_file(path: PathBuf) -> Result<Option<KnownFile>, CacheError>
     }
 }
 
-fn file_name(path: &Path) -> Option<&str> {
+pub(super) fn file_name(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }

@@ -82,7 +82,8 @@ impl Made {
         assert_eq!(dry.unwrap(), pruned, "what would be removed is what is");
         assert!(self.survey().records.iter().all(|known| known.is_whole));
         let survey = self.survey();
-        assert_eq!(pruned.left.bytes, survey.record_files().bytes + survey.all_blobs().bytes);
+        let trees = survey.output_trees().bytes + survey.step_directories().bytes;
+        assert_eq!(pruned.left.bytes, survey.record_files().bytes + survey.all_blobs().bytes + trees);
         pruned
     }
 
@@ -272,6 +273,75 @@ fn what_lies_in_a_cache_and_is_none_of_it_is_passed_over() {
     let pruned = made.prune(PruneOptions { all: true, ..Default::default() });
     assert_eq!((pruned.records.count, pruned.blobs.count, pruned.strays.len()), (1, 2, all.len()));
     assert!(all.iter().all(|path| path.symlink_metadata().is_ok()));
+}
+
+/// Makes a directory of files that go together, last used so long ago.
+#[cfg(unix)]
+fn tree(made: &Made, below: &str, name: &str, size: usize, age: Duration) -> PathBuf {
+    let path = made.root().join(below).join(name);
+    fs::create_dir_all(path.join("d/e")).unwrap();
+    fs::write(path.join("d/e/file"), vec![0; size]).unwrap();
+    std::os::unix::fs::symlink("/", path.join("d/link")).unwrap();
+    fs::write(path.join("lock"), "").unwrap();
+    set_age(&path.join("lock"), age);
+    path
+}
+
+#[cfg(unix)]
+#[test]
+fn what_steps_made_and_their_directories_go_by_their_last_use() {
+    let made = Made::new();
+    let name = |digit: &str| digit.repeat(64);
+    let outputs = tree(&made, "outputs/v1", &name("a"), 100, 5 * DAY);
+    let used = tree(&made, "outputs/v1", &name("b"), 10, DAY);
+    let step = tree(&made, "steps/v1", &name("c"), 1000, 4 * DAY);
+    let shared = tree(&made, "steps/v1/shared", &name("d"), 10_000, 6 * DAY);
+    let left = tree(&made, "outputs/v1", ".tmpleft", 1, 3 * DAY);
+    fs::create_dir_all(made.root().join("outputs/v1/other")).unwrap();
+    fs::write(made.root().join("steps/v1/file"), "").unwrap();
+    fs::create_dir_all(made.root().join("steps/v2")).unwrap();
+    let survey = made.survey();
+    assert_eq!((survey.output_trees().count, survey.output_trees().bytes), (2, 110));
+    assert_eq!((survey.step_directories().count, survey.step_directories().bytes), (2, 11_000));
+    assert_eq!(survey.temporary_files().count, 1);
+    assert_eq!(survey.strays.len(), 3);
+    assert!(verify(&survey, &|_| {}, &Cancel::new()).unwrap().is_empty());
+    let pruned = made.prune(PruneOptions::default());
+    assert_eq!((pruned.outputs.count, pruned.steps.count, pruned.temporary.count), (0, 0, 1));
+    assert!(!left.exists());
+    let pruned = made.prune(PruneOptions { max_size: Some(1200), ..Default::default() });
+    assert_eq!((pruned.outputs.count, pruned.steps.bytes), (0, 10_000));
+    assert!(!shared.exists() && outputs.exists());
+    let pruned = made.prune(PruneOptions { max_age: Some(2 * DAY), ..Default::default() });
+    assert_eq!((pruned.outputs.bytes, pruned.steps.bytes, pruned.left.bytes), (100, 1000, 10));
+    assert!(!outputs.exists() && !step.exists() && used.exists());
+    assert_eq!(fs::read_dir(made.root().join("steps/v1")).unwrap().count(), 2);
+    let pruned = made.prune(PruneOptions { all: true, ..Default::default() });
+    assert_eq!((pruned.outputs.count, pruned.left.bytes), (1, 0));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_step_or_a_build_uses_stays() {
+    let made = Made::new();
+    let name = |digit: &str| digit.repeat(64);
+    let outputs = tree(&made, "outputs/v1", &name("a"), 100, 5 * DAY);
+    let step = tree(&made, "steps/v1", &name("b"), 100, 5 * DAY);
+    let other = tree(&made, "steps/v1", &name("c"), 100, 5 * DAY);
+    let everything = PruneOptions { all: true, ..Default::default() };
+    let turns = [Turn::share(&outputs), Turn::alone(&step, &Cancel::new(), &|| {}).ok()];
+    set_age(&outputs.join("lock"), 5 * DAY);
+    set_age(&step.join("lock"), 5 * DAY);
+    let pruned = made.prune(everything);
+    assert!(pruned.is_spared && outputs.exists() && step.exists() && !other.exists());
+    drop(turns);
+    // While builds go on, what was used of late stays as well.
+    let hold = Hold::share(made.root(), true, &Cancel::new()).unwrap();
+    set_age(&outputs.join("lock"), Duration::from_secs(60));
+    let pruned = made.prune(everything);
+    assert!(pruned.is_spared && outputs.exists() && !step.exists());
+    drop(hold);
+    assert_eq!(made.prune(everything).left, Extent::default());
 }
 
 fn damages(survey: &Survey) -> Vec<Damage> {

@@ -93,12 +93,9 @@ mod tests {
 
     #[test]
     fn links_of_a_mounted_tree_stay_in_it() {
-        let mut root = MemoryTree::new();
-        root.file("secret", "of the root", 0o644);
-        let mut step = MemoryTree::new();
-        step.file("dist/a", "of the step", 0o644);
-        step.symlink("in", "dist");
-        step.symlink("out", "../secret");
+        let root = MemoryTree::new().file("secret", "of the root");
+        let step = MemoryTree::new().file("dist/a", "of the step");
+        let step = step.symlink("in", "dist").symlink("out", "../secret");
         let tree = MountedTree::new(&root, vec![(7, Arc::new(step))]);
         assert_eq!(resolve(&tree, &at(7, "in/a")).expect("it leads to a file"), at(7, "dist/a"));
         assert!(matches!(resolve(&tree, &at(7, "out")), Err(FileError::Escapes { .. })));

@@ -304,8 +304,9 @@ pub enum Ignore {
 /// What one copy copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "most copies are of files")]
 pub enum What {
-    /// Files of the host.
+    /// Files of the host, or of what a step made.
     From(From),
     /// A file with these bytes.
     Content(Arc<[u8]>),

@@ -10,6 +10,7 @@ mod layered;
 mod property;
 mod schema;
 mod sound;
+mod steps;
 
 fn parse(source: &str) -> Result<Spec, SpecError> {
     Spec::parse(source, &BTreeMap::new())

@@ -126,7 +126,6 @@ pub(super) fn create(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<File>
 }
 
 /// The bits of a mode as the system's calls take them.
-#[expect(clippy::unnecessary_cast, reason = "its type differs between systems")]
 pub(super) fn mode(bits: u32) -> Mode {
     Mode::from_raw_mode((bits & 0o7777) as rustix::fs::RawMode)
 }

@@ -106,6 +106,7 @@ impl Masker {
     }
 
     /// Does the same to text.
+    #[cfg(test)]
     pub(crate) fn mask_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         match self.mask(text.as_bytes()) {
             Cow::Borrowed(_) => Cow::Borrowed(text),

@@ -282,6 +282,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::step::sandbox::{Confinement, Rooms, Wants};
     use ocibuild_testkit::{require, tool};
 
     const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -329,6 +330,30 @@ mod tests {
         require!(tool("strace"));
         let script = "(cd sub; for i in 1 2 3 4 5 6 7 8; do cat c & done; wait) > out; (cd sub && sh -c 'test -e ../other')";
         assert_eq!(check(script).0, ["other", "sub/c"]);
+    }
+
+    #[test]
+    fn a_command_in_a_sandbox_is_watched_too() {
+        require!(tool("strace"));
+        require!(tool("bwrap"));
+        let (root, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(root.path().join("sub")).unwrap();
+        fs::write(root.path().join("sub/other"), "other").unwrap();
+        let mut process = Process {
+            argv: ["sh", "-euc", "cd sub; (cat other; test -e other)"].map(OsString::from).to_vec(),
+            environment: [("PATH".into(), PATH.into())].into(),
+            directory: root.path().to_owned(),
+            timeout: Some(Duration::from_secs(60)),
+            ..Process::default()
+        };
+        let rooms = Rooms { writable: vec![root.path()], ..Rooms::default() };
+        let wants = Wants { network: false, sandbox: true };
+        Confinement::new(PATH).confine(&mut process, wants, &rooms).unwrap();
+        let watch = Watch { root: root.path(), directory: ours.path(), is_declared: &|_| false };
+        let tracer = Tracer::new(OsStr::new(PATH)).unwrap();
+        let (ending, found) = tracer.run(&process, &watch, &Cancel::new(), &|_, _| {}).unwrap();
+        assert_eq!(ending, Ending::Exited(0));
+        assert_eq!(found.paths.into_iter().collect::<Vec<_>>(), [b"sub/other"]);
     }
 
     #[test]

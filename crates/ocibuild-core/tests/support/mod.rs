@@ -124,6 +124,8 @@ fn in_context<T>(tree: &dyn FileTree, setup: &Setup<'_>, work: impl FnOnce(Conte
         store: &store,
         records: if setup.use_records { Some(&records) } else { None },
         tiers: &setup.tiers,
+        step_keys: &[],
+        workplace: None,
         told: &told,
         stat: setup.stat.filter(|_| setup.use_records),
         last: if setup.use_records { Some(&last) } else { None },

@@ -16,8 +16,8 @@ use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{Fault, Located, Template, set_pair};
 use ocibuild_core::{BuildError, Builder, Built, Cancel, Descriptor, Digest, Error, Registry};
 
-use crate::commands::build::caches::{Caches, Told};
 use crate::commands::build::BuildFlags;
+use crate::commands::build::caches::{Caches, Told};
 use crate::commands::build::outcome::Outcome;
 use crate::commands::build::results::Results;
 use crate::commands::watch::Watched;

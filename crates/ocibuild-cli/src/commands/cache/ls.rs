@@ -107,7 +107,8 @@ fn totals(survey: &Survey) -> String {
     let (records, blobs, unnamed) = (survey.record_files(), survey.all_blobs(), survey.unnamed_blobs());
     let (notes, stat, temporary) = (survey.note_files(), survey.stat_files(), survey.temporary_files());
     let (blocks, last) = (survey.block_indexes(), survey.last_build_files());
-    let all = [records, blobs, notes, stat, blocks, last, temporary];
+    let (outputs, steps) = (survey.output_trees(), survey.step_directories());
+    let all = [records, blobs, notes, stat, blocks, last, outputs, steps, temporary];
     let mut parts = vec![
         count(records, "record"),
         count(blobs, "blob"),
@@ -121,6 +122,12 @@ fn totals(survey: &Survey) -> String {
     }
     if blocks.count > 0 {
         parts.push(count(blocks, "block list"));
+    }
+    if outputs.count > 0 {
+        parts.push(format!("{} in {}", text::bytes(outputs.bytes), count(outputs, "step output")));
+    }
+    if steps.count > 0 {
+        parts.push(format!("{} in {}", text::bytes(steps.bytes), count(steps, "step workspace")));
     }
     if unnamed.count > 0 {
         parts.push(format!(
@@ -142,7 +149,8 @@ fn to_json(survey: &Survey) -> Value {
     let (records, blobs) = (survey.record_files(), survey.all_blobs());
     let (notes, stat, temporary) = (survey.note_files(), survey.stat_files(), survey.temporary_files());
     let (blocks, last) = (survey.block_indexes(), survey.last_build_files());
-    let all = [records, blobs, notes, stat, blocks, last, temporary];
+    let (outputs, steps) = (survey.output_trees(), survey.step_directories());
+    let all = [records, blobs, notes, stat, blocks, last, outputs, steps, temporary];
     json!({
         "version": VERSION,
         "path": survey.root.display().to_string(),
@@ -157,6 +165,8 @@ fn to_json(survey: &Survey) -> Value {
             "stat_caches": extent_to_json(stat),
             "block_lists": extent_to_json(blocks),
             "last_builds": extent_to_json(last),
+            "step_outputs": extent_to_json(outputs),
+            "step_workspaces": extent_to_json(steps),
             "temporary_files": extent_to_json(temporary),
         },
         "strays": strays_to_json(&survey.strays),

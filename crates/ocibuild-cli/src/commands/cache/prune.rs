@@ -19,11 +19,12 @@ use crate::text::{self, Format};
 ///
 /// Without flags: blobs that no record names, records that can't be understood, and what killed runs
 /// left behind a minute ago, or a day ago while a build goes on. With flags also what was least recently
-/// used: records with the blobs that only they name, and what is known of the files of trees. A build
-/// uses what answers in it and what it looks up, though it writes nothing.
+/// used: records with the blobs that only they name, what is known of the files of trees, what steps
+/// made, and the directories in which they run. A build uses what answers in it and what it looks up,
+/// though it writes nothing.
 ///
 /// Builds may go on meanwhile. While one does, nothing is removed that was used or made in the last
-/// hour, not by `--all` either.
+/// hour, not by `--all` either, and nothing that a step has in use.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct PruneArgs {
@@ -61,7 +62,7 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
     let pruned = cache::prune(directory, &options, SystemTime::now(), &stop.cancel())
         .map_err(|error| failure(error, directory))?;
     if pruned.is_spared {
-        let warning = Warning::new("a build is running: what was used in the last hour is kept");
+        let warning = Warning::new("a build is running: what it uses, or was used in the last hour, is kept");
         reporter.warn(&warning.hint("prune again when none is"));
     }
     warn_of_strays(&pruned.strays, reporter);
@@ -78,6 +79,8 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
                 "stat_caches": extent_to_json(pruned.stat),
                 "block_lists": extent_to_json(pruned.blocks),
                 "last_builds": extent_to_json(pruned.last_builds),
+                "step_outputs": extent_to_json(pruned.outputs),
+                "step_workspaces": extent_to_json(pruned.steps),
                 "temporary_files": extent_to_json(pruned.temporary),
                 "bytes": bytes(&pruned),
                 "left": { "bytes": pruned.left.bytes },
@@ -90,8 +93,8 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
 }
 
 fn bytes(pruned: &Pruned) -> u64 {
-    let Pruned { records, blobs, notes, stat, blocks, last_builds, temporary, .. } = pruned;
-    let all = [records, blobs, notes, stat, blocks, last_builds, temporary];
+    let Pruned { records, blobs, notes, stat, blocks, last_builds, outputs, steps, temporary, .. } = pruned;
+    let all = [records, blobs, notes, stat, blocks, last_builds, outputs, steps, temporary];
     all.into_iter().map(|extent| extent.bytes).sum()
 }
 
@@ -106,6 +109,12 @@ fn to_text(pruned: &Pruned, dry_run: bool) -> String {
     }
     if pruned.blocks.count > 0 {
         parts.push(count(pruned.blocks, "block list"));
+    }
+    if pruned.outputs.count > 0 {
+        parts.push(count(pruned.outputs, "step output"));
+    }
+    if pruned.steps.count > 0 {
+        parts.push(count(pruned.steps, "step workspace"));
     }
     if pruned.temporary.count > 0 {
         parts.push(count(pruned.temporary, "unfinished file"));

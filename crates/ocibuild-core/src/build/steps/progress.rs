@@ -203,7 +203,8 @@ impl<'a> Progress<'a> {
             return Ok(tree.clone());
         }
         let finished = state.finished.clone().expect("trees of finished steps are asked for");
-        let found = self.trees.find(&finished.root(), self.context.cancel);
+        let find = || self.trees.find(&finished.root(), self.context.cancel);
+        let found = self.context.pool.install(find)?;
         if let Some(tree) = found.map_err(|fault| self.fault(index, fault.into()))? {
             return Ok(state.tree.insert(tree).clone());
         }

@@ -132,13 +132,14 @@ impl<'w, 'a> Work<'w, 'a> {
         Self { progress, demanded, decisions, of: None, layers, faults, stop }
     }
 
-    /// Runs all tasks: steps on threads of their own, as they wait for commands, and layers in the pool.
+    /// Runs all tasks: layers in the pool; steps, which wait for commands, on threads of their own, and so
+    /// layers that copy from steps, which wait for what those made.
     fn run(&self, all: &[Task], place: &Workplace<'_>) -> Fallible<()> {
         let stops = || self.stop.is_cancelled();
         let endings = self.progress.context.pool.in_place_scope(|pool| {
             std::thread::scope(|threads| {
                 schedule::run(all, place.jobs, &stops, |task, signal| {
-                    if task < self.demanded.len() {
+                    if self.waits(task) {
                         threads.spawn(move || self.task(task, signal));
                     } else {
                         pool.spawn(move |_| self.task(task, signal));
@@ -147,6 +148,12 @@ impl<'w, 'a> Work<'w, 'a> {
             })
         })?;
         self.outcome(&endings)
+    }
+
+    /// Tells whether a task waits for something: a thread of the pool must not.
+    fn waits(&self, task: usize) -> bool {
+        let layer = || &self.progress.plan.layers[task - self.demanded.len()];
+        task < self.demanded.len() || layer().steps().next().is_some()
     }
 
     fn task(&self, task: usize, signal: Signal) {
@@ -165,24 +172,21 @@ impl<'w, 'a> Work<'w, 'a> {
     }
 
     fn layer(&self, index: usize) -> Fallible<()> {
-        let Progress { plan, context, .. } = *self.progress;
         let of = self.of.expect("tasks of layers come with them");
-        let layer = &plan.layers[index];
-        let listing = of.foundations.listing(&layer.foundation);
-        let is_listed = (of.listed)(index);
         let decision = self.decisions[index].clone();
-        let finished = match decision.reused.is_some() && !context.verifies || layer.steps().next().is_none()
-        {
-            true => make(plan, index, decision, (listing, is_listed), context)?,
-            false => self.layer_of_steps(index, decision, (listing, is_listed))?,
+        let listing = of.foundations.listing(&self.progress.plan.layers[index].foundation);
+        let listed = (listing, (of.listed)(index));
+        let finished = match self.waits(self.demanded.len() + index) {
+            true => self.layer_of_steps(index, decision, listed)?,
+            false => make(self.progress.plan, index, decision, listed, self.progress.context)?,
         };
         (of.finished)(&finished);
         self.layers[index].set(finished).expect("each layer is one task");
         Ok(())
     }
 
-    /// Makes a layer that copies from steps: by what those made, where something answers for that, else of
-    /// their files.
+    /// Makes a layer that copies from steps: by what the steps are, or by what they made, where something
+    /// answers for that, else of the files that they made.
     fn layer_of_steps(
         &self,
         index: usize,
@@ -190,38 +194,60 @@ impl<'w, 'a> Work<'w, 'a> {
         (listing, is_listed): (&Listing, bool),
     ) -> Fallible<FinishedLayer> {
         let Progress { plan, context, .. } = *self.progress;
-        let layer = &plan.layers[index];
         let step_keys = self.progress.realised();
-        let context = Context { step_keys: &step_keys, ..context };
+        let realised = Context { step_keys: &step_keys, ..context };
+        let is_answered = |decision: &Decision| decision.reused.is_some() && !context.verifies;
+        let make = |decision, context: Context<'_>| {
+            let make = || make(plan, index, decision, (listing, is_listed), context);
+            context.pool.install(make)?
+        };
+        if is_answered(&decision) {
+            return make(decision, context);
+        }
+        let decision =
+            context.pool.install(|| self.realise(index, decision, (listing, is_listed), realised))??;
+        if is_answered(&decision) {
+            return make(decision, context);
+        }
+        let tree = self.progress.mounted(plan.layers[index].steps())?;
+        make(decision, Context { tree: &tree, ..context })
+    }
+
+    /// Asks for a layer by what the steps made that it copies from. What answers is recorded by what the
+    /// steps are as well.
+    fn realise(
+        &self,
+        index: usize,
+        decision: Decision,
+        (listing, is_listed): (&Listing, bool),
+        context: Context<'_>,
+    ) -> Fallible<Decision> {
+        let plan = self.progress.plan;
+        let layer = &plan.layers[index];
         let realised = match decision.keys.host {
             Some(_) => {
                 let keys = layer::mixed_keys(layer, listing, context.workshop(plan));
-                let keys = keys.map_err(|fault| layer_fault(layer, fault))?;
-                reuse(layer, keys.unwrap_or_default(), context)?
+                reuse(layer, keys.map_err(|fault| layer_fault(layer, fault))?.unwrap_or_default(), context)?
             }
             None => decide(plan, layer, listing, context)?,
         };
         let mut keys = decision.keys;
         keys.realised = Some(Box::new(realised.keys));
-        let mut decision = Decision { keys, reused: decision.reused.or(realised.reused) };
-        if let (true, Some(answer)) = (is_listed, &decision.reused)
+        let mut reused = decision.reused.or(realised.reused);
+        if let (true, Some(answer)) = (is_listed, &reused)
             && known_outline(answer, context)?.is_none()
         {
-            decision.reused = None;
+            reused = None;
         }
-        if let (Some(answer), Some(records)) = (&decision.reused, context.records)
+        if let (Some(answer), Some(records)) = (&reused, context.records)
             && answer.origin == layer::Origin::Store
         {
-            for key in decision.keys.of(&answer.record.machines) {
+            for key in keys.of(&answer.record.machines) {
                 // Where it can't be kept, what was made answers the next time as well.
                 let _ = records.put(&answer.record.under(*key));
             }
         }
-        if decision.reused.is_some() && !context.verifies {
-            return make(plan, index, decision, (listing, is_listed), context);
-        }
-        let tree = self.progress.mounted(layer.steps())?;
-        make(plan, index, decision, (listing, is_listed), Context { tree: &tree, ..context })
+        Ok(Decision { keys, reused })
     }
 
     /// What all came to: the first fault, or all of those of steps.

@@ -366,3 +366,15 @@ fn defaults_that_set_what_they_keep_are_told_once() {
          hint: leave out one of them: `owner`, or \"owner\" in `preserve`\n",
     );
 }
+
+#[test]
+fn steps_are_merged_like_layers() {
+    let base = "version = 1\n[steps.a]\nrun = 'base'\ninputs = ['x', 'y']\nenv = { A = '1', B = '1' }\n\
+                [steps.b]\nrun = 'b'\ninputs = []\n";
+    let own = "version = 1\nextends = './base'\n[steps.a]\ninputs = ['z']\nenv = { B = '2' }\n[steps.c]\nrun = 'c'\nneeds = ['b']\n";
+    means(
+        &[("own", own), ("base", base)],
+        "version = 1\n[steps.b]\nrun = 'b'\ninputs = []\n[steps.a]\nrun = 'base'\ninputs = ['z']\n\
+         env = { A = '1', B = '2' }\n[steps.c]\nrun = 'c'\nneeds = ['b']\n",
+    );
+}

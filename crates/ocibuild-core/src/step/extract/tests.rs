@@ -156,7 +156,7 @@ fn what_no_capture_has_is_refused_and_nothing_is_left() {
         let tar = [&before[..before.len() - 1024], &tar.bytes()].concat();
         let fault = room.extract(&tar).unwrap_err();
         assert!(matches!(fault, StepError::Unfit { .. }), "{at}: {fault:?}");
-        assert_eq!(room.names(), [PathBuf::new(); 0], "{at}");
+        assert!(room.names().is_empty(), "{at}");
     }
 }
 
@@ -168,7 +168,7 @@ fn what_cannot_be_read_to_its_end_is_nothing() {
     let refused = |blob: &[u8], size| {
         let room = Room::new();
         let fault = room.extract_blob(blob, size).unwrap_err();
-        assert_eq!(room.names(), [PathBuf::new(); 0]);
+        assert!(room.names().is_empty());
         fault
     };
     let read = |fault: &StepError| matches!(fault, StepError::Unpack(UnpackError::Tar(ReadError::Read(_))));
@@ -208,12 +208,12 @@ fn only_a_blob_that_was_verified_makes_a_tree() {
         let size = tar.len() as u64;
         let result = trees.extract(&key, Verifying(&blob), size, &Cancel::new());
         assert!(matches!(result, Err(StepError::Unpack(_))));
-        assert_eq!(room.names(), [PathBuf::new(); 0]);
+        assert!(room.names().is_empty());
         let cancel = Cancel::new();
         cancel.cancel();
         let stopped = trees.extract(&key, &blob[..], size, &cancel);
         assert!(matches!(stopped, Err(StepError::Cancelled(_))));
-        assert_eq!(room.names(), [PathBuf::new(); 0]);
+        assert!(room.names().is_empty());
         assert!(trees.extract(&key, &blob[..], size, &Cancel::new()).is_ok());
     }
 }
