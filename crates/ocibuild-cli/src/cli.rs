@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, cache, check, completions, copy, diff, explain, graph, index, inspect, lock, login, logout, ls, man,
-    plan, pull, push, rebase, run, save, schema, serve, tag, validate, version, watch,
+    build, cache, check, completions, copy, diff, explain, graph, index, inspect, lock, login, logout, ls,
+    man, plan, pull, push, rebase, run, save, schema, serve, tag, validate, version, watch,
 };
 use crate::exit;
 use crate::failure::Failure;

@@ -126,7 +126,8 @@ fn to_json(graph: &Graph) -> Value {
             "critical": node.is_critical,
         })
     });
-    let edge = |(from, to): (usize, usize)| json!({ "from": graph.nodes[from].id(), "needs": graph.nodes[to].id() });
+    let edge =
+        |(from, to): (usize, usize)| json!({ "from": graph.nodes[from].id(), "needs": graph.nodes[to].id() });
     let path: Vec<String> = graph.critical.iter().map(|index| graph.nodes[*index].id()).collect();
     json!({
         "version": VERSION,

@@ -16,8 +16,8 @@ use crate::progress::Reporter;
 use crate::signals::Stop;
 use crate::{source, text, verdict};
 
-pub(crate) use watched::Watched;
 use watched::Seen;
+pub(crate) use watched::Watched;
 
 /// Build again whenever something changes that images are made of
 ///

@@ -33,3 +33,4 @@ mod results;
 mod serve;
 mod sight;
 mod specs;
+mod steps;

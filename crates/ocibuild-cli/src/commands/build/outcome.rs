@@ -14,8 +14,8 @@ use ocibuild_core::plan::Plan;
 use serde_json::{Value, json};
 
 use crate::commands::build::Told;
-use crate::commands::run::step_to_json;
 use crate::commands::build::report::{self, ImageReport};
+use crate::commands::run::step_to_json;
 use crate::failure::Failure;
 use crate::progress::Reporter;
 use crate::progress::json::seconds;

@@ -46,7 +46,8 @@ pub(super) fn to_svg(graph: &Graph) -> String {
          viewBox=\"0 0 {width} {height}\" role=\"img\">\n<title>ocibuild graph</title>\n<style>{STYLE}</style>\n"
     );
     // The critical ones last, over the others.
-    let is_critical = |(from, to): &(usize, usize)| graph.nodes[*from].is_critical && graph.nodes[*to].is_critical;
+    let is_critical =
+        |(from, to): &(usize, usize)| graph.nodes[*from].is_critical && graph.nodes[*to].is_critical;
     let mut edges: Vec<(usize, usize)> = graph.edges().collect();
     edges.sort_by_key(is_critical);
     for edge in edges {
@@ -65,7 +66,8 @@ pub(super) fn to_svg(graph: &Graph) -> String {
     for (node, place) in graph.nodes.iter().zip(&places) {
         draw(&mut out, node, *place);
     }
-    let _ = writeln!(out, "<text class=\"what\" x=\"{MARGIN}\" y=\"{}\">{}</text>", height - 10, legend(graph));
+    let _ =
+        writeln!(out, "<text class=\"what\" x=\"{MARGIN}\" y=\"{}\">{}</text>", height - 10, legend(graph));
     out.push_str("</svg>\n");
     out
 }

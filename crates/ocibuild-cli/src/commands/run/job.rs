@@ -149,7 +149,8 @@ impl<'a> StepJob<'a> {
     fn registry(&self, plan: &Plan, cancel: &Cancel) -> Result<Option<Registry>, Failure> {
         let is_asked = !self.asked.offline && self.caches.asks_registries(plan);
         let told = self.caches.told_registry(self.builder(None, cancel).cache_target(plan), false);
-        let open = || registry::open_for(plan, (false, told.as_deref()), &self.options, self.reporter, cancel);
+        let open =
+            || registry::open_for(plan, (false, told.as_deref()), &self.options, self.reporter, cancel);
         (is_asked || told.is_some()).then(open).transpose()
     }
 
@@ -167,4 +168,3 @@ impl<'a> StepJob<'a> {
         }
     }
 }
-

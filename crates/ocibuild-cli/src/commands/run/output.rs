@@ -32,9 +32,7 @@ impl Output {
         let fault = Mutex::default();
         match checked {
             Ok(()) => Ok(Self { directory, fault }),
-            Err(source) => {
-                Err(Failure::Result { what: FLAG, path: directory, source, is_built: false })
-            }
+            Err(source) => Err(Failure::Result { what: FLAG, path: directory, source, is_built: false }),
         }
     }
 
