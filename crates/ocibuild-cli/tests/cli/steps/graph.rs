@@ -14,14 +14,14 @@ fn the_graph_says_what_would_run_and_runs_nothing() {
     assert_data_eq!(
         output.text(),
         str![[r#"
-image service               made
-└─ layer app                made
-   └─ step compile *        runs if a need changes
-      └─ step install *     runs
-step test *                 runs if a need changes
-└─ step compile *           (above)
+image service *          made
+└─ layer app *           made
+   └─ step compile *     runs if a need changes
+      └─ step install *  runs
+step test                runs if a need changes
+└─ step compile *        (above)
 
-critical path (*): step install → step compile → step test
+critical path (*): step install → step compile → layer app → image service
 3 steps would run
 "#]]
     );
@@ -40,7 +40,7 @@ nothing would run: all of it is in a cache
 "#]]
     );
     let text = bench.ok(&["graph", "test"]).text();
-    assert!(text.starts_with("step test *        runs\n└─ step compile   hit\n"), "{text}");
+    assert!(text.starts_with("step test *         runs\n└─ step compile     hit\n"), "{text}");
 }
 
 #[test]
@@ -56,7 +56,10 @@ fn all_forms_have_the_same_in_them() {
     let install = nodes.iter().find(|node| node["name"] == "install").unwrap();
     assert_eq!((install["outlook"].as_str(), install["cache"].as_str()), (Some("hit"), Some("local")));
     assert!(install["last_seconds"].as_f64().is_some());
-    assert_eq!(json["critical_path"]["nodes"], serde_json::json!(["step:compile", "step:test"]));
+    assert_eq!(
+        json["critical_path"]["nodes"],
+        serde_json::json!(["step:compile", "layer:app", "image:service"])
+    );
     let dot = bench.ok(&["graph", "--format", "dot"]).text();
     let svg = bench.ok(&["graph", "--format", "svg"]).text();
     assert_eq!(dot.matches(" -> ").count(), 4);

@@ -22,7 +22,7 @@ test     grep -q hello program || { echo no greeting…  compile  -
 
 "#]]
     );
-    let bench = Bench::with_spec("version = 1\n[images.a]\nbase = \"scratch\"\n");
+    let bench = Bench::with_spec(crate::bench::SPEC);
     assert!(bench.ok(&["run"]).text().contains("has no steps"));
 }
 
