@@ -142,7 +142,7 @@ fn steps_to_text(out: &mut String, steps: &[ForeseenStep]) {
     }));
     let mut text = String::new();
     write_rows(&mut text, &rows);
-    text.lines().for_each(|line| drop(writeln!(out, "{}", line.trim_end())));
+    out.extend(text.lines().map(|line| format!("{}\n", line.trim_end())));
 }
 
 fn write_rows(out: &mut String, rows: &[[String; 5]]) {

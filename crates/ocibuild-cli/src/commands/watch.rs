@@ -2,7 +2,7 @@
 
 mod watched;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -151,11 +151,8 @@ fn pause(length: Duration, stop: &Stop) -> Option<()> {
 }
 
 fn tell(changed: &[PathBuf], reporter: &Reporter) {
-    let shown: Vec<String> = changed
-        .iter()
-        .take(NAMED)
-        .map(|path| crate::names::escape_rest(&path.display().to_string()))
-        .collect();
+    let shown: Vec<String> =
+        changed.iter().take(NAMED).map(|path| crate::names::escape_rest(&shown(path))).collect();
     let more = match changed.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -163,6 +160,11 @@ fn tell(changed: &[PathBuf], reporter: &Reporter) {
     let text = format!("\nchanged: {}{more}", shown.join(", "));
     reporter.clear();
     reporter.tell(&text, "changed", &json!({ "paths": shown, "count": changed.len() }));
+}
+
+/// A path as one would write it.
+fn shown(path: &Path) -> String {
+    path.strip_prefix(".").unwrap_or(path).display().to_string()
 }
 
 impl BuildFlags {

@@ -34,3 +34,4 @@ mod results;
 mod serve;
 mod sight;
 mod specs;
+mod steps;

@@ -11,8 +11,8 @@ const GAP: usize = 18;
 const COLUMN_GAP: usize = 64;
 const MARGIN: usize = 20;
 /// About how wide a letter is, in tenths.
-const LETTER: usize = 73;
-const SMALL_LETTER: usize = 58;
+const LETTER: usize = 82;
+const SMALL_LETTER: usize = 60;
 /// How often columns are put in order by what their neighbours are.
 const PASSES: usize = 8;
 
