@@ -254,14 +254,17 @@ pub fn plan_steps(
     platforms: &[Platform],
     surroundings: &dyn Surroundings,
 ) -> Result<Plan, PlanError> {
-    if let Some(name) = steps.iter().find(|name| spec.step(name).is_none()) {
+    let by_name = steps::by_name(spec);
+    if let Some(name) = steps.iter().find(|name| !by_name.contains_key(name.as_str())) {
         let known = spec.steps.iter().map(|step| step.name.value.clone()).collect();
         return Err(PlanError::UnknownStep { name: name.clone(), known });
     }
     let mut planner = Planner::new(spec, surroundings);
-    for step in steps.iter().filter_map(|name| spec.step(name)) {
+    let all = steps::closure(&by_name, steps.iter().map(String::as_str));
+    let images = if platforms.is_empty() { planner.needed(&by_name, &all) } else { Vec::new() };
+    for step in steps.iter().filter_map(|name| by_name.get(name.as_str())) {
         let platforms = match platforms {
-            [] => planner.platforms_of(step),
+            [] => platforms_of(step, &by_name, &images),
             given => given.to_vec(),
         };
         for platform in platforms {
@@ -292,6 +295,29 @@ fn depends_on_platform(template: &Template) -> bool {
         .segments()
         .iter()
         .any(|segment| matches!(segment, Segment::Os | Segment::Arch | Segment::Variant))
+}
+
+/// What an image needs of steps, and its platforms.
+type Needed<'s> = (BTreeSet<&'s str>, Vec<Platform>);
+
+/// The platforms a step is planned for that nobody names one for.
+fn platforms_of(step: &Step, steps: &BTreeMap<&str, &Step>, images: &[Needed<'_>]) -> Vec<Platform> {
+    if let StepPlatforms::Only(platforms) = &step.platforms.value {
+        return platforms.iter().map(|platform| platform.value.clone()).collect();
+    }
+    let related = steps::closure(steps, [step.name.as_str()]);
+    let mut found: Vec<Platform> = Vec::new();
+    for platform in
+        images.iter().filter(|(needed, _)| !needed.is_disjoint(&related)).flat_map(|image| &image.1)
+    {
+        if !found.contains(platform) {
+            found.push(platform.clone());
+        }
+    }
+    if found.is_empty() {
+        found.push(Platform::linux_amd64());
+    }
+    found
 }
 
 struct Planner<'s> {
@@ -339,29 +365,15 @@ impl<'s> Planner<'s> {
         Ok(Plan { name, steps, layers, images, cache_from, cache_to, cache_mode, checks, warnings })
     }
 
-    /// The platforms a step is planned for that nobody names one for.
-    fn platforms_of(&mut self, step: &Step) -> Vec<Platform> {
-        if let StepPlatforms::Only(platforms) = &step.platforms.value {
-            return platforms.iter().map(|platform| platform.value.clone()).collect();
-        }
-        let related = steps::closure(self.spec, [step.name.as_str()]);
+    /// The steps that each image needs, and its platforms, of images that need one of some steps.
+    fn needed(&mut self, steps: &BTreeMap<&'s str, &'s Step>, some: &BTreeSet<&str>) -> Vec<Needed<'s>> {
         let spec = self.spec;
-        let mut platforms = Vec::new();
-        for image in &spec.images {
+        let one = |image: &'s Image| {
             let copied = image.layers.iter().filter_map(|name| spec.layer(name)).flat_map(Layer::steps);
-            let needed = steps::closure(spec, copied.map(|name| name.value.as_str()));
-            if !needed.is_disjoint(&related) {
-                for platform in self.platforms(image) {
-                    if !platforms.contains(&platform) {
-                        platforms.push(platform);
-                    }
-                }
-            }
-        }
-        if platforms.is_empty() {
-            platforms.push(Platform::linux_amd64());
-        }
-        platforms
+            let needed = steps::closure(steps, copied.map(|name| name.value.as_str()));
+            if needed.is_disjoint(some) { None } else { Some((needed, self.platforms(image))) }
+        };
+        spec.images.iter().filter_map(one).collect()
     }
 
     fn image(&mut self, image: &Image) -> PlannedImage {

@@ -13,6 +13,7 @@ mod key;
 mod leak;
 mod log;
 mod mask;
+mod orphans;
 mod outputs;
 mod private;
 mod process;

@@ -254,7 +254,7 @@ fn a_run_of_steps_is_killed() {
         name: "build, steps run again",
         before: &project::steps,
         words: &BUILD,
-        after: &|bench| is_right(bench, &digest, 1),
+        after: &|bench| is_right(bench, &digest, 2),
         named: &[
             ("rename", "cache/blobs/sha256/"),
             ("rename", "cache/records/v1/"),

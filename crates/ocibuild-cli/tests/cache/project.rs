@@ -58,14 +58,14 @@ needs = ["compile"]
 run = "wc -c < dist/all > bundle"
 outputs = ["bundle"]
 
-[layers.app]
-copy = [
-  { step = "compile", from = "dist", to = "/app/dist" },
-  { step = "bundle", from = "bundle", to = "/app/" },
-]
+[layers.dist]
+copy = [{ step = "compile", from = "dist", to = "/app/dist" }]
+
+[layers.bundle]
+copy = [{ step = "bundle", from = "bundle", to = "/app/" }]
 
 [images.app]
-layers = ["app"]
+layers = ["dist", "bundle"]
 "#;
 
 /// Numbers that look random, the same for a seed.

@@ -24,3 +24,4 @@ mod runs_everywhere;
 mod same_digest;
 mod serve;
 mod split_layers;
+mod steps;

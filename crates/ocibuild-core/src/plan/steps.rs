@@ -321,13 +321,21 @@ fn escaped(path: &str) -> String {
     pattern
 }
 
+/// The steps of a spec by their names.
+pub(super) fn by_name(spec: &Spec) -> BTreeMap<&str, &Step> {
+    spec.steps.iter().map(|step| (step.name.as_str(), step)).collect()
+}
+
 /// The names of these steps, and of all they need.
-pub(super) fn closure<'s>(spec: &'s Spec, names: impl IntoIterator<Item = &'s str>) -> BTreeSet<&'s str> {
+pub(super) fn closure<'s>(
+    steps: &BTreeMap<&'s str, &'s Step>,
+    names: impl IntoIterator<Item = &'s str>,
+) -> BTreeSet<&'s str> {
     let mut found = BTreeSet::new();
     let mut open: Vec<&str> = names.into_iter().collect();
     while let Some(name) = open.pop() {
         if found.insert(name) {
-            let needs = spec.step(name).into_iter().flat_map(|step| &step.needs);
+            let needs = steps.get(name).into_iter().flat_map(|step| &step.needs);
             open.extend(needs.map(|need| need.value.as_str()));
         }
     }

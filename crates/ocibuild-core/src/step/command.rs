@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::event::{Cancel, Event, Observer, Stream};
@@ -9,6 +10,7 @@ use crate::files::FileTree;
 use crate::plan::{Command, PlannedStep};
 use crate::spec::Span;
 use crate::step::environment::{SOURCE_DATE_EPOCH, path_of};
+use crate::step::orphans::Mark;
 use crate::step::process::Process;
 use crate::step::sandbox::{Confinement, Rooms, Wants};
 use crate::step::secret::{Places, Secrets};
@@ -53,6 +55,15 @@ pub enum RunError {
     /// It can't be watched.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// It can't be noted that it runs.
+    #[error("cannot write to `{}`", directory.display())]
+    Mark {
+        /// The step's directory.
+        directory: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl RunError {
@@ -64,6 +75,7 @@ impl RunError {
             Self::Secret(fault) => fault.remedy(),
             Self::Sandbox(fault) => fault.remedy(),
             Self::Trace(fault) => fault.remedy(),
+            Self::Mark { .. } => None,
         }
     }
 
@@ -121,6 +133,7 @@ impl<'a> Run<'a> {
     /// [`RunError`] if it can't be run.
     pub fn run(&self, ears: Ears<'_>) -> Result<Ending, RunError> {
         let process = self.process()?;
+        let _mark = self.mark()?;
         Ok(process.run(ears.cancel, &|stream, line| self.hear(ears, stream, line))?)
     }
 
@@ -135,6 +148,7 @@ impl<'a> Run<'a> {
         ears: Ears<'_>,
     ) -> Result<(Ending, Undeclared), RunError> {
         let process = self.process()?;
+        let _mark = self.mark()?;
         let tracer = Tracer::new(&path_of(self.host.variables))?;
         let watch = Watch { root: self.host.root, directory: self.private.path(), is_declared };
         Ok(tracer.run(&process, &watch, ears.cancel, &|stream, line| self.hear(ears, stream, line))?)
@@ -152,6 +166,11 @@ impl<'a> Run<'a> {
     #[must_use]
     pub fn masked(&self, text: &str) -> String {
         String::from_utf8_lossy(&self.secrets.masker().mask(text.as_bytes())).into_owned()
+    }
+
+    fn mark(&self) -> Result<Mark, RunError> {
+        let directory = self.private.path();
+        self.private.mark().map_err(|source| RunError::Mark { directory: directory.to_owned(), source })
     }
 
     fn hear(&self, ears: Ears<'_>, stream: Stream, line: &[u8]) {

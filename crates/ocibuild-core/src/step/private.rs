@@ -14,6 +14,7 @@ use crate::cache::{NoTurn, STEPS_DIRECTORY, Turn};
 use crate::event::Cancel;
 use crate::files::{FileKind, directory_beneath, each_name, empty, metadata, open_directory, remove_at};
 use crate::key::KeyWriter;
+use crate::step::orphans::{self, Mark};
 use crate::step::{Shared, StepError, Synced, Wanted, copy, state, sync};
 
 const WORK: &str = "work";
@@ -52,11 +53,19 @@ impl Private {
         // Commands are told of it, and run elsewhere.
         let path = path.canonicalize().map_err(StepError::own("open", path, b""))?;
         let private = Self { path, handle, _turn: turn };
+        let end = orphans::end(&private.path, &private.home());
+        end.map_err(StepError::own("end what runs in", &private.path, b""))?;
         for name in [WORK, HOME, TEMPORARY] {
             private.directory(name, cancel)?;
         }
         private.tidy(cancel)?;
         Ok(private)
+    }
+
+    /// Marks that a command runs here, until what is returned is dropped: whoever comes after a run that
+    /// was killed ends what that left.
+    pub(super) fn mark(&self) -> io::Result<Mark> {
+        Mark::set(&self.path)
     }
 
     /// Returns the directory itself.

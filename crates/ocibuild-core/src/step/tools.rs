@@ -110,7 +110,7 @@ impl<'a> Tools<'a> {
 
     fn run(&self, tool: &str, argv: Vec<OsString>) -> Result<Vec<u8>, ToolError> {
         let environment =
-            [("PATH", self.path.clone()), ("LANG", "C.UTF-8".into()), ("HOME", "/nonexistent".into())];
+            [("PATH", self.path.clone()), ("LANG", "C.UTF-8".into()), ("HOME", "/dev/null".into())];
         let environment = environment.into_iter().map(|(name, value)| (name.into(), value)).collect();
         let process = Process {
             argv,

@@ -50,9 +50,12 @@ fn files(directory: &Path, is_tree: bool) -> usize {
         .sum()
 }
 
+/// Tells whether a fault is the one that is meant.
+type Is = fn(&StepFault) -> bool;
+
 #[test]
 fn a_failed_step_leaves_nothing_and_what_needs_it_is_skipped() {
-    let ends: [(&str, &str, fn(&StepFault) -> bool); 4] = [
+    let ends: [(&str, &str, Is); 4] = [
         ("echo some > bad; echo so it goes >&2; exit 7", "", |fault| matches!(fault, StepFault::Exit(7))),
         ("echo some > bad; echo so it goes; sleep 60", "timeout = \"400ms\"", |fault| {
             matches!(fault, StepFault::TimedOut(_))

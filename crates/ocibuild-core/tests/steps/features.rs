@@ -260,7 +260,7 @@ fn what_was_made_comes_back_as_it_was() {
     let spec = one(&project, run, &more).replace("[\"all\"]\n", "[\"all\", \"two\"]\n");
     let (built, _) = project.build(&spec);
     let key = built.steps[0].record.content.unwrap();
-    let tree = project.cache.path().join("outputs/v1").join(key.hex().to_string()).join("tree");
+    let tree = project.cache.path().join("outputs/v1").join(key.hex()).join("tree");
     let made = shown(&tree);
     assert!(made.len() >= 10, "{made:#?}");
     fs::remove_dir_all(project.cache.path().join("outputs")).unwrap();
