@@ -1,6 +1,7 @@
 //! `ocibuild build`.
 
 mod caches;
+pub(crate) mod checks;
 mod job;
 mod outcome;
 mod report;
@@ -21,6 +22,7 @@ use crate::source::ImageFlags;
 use crate::step_flags::StepFlags;
 
 pub(crate) use caches::{CacheFlags, Caches, Told};
+use checks::ChecksFlags;
 pub(crate) use job::Job;
 pub(crate) use outcome::METADATA_VERSION;
 use results::ResultFlags;
@@ -105,6 +107,9 @@ pub(crate) struct BuildFlags {
     pub(super) caches: CacheFlags,
 
     #[command(flatten)]
+    checks: ChecksFlags,
+
+    #[command(flatten)]
     pub(super) steps: StepFlags,
 
     /// Make every layer that a record answers for all the same, and fail if that gives another one
@@ -159,8 +164,9 @@ Environment:
 
 Exit codes:
   0 done; 1 something else; 2 command line or spec; 3 files; 4 registry; 5 credentials; 6 cache,
-  or another layer than it has (`--verify-cache`); 7 a step failed; 130 interrupted. Ctrl-C stops steps
-  with all they started, and leaves nothing half-written; a second one ends at once.";
+  or another layer than it has (`--verify-cache`); 7 a step failed; 8 the checks found something;
+  130 interrupted. Ctrl-C stops steps with all they started, and leaves nothing half-written; a second
+  one ends at once.";
 
 /// Builds.
 ///

@@ -6,6 +6,7 @@ mod ahead;
 mod bench;
 mod cache;
 mod check;
+mod checks;
 mod contents;
 mod credentials;
 mod destinations;

@@ -18,6 +18,7 @@ use ocibuild_core::{BuildError, Builder, Built, Cancel, Descriptor, Digest, Erro
 
 use crate::commands::build::BuildFlags;
 use crate::commands::build::caches::{Caches, Told};
+use crate::commands::build::checks::{self, ChecksFlags};
 use crate::commands::build::outcome::Outcome;
 use crate::commands::build::results::Results;
 use crate::commands::watch::Watched;
@@ -57,6 +58,7 @@ pub(crate) struct Job<'a> {
     destinations: Destinations,
     results: Results,
     push: bool,
+    checks: ChecksFlags,
     lock_flags: LockFlags,
     lock: LockFile,
     steps: StepFlags,
@@ -99,6 +101,7 @@ impl<'a> Job<'a> {
             destinations,
             results: Results::new(args.results),
             push: args.push,
+            checks: args.checks,
             lock_flags: args.lock,
             lock,
             steps: args.steps,
@@ -211,7 +214,11 @@ impl<'a> Job<'a> {
         let builder = self.lock_flags.apply(builder, &self.lock);
         let builder = self.steps.apply(self.caches.apply(builder, plan, self.push));
         let outputs = self.destinations.paths(&self.source.beside, &names);
-        let builder = outputs.into_iter().chain(self.results.paths()).fold(builder, Builder::output);
+        let builder = outputs
+            .into_iter()
+            .chain(self.results.paths())
+            .chain(self.checks.path().map(Path::to_owned))
+            .fold(builder, Builder::output);
         let builder = self.source.name.iter().fold(builder, Builder::name);
         self.created.into_iter().fold(builder, Builder::created)
     }
@@ -229,8 +236,9 @@ impl<'a> Job<'a> {
 
     fn planned(&self, cancel: &Cancel) -> Result<Plan, Failure> {
         let file = self.source.file.as_ref();
-        let plan =
+        let mut plan =
             self.builder(None, cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
+        self.checks.apply(&mut plan.checks);
         self.caches.open_stores(&plan, &self.options, self.reporter, cancel)?;
         self.warn(&plan.warnings);
         self.reporter.expect(plan.steps.iter().map(|step| step.label.clone()));
@@ -259,7 +267,9 @@ impl<'a> Job<'a> {
                 finished(layer);
             };
             let builder = self.connected(plan, registry, cancel).on_layer(&noted);
-            builder.build_plan(plan).map_err(|error| self.build_failure(error))
+            let built = builder.build_plan(plan);
+            self.write_findings(&built, plan)?;
+            built.map_err(|error| self.build_failure(error))
         };
         let Some(pushed_to) = registry.filter(|_| self.push) else {
             let built = build(&|_| {})?;
@@ -278,6 +288,16 @@ impl<'a> Job<'a> {
         let traffic = publisher.finish(&built).map_err(|error| self.place(error, Origin::Registry))?;
         let told = self.tell(&built, plan, registry, cancel)?;
         self.outcome(&built, plan, registry, (Some(traffic), told))
+    }
+
+    /// Writes what the checks found, whether or not it stops the build.
+    fn write_findings(&self, built: &Result<Built, Error>, plan: &Plan) -> Result<(), Failure> {
+        let findings = match built {
+            Ok(built) => &built.findings,
+            Err(Error::Build(BuildError::Unsound { findings })) => findings,
+            Err(_) => return Ok(()),
+        };
+        self.checks.write(findings, &plan.checks, self.source.file.as_ref())
     }
 
     fn connected<'b>(&'b self, plan: &Plan, registry: Option<&Registry>, cancel: &Cancel) -> Builder<'b> {
@@ -306,6 +326,8 @@ impl<'a> Job<'a> {
         (traffic, told): (Option<Traffic>, Option<Told>),
     ) -> Result<Outcome, Failure> {
         self.warn(&built.warnings);
+        let found: Vec<Fault> = checks::told(&built.findings).map(checks::fault).collect();
+        self.warn(&found);
         let mut outcome =
             Outcome::new(built, plan, self.started).map_err(|error| self.place(error, Origin::Cache))?;
         let usage = registry.map(Usage::of);

@@ -243,7 +243,8 @@ impl Progress<'_> {
         let outputs = read::outputs(step);
         let write = || {
             asking(self.plan, true, context, |workshop| {
-                let workshop = Workshop { tree: &tree, stat: None, observer: &warnings, ..workshop };
+                let workshop =
+                    Workshop { tree: &tree, stat: None, inspects: false, observer: &warnings, ..workshop };
                 layer::build(&outputs, &Listing::empty(), ManifestKeys::default(), workshop)
             })
         };
