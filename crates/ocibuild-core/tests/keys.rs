@@ -629,7 +629,8 @@ fn every_field_of_a_plan_is_decided_on() {
         ("ignore", "another ignore file"),
         ("allow_empty", "allow-empty"),
         ("allow_foreign", "allow-foreign"),
-        ("step", ""), // By its key: see `tests/steps.rs`.
+        ("step", ""),  // By its key: see `tests/steps`.
+        ("whole", ""), // Of what steps make and need.
     ];
     let image = ImageSpec::scratch(Platform::linux_amd64()).layer(world().layer());
     let planned = planned(&image.into_spec().unwrap(), "spec").layers.remove(0);

@@ -125,6 +125,7 @@ fn hint(fault: &StepFault, build: &BuildFailure) -> Option<String> {
         }
         StepFault::Changed => Some("wait for what writes to them, or stop it, and run it again".to_owned()),
         StepFault::NoOutput { nearby, path, .. } => Some(not_made(path, nearby)),
+        StepFault::LinkAsOutput { .. } => Some("name what it leads to among the outputs".to_owned()),
         StepFault::Inputs(fault) => input(fault, build),
         StepFault::Run(fault) => fault.remedy().map(str::to_owned),
         StepFault::Tool(ToolError::Process { source, .. }) => source.remedy().map(str::to_owned),

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::bench::Bench;
 
-const CHECKS: i32 = 7;
+const CHECKS: i32 = 8;
 
 /// A spec of one layer with one directory, and what else is said.
 fn spec(layer: &str, image: &str, rest: &str) -> String {

@@ -144,7 +144,7 @@ impl Copier<'_> {
                 out.drafts.extend(drafted);
                 return Ok(());
             }
-            Seen::Directory(_, walked) if walked.is_empty() => return Ok(()),
+            Seen::Directory(_, walked) if walked.is_empty() && !from.whole => return Ok(()),
             Seen::Directory(_, walked) | Seen::Glob(walked) => walked,
         };
         let to = self.destination()?;

@@ -362,7 +362,8 @@ fn write_from(key: &mut KeyWriter, from: &From) {
         ignore: _,    // By what the file says.
         allow_empty,
         allow_foreign,
-        step: _, // By its key.
+        step: _,  // By its key.
+        whole: _, // Of what no manifest key stands for.
     } = from;
     key.field("from", path).list("include", include).list("exclude", exclude);
     key.number("allow-empty", u64::from(*allow_empty));

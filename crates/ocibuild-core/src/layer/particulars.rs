@@ -147,7 +147,8 @@ fn copy(
 
 fn say_from(from: &From, say: &mut dyn FnMut(&str, String) -> Option<String>) {
     let From {
-        step: _, // By its label and key.
+        step: _,  // By its label and key.
+        whole: _, // Of no layer of a spec.
         path,
         literal: _, // Of the path,
         glob: _,    // as is this.

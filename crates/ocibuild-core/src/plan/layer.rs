@@ -338,6 +338,8 @@ pub struct From {
     pub allow_empty: bool,
     /// Whether programs for other machines are let through.
     pub allow_foreign: bool,
+    /// Whether a directory that is copied is there also where nothing in it is.
+    pub whole: bool,
 }
 
 impl PlannedLayer {
@@ -503,6 +505,7 @@ fn plan_from(from: &FromRule, policy: &Policy, made: &Made<'_>, expander: &mut E
         ignore: if step.is_some() { Ignore::Nothing } else { ignore(policy, expander)? },
         allow_empty: from.allow_empty,
         allow_foreign: from.allow_foreign,
+        whole: false,
     })
 }
 

@@ -20,7 +20,8 @@ use crate::step::{
 /// Where commands run, and what they may be given.
 pub struct Host<'a> {
     root: &'a Path,
-    cache: &'a Path,
+    /// As commands could reach it.
+    cache: PathBuf,
     variables: Variables<'a>,
     confinement: Confinement,
 }
@@ -31,6 +32,7 @@ type Variables<'a> = &'a (dyn Fn(&str) -> Option<OsString> + Sync);
 impl<'a> Host<'a> {
     /// Names the directory of the spec's paths and that of the cache.
     pub fn new(root: &'a Path, cache: &'a Path, variables: Variables<'a>) -> Self {
+        let cache = cache.canonicalize().unwrap_or_else(|_| cache.to_owned());
         Self { root, cache, variables, confinement: Confinement::new(path_of(variables)) }
     }
 }
@@ -174,7 +176,7 @@ impl<'a> Run<'a> {
             writable: own.into_iter().chain(self.shared.directories()).collect(),
             readable: self.secrets.directory().into_iter().collect(),
             home: callers.as_deref(),
-            hidden: vec![self.host.root, self.host.cache],
+            hidden: vec![self.host.root, &self.host.cache],
         };
         let wants = Wants { network: self.step.network, sandbox: self.step.sandbox };
         self.host.confinement.confine(&mut process, wants, &rooms)?;

@@ -49,7 +49,9 @@ impl Private {
     pub fn open(path: &Path, cancel: &Cancel, waiting: &dyn Fn()) -> Result<Self, StepError> {
         let turn = turn(path, cancel, waiting)?;
         let handle = open_directory(path).map_err(StepError::own("open", path, b""))?;
-        let private = Self { path: path.to_owned(), handle, _turn: turn };
+        // Commands are told of it, and run elsewhere.
+        let path = path.canonicalize().map_err(StepError::own("open", path, b""))?;
+        let private = Self { path, handle, _turn: turn };
         for name in [WORK, HOME, TEMPORARY] {
             private.directory(name, cancel)?;
         }

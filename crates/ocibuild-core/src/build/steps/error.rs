@@ -97,6 +97,14 @@ pub enum StepFault {
         /// What it made in that place instead.
         nearby: Vec<String>,
     },
+    /// What it made in an output's place is only a link.
+    #[error("its output `{path}` is a symbolic link")]
+    LinkAsOutput {
+        /// The output.
+        path: String,
+        /// Where the spec names it.
+        span: Option<Span>,
+    },
     /// What it made can't be read.
     #[error("what it made cannot be kept")]
     Outputs(#[source] Box<LayerError>),
@@ -128,7 +136,7 @@ impl StepFault {
     pub fn span(&self) -> Option<Span> {
         match self {
             Self::Inputs(fault) | Self::Outputs(fault) => fault.span(),
-            Self::NoOutput { span, .. } => *span,
+            Self::NoOutput { span, .. } | Self::LinkAsOutput { span, .. } => *span,
             Self::Run(fault) => fault.span(),
             _ => None,
         }

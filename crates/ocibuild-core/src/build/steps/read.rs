@@ -84,6 +84,7 @@ fn plain(step: Option<usize>) -> From {
         // An output may be an empty directory.
         allow_empty: true,
         allow_foreign: true,
+        whole: true,
     }
 }
 

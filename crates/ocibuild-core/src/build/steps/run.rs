@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::base::Listing;
-use crate::build::BuildError;
 use crate::build::find::asking;
 use crate::build::steps::progress::{Fallible, Progress};
 use crate::build::steps::{StepFailure, StepFailures, StepFault, read};
+use crate::build::{BuildError, Context};
 use crate::cache::Record;
 use crate::event::{Cancel, Cancelled, Event, Warning};
-use crate::files::{DiskTree, EntryKind, FileSource, FileTree, display};
+use crate::files::{DiskTree, EntryKind, FileKind, FileSource, FileTree, MountedTree, display};
 use crate::layer::{self, Contents, ManifestKeys, Workshop};
 use crate::oci::Platform;
 use crate::plan::PlannedStep;
@@ -70,6 +70,9 @@ impl Progress<'_> {
     fn try_run(&self, index: usize, log: &mut Option<Log>) -> Result<Made, Stopped> {
         let step = &self.plan.steps[index];
         let cancel = self.context.cancel;
+        // What is gone is made anew, which takes directories of its own: so before any is taken here.
+        let needs = step.needs.iter().copied().filter(|_| !step.in_place);
+        let tree = self.mounted(needs).map_err(Stopped::Build)?;
         let mut private =
             Private::open(&self.directory(step), cancel, &|| self.waits(step, "its directory"))?;
         let own = step.cache_dirs.iter().map(|directory| directory.path.as_str());
@@ -77,9 +80,9 @@ impl Progress<'_> {
         let shared = Shared::take(self.place.cache, &shared, cancel, &|path| self.waits(step, path))?;
         let log = &*log.insert(Log::begin(&private.log()));
         let kept: Vec<&[u8]> = kept.iter().map(|path| path.as_bytes()).collect();
-        let made = self.attempts(index, &mut private, (&kept, &shared), log);
+        let made = self.attempts(index, &mut private, (&kept, &shared, &tree), log);
         if !step.secrets.is_empty() {
-            self.forget(index, &mut private, (&kept, &shared));
+            self.forget(index, &mut private, (&kept, &shared, &tree));
         }
         made
     }
@@ -89,7 +92,7 @@ impl Progress<'_> {
         &self,
         index: usize,
         private: &mut Private,
-        (kept, shared): (&[&[u8]], &Shared),
+        (kept, shared, tree): (&[&[u8]], &Shared, &MountedTree<'_>),
         log: &Log,
     ) -> Result<Made, Stopped> {
         let step = &self.plan.steps[index];
@@ -97,7 +100,7 @@ impl Progress<'_> {
         let mut attempt = 1;
         loop {
             if !step.in_place {
-                self.fill(index, private, kept)?;
+                self.fill(index, private, (kept, tree))?;
             }
             private.prepare(shared, cancel)?;
             observer.event(&Event::StepStarted { step: step.label.clone(), attempt });
@@ -125,10 +128,15 @@ impl Progress<'_> {
 
     /// Takes away whatever a command that knew secrets wrote beside what it made. Its directories that
     /// are kept stay: what is in these is its own doing.
-    fn forget(&self, index: usize, private: &mut Private, (kept, shared): (&[&[u8]], &Shared)) {
+    fn forget(
+        &self,
+        index: usize,
+        private: &mut Private,
+        (kept, shared, tree): (&[&[u8]], &Shared, &MountedTree<'_>),
+    ) {
         // Done also where all is stopped; what can't be taken away now is before the next run.
         let cancel = Cancel::new();
-        if !self.plan.steps[index].in_place && self.fill(index, private, kept).is_err() {
+        if !self.plan.steps[index].in_place && self.fill(index, private, (kept, tree)).is_err() {
             let _ = private.sync(&[], kept, &cancel);
         }
         let _ = private.prepare(shared, &cancel);
@@ -176,9 +184,13 @@ impl Progress<'_> {
     }
 
     /// Makes the step's directory hold its inputs, and what the steps it needs made.
-    fn fill(&self, index: usize, private: &mut Private, kept: &[&[u8]]) -> Result<(), Stopped> {
+    fn fill(
+        &self,
+        index: usize,
+        private: &mut Private,
+        (kept, tree): (&[&[u8]], &MountedTree<'_>),
+    ) -> Result<(), Stopped> {
         let step = &self.plan.steps[index];
-        let tree = self.mounted(step.needs.iter().copied()).map_err(Stopped::Build)?;
         let context = self.context;
         let fill = || {
             let inputs = self.contents(&read::inputs(step), "inputs of steps", context.tree)?;
@@ -186,9 +198,8 @@ impl Progress<'_> {
                 return Err(Stopped::Fault(StepFault::Changed));
             }
             let needs = read::needs(&self.plan.steps, step);
-            let needs = self.contents(&needs, &format!("needs of {}", step.label), &tree)?;
-            let wanted: Vec<Wanted<'_>> =
-                wanted(&inputs, context.tree).chain(wanted(&needs, &tree)).collect();
+            let needs = self.contents(&needs, &format!("needs of {}", step.label), tree)?;
+            let wanted: Vec<Wanted<'_>> = wanted(&inputs, context.tree).chain(wanted(&needs, tree)).collect();
             private.sync(&wanted, kept, context.cancel).map(drop).map_err(|fault| match fault {
                 StepError::Changed { .. } => Stopped::Fault(StepFault::Changed),
                 fault => fault.into(),
@@ -223,11 +234,16 @@ impl Progress<'_> {
         let work = if step.in_place { self.place.root.to_owned() } else { private.work() };
         let tree = DiskTree::open(&work)?;
         for output in &step.outputs {
-            if tree.metadata(output.path.as_bytes()).is_err() {
-                let nearby = nearby(&tree, &output.path).iter().map(|name| run.masked(name)).collect();
-                return Err(
-                    StepFault::NoOutput { path: output.path.clone(), span: output.span, nearby }.into()
-                );
+            let (path, span) = (output.path.clone(), output.span);
+            match tree.metadata(path.as_bytes()) {
+                Ok(seen) if seen.kind == FileKind::Symlink => {
+                    return Err(StepFault::LinkAsOutput { path, span }.into());
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    let nearby = nearby(&tree, &path).iter().map(|name| run.masked(name)).collect();
+                    return Err(StepFault::NoOutput { path, span, nearby }.into());
+                }
             }
         }
         if step.in_place {
@@ -241,8 +257,10 @@ impl Progress<'_> {
             }
         };
         let outputs = read::outputs(step);
+        // The bytes are at hand: what other places say of such content isn't asked.
+        let here = Context { tiers: &[], ..context };
         let write = || {
-            asking(self.plan, true, context, |workshop| {
+            asking(self.plan, true, here, |workshop| {
                 let workshop =
                     Workshop { tree: &tree, stat: None, inspects: false, observer: &warnings, ..workshop };
                 layer::build(&outputs, &Listing::empty(), ManifestKeys::default(), workshop)
