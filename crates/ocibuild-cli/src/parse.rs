@@ -235,6 +235,13 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
     })
 }
 
+/// Parses how many steps and layers are made at once.
+pub(crate) fn jobs(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| {
+        format!("`{}` is no number of jobs\n  hint: write `4`, or 0 for one a processor", text.escape_debug())
+    })
+}
+
 /// Parses how much is said: how often `-v` is given, or what a variable has.
 pub(crate) fn verbosity(text: &str) -> Result<u8, String> {
     match text.to_ascii_lowercase().as_str() {

@@ -13,7 +13,7 @@ pub(crate) struct StepFlags {
     /// Make this many steps and layers at once, at most [default: one a processor]
     ///
     /// How many threads compress layers is another matter: `--threads`.
-    #[arg(short, long, value_name = "NUMBER", value_parser = parse::threads, env = "OCIBUILD_JOBS")]
+    #[arg(short, long, value_name = "NUMBER", value_parser = parse::jobs, env = "OCIBUILD_JOBS")]
     jobs: Option<usize>,
 
     /// After a step failed, go on with all that doesn't need it, and tell all failures in the end

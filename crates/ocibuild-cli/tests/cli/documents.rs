@@ -47,6 +47,7 @@ fn every_field_of_a_document_is_written_of() {
         &["diff", "app.oci", "changed.oci"],
         &["inspect", "app.oci"],
         &["validate", "app.oci"],
+        &["graph"],
         &["cache", "ls"],
         &["cache", "verify"],
         &["cache", "prune"],

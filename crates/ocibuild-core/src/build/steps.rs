@@ -104,6 +104,18 @@ impl Steps {
     }
 }
 
+/// Finds the inputs of steps that aren't there, without reading any.
+pub(super) fn check(plan: &Plan, context: Context<'_>) -> Vec<BuildError> {
+    let of = |step: &PlannedStep| {
+        let inputs = read::inputs(step);
+        let faults = layer::check(&inputs, Some(&Listing::empty()), context.workshop(plan)).into_iter();
+        faults
+            .map(|fault| BuildError::step(plan, step, StepFault::Inputs(Box::new(fault))))
+            .collect::<Vec<_>>()
+    };
+    plan.steps.iter().flat_map(of).collect()
+}
+
 /// Reads what steps' keys are made of.
 struct Reader<'a> {
     plan: &'a Plan,

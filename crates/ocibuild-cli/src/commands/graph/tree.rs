@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 use crate::commands::graph::model::{Graph, Kind, State};
 use crate::text;
 
+/// Names stand in a column of this width at most: a chain reaches far to the right.
+const WIDEST: usize = 72;
+
 /// Draws it.
 pub(super) fn to_text(graph: &Graph) -> String {
     let needed: BTreeSet<usize> = graph.edges().map(|(_, need)| need).collect();
@@ -13,7 +16,8 @@ pub(super) fn to_text(graph: &Graph) -> String {
     roots.sort_by_key(|index| (graph.nodes[*index].kind != Kind::Image, *index));
     let mut drawing = Drawing { graph, rows: Vec::new(), drawn: BTreeSet::new() };
     roots.iter().for_each(|root| drawing.draw(*root));
-    let width = drawing.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    let width =
+        drawing.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().min(WIDEST);
     let mut out = String::new();
     for (name, what) in &drawing.rows {
         let _ = writeln!(out, "{}", format!("{name:width$}  {what}").trim_end());

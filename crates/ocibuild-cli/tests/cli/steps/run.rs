@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use ocibuild_serve::{ServeOptions, Server};
 use ocibuild_testkit::run_any;
 use serde_json::Value;
 use snapbox::{assert_data_eq, str};
@@ -119,4 +120,38 @@ fn programs_are_told_of_each_step() {
     let metadata: Value = serde_json::from_slice(&fs::read(bench.path("../metadata.json")).unwrap()).unwrap();
     assert_eq!(metadata["steps"][0]["name"], "compile");
     assert_eq!(metadata["steps"][0]["cache"], "local");
+}
+
+#[test]
+fn a_check_knows_inputs_and_asks_nothing_of_what_steps_make() {
+    let bench = project();
+    bench.ok(&["check"]);
+    fs::remove_file(bench.path("lock")).unwrap();
+    let output = bench.run(&["check"]).expect_code(3);
+    let told = output.text() + &output.errors();
+    assert!(told.contains("ocibuild.toml:6:11: step `install`: `lock` doesn't exist"), "{told}");
+}
+
+#[test]
+fn another_machine_has_what_steps_made_from_a_cache_repository() {
+    let bench = project();
+    let server = Server::start(bench.tree.join("served"), ServeOptions::default()).unwrap();
+    let cache = format!("{}/cache:main", server.address());
+    let count = bench.tree.join("count");
+    let times = || fs::read_to_string(&count).unwrap_or_default().lines().count();
+    let run = |words: &[&str], own: &str| {
+        let mut command = bench.command(&[&["run", "compile"], words].concat());
+        run_any(command.env("COUNT", &count).env("OCIBUILD_CACHE_DIR", bench.tree.join(own))).expect_code(0)
+    };
+    let told = run(&["--cache-to", &cache, "--cache-mode", "max"], "one").errors();
+    assert!(told.contains("records to `"), "{told}");
+    let told = run(&["--cache-to", &cache], "one").errors();
+    assert!(told.contains("is not told of steps") && told.contains("--cache-mode max"), "{told}");
+    let told = run(&["--cache-from", &cache, "-o", "made"], "two").errors();
+    assert!(told.contains("step compile: reused from a registry"), "{told}");
+    assert_eq!(fs::read_to_string(bench.path("made/program")).unwrap(), "hello\none\n");
+    // An edit runs what it is for, on what the other machine installed.
+    bench.write("src/main", "hello again\n");
+    let told = run(&["--cache-from", &cache], "three").errors();
+    assert!(told.contains("step compile: ran") && times() == 1, "{told}");
 }
