@@ -8,12 +8,14 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// `bench cache` and `bench states` measure what a cache is good for; else all the rest is measured.
+/// `bench cache` and `bench states` measure what a cache is good for, `bench steps` what steps cost that
+/// needn't run; else all the rest is measured.
 pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let trees = root.join("target/bench-trees");
     match arguments.split_first() {
         Some((word, rest)) if word == "cache" => cache(root, &trees, rest)?,
         Some((word, rest)) if word == "states" => states(root, &trees, rest)?,
+        Some((word, rest)) if word == "steps" => steps(root, rest)?,
         _ => compare(root, &trees, arguments)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -49,6 +51,12 @@ fn states(root: &Path, trees: &Path, arguments: &[String]) -> Result<()> {
     let (program, rest) = program(root, arguments, &[])?;
     build_examples(root)?;
     run(example(root, "states").arg(program).arg(trees).args(rest))
+}
+
+fn steps(root: &Path, arguments: &[String]) -> Result<()> {
+    let (program, rest) = program(root, arguments, &[])?;
+    build_examples(root)?;
+    run(example(root, "steps").arg(program).args(rest))
 }
 
 /// The program that `--program PATH` names as the first argument, or else one that is built.

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    build, cache, check, completions, copy, diff, explain, index, inspect, lock, login, logout, ls, man,
-    plan, pull, push, rebase, save, schema, serve, tag, validate, version,
+    build, cache, check, completions, copy, diff, explain, graph, index, inspect, lock, login, logout, ls,
+    man, plan, pull, push, rebase, run, save, schema, serve, tag, validate, version, watch,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -51,9 +51,12 @@ fn long_help() -> String {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(Box<build::BuildArgs>),
+    Run(Box<run::RunArgs>),
+    Watch(Box<watch::WatchArgs>),
     Check(check::CheckArgs),
     Plan(Box<plan::PlanArgs>),
     Explain(Box<explain::ExplainArgs>),
+    Graph(Box<graph::GraphArgs>),
     Lock(lock::LockArgs),
     Rebase(rebase::RebaseArgs),
     Inspect(inspect::InspectArgs),
@@ -118,6 +121,9 @@ impl Cli {
         let options = &self.options;
         match self.command {
             Command::Build(args) => build::run(*args, options, reporter),
+            Command::Run(args) => run::run(*args, options, reporter),
+            Command::Watch(args) => watch::run(*args, options, reporter),
+            Command::Graph(args) => graph::run(*args, options, reporter),
             Command::Check(args) => check::run(args, options, reporter),
             Command::Plan(args) => plan::run(*args, options, reporter),
             Command::Explain(args) => explain::run(*args, options, reporter),

@@ -18,6 +18,8 @@ pub(crate) const AUTH: u8 = 5;
 pub(crate) const CACHE: u8 = 6;
 /// A step failed: its command, or what was to be had of it.
 pub(crate) const STEP: u8 = 7;
+/// The checks found something in an image that keeps it from being published.
+pub(crate) const CHECKS: u8 = 8;
 /// Stopped by Ctrl-C or SIGTERM.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -35,4 +37,5 @@ Exit codes:
     6  the cache directory can't be used; from `cache verify`: it has damage;
        from `build --verify-cache`: the files make another layer than it has
     7  a step failed
+    8  the checks found something in an image that keeps it from being published
   130  interrupted";

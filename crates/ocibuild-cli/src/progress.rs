@@ -165,13 +165,16 @@ impl Reporter {
         if verdict.is_silent() {
             return;
         }
-        let text = || verdict.to_text(self.inner.palette);
-        match (&self.inner.view, &self.inner.groups) {
-            (View::Json, _) => self.line(&verdict.to_json()),
-            // It may quote what a step wrote.
-            (_, Some(groups)) => self.line(lock(groups).fenced(&text()).trim_end()),
-            _ => self.line(text().trim_end()),
+        if let View::Json = self.inner.view {
+            return self.line(&verdict.to_json());
         }
+        let text = verdict.to_text(self.inner.palette);
+        let text = match &self.inner.groups {
+            // It may quote what a step wrote.
+            Some(groups) => lock(groups).fenced(&text),
+            None => text,
+        };
+        self.line(text.trim_end());
     }
 
     /// Shows a bar for work that takes its time, where there are bars.
@@ -284,6 +287,8 @@ impl Inner {
     fn plain(&self, event: &Event, retry: u32) -> Option<String> {
         self.under_way.note(event);
         match event {
+            // It is told where the step's lines are.
+            Event::StepRetry { .. } if self.groups.is_some() => None,
             Event::PushProgress { .. } if self.is_silent() => self.under_way.line(Instant::now()),
             _ => self.done(event, retry),
         }

@@ -38,6 +38,26 @@ impl Stop {
         Cancel::on(Arc::clone(&self.stopped))
     }
 
+    /// Makes one for a part of the run, which is stopped by [`Stop::halt`] alone.
+    pub(crate) fn part(&self) -> Self {
+        Self { signalled: Arc::clone(&self.signalled), stopped: Arc::default() }
+    }
+
+    /// Stops what looks at this.
+    pub(crate) fn halt(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Tells whether this was stopped.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Tells whether there was a signal.
+    pub(crate) fn is_signalled(&self) -> bool {
+        self.signalled.load(Ordering::SeqCst)
+    }
+
     /// Lets work begin once more after a part of it failed, unless there was a signal.
     pub(crate) fn reset(&self) {
         self.stopped.store(false, Ordering::SeqCst);

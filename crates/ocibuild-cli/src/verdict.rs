@@ -300,13 +300,6 @@ fn name_hint(name: &str, known: &[String]) -> String {
     known
 }
 
-fn step_hint(known: &[String]) -> String {
-    match known {
-        [] => "it has none: a step is a table `[steps.NAME]` with `run`".to_owned(),
-        known => format!("it has `{}`", known.join("`, `")),
-    }
-}
-
 /// There is one image only; which copy it is has to be said.
 fn flags_fault(fault: &Fault) -> String {
     if fault.place.starts_with("layer ") {

@@ -7,6 +7,7 @@
 mod bases;
 mod built;
 mod check;
+mod checks;
 mod disagree;
 mod error;
 mod find;
@@ -36,6 +37,7 @@ use crate::layer::{Budget, Circumstances, Origin, StepKey, Workshop};
 use crate::plan::Plan;
 
 use bases::Foundations;
+use checks::Checker;
 use disagree::{check_outlines, doubtful};
 use images::put_together;
 use make::make;
@@ -141,6 +143,8 @@ impl<'a> Context<'a> {
             is_listed,
             blocks,
             last,
+            inspects: plan.checks.inspects(),
+            last_inspection: None,
         }
     }
 
@@ -194,6 +198,14 @@ pub fn build(
     let Resolved { plan, foundations, layers, mut outlines, steps } = resolved;
     let step_keys = steps.declared(plan);
     let context = Context { step_keys: &step_keys, ..context };
+    let checker = Checker::new(plan, context);
+    // One that fails by itself goes nowhere; the others are made, so that all that is wrong is told.
+    let sound = |layer: &FinishedLayer| {
+        if checker.layer(layer) {
+            finished(layer);
+        }
+    };
+    let finished = &sound;
     let (layers, steps) = match steps.is_empty() {
         true => (make_all(plan, &foundations, layers, context, finished)?, Vec::new()),
         false => {
@@ -203,6 +215,10 @@ pub fn build(
             steps::make_all(plan, layers, &steps, context)?
         }
     };
+    let findings = checker.images(&foundations, &layers);
+    if crate::checks::fails(&plan.checks.policy, &findings) {
+        return Err(BuildError::Unsound { findings });
+    }
     let memory = Memory::new();
     let mut images = Vec::with_capacity(plan.images.len());
     for image in &plan.images {
@@ -214,7 +230,7 @@ pub fn build(
     let own = elsewhere(&layers, &steps, context.tiers);
     let elsewhere = foundations.into_sources().into_iter().chain(own).collect();
     let (memory, store) = (Arc::new(memory), context.store.clone());
-    Ok(Built { images, layers, steps, warnings, memory, store, elsewhere, listings, hold: None })
+    Ok(Built { images, layers, steps, warnings, findings, memory, store, elsewhere, listings, hold: None })
 }
 
 /// Runs steps of a plan, by their places in it, unless something answers for them, with all that they need

@@ -15,10 +15,12 @@ mod gather;
 mod held;
 mod ignored;
 mod inputs;
+mod inspect;
 mod inventory;
 mod keep;
 mod key;
 mod links;
+mod listed;
 mod look;
 mod machine;
 mod make;
@@ -44,6 +46,7 @@ use crate::blob::{BlobError, Store};
 use crate::cache::{BlockIndexes, Record};
 use crate::event::{Cancel, Observer};
 use crate::files::{FileId, FileTree, StatCache};
+use crate::inspect::Inspection;
 use crate::key::Key;
 use crate::oci::Descriptor;
 use crate::plan::PlannedLayer;
@@ -58,6 +61,7 @@ pub use key::{
     COMPAT, Circumstances, ManifestKeys, StepKey, content_key, manifest_keys, mixed_keys, split_key,
     trace_key,
 };
+pub use listed::{ListedEntry, each_entry};
 pub use make::build;
 pub use near::Nearby;
 pub use outline::{DirectoryOwner, Outline, WrittenDirectory, leads_to, may_disagree, outline};
@@ -95,6 +99,10 @@ pub struct Workshop<'a> {
     /// The layer as it was built last: what is the same is taken from its blob. Looked at only where
     /// something may answer, as it has to be known what the layer is to hold.
     pub last: Option<&'a Descriptor>,
+    /// Whether files are looked at for programs and secrets as they are read.
+    pub inspects: bool,
+    /// What was found in the layer as it was built last.
+    pub last_inspection: Option<&'a Inspection>,
 }
 
 impl<'a> Workshop<'a> {
@@ -139,6 +147,8 @@ pub struct Made {
     /// Records to be kept under their content keys: of the layer unless a record answered for it, and
     /// of those of its parts that were made. None of them names a blob that isn't in the store.
     pub new: Vec<Record>,
+    /// What was found in the layer's files, where they were looked at; a record has it only if it is small.
+    pub inspection: Option<Inspection>,
 }
 
 impl Made {
@@ -146,7 +156,7 @@ impl Made {
     #[must_use]
     pub fn answered(answer: Answer) -> Self {
         let Answer { record, origin } = answer;
-        Self { origins: vec![origin; record.layers.len()], record, new: Vec::new() }
+        Self { origins: vec![origin; record.layers.len()], record, new: Vec::new(), inspection: None }
     }
 }
 

@@ -5,6 +5,7 @@
 //! the same for several platforms is planned once.
 
 mod caches;
+mod checks;
 mod config;
 mod expand;
 mod layer;
@@ -21,6 +22,7 @@ use crate::spec::{
     Step, StepPlatforms, Template,
 };
 
+pub use checks::{ImageLimits, PlannedChecks};
 pub use config::{inherited as inherited_config, merge as merge_configs};
 use expand::Expander;
 pub use layer::{
@@ -102,6 +104,8 @@ pub struct Plan {
     pub cache_to: Option<CachePlace>,
     /// How much it is given.
     pub cache_mode: CacheMode,
+    /// What is made of what is found in its images.
+    pub checks: PlannedChecks,
     /// What the spec's writer should be told.
     pub warnings: Vec<Fault>,
 }
@@ -330,7 +334,9 @@ impl<'s> Planner<'s> {
         layer::label(&mut layers);
         let steps = self.steps.planned;
         let warnings = spec.warnings.iter().cloned().chain(self.warnings).collect();
-        Ok(Plan { name: name.to_owned(), steps, layers, images, cache_from, cache_to, cache_mode, warnings })
+        let checks = PlannedChecks::of(spec);
+        let name = name.to_owned();
+        Ok(Plan { name, steps, layers, images, cache_from, cache_to, cache_mode, checks, warnings })
     }
 
     /// The platforms a step is planned for that nobody names one for.

@@ -8,6 +8,7 @@
 
 mod builder;
 pub mod check;
+mod checks;
 mod fault;
 mod image;
 mod layer;
@@ -27,6 +28,7 @@ mod value;
 mod vars;
 
 pub use builder::{ImageSpec, LayerSpec, StepSpec};
+pub use checks::{Allowed, Checks, FailOn, Level, Size};
 pub use fault::{Fault, SpecError, ValueError};
 pub use image::{Annotations, Base, Config, Field, Healthcheck, Image, Inherit, Pairs, Scope, set_pair};
 pub use layer::{CopyKind, CopyRule, FromRule, Layer};
@@ -66,6 +68,8 @@ pub struct Spec {
     pub cache: Cache,
     /// The steps, in the order of writing.
     pub steps: Vec<Step>,
+    /// What is made of what is found in images.
+    pub checks: Checks,
     /// The layers, in the order of writing.
     pub layers: Vec<Layer>,
     /// The images, in the order of writing; without steps there is one at least.

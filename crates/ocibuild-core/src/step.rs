@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod extract;
 mod key;
+mod leak;
 mod log;
 mod mask;
 mod outputs;

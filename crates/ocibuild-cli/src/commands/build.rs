@@ -1,6 +1,7 @@
 //! `ocibuild build`.
 
 mod caches;
+pub(crate) mod checks;
 mod job;
 mod outcome;
 mod report;
@@ -21,6 +22,7 @@ use crate::source::ImageFlags;
 use crate::step_flags::StepFlags;
 
 pub(crate) use caches::{CacheFlags, Caches, Told};
+use checks::ChecksFlags;
 pub(crate) use job::Job;
 pub(crate) use outcome::METADATA_VERSION;
 use results::ResultFlags;
@@ -44,15 +46,15 @@ pub(crate) struct BuildArgs {
 }
 
 /// How images are built: what `plan` and `explain` take as well, as they look ahead of such a build.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BuildFlags {
     /// The spec file [default: ocibuild.toml]
     #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 
     /// Give a variable of the spec a value
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
-    var: Vec<(String, String)>,
+    pub(super) var: Vec<(String, String)>,
 
     /// Call the image this, in place of the spec's tags; repeat it for more
     #[arg(short, long, value_name = "REFERENCE", value_parser = parse::tag)]
@@ -60,7 +62,7 @@ pub(crate) struct BuildFlags {
 
     /// Build for these platforms, in place of the spec's: `linux/amd64,linux/arm64`
     #[arg(long, value_name = "OS/ARCH", value_parser = parse::platform, value_delimiter = ',')]
-    platform: Vec<Platform>,
+    pub(super) platform: Vec<Platform>,
 
     /// Compress all layers like this, whatever the spec says: `gzip`, `gzip:1` to `gzip:9`, `zstd`,
     /// `zstd:1` to `zstd:19`, or `none`
@@ -99,13 +101,16 @@ pub(crate) struct BuildFlags {
     results: ResultFlags,
 
     #[command(flatten)]
-    lock: LockFlags,
+    pub(super) lock: LockFlags,
 
     #[command(flatten)]
-    caches: CacheFlags,
+    pub(super) caches: CacheFlags,
 
     #[command(flatten)]
-    steps: StepFlags,
+    checks: ChecksFlags,
+
+    #[command(flatten)]
+    pub(super) steps: StepFlags,
 
     /// Make every layer that a record answers for all the same, and fail if that gives another one
     ///
@@ -159,8 +164,9 @@ Environment:
 
 Exit codes:
   0 done; 1 something else; 2 command line or spec; 3 files; 4 registry; 5 credentials; 6 cache,
-  or another layer than it has (`--verify-cache`); 7 a step failed; 130 interrupted. Ctrl-C stops steps
-  with all they started, and leaves nothing half-written; a second one ends at once.";
+  or another layer than it has (`--verify-cache`); 7 a step failed; 8 the checks found something;
+  130 interrupted. Ctrl-C stops steps with all they started, and leaves nothing half-written; a second
+  one ends at once.";
 
 /// Builds.
 ///

@@ -5,7 +5,9 @@ mod uploads;
 use std::fmt::Write as _;
 
 use clap::{Args, builder::NonEmptyStringValueParser};
-use ocibuild_core::build::{By, ForeseenBlob, ForeseenImage, ForeseenLayer, Foresight};
+use ocibuild_core::build::{
+    By, ForeseenBlob, ForeseenImage, ForeseenLayer, ForeseenStep, Foresight, Outlook,
+};
 use ocibuild_core::event::LayerOutcome;
 use ocibuild_core::reference::Reference;
 use serde_json::{Value, json};
@@ -28,6 +30,8 @@ const VERSION: u32 = 1;
 /// Takes what `build` takes. For each layer: whether something answers for it, and from where (the
 /// machine's cache, or a place that `--cache-from` or the spec names), or whether it has to be made;
 /// its size; and what a push would upload of it. A split layer counts as a hit as far as its parts do.
+/// Of each step, whether its command would run, and how long it took when it last did here; what comes
+/// after a step that runs is only known once that has.
 ///
 /// Nothing is compressed or written but what the cache learns of files. Layers with lockfiles aren't
 /// looked at if something answers for them; of others, directories are walked, and files are read that
@@ -64,7 +68,7 @@ Examples:
 pub(crate) fn run(args: PlanArgs, options: &Options, reporter: &Reporter) -> Result<(), Failure> {
     let stop = Stop::on_signals()?;
     let job = Job::resolve(args.images, args.flags, options, reporter)?;
-    let (foresight, registry) = job.foresee(&stop.cancel())?;
+    let (_, foresight, registry) = job.foresee(&stop.cancel())?;
     let uploads =
         foresight.images.iter().map(|image| Upload::of(image, &foresight, registry.as_ref(), reporter));
     let uploads: Vec<Option<Upload>> = uploads.collect::<Result<_, Failure>>()?;
@@ -111,7 +115,34 @@ fn to_text(foresight: &Foresight, uploads: &[Option<Upload>]) -> String {
         write_rows(&mut out, &rows);
         let _ = writeln!(out, "  {}", total(image, upload.as_ref()));
     }
+    steps_to_text(&mut out, &foresight.steps);
     out
+}
+
+fn steps_to_text(out: &mut String, steps: &[ForeseenStep]) {
+    if steps.is_empty() {
+        return;
+    }
+    out.push_str("\nsteps\n");
+    let mut rows = vec![["STEP", "WHAT", "FROM", "LAST RUN", ""].map(str::to_owned)];
+    rows.extend(steps.iter().map(|step| {
+        let what = match step.outlook {
+            Outlook::Hit(_) => "hit",
+            Outlook::Runs => "run",
+            Outlook::Depends => "run if a need changes",
+            _ => "not needed",
+        };
+        let from = match (&step.place, foreseen::tier(step)) {
+            (Some(place), _) => place.clone(),
+            (None, Some(_)) => "local".to_owned(),
+            (None, None) => "-".to_owned(),
+        };
+        let last = step.last.map_or_else(|| "-".to_owned(), text::time);
+        [step.label.clone(), what.to_owned(), from, last, String::new()]
+    }));
+    let mut text = String::new();
+    write_rows(&mut text, &rows);
+    out.extend(text.lines().map(|line| format!("{}\n", line.trim_end())));
 }
 
 fn write_rows(out: &mut String, rows: &[[String; 5]]) {
@@ -188,7 +219,8 @@ fn to_json(foresight: &Foresight, uploads: &[Option<Upload>]) -> Value {
             "upload": upload.as_ref().map(Upload::to_json),
         })
     });
-    json!({ "version": VERSION, "images": images.collect::<Vec<_>>() })
+    let steps: Vec<Value> = foresight.steps.iter().map(foreseen::step_to_json).collect();
+    json!({ "version": VERSION, "images": images.collect::<Vec<_>>(), "steps": steps })
 }
 
 fn layer_to_json(layer: &ForeseenLayer, upload: Option<&Upload>) -> Value {

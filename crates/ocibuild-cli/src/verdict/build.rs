@@ -5,10 +5,12 @@ use std::path::Path;
 
 use ocibuild_core::BuildError;
 use ocibuild_core::base::BaseError;
+use ocibuild_core::checks::Finding;
 use ocibuild_core::image::{ImageError, MAX_SPLIT_LAYERS};
 use ocibuild_core::layer::{DirectoryOwner, LARGE_FILES, LayerError};
 use ocibuild_core::spec::{Fault, Sources, Split};
 
+use crate::commands::build::checks;
 use crate::exit;
 use crate::failure::{BuildFailure, Origin};
 use crate::verdict::{Verdict, blob, chain, layer, steps};
@@ -43,6 +45,7 @@ pub(super) fn judge(failure: &BuildFailure) -> Verdict {
         BuildError::Unlike { place, has_manifests, files, .. } => {
             (exit::CACHE, Some(unlike(place.is_some(), *has_manifests, files.count() == 0)))
         }
+        BuildError::Unsound { findings } => return unsound(error, findings, file.as_ref()),
         BuildError::Image { source: ImageError::TooManyParts { base, own, split }, .. } => {
             (exit::USAGE, Some(fewer_parts(*base, *own, split)))
         }
@@ -69,6 +72,16 @@ pub(crate) fn finding(failure: &BuildFailure) -> (u8, Fault) {
     };
     let fault = Fault::new(chain(error).join(": "), error.span());
     (code, hint.into_iter().fold(fault, Fault::hint))
+}
+
+/// Tells all that was found, the worst first.
+fn unsound(error: &BuildError, findings: &[Finding], file: Option<&Sources>) -> Verdict {
+    let mut told: Vec<&Finding> = checks::told(findings).collect();
+    told.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let one =
+        |finding: &&Finding| format!("\n{}: {}", finding.severity.name(), checks::rendered(finding, file));
+    let all: String = told.iter().map(one).collect();
+    Verdict::new(exit::CHECKS, format!("{error}; nothing is published\n{all}"))
 }
 
 /// Says of what flags can't do that a spec file can.

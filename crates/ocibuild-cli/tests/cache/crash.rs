@@ -247,6 +247,25 @@ fn a_build_that_takes_blocks_is_killed() {
     require!(case.run());
 }
 
+#[test]
+fn a_run_of_steps_is_killed() {
+    let digest = project::expected_steps();
+    let case = Case {
+        name: "build, steps run again",
+        before: &project::steps,
+        words: &BUILD,
+        after: &|bench| is_right(bench, &digest, 1),
+        named: &[
+            ("rename", "cache/blobs/sha256/"),
+            ("rename", "cache/records/v1/"),
+            ("rename", "cache/outputs/v1/"),
+            ("rename", "cache/steps/v1/"),
+            ("rename", "work/out/index.json"),
+        ],
+    };
+    require!(case.run());
+}
+
 /// Two builds' worth, and a blob that nothing names.
 fn full() -> Bench {
     let bench = project(1);

@@ -43,6 +43,31 @@ layers = ["large", "app"]
 entrypoint = ["/app/src/main"]
 "#;
 
+/// Two steps in a row, and a layer of what they make.
+pub(crate) const STEPS: &str = r#"version = 1
+name = "steps"
+
+[steps.compile]
+run = "mkdir dist; cat src/* > dist/all; ln dist/all dist/same"
+inputs = ["src"]
+outputs = ["dist"]
+cache-dirs = ["~/.tool", "kept"]
+
+[steps.bundle]
+needs = ["compile"]
+run = "wc -c < dist/all > bundle"
+outputs = ["bundle"]
+
+[layers.app]
+copy = [
+  { step = "compile", from = "dist", to = "/app/dist" },
+  { step = "bundle", from = "bundle", to = "/app/" },
+]
+
+[images.app]
+layers = ["app"]
+"#;
+
 /// Numbers that look random, the same for a seed.
 pub(crate) struct Random(u64);
 
@@ -115,6 +140,25 @@ pub(crate) fn large() -> Bench {
 pub(crate) fn expected_large() -> String {
     let bench = bench(LARGE);
     write_large(&bench, 2);
+    let digest = bench.digest(&["--output", "type=oci,dest=out", "--no-cache"]);
+    bench.valid("out");
+    digest
+}
+
+/// A working directory with a project of steps in it, built in its first version, and the files of the
+/// second.
+pub(crate) fn steps() -> Bench {
+    let bench = bench(STEPS);
+    write(&bench, 1);
+    bench.digest(&["--output", "type=oci,dest=out"]);
+    write(&bench, 2);
+    bench
+}
+
+/// What a build of its second version comes to that knows nothing of the first.
+pub(crate) fn expected_steps() -> String {
+    let bench = bench(STEPS);
+    write(&bench, 2);
     let digest = bench.digest(&["--output", "type=oci,dest=out", "--no-cache"]);
     bench.valid("out");
     digest

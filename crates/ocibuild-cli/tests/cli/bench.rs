@@ -18,14 +18,16 @@ entrypoint = ["/app/hello"]
 "#;
 
 /// The variables that change what the program does, beside those of its own.
-const HEEDED: [&str; 21] = [
+const HEEDED: [&str; 23] = [
     "CLICOLOR",
     "CLICOLOR_FORCE",
     "ALL_PROXY",
     "COLUMNS",
     "DOCKER_AUTH_CONFIG",
     "DOCKER_CONFIG",
+    "GITHUB_ACTIONS",
     "GITHUB_OUTPUT",
+    "GITLAB_CI",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_COLOR",

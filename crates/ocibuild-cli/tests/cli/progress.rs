@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ocibuild_core::event::{LayerOutcome, Transfer, Warning};
+use ocibuild_core::event::{LayerOutcome, Stream, Transfer, Warning};
 use ocibuild_core::{Digest, Event};
 use ocibuild_testkit::{Output, require, run, run_any, tool};
 use serde_json::Value;
@@ -19,6 +19,7 @@ const SOURCE: &str = include_str!("../../../ocibuild-core/src/event.rs");
 fn samples() -> Vec<Event> {
     let (layer, place) = (String::from("app"), String::from("there"));
     let (digest, size, bytes) = (Digest::of(b""), 1, 2);
+    let step = || "compile".to_owned();
     vec![
         Event::LayerStarted { layer: layer.clone() },
         Event::LayerWalked { layer: layer.clone(), entries: 3, bytes },
@@ -31,6 +32,13 @@ fn samples() -> Vec<Event> {
             outcome: LayerOutcome::Reused,
             elapsed: Duration::from_micros(1_234_567),
         },
+        Event::StepStarted { step: step(), attempt: 1 },
+        Event::StepOutput { step: step(), stream: Stream::Stderr, line: "a line".to_owned() },
+        Event::StepRetry { step: step(), reason: "exit code 1".to_owned() },
+        Event::StepFinished { step: step(), outcome: LayerOutcome::Built, elapsed: Duration::ZERO },
+        Event::StepRestored { step: step(), size, elapsed: Duration::ZERO },
+        Event::StepFailed { step: step(), reason: "exit code 1".to_owned(), elapsed: Duration::ZERO },
+        Event::StepSkipped { step: "bundle".to_owned(), because: step() },
         Event::PushStarted { place: place.clone(), digest, size },
         Event::PushProgress { digest, bytes },
         Event::PushFinished { place, digest, size, transfer: Transfer::Mounted },
@@ -114,7 +122,7 @@ fn every_event_has_a_form_and_is_documented() {
     assert_eq!(names, variants(), "the samples aren't one of each event");
     assert_eq!(values[4]["cache"], "local");
     assert_eq!(values[4]["seconds"], 1.234_567);
-    assert_eq!(values[7]["transfer"], "mounted");
+    assert_eq!(values[14]["transfer"], "mounted");
 }
 
 #[test]

@@ -28,6 +28,11 @@ pub trait Bases: Send + Sync {
     /// # Errors
     /// [`BlobError`] if there is none, or it is ambiguous.
     fn open(&self, base: &BaseName) -> Result<OpenBase, BlobError>;
+
+    /// Tells whether something beside its name says which image a base is.
+    fn is_pinned(&self, _: &BaseName) -> bool {
+        false
+    }
 }
 
 /// A base that was found.

@@ -7,8 +7,10 @@ use std::time::Duration;
 use crate::blob::{BlobError, Content, Memory, Source, Store, Union};
 use crate::build::FinishedStep;
 use crate::cache::{BuiltLayer, Hold, Record};
+use crate::checks::Finding;
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
+use crate::inspect::Inspection;
 use crate::key::Key;
 use crate::layer::Origin;
 use crate::oci::Descriptor;
@@ -40,6 +42,8 @@ pub struct FinishedLayer {
     pub(super) origins: Vec<Origin>,
     /// What the place beside the cache is called that has it, of each of the record's layers.
     pub(super) places: Vec<Option<String>>,
+    /// What was found in its files, where anybody looked.
+    pub(super) inspection: Option<Arc<Inspection>>,
     /// How long that took.
     pub elapsed: Duration,
 }
@@ -86,6 +90,8 @@ pub struct Built {
     /// What will keep containers from starting, as far as that shows: a program that isn't in the
     /// image, a user that it doesn't know. Nothing is told that isn't sure.
     pub warnings: Vec<Fault>,
+    /// What was found in the images, without being a reason not to publish them.
+    pub findings: Vec<Finding>,
     pub(super) memory: Arc<Memory>,
     pub(super) store: Store,
     /// Where layers are that aren't in the store: those of bases, and own ones that were answered for.
@@ -135,8 +141,8 @@ impl Built {
     ) -> Self {
         let (images, memory) = (vec![image], Arc::new(memory));
         let (layers, elsewhere, listings) = (Vec::new(), layers, Vec::new());
-        let steps = Vec::new();
-        Self { images, layers, steps, memory, store, elsewhere, listings, hold: None, warnings: Vec::new() }
+        let (steps, warnings, findings) = (Vec::new(), Vec::new(), Vec::new());
+        Self { images, layers, steps, memory, store, elsewhere, listings, hold: None, warnings, findings }
     }
 
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.

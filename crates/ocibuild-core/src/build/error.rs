@@ -5,9 +5,11 @@ use crate::blob::BlobError;
 use crate::build::StepFailures;
 use crate::build::verify;
 use crate::cache::CacheError;
+use crate::checks::Finding;
 use crate::event::Cancelled;
 use crate::files::FileError;
 use crate::image::ImageError;
+use crate::inspect::Severity;
 use crate::layer::{DirectoryOwner, FileChanges, InputFault, LayerError};
 use crate::plan::PlannedLayer;
 use crate::spec::Span;
@@ -107,6 +109,12 @@ pub enum BuildError {
         /// bytes of the blobs do.
         files: Box<FileChanges>,
     },
+    /// What was found in the images is a reason not to publish them.
+    #[error("{}", unsound(.findings))]
+    Unsound {
+        /// All that was found, also what is no reason.
+        findings: Vec<Finding>,
+    },
     /// An image can't be put together.
     #[error("image `{image}`")]
     Image {
@@ -134,6 +142,14 @@ pub enum BuildError {
     /// The run was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+fn unsound(findings: &[Finding]) -> String {
+    let told = findings.iter().filter(|finding| finding.allowed.is_none());
+    match told.filter(|finding| finding.severity >= Severity::Warning).count() {
+        1 => "the checks found something".to_owned(),
+        count => format!("the checks found {count} things"),
+    }
 }
 
 fn owner((mode, uid, gid): &DirectoryOwner) -> String {

@@ -165,6 +165,7 @@ fn record(base: &Base, key: Key, listing: &Listing, bytes: &[u8]) -> Record {
     }
     let layers = base.layers.iter().zip(&base.diff_ids);
     Record {
+        inspection: None,
         version: Record::VERSION,
         key,
         content: None,

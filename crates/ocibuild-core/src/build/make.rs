@@ -1,8 +1,10 @@
 //! One layer of a plan made, or taken from whoever answered for it; recorded, noted and told.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::Listing;
+use crate::build::checks;
 use crate::build::error::layer_fault;
 use crate::build::find::{asking, chain, last_of, may_answer};
 use crate::build::resolve::Decision;
@@ -48,7 +50,8 @@ fn finish(
     (keys, start): (&ManifestKeys, Instant),
     context: Context<'_>,
 ) -> FinishedLayer {
-    let Made { record, origins, .. } = made;
+    let Made { record, origins, inspection, .. } = made;
+    let inspection = checks::inspection(inspection, &record).map(Arc::new);
     let outcomes: Vec<LayerOutcome> = origins.iter().map(|origin| context.outcome(*origin)).collect();
     FinishedLayer {
         index,
@@ -64,6 +67,7 @@ fn finish(
         outcome: overall(&outcomes),
         outcomes,
         origins,
+        inspection,
         elapsed: start.elapsed(),
     }
 }
@@ -94,9 +98,12 @@ fn build_layer(
     // Of what leaves no trace it isn't known what there was before.
     let blocks = context.blocks.filter(|_| layer.reads_files());
     let before = last.as_ref().filter(|last| last.layers.len() == 1).map(|last| &last.layers[0].descriptor);
+    let found = last.as_ref().and_then(|last| last.inspection.as_ref()?.unpack());
     let may_answer = may_answer(last.as_ref(), context)?;
     let made = asking(plan, may_answer, context, |workshop| {
-        layer::build(layer, listing, keys, Workshop { is_listed, blocks, last: before, ..workshop })
+        let last_inspection = found.as_ref();
+        let workshop = Workshop { is_listed, blocks, last: before, last_inspection, ..workshop };
+        layer::build(layer, listing, keys, workshop)
     });
     let (mut made, keys) = made.map_err(|fault| layer_fault(layer, fault))?;
     record(plan, index, &keys, last.as_ref(), &mut made, context);

@@ -47,7 +47,7 @@ pub(super) fn make(
         let origins = vec![answer.origin; answer.record.layers.len()];
         // What is said of the layer is what was seen of it.
         let record = Record { layers: answer.record.layers, ..made.record };
-        return Ok((Made { record, origins, new: Vec::new() }, keys));
+        return Ok((Made { record, origins, new: Vec::new(), inspection: made.inspection }, keys));
     }
     for part in made.record.layers.iter().filter(|_| made.record.layers.len() > 1) {
         let Some(key) = &part.part else { continue };

@@ -189,6 +189,10 @@ impl Bases for Places<'_> {
             BaseName::Remote(reference) => self.remote(reference),
         }
     }
+
+    fn is_pinned(&self, base: &BaseName) -> bool {
+        matches!(base, BaseName::Remote(reference) if self.pulling.lock.get(reference).is_some())
+    }
 }
 
 /// Describes a manifest or index of which no more is known than its digest, if the store has it.

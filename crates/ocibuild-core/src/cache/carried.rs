@@ -120,6 +120,7 @@ fn whole(keys: &str, labels: &[Label]) -> Option<Vec<Record>> {
 /// Makes a record for each of these keys, the first of which is that of the content.
 fn record(keys: &[Key], layers: Vec<BuiltLayer>, machines: BTreeSet<String>) -> Vec<Record> {
     let record = |key: &Key| Record {
+        inspection: None,
         version: Record::VERSION,
         key: *key,
         content: keys.first().copied(),
@@ -152,6 +153,7 @@ mod tests {
             BuiltLayer { descriptor, diff_id, part: (blobs.len() > 1).then(|| key(blob)) }
         };
         Record {
+            inspection: None,
             version: Record::VERSION,
             key: key(content),
             content: Some(key(content)),

@@ -111,6 +111,7 @@ mod tests {
     fn record(key: Key) -> Record {
         let descriptor = Descriptor::of(MediaType::LAYER_GZIP, b"blob");
         Record {
+            inspection: None,
             version: Record::VERSION,
             key,
             content: Some(key),

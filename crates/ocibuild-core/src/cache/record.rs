@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::{DiffId, Digest};
+use crate::inspect::Packed;
 use crate::key::Key;
 use crate::oci::{Descriptor, MediaType};
 
@@ -82,6 +83,9 @@ pub struct Record {
     pub entries: u64,
     /// The length of the tar bytes; 0 where it is not known.
     pub tar_size: u64,
+    /// What was found in the layers' files; none where nobody looked, or there was too much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspection: Option<Packed>,
     /// Whether this is what the last build of a layer came to: its key says which layer, and nothing of
     /// what it holds, so it answers for none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -115,6 +119,7 @@ impl Record {
             inventory: None,
             entries: 0,
             tar_size: 0,
+            inspection: None,
             is_trace: false,
             ..self.under(key)
         })
@@ -138,7 +143,8 @@ impl Record {
         if other.is_listing() {
             return self.is_listing() && digest(self) == digest(other);
         }
-        let knows = !with_blobs || other.inventory.is_none() || self.inventory.is_some();
+        let knows = (!with_blobs || other.inventory.is_none() || self.inventory.is_some())
+            && (other.inspection.is_none() || self.inspection.is_some());
         // Which lockfiles went into it is known to who made it, and to none who was answered.
         knows
             && (self.content, &self.layers, &self.machines) == (other.content, &other.layers, &other.machines)

@@ -47,6 +47,7 @@ impl Made {
     fn record(&self, key: &str, layer: &str, age: Duration) -> Record {
         let descriptor = self.blob(MediaType::LAYER_GZIP, layer, age);
         let record = Record {
+            inspection: None,
             version: Record::VERSION,
             key: KeyWriter::new(key, 1).finish(),
             content: Some(KeyWriter::new(key, 1).finish()),

@@ -117,7 +117,7 @@ pub(super) fn seek(
 /// damaged, or one that is wanted and isn't there, is written out of the files, the longer way.
 fn recall(memo: &Memo, workshop: Workshop<'_>) -> Result<Option<Answer>, LayerError> {
     let answer = ask(&memo.key, memo.entries, workshop)?;
-    Ok(answer.filter(|answer| !lacks_inventory(answer, workshop)))
+    Ok(answer.filter(|answer| !lacks_inventory(answer, workshop) && !lacks_inspection(answer, workshop)))
 }
 
 /// Asks for a content key; of an answer that says how many entries it has, that must be right.
@@ -136,7 +136,8 @@ fn examine(
 ) -> Result<Option<Content>, LayerError> {
     let Workshop { budget, cancel, stat, answers, .. } = workshop;
     let entries = &gathered.entries[..];
-    let examiner = Examiner { inputs, entries, stat, budget, cancel, keeps_lines };
+    let inspects = workshop.inspects;
+    let examiner = Examiner { inputs, entries, stat, budget, cancel, keeps_lines, inspects };
     answers.map(|_| examiner.run()).transpose()
 }
 
@@ -147,6 +148,13 @@ pub(super) fn lacks_inventory(answer: &Answer, workshop: Workshop<'_>) -> bool {
         (Some(inventory), Origin::Made | Origin::Store) => is_damaged(inventory, workshop.store),
         (None, _) | (_, Origin::Place(_)) => workshop.is_listed,
     }
+}
+
+/// Tells whether nobody looked at the files of a layer that is in the store: that is made up for once.
+/// Of what another place has it would be, for nothing, each time.
+fn lacks_inspection(answer: &Answer, workshop: Workshop<'_>) -> bool {
+    let is_here = !matches!(answer.origin, Origin::Place(_));
+    workshop.inspects && is_here && answer.record.inspection.is_none()
 }
 
 /// Tells whether an inventory's bytes aren't its own, if it is small: as everything is at hand that it

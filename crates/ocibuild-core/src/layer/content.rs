@@ -15,9 +15,11 @@ use rayon::slice::ParallelSlice as _;
 use crate::digest::{Digest, Sha256Hasher};
 use crate::event::Cancel;
 use crate::files::{Entry, EntryKind, FileSource, Metadata, StatCache};
+use crate::inspect::FileFacts;
 use crate::layer::budget::Budget;
 use crate::layer::facts::{self, Facts};
 use crate::layer::inputs::Inputs;
+use crate::layer::inspect::{self, Findings, Look};
 use crate::layer::inventory::{CHUNK, ChunkDigest, ContentDigest, write_line};
 use crate::layer::ordered::Ordered;
 use crate::layer::previous::Lines;
@@ -41,6 +43,10 @@ pub(super) struct Content {
     pub(super) lines: Option<Lines>,
     /// The digests of what its entries hold, in their order; of a directory or link none.
     pub(super) contents: Vec<Option<ContentDigest>>,
+    /// What was found in the files that were read.
+    pub(super) findings: Findings,
+    /// The files that weren't, unless it is known that there is nothing to say of them.
+    pub(super) unread: Vec<(usize, Look)>,
 }
 
 /// What it is found out with.
@@ -53,6 +59,8 @@ pub(super) struct Examiner<'a> {
     pub(super) cancel: &'a Cancel,
     /// Whether the lines are wanted again.
     pub(super) keeps_lines: bool,
+    /// Whether files that are read are looked at for programs and secrets.
+    pub(super) inspects: bool,
 }
 
 /// A run of a file that has to be read.
@@ -65,6 +73,9 @@ struct Run<'a> {
 
 /// What a run came to; facts come with the first.
 type Hashed = (usize, ChunkDigest, Facts);
+
+/// What was found in a run.
+type Found = (usize, FileFacts);
 
 /// The state of hashing lines in order.
 struct Hashing {
@@ -86,8 +97,14 @@ impl Examiner<'_> {
     pub(super) fn run(&self) -> Result<Content, LayerError> {
         let known = self.entries.par_iter().map(|entry| self.known(entry));
         let mut known: Vec<Option<(ContentDigest, Facts)>> = known.collect();
-        self.read_unknown(&mut known)?;
-        self.hash_lines(&known)
+        let findings = self.read_unknown(&mut known)?;
+        let look = |(index, known): (usize, &Option<(ContentDigest, Facts)>)| {
+            let (_, Facts { look, .. }) = known.as_ref()?;
+            (self.inspects && *look != Look::Plain && !findings.contains_key(&index))
+                .then_some((index, *look))
+        };
+        let unread = known.iter().enumerate().filter_map(look).collect();
+        Ok(Content { findings, unread, ..self.hash_lines(&known)? })
     }
 
     fn known(&self, entry: &Entry) -> Option<(ContentDigest, Facts)> {
@@ -100,7 +117,7 @@ impl Examiner<'_> {
         }
     }
 
-    fn read_unknown(&self, known: &mut [Option<(ContentDigest, Facts)>]) -> Result<(), LayerError> {
+    fn read_unknown(&self, known: &mut [Option<(ContentDigest, Facts)>]) -> Result<Findings, LayerError> {
         let mut runs = Vec::new();
         for (index, entry) in self.entries.iter().enumerate().filter(|(index, _)| known[*index].is_none()) {
             if let EntryKind::File { source: FileSource::Tree { path, seen, .. }, size } = &entry.kind {
@@ -110,25 +127,34 @@ impl Examiner<'_> {
             }
         }
         let hashed = runs.par_chunks(RUNS).map(|runs| self.read(runs));
-        let hashed = hashed.collect::<Result<Vec<Vec<Hashed>>, LayerError>>()?;
-        let hashed: Vec<Hashed> = hashed.into_iter().flatten().collect();
-        for file in hashed.chunk_by(|one, other| one.0 == other.0) {
+        let all = hashed.collect::<Result<Vec<(Vec<Hashed>, Vec<Found>)>, LayerError>>()?;
+        let (mut hashed, mut findings) = (Vec::with_capacity(runs.len()), Findings::new());
+        for (own, found) in all {
+            hashed.extend(own);
+            inspect::add(&mut findings, found);
+        }
+        for file in hashed.chunk_by(|one: &Hashed, other| one.0 == other.0) {
             let (index, _, facts) = file[0];
             let content = ContentDigest::of(self.entries[index].size(), file.iter().map(|run| run.1));
-            known[index] = Some((content, facts));
+            let look = match (self.inspects, findings.contains_key(&index)) {
+                (false, _) => Look::Unknown,
+                (true, false) => Look::Plain,
+                (true, true) => Look::Telling,
+            };
+            known[index] = Some((content, Facts { look, ..facts }));
         }
         self.learn(&hashed, known);
-        Ok(())
+        Ok(findings)
     }
 
     /// Reads and hashes some runs, one after the other.
-    fn read(&self, runs: &[Run<'_>]) -> Result<Vec<Hashed>, LayerError> {
+    fn read(&self, runs: &[Run<'_>]) -> Result<(Vec<Hashed>, Vec<Found>), LayerError> {
         self.cancel.check()?;
         let length = |run: &Run<'_>| run.range.end - run.range.start;
         // One buffer for all of them, so it takes as much as the longest.
         let _room = self.budget.take(runs.iter().map(length).max().unwrap_or_default());
         let mut buffer = Vec::new();
-        let mut hashed = Vec::with_capacity(runs.len());
+        let (mut hashed, mut found) = (Vec::with_capacity(runs.len()), Vec::new());
         for run in runs {
             buffer.clear();
             let span = || self.inputs.span(&self.entries[run.index]);
@@ -137,8 +163,12 @@ impl Examiner<'_> {
                 .map_err(|fault| fault.at(span()))?;
             let facts = if run.range.start == 0 { Facts::of(&buffer) } else { Facts::default() };
             hashed.extend(ChunkDigest::all(&buffer).map(|digest| (run.index, digest, facts)));
+            if self.inspects {
+                let own = inspect::look(self.inputs, &self.entries[run.index], run.range.start, &buffer);
+                found.extend(own.map(|facts| (run.index, facts)));
+            }
         }
-        Ok(hashed)
+        Ok((hashed, found))
     }
 
     fn learn(&self, hashed: &[Hashed], known: &[Option<(ContentDigest, Facts)>]) {
@@ -182,7 +212,8 @@ impl Examiner<'_> {
         let Hashing { hasher, kept, machines, stale_pyc } = ordered.into_state();
         let machines = machines.into_iter().map(str::to_owned).collect();
         let contents = known.iter().map(|known| known.map(|(content, _)| content)).collect();
-        Ok(Content { root: hasher.finish().0, machines, stale_pyc, lines: kept, contents })
+        let (root, findings, unread) = (hasher.finish().0, Findings::new(), Vec::new());
+        Ok(Content { root, machines, stale_pyc, lines: kept, contents, findings, unread })
     }
 
     fn part(&self, entries: &[Entry], known: &[Option<(ContentDigest, Facts)>]) -> Result<Part, LayerError> {

@@ -37,7 +37,8 @@ pub fn contents(
         let Workshop { tree, budget, cancel, stat, .. } = workshop;
         let entries = gather(layer, workshop.sources(listing))?.entries;
         let inputs = Inputs { layer, tree };
-        let examiner = Examiner { inputs, entries: &entries, stat, budget, cancel, keeps_lines: false };
+        let examiner =
+            Examiner { inputs, entries: &entries, stat, budget, cancel, keeps_lines: false, inspects: false };
         let content = examiner.run()?;
         let digests = content.contents.iter().map(|digest| digest.map(|digest| digest.0)).collect();
         Ok(Contents { root: content.root, entries, digests })

@@ -1,6 +1,8 @@
 //! What of a file's content matters beside its digest, and how it is noted in the stat cache.
 
 use crate::files::{Entry, FileTree, Learned, Metadata, StatCache};
+use crate::inspect;
+use crate::layer::inspect::Look;
 use crate::layer::inventory::ContentDigest;
 use crate::layer::{machine, pyc};
 
@@ -11,17 +13,26 @@ pub(super) struct Facts {
     pub(super) machine: Option<&'static str>,
     /// The source's time, if it is compiled Python that is checked by it.
     pub(super) pyc: Option<pyc::SourceTime>,
+    /// Whether it was looked at for programs and secrets.
+    pub(super) look: Look,
 }
 
 /// Notes: a machine's number, bits, a source's time.
 const IS_CHECKED: u8 = 1;
 const HAS_TIME: u8 = 2;
 const HAS_NO_CAPABILITY: u8 = 4;
+const IS_TELLING: u8 = 8;
+/// The version of what it was looked at for; 0 if it wasn't.
+const LOOK_SHIFT: u32 = 4;
+const LOOK: u8 = 7;
+
+/// Versions have three bits, and 0 is none.
+const _: () = assert!(inspect::VERSION >= 1 && inspect::VERSION <= LOOK);
 
 impl Facts {
     /// Looks at a file's first bytes.
     pub(super) fn of(first: &[u8]) -> Self {
-        Self { machine: machine::of(first), pyc: pyc::checked(first) }
+        Self { machine: machine::of(first), pyc: pyc::checked(first), look: Look::Unknown }
     }
 
     /// Tells whether there is anything to say.
@@ -31,7 +42,12 @@ impl Facts {
 
     fn from_notes([machine, bits, time @ ..]: [u8; 6]) -> Self {
         let time = (bits & HAS_TIME != 0).then(|| u32::from_le_bytes(time));
-        Self { machine: machine::numbered(machine), pyc: (bits & IS_CHECKED != 0).then_some(time) }
+        let look = match (bits >> LOOK_SHIFT & LOOK == inspect::VERSION, bits & IS_TELLING != 0) {
+            (false, _) => Look::Unknown,
+            (true, false) => Look::Plain,
+            (true, true) => Look::Telling,
+        };
+        Self { machine: machine::numbered(machine), pyc: (bits & IS_CHECKED != 0).then_some(time), look }
     }
 
     fn notes(self, bits: u8) -> [u8; 6] {
@@ -39,8 +55,13 @@ impl Facts {
         let time = self.pyc.flatten();
         let is_checked = if self.pyc.is_some() { IS_CHECKED } else { 0 };
         let has_time = if time.is_some() { HAS_TIME } else { 0 };
+        let look = match self.look {
+            Look::Unknown => 0,
+            Look::Plain => inspect::VERSION << LOOK_SHIFT,
+            Look::Telling => inspect::VERSION << LOOK_SHIFT | IS_TELLING,
+        };
         let [a, b, c, d] = time.unwrap_or_default().to_le_bytes();
-        [machine, bits | is_checked | has_time, a, b, c, d]
+        [machine, bits | is_checked | has_time | look, a, b, c, d]
     }
 }
 
@@ -83,9 +104,11 @@ mod tests {
         for machine in machines {
             for pyc in times {
                 for bits in [0, HAS_NO_CAPABILITY] {
-                    let facts = Facts { machine, pyc };
-                    assert_eq!(Facts::from_notes(facts.notes(bits)), facts);
-                    assert_eq!(facts.notes(bits)[1] & HAS_NO_CAPABILITY, bits);
+                    for look in [Look::Unknown, Look::Plain, Look::Telling] {
+                        let facts = Facts { machine, pyc, look };
+                        assert_eq!(Facts::from_notes(facts.notes(bits)), facts);
+                        assert_eq!(facts.notes(bits)[1] & HAS_NO_CAPABILITY, bits);
+                    }
                 }
             }
         }

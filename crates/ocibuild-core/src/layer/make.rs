@@ -5,17 +5,19 @@ use crate::cache::{BlockIndexes, BuiltLayer, Record};
 use crate::compress::{Encoder, codec_id};
 use crate::event::Event;
 use crate::files::Entry;
+use crate::inspect::Inspection;
 use crate::layer::answer::{Found, Sought, attempts, lacks_inventory, learning, seek, whole_key};
 use crate::layer::content::Content;
 use crate::layer::gather::Gathered;
 use crate::layer::inputs::Inputs;
+use crate::layer::inspect::Look;
 use crate::layer::inventory::InventoryWriter;
 use crate::layer::memo::Memo;
 use crate::layer::previous::Previous;
 use crate::layer::warn::warn;
 use crate::layer::{
-    Answer, LayerError, Made, ManifestKeys, Origin, Workshop, block, content_key, manifest_keys, parts,
-    pipeline,
+    Answer, LayerError, Made, ManifestKeys, Origin, Workshop, block, content_key, inspect, manifest_keys,
+    parts, pipeline,
 };
 use crate::plan::{PlannedLayer, Split};
 
@@ -65,12 +67,16 @@ fn build_once(layer: &PlannedLayer, listing: &Listing, workshop: Workshop<'_>) -
             return Ok(Made::answered(Answer { record, origin }));
         }
     };
-    let (made, stale_pyc) = match (&found.answer, &found.content) {
+    let inputs = Inputs { layer, tree };
+    let (mut made, stale_pyc) = match (&found.answer, &found.content) {
         (Some(answer), Some(content)) => {
             (complete(layer, &found.gathered, content, answer, workshop)?, content.stale_pyc)
         }
-        _ => produce(Inputs { layer, tree }, listing, &found, workshop)?,
+        _ => produce(inputs, listing, &found, workshop)?,
     };
+    if let Some(content) = found.content.as_ref().filter(|_| workshop.inspects) {
+        inspect(inputs, &found.gathered, content, &mut made, workshop)?;
+    }
     warn(layer, &found.gathered.notes, stale_pyc, observer);
     let Record { key, machines, .. } = made.record.clone();
     found.keep(stat, |Gathered { entries, notes }| Memo {
@@ -81,6 +87,29 @@ fn build_once(layer: &PlannedLayer, listing: &Listing, workshop: Workshop<'_>) -
         notes,
     });
     Ok(made)
+}
+
+/// Adds what is found in the files of a layer that were hashed first, unless its record has that.
+fn inspect(
+    inputs: Inputs<'_>,
+    gathered: &Gathered,
+    content: &Content,
+    made: &mut Made,
+    workshop: Workshop<'_>,
+) -> Result<(), LayerError> {
+    if made.record.inspection.as_ref().is_some_and(|known| known.unpack().is_some()) {
+        return Ok(());
+    }
+    let inspection = inspect::complete(inputs, &gathered.entries, content, workshop)?;
+    made.record.inspection = inspection.pack();
+    let (key, packed) = (made.record.key, &made.record.inspection);
+    made.new.iter_mut().filter(|new| new.key == key).for_each(|new| new.inspection.clone_from(packed));
+    let is_here = made.origins.iter().all(|origin| !matches!(origin, Origin::Place(_)));
+    if made.new.is_empty() && is_here && packed.is_some() {
+        made.new.push(made.record.clone());
+    }
+    made.inspection = Some(inspection);
+    Ok(())
 }
 
 /// Makes of an answer what a build would have made: which machines a layer holds depends on what its
@@ -125,7 +154,9 @@ fn produce(
     let entries: Vec<&Entry> = found.gathered.entries.iter().collect();
     let (count, bytes) = (entries.len() as u64, block::stream_len(&entries));
     workshop.observer.event(&Event::LayerWalked { layer: layer.label.clone(), entries: count, bytes });
-    let (record, written) = write(inputs, &entries, found.previous.as_ref().zip(content), false, workshop)?;
+    let looks = content.map(inspect::looks);
+    let previous = found.previous.as_ref().zip(content);
+    let (mut record, written) = write(inputs, &entries, (previous, looks.as_deref()), false, workshop)?;
     let [blob, inventory] = written.blobs;
     // Syncing waits for the disk.
     let (blob, inventory) = rayon::join(|| blob.keep(), || inventory.keep());
@@ -135,14 +166,20 @@ fn produce(
         // to, its records tell.
         let _ = blocks.put(index);
     }
-    Ok((Made { new: vec![record.clone()], record, origins: vec![Origin::Made] }, written.stale_pyc))
+    let name = |index: usize| written.names.get(&index).copied();
+    let is_inspected = workshop.inspects && looks.is_none();
+    let inspection = is_inspected.then(|| inspect::gather(&entries, &name, &written.findings));
+    record.inspection = inspection.as_ref().and_then(Inspection::pack);
+    let (new, origins) = (vec![record.clone()], vec![Origin::Made]);
+    Ok((Made { new, record, origins, inspection }, written.stale_pyc))
 }
 
-/// Writes a blob of entries, with its inventory. Both have still to be kept.
+/// Writes a blob of entries, with its inventory. Both have still to be kept. Beside the layer as it was
+/// built last stands whether its files were looked at before, if they were.
 pub(super) fn write(
     inputs: Inputs<'_>,
     entries: &[&Entry],
-    previous: Option<(&Previous, &Content)>,
+    (previous, looks): (Option<(&Previous, &Content)>, Option<&[Look]>),
     keeps_contents: bool,
     workshop: Workshop<'_>,
 ) -> Result<(Record, pipeline::Written), LayerError> {
@@ -161,6 +198,8 @@ pub(super) fn write(
         previous,
         keeps_index: blocks.is_some_and(BlockIndexes::is_written),
         keeps_contents,
+        inspects: workshop.inspects && looks.is_none(),
+        looks,
     };
     let written = pipeline.run()?;
     let key = content_key(&written.inventory.root, &codec_id(compression));
@@ -174,6 +213,7 @@ pub(super) fn write(
         machines: written.machines.clone(),
         entries: entries.len() as u64,
         tar_size: written.tar_size,
+        inspection: None,
         is_trace: false,
     };
     Ok((record, written))

@@ -13,10 +13,12 @@ use crate::cache::{BuiltLayer, Record};
 use crate::compress::codec_id;
 use crate::event::{Cancelled, Event};
 use crate::files::Entry;
+use crate::inspect::Inspection;
 use crate::layer::answer::whole_key;
 use crate::layer::content::Content;
 use crate::layer::gather::Gathered;
 use crate::layer::inputs::Inputs;
+use crate::layer::inspect::{self, Findings, Look};
 use crate::layer::inventory::{self, ContentDigest, InventoryWriter};
 use crate::layer::make::write;
 use crate::layer::package::Packages;
@@ -30,6 +32,8 @@ struct Done {
     origin: Origin,
     contents: Vec<Option<ContentDigest>>,
     stale_pyc: u64,
+    /// What was found in its files, by their place in the part.
+    findings: Findings,
 }
 
 /// A split layer with its entries in parts.
@@ -38,6 +42,8 @@ struct Parts<'a> {
     entries: &'a [Entry],
     /// The indices of the entries of each.
     parts: Vec<Vec<usize>>,
+    /// Whether the files were looked at before, if they were.
+    looks: Option<Vec<Look>>,
     workshop: Workshop<'a>,
 }
 
@@ -51,7 +57,8 @@ pub(super) fn build(
     content: Option<&Content>,
     workshop: Workshop<'_>,
 ) -> Result<(Made, u64), LayerError> {
-    let parts = Parts::of(inputs, listing, &gathered.entries, workshop);
+    let mut parts = Parts::of(inputs, listing, &gathered.entries, workshop);
+    parts.looks = content.map(inspect::looks);
     let (layer, entries, bytes) = (inputs.layer.label.clone(), gathered.entries.len() as u64, parts.bytes());
     workshop.observer.event(&Event::LayerWalked { layer, entries, bytes });
     let work: Vec<(usize, Option<Done>)> = parts.known(content)?.into_iter().enumerate().collect();
@@ -137,7 +144,7 @@ impl<'a> Parts<'a> {
         let layer = inputs.layer;
         let destinations = layer.copies.iter().map(|copy| places::destination(copy, listing)).collect();
         let parts = split::parts(entries, layer.split, &Packages::of(entries, destinations));
-        Self { inputs, entries, parts, workshop }
+        Self { inputs, entries, parts, looks: None, workshop }
     }
 
     /// Returns the length of all tar streams.
@@ -178,17 +185,22 @@ impl<'a> Parts<'a> {
         self.workshop.observer.event(&Event::LayerProgress { layer: layer.label.clone(), bytes });
         let record = Record { key, tar_size: bytes, ..record };
         let contents = members.iter().map(|index| contents[*index]).collect();
-        Ok(Some(Done { record, origin, contents, stale_pyc: 0 }))
+        Ok(Some(Done { record, origin, contents, stale_pyc: 0, findings: Findings::new() }))
     }
 
     fn make(&self, number: usize, keep: &Keep<'_>) -> Result<Done, LayerError> {
         let members = self.entries_of(&self.parts[number]);
-        let (record, written) = write(self.inputs, &members, None, true, self.workshop)?;
+        let looks = self
+            .looks
+            .as_ref()
+            .map(|looks| self.parts[number].iter().map(|index| looks[*index]).collect::<Vec<Look>>());
+        let (record, written) = write(self.inputs, &members, (None, looks.as_deref()), true, self.workshop)?;
         for blob in written.blobs {
             keep(blob)?;
         }
         let (contents, stale_pyc) = (written.inventory.contents, written.stale_pyc);
-        Ok(Done { record, origin: Origin::Made, contents, stale_pyc })
+        let findings = written.findings;
+        Ok(Done { record, origin: Origin::Made, contents, stale_pyc, findings })
     }
 
     fn put_together(&self, done: Vec<Done>, machines: BTreeSet<String>) -> Result<Made, LayerError> {
@@ -198,6 +210,7 @@ impl<'a> Parts<'a> {
                 contents[*index] = *content;
             }
         }
+        let inspection = self.inspection(&done, &contents);
         let mut inventory = InventoryWriter::new(self.workshop.store)?;
         for (entry, content) in self.entries.iter().zip(contents) {
             inventory.line(entry, content)?;
@@ -220,13 +233,28 @@ impl<'a> Parts<'a> {
             machines,
             entries: self.entries.len() as u64,
             tar_size: done.iter().map(|done| done.record.tar_size).sum(),
+            inspection: inspection.as_ref().and_then(Inspection::pack),
             is_trace: false,
         };
         let origins: Vec<Origin> = done.iter().map(|done| done.origin).collect();
         let is_here = |origin: &Origin| !matches!(origin, Origin::Place(_));
         let whole = origins.iter().all(is_here).then(|| record.clone());
         let made = done.into_iter().filter(|done| done.origin == Origin::Made).map(|done| done.record);
-        Ok(Made { record, origins, new: made.chain(whole).collect() })
+        Ok(Made { record, origins, new: made.chain(whole).collect(), inspection })
+    }
+
+    /// What was found in the files of all parts, if none of them was looked at before.
+    fn inspection(&self, done: &[Done], contents: &[Option<ContentDigest>]) -> Option<Inspection> {
+        if !self.workshop.inspects || self.looks.is_some() {
+            return None;
+        }
+        let mut findings = Findings::new();
+        for (members, done) in self.parts.iter().zip(done) {
+            let own = done.findings.iter().map(|(index, facts)| (members[*index], facts.clone()));
+            inspect::add(&mut findings, own);
+        }
+        let entries: Vec<&Entry> = self.entries.iter().collect();
+        Some(inspect::gather(&entries, &|index| contents[index], &findings))
     }
 }
 

@@ -8,7 +8,7 @@
 //! Where it is known what the layer holds, and the same was in the layer before, blocks are taken
 //! from its blob instead: see `layer/previous.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::blob::{BlobError, BlobWriter, SealedBlob, Store};
@@ -17,11 +17,13 @@ use crate::compress::{EncodedBlock, Encoder, Framer};
 use crate::digest::{DiffId, Sha256Blocks};
 use crate::event::{Cancel, Cancelled, Event, Observer};
 use crate::files::{Entry, EntryKind, FileSource, StatCache};
+use crate::inspect::FileFacts;
 use crate::layer::block::{self, Block, Limits, content_range};
 use crate::layer::budget::{Budget, Room};
 use crate::layer::content::Content;
 use crate::layer::facts::{self, Facts};
 use crate::layer::inputs::Inputs;
+use crate::layer::inspect::{self, Findings, Look};
 use crate::layer::inventory::{ChunkDigest, ContentDigest, Inventory, InventoryWriter};
 use crate::layer::ordered::Ordered;
 use crate::layer::previous::{KeyMaker, Known, LEAST, Previous, Reuse};
@@ -46,6 +48,10 @@ pub(super) struct Pipeline<'a> {
     pub(super) keeps_index: bool,
     /// Keeps the digests of the files' contents.
     pub(super) keeps_contents: bool,
+    /// Whether files are looked at for programs and secrets.
+    pub(super) inspects: bool,
+    /// Where they were looked at before, whether there was anything to say.
+    pub(super) looks: Option<&'a [Look]>,
 }
 
 /// A layer's bytes, written.
@@ -57,6 +63,10 @@ pub(super) struct Written {
     pub(super) tar_size: u64,
     /// The number of compiled Python files that check a timestamp.
     pub(super) stale_pyc: u64,
+    /// What was found in its files, and the digests of those in which something was; nothing where they
+    /// weren't looked at.
+    pub(super) findings: Findings,
+    pub(super) names: BTreeMap<usize, ContentDigest>,
     /// What its blocks were made of, if that is wanted.
     pub(super) index: Option<BlockIndex>,
     /// The blob, and the inventory's, which still have to be kept.
@@ -79,6 +89,8 @@ struct Rendered {
     digests: Vec<(usize, ChunkDigest)>,
     /// Of files that begin in the block, where there is anything to say.
     facts: Vec<(usize, Facts)>,
+    /// What was found in pieces of files, where there is anything to say.
+    findings: Vec<(usize, FileFacts)>,
     machines: BTreeSet<&'static str>,
     stale_pyc: u64,
 }
@@ -104,6 +116,8 @@ struct Hashed {
     chunks: Vec<ChunkDigest>,
     /// Of the file whose content is being hashed.
     facts: Facts,
+    findings: Findings,
+    names: BTreeMap<usize, ContentDigest>,
     machines: BTreeSet<String>,
     stale_pyc: u64,
 }
@@ -220,6 +234,8 @@ impl<'a> Pipeline<'a> {
             keys: (keeps_index && reuse.is_none()).then(|| KeyMaker::new(compression, &blocks)),
             chunks: Vec::new(),
             facts: Facts::default(),
+            findings: Findings::new(),
+            names: BTreeMap::new(),
             machines: BTreeSet::new(),
             stale_pyc: 0,
         };
@@ -239,7 +255,8 @@ impl<'a> Pipeline<'a> {
             return Err(fault);
         }
         let Shared { reuse, keeps_index, hashed, spool, .. } = shared;
-        let Hashed { hasher, inventory, states, keys, machines, stale_pyc, .. } = hashed.into_state();
+        let Hashed { hasher, inventory, states, keys, findings, names, machines, stale_pyc, .. } =
+            hashed.into_state();
         let Spool { framer, mut blob, rows, taken } = spool.into_state();
         if reuse.is_some() {
             let layer = self.inputs.layer.label.to_owned();
@@ -267,6 +284,8 @@ impl<'a> Pipeline<'a> {
             machines: content.map_or(machines, |content| content.machines.clone()),
             tar_size,
             stale_pyc: content.map_or(stale_pyc, |content| content.stale_pyc),
+            findings,
+            names,
             index,
             blobs: [blob, lines],
         })
@@ -399,6 +418,7 @@ impl<'a> Pipeline<'a> {
                 state.machines.insert((*machine).to_owned());
             }
         }
+        inspect::add(&mut state.findings, rendered.findings.iter().cloned());
         let Some(inventory) = &mut state.inventory else { return Ok(()) };
         let block = &rendered.block;
         let mut digests = &rendered.digests[..];
@@ -419,7 +439,18 @@ impl<'a> Pipeline<'a> {
             if let Some(keys) = &mut state.keys {
                 keys.add(index, inventory.last_line());
             }
-            self.learn(entry, content.zip(Some(std::mem::take(&mut state.facts))));
+            let is_telling = state.findings.contains_key(&index);
+            if let Some(content) = content.filter(|_| is_telling) {
+                state.names.insert(index, content);
+            }
+            let look = match self.looks {
+                Some(looks) => looks[index],
+                None if !self.inspects => Look::Unknown,
+                None if is_telling => Look::Telling,
+                None => Look::Plain,
+            };
+            let facts = Facts { look, ..std::mem::take(&mut state.facts) };
+            self.learn(entry, content.zip(Some(facts)));
         }
         Ok(())
     }
@@ -438,6 +469,7 @@ impl<'a> Pipeline<'a> {
             bytes: Vec::with_capacity(usize::try_from(block.len).unwrap_or_default()),
             digests: Vec::new(),
             facts: Vec::new(),
+            findings: Vec::new(),
             machines: BTreeSet::new(),
             stale_pyc: 0,
         };
@@ -474,6 +506,10 @@ impl<'a> Pipeline<'a> {
         };
         let content = &rendered.bytes[at..];
         rendered.digests.extend(ChunkDigest::all(content).map(|digest| (index, digest)));
+        if self.inspects {
+            let found = inspect::look(self.inputs, entry, range.start, content);
+            rendered.findings.extend(found.map(|facts| (index, facts)));
+        }
         if range.start == 0 {
             let facts = Facts::of(content);
             if let (false, Some(machine)) = (allow_foreign, facts.machine) {

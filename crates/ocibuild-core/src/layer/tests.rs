@@ -506,6 +506,8 @@ fn build_planned(
         is_listed: false,
         blocks: None,
         last: None,
+        inspects: true,
+        last_inspection: None,
     };
     let record = build(layer, &Listing::empty(), ManifestKeys::default(), workshop)?.0.record;
     let warnings = warnings.lock().unwrap().clone();

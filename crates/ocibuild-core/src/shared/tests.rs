@@ -26,6 +26,7 @@ fn record(name: &str) -> Record {
     let tar = blob(name);
     let descriptor = Descriptor::of(MediaType::LAYER, &tar);
     Record {
+        inspection: None,
         version: Record::VERSION,
         key: key(name),
         content: Some(key(name)),

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::{
-    Base, Cache, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer, Located, Mode,
-    OnBaseSymlink, Owner, Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError, Split, Template,
-    Trust, VERSION, ValueError, Vars, set_pair, validate,
+    Base, Cache, Checks, CopyKind, CopyRule, FromRule, Healthcheck, IgnoreFile, Image, Inherit, Layer,
+    Located, Mode, OnBaseSymlink, Owner, Policy, Port, Preserve, Protocol, Pyc, Scope, Spec, SpecError,
+    Split, Template, Trust, VERSION, ValueError, Vars, set_pair, validate,
 };
 use crate::oci::{Compression, Platform};
 use crate::reference::Reference;
@@ -286,6 +286,7 @@ impl ImageSpec {
             vars: Vars::default(),
             cache: Cache::default(),
             steps: self.steps.into_iter().map(|step| step.step).collect(),
+            checks: Checks::default(),
             layers,
             images: vec![self.image],
             warnings: Vec::new(),
@@ -312,6 +313,7 @@ impl LayerSpec {
             copies: Vec::new(),
             compression: None,
             split: None,
+            max_size: None,
             trust: None,
             policy: Policy::default(),
             remove: Vec::new(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::suggest::closest;
-use super::{Located, Port, Template, ValueError};
+use super::{Located, Port, Size, Template, ValueError};
 use crate::oci::{Compression, Platform};
 
 /// An image: a base, layers, a config, platforms and tags.
@@ -26,6 +26,12 @@ pub struct Image {
     pub author: Option<Located<String>>,
     /// How its layers are compressed that don't say so themselves; `None` leaves it to the build.
     pub compression: Option<Located<Compression>>,
+    /// How large its layers may be together, compressed, those of the base included.
+    pub max_size: Option<Located<Size>>,
+    /// How many layers it may have, those of the base included.
+    pub max_layers: Option<Located<u32>>,
+    /// Whether its programs may need neither a loader nor libraries.
+    pub is_static: Option<Located<bool>>,
     /// What of the base's config it takes over.
     pub inherit: Inherit,
     /// How a container of it is run.
@@ -336,6 +342,9 @@ impl Image {
             annotations: Annotations::default(),
             author: None,
             compression: None,
+            max_size: None,
+            max_layers: None,
+            is_static: None,
             inherit: Inherit::default(),
             config: Config::default(),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Located, Mode, OnBaseSymlink, Owner, Policy, Span, Split, Template, Trust};
+use super::{Located, Mode, OnBaseSymlink, Owner, Policy, Size, Span, Split, Template, Trust};
 use crate::oci::Compression;
 
 /// A layer: a named set of files with destinations.
@@ -30,6 +30,8 @@ pub struct Layer {
     pub compression: Option<Located<Compression>>,
     /// Into how many blobs it goes; `None` is one.
     pub split: Option<Located<Split>>,
+    /// How large its blobs may be together; part of no layer and no key.
+    pub max_size: Option<Located<Size>>,
 }
 
 impl Layer {

@@ -1,6 +1,7 @@
 //! From the text of a spec file to a [`Spec`]: syntax, keys and types. What values mean is
 //! checked by [`validate`](super::validate).
 
+mod checks;
 mod defaults;
 mod fields;
 mod image;
@@ -18,9 +19,6 @@ use self::defaults::Defaults;
 use self::fields::{Context, Fields};
 use super::log::Log;
 use super::{Cache, Fault, Located, Sources, Span, Spec, SpecError, VERSION, Vars, check, validate};
-
-/// Keys of later versions of the program, and what to do instead.
-const LATER: [(&str, &str); 1] = [("checks", "leave it out")];
 
 /// The place of a whole file, in that file.
 const START: Option<Span> = Some(Span { start: 0, end: 0 });
@@ -83,6 +81,7 @@ fn read(
         vars,
         cache: cache(&mut fields, &mut context),
         steps: fields.tables("steps", &mut context, "step", step::read),
+        checks: checks::read(&mut fields, &mut context),
         layers: fields.tables("layers", &mut context, "layer", layer::read),
         images: fields.tables("images", &mut context, "image", image::read),
         warnings: Vec::new(),
@@ -93,7 +92,7 @@ fn read(
         let fault = Fault::new("the spec has no images", start);
         context.log.absent(fault.hint("add a table such as `[images.app]`"));
     }
-    fields.finish(&mut context, &LATER);
+    fields.finish(&mut context, &[]);
     validate::spec(&spec, log);
     if let Some(defaults) = defaults {
         defaults.check(&names, log);

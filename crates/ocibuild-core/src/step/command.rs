@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::event::{Cancel, Event, Observer, Stream};
+use crate::files::FileTree;
 use crate::plan::{Command, PlannedStep};
 use crate::spec::Span;
 use crate::step::environment::{SOURCE_DATE_EPOCH, path_of};
@@ -12,7 +13,9 @@ use crate::step::process::Process;
 use crate::step::sandbox::{Confinement, Rooms, Wants};
 use crate::step::secret::{Places, Secrets};
 use crate::step::trace::{Tracer, Undeclared, Watch};
-use crate::step::{Ending, Log, Private, ProcessError, SandboxError, SecretError, Shared, TraceError};
+use crate::step::{
+    Ending, Log, Private, ProcessError, SandboxError, SecretError, Shared, StepError, TraceError,
+};
 
 /// Where commands run, and what they may be given.
 pub struct Host<'a> {
@@ -133,6 +136,20 @@ impl<'a> Run<'a> {
         let tracer = Tracer::new(&path_of(self.host.variables))?;
         let watch = Watch { root: self.host.root, directory: self.private.path(), is_declared };
         Ok(tracer.run(&process, &watch, ears.cancel, &|stream, line| self.hear(ears, stream, line))?)
+    }
+
+    /// Looks for the command's secrets in what it made: in contents, names and targets of links.
+    ///
+    /// # Errors
+    /// [`StepError::Leak`] if one is there; others if something can't be read.
+    pub fn search(&self, made: &dyn FileTree, outputs: &[&[u8]], cancel: &Cancel) -> Result<(), StepError> {
+        self.secrets.search(made, outputs, cancel)
+    }
+
+    /// Returns text without secrets.
+    #[must_use]
+    pub fn masked(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.secrets.masker().mask(text.as_bytes())).into_owned()
     }
 
     fn hear(&self, ears: Ears<'_>, stream: Stream, line: &[u8]) {

@@ -56,6 +56,14 @@ pub enum StepError {
         /// The output.
         path: String,
     },
+    /// A secret is in what the command made.
+    #[error("the command put the secret `{id}` into `{path}`")]
+    Leak {
+        /// Which secret.
+        id: String,
+        /// Where it is; stars stand for secrets in names.
+        path: String,
+    },
     /// What a cache has of a step's outputs has an entry that no capture has.
     #[error("what the cache has of the step's outputs cannot be unpacked: `{path}` {reason}")]
     Unfit {

@@ -119,3 +119,187 @@ fn with_needs(kind: &str, own: &Key, needs: &[Key]) -> Key {
     key.field("step", own.hex()).list("needs", needs.iter().map(Key::hex));
     key.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plan::{PassedVariable, PlannedInput, PlannedPath, SecretSource};
+    use crate::spec::Span;
+
+    fn path(path: &str) -> PlannedPath {
+        PlannedPath { path: path.to_owned(), span: None }
+    }
+
+    fn secret() -> PlannedSecret {
+        PlannedSecret {
+            id: "npm".to_owned(),
+            from: SecretSource::Env("NPM".to_owned()),
+            form: SecretForm::Env,
+            target: "NPM".to_owned(),
+            is_optional: false,
+            span: None,
+        }
+    }
+
+    fn variable(name: &str, is_keyed: bool) -> PassedVariable {
+        PassedVariable { name: name.to_owned(), is_keyed }
+    }
+
+    fn step() -> PlannedStep {
+        PlannedStep {
+            name: "compile".to_owned(),
+            label: "compile".to_owned(),
+            platform: Some(Platform::linux_amd64()),
+            run: Command::Arguments(vec!["cc".to_owned(), "a.c".to_owned()]),
+            inputs: Vec::new(),
+            outputs: vec![path("a"), path("b")],
+            needs: vec![0],
+            env: [("A".to_owned(), "1".to_owned())].into(),
+            pass_env: vec![variable("B", true), variable("C", false)],
+            workdir: Some("src".to_owned()),
+            cache_dirs: vec![path("~/.cc")],
+            secrets: vec![secret()],
+            tools: vec!["cc --version".to_owned()],
+            timeout: None,
+            retries: 0,
+            always: false,
+            in_place: false,
+            network: true,
+            sandbox: false,
+            span: None,
+        }
+    }
+
+    const HOST: &str = "linux-x86_64";
+
+    /// The key of a step in usual circumstances.
+    fn key(step: &PlannedStep) -> Key {
+        let inputs = Digest::of(b"inputs");
+        own_key(step, usual(&inputs, &[Some(b"2".to_vec())], &[b"cc 1".to_vec()]))
+    }
+
+    fn usual<'a>(
+        inputs: &'a Digest,
+        variables: &'a [Option<Vec<u8>>],
+        tools: &'a [Vec<u8>],
+    ) -> Circumstances<'a> {
+        Circumstances { host: HOST, inputs, variables, tools }
+    }
+
+    type Edit = fn(&mut PlannedStep);
+
+    #[test]
+    fn what_a_command_can_see_makes_another_key() {
+        let edits: [(&str, Edit); 28] = [
+            ("platform", |step| step.platform = Some(Platform::linux_arm64())),
+            ("any platform", |step| step.platform = None),
+            ("another command", |step| {
+                step.run = Command::Arguments(vec!["cc".to_owned(), "b.c".to_owned()])
+            }),
+            ("words cut elsewhere", |step| step.run = Command::Arguments(vec!["cc a.c".to_owned()])),
+            ("a script", |step| step.run = Command::Script("cc a.c".to_owned())),
+            ("another output", |step| step.outputs[0] = path("c")),
+            ("one output less", |step| drop(step.outputs.pop())),
+            ("outputs cut elsewhere", |step| step.outputs = vec![path("ab")]),
+            ("another value", |step| drop(step.env.insert("A".to_owned(), "2".to_owned()))),
+            ("another variable", |step| drop(step.env.insert("D".to_owned(), "1".to_owned()))),
+            ("no variable", |step| step.env.clear()),
+            ("another passed", |step| step.pass_env[0] = variable("D", true)),
+            ("another unkeyed", |step| step.pass_env[1] = variable("D", false)),
+            ("unkeyed", |step| step.pass_env[0] = variable("B", false)),
+            ("another directory", |step| step.workdir = Some("lib".to_owned())),
+            ("no directory", |step| step.workdir = None),
+            ("another kept directory", |step| step.cache_dirs[0] = path("~/.ld")),
+            ("no kept directory", |step| step.cache_dirs.clear()),
+            ("another secret", |step| step.secrets[0].id = "other".to_owned()),
+            ("another name of it", |step| step.secrets[0].target = "OTHER".to_owned()),
+            ("another form of it", |step| step.secrets[0].form = SecretForm::File),
+            ("no secret", |step| step.secrets.clear()),
+            ("two secrets", |step| step.secrets.push(secret())),
+            ("another question", |step| step.tools[0] = "cc -v".to_owned()),
+            ("no tool", |step| step.tools.clear()),
+            ("in place", |step| step.in_place = true),
+            ("no network", |step| step.network = false),
+            ("a sandbox", |step| step.sandbox = true),
+        ];
+        let mut keys = vec![key(&step())];
+        for (what, edit) in edits {
+            let mut edited = step();
+            edit(&mut edited);
+            let key = key(&edited);
+            assert!(!keys.contains(&key), "{what}");
+            keys.push(key);
+        }
+    }
+
+    #[test]
+    fn what_no_command_can_see_makes_the_same_key() {
+        let span = || Some(Span { start: 1, end: 2 });
+        let edits: [(&str, Edit); 10] = [
+            ("its name", |step| step.name = "other".to_owned()),
+            ("its label", |step| step.label = "other".to_owned()),
+            ("how inputs are named: what they hold counts", |step| {
+                step.inputs = vec![PlannedInput {
+                    path: "a.c".to_owned(),
+                    literal: b"a.c".to_vec(),
+                    glob: None,
+                    is_excluded: false,
+                    span: None,
+                }];
+            }),
+            ("the order of outputs", |step| step.outputs.reverse()),
+            ("places of needs: their keys count", |step| step.needs = vec![1]),
+            ("where a secret comes from", |step| step.secrets[0].from = SecretSource::File("npm".to_owned())),
+            ("whether a secret may be missing", |step| step.secrets[0].is_optional = true),
+            ("how long it may take", |step| step.timeout = Some(Duration::from_secs(1))),
+            ("how often it is tried", |step| step.retries = 3),
+            ("that it runs always: it is asked for by no key", |step| step.always = true),
+        ];
+        for (what, edit) in edits {
+            let mut edited = step();
+            edit(&mut edited);
+            assert_eq!(key(&edited), key(&step()), "{what}");
+        }
+        let mut placed = step();
+        (placed.span, placed.outputs[0].span, placed.secrets[0].span) = (span(), span(), span());
+        assert_eq!(key(&placed), key(&step()), "where the spec has it");
+    }
+
+    #[test]
+    fn each_circumstance_makes_another_key() {
+        let [inputs, others] = [b"inputs", b"others"].map(|bytes| Digest::of(bytes));
+        let (value, tools) = ([Some(b"2".to_vec())], [b"cc 1".to_vec()]);
+        let usual = usual(&inputs, &value, &tools);
+        let all = [
+            usual,
+            Circumstances { host: "linux-aarch64", ..usual },
+            Circumstances { inputs: &others, ..usual },
+            Circumstances { variables: &[Some(b"3".to_vec())], ..usual },
+            Circumstances { variables: &[Some(Vec::new())], ..usual },
+            Circumstances { variables: &[None], ..usual },
+            Circumstances { tools: &[b"cc 2".to_vec()], ..usual },
+        ];
+        let keys: Vec<Key> = all.iter().map(|circumstances| own_key(&step(), *circumstances)).collect();
+        let distinct: std::collections::BTreeSet<&Key> = keys.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+    }
+
+    #[test]
+    fn needs_count_in_their_order_and_by_the_kind_of_their_keys() {
+        let own = key(&step());
+        let [a, b] = ["a", "b"].map(|name| KeyWriter::new(name, 1).finish());
+        let keys = [
+            declared_key(&own, &[]),
+            declared_key(&own, &[a]),
+            declared_key(&own, &[a, b]),
+            declared_key(&own, &[b, a]),
+            declared_key(&a, &[own]),
+            realised_key(&own, &[]),
+            realised_key(&own, &[a]),
+        ];
+        let distinct: std::collections::BTreeSet<&Key> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
+    }
+}

@@ -15,8 +15,12 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::event::Cancel;
+use crate::files::FileTree;
 use crate::plan::{PlannedSecret, SecretForm, SecretSource};
 use crate::spec::Span;
+use crate::step::StepError;
+use crate::step::leak::Needles;
 use crate::step::mask::{MAX, MaskError, Masker};
 
 /// What names of directories with secrets begin with.
@@ -129,6 +133,7 @@ pub(crate) struct Places<'a> {
 pub(crate) struct Secrets {
     environment: BTreeMap<OsString, OsString>,
     masker: Masker,
+    needles: Needles,
     room: Option<Room>,
 }
 
@@ -149,6 +154,7 @@ impl Secrets {
         if let [(first, _), ..] = found[..] {
             secrets.masker = Masker::new(found.iter().map(|(_, value)| value))
                 .map_err(|source| unmaskable(first, source))?;
+            secrets.needles = Needles::new(found.iter().map(|(secret, value)| (&*secret.id, &**value)));
         }
         for (secret, value) in found {
             secrets.add(secret, value, places)?;
@@ -164,6 +170,19 @@ impl Secrets {
     /// What hides them in lines, logs and errors.
     pub(crate) fn masker(&self) -> &Masker {
         &self.masker
+    }
+
+    /// Looks for them in what the command made.
+    ///
+    /// # Errors
+    /// [`StepError::Leak`] if one is there; others if something can't be read.
+    pub(crate) fn search(
+        &self,
+        made: &dyn FileTree,
+        outputs: &[&[u8]],
+        cancel: &Cancel,
+    ) -> Result<(), StepError> {
+        self.needles.search(made, outputs, &self.masker, cancel)
     }
 
     /// The directory with the files of secrets, if there are any.

@@ -13,6 +13,7 @@ use ocibuild_core::event::Warning;
 use ocibuild_core::plan::Plan;
 use ocibuild_core::spec::{CacheMode, CachePlace};
 use ocibuild_core::{Builder, Built, Cancel, Digest, Reference};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::environment;
@@ -96,6 +97,17 @@ const PATIENCE: usize = 2;
 pub(crate) struct Told {
     pub(crate) place: String,
     pub(crate) kept: Kept,
+}
+
+impl Told {
+    /// The same for programs.
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "place": self.place,
+            "records": self.kept.records,
+            "uploaded": { "count": self.kept.blobs, "bytes": self.kept.bytes },
+        })
+    }
 }
 
 impl Caches {

@@ -18,8 +18,10 @@ use ocibuild_core::{BuildError, Builder, Built, Cancel, Descriptor, Digest, Erro
 
 use crate::commands::build::BuildFlags;
 use crate::commands::build::caches::{Caches, Told};
+use crate::commands::build::checks::{self, ChecksFlags};
 use crate::commands::build::outcome::Outcome;
 use crate::commands::build::results::Results;
+use crate::commands::watch::Watched;
 use crate::destination::Destinations;
 use crate::failure::{BuildFailure, Failure, Origin};
 use crate::lock_file::{LockFile, LockFlags};
@@ -56,6 +58,7 @@ pub(crate) struct Job<'a> {
     destinations: Destinations,
     results: Results,
     push: bool,
+    checks: ChecksFlags,
     lock_flags: LockFlags,
     lock: LockFile,
     steps: StepFlags,
@@ -98,6 +101,7 @@ impl<'a> Job<'a> {
             destinations,
             results: Results::new(args.results),
             push: args.push,
+            checks: args.checks,
             lock_flags: args.lock,
             lock,
             steps: args.steps,
@@ -112,12 +116,12 @@ impl<'a> Job<'a> {
     ///
     /// # Errors
     /// [`Failure`], as the build would meet it.
-    pub(crate) fn foresee(&self, cancel: &Cancel) -> Result<(Foresight, Option<Registry>), Failure> {
+    pub(crate) fn foresee(&self, cancel: &Cancel) -> Result<(Plan, Foresight, Option<Registry>), Failure> {
         let plan = self.planned(cancel)?;
         let registry = self.asking(&plan, cancel)?;
         let builder = self.connected(&plan, registry.as_ref(), cancel);
         let foresight = builder.foresee_plan(&plan).map_err(|error| self.build_failure(error))?;
-        Ok((foresight, registry))
+        Ok((plan, foresight, registry))
     }
 
     /// Plans, and finds out why the build would make layers anew: those of these names, or all.
@@ -143,7 +147,11 @@ impl<'a> Job<'a> {
 
     /// Builds, writes, pushes, and tells what came of it.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let stop = Stop::on_signals()?;
+        self.run_until(&Stop::on_signals()?)
+    }
+
+    /// Builds as [`Job::run`] does, as long as nothing stops it.
+    pub(crate) fn run_until(&self, stop: &Stop) -> Result<(), Failure> {
         let cancel = stop.cancel();
         let plan = self.plan(&cancel)?;
         let registry = self.registry(&plan, &cancel)?;
@@ -176,6 +184,21 @@ impl<'a> Job<'a> {
         outcome.tell(self.reporter, self.destinations.uses_stdout())
     }
 
+    /// What a build reads, so that it can be seen when it changes.
+    pub(crate) fn watched(&self) -> Watched {
+        let mut watched = Watched::new(&self.source.root);
+        self.source.file.iter().for_each(|file| watched.spec(file));
+        let builder = self.builder(None, &Cancel::new());
+        if let Ok(plan) = builder.plan(&self.source.spec) {
+            watched.plan(&plan);
+        }
+        let names: Vec<String> =
+            self.source.spec.images.iter().map(|image| image.name.value.clone()).collect();
+        let outputs = self.destinations.paths(&self.source.beside, &names);
+        watched.pass_over(outputs.into_iter().chain(self.results.paths()).chain([self.cache.clone()]));
+        watched
+    }
+
     fn builder<'b>(&'b self, plan: Option<&Plan>, cancel: &Cancel) -> Builder<'b> {
         let names: Vec<String> =
             self.source.spec.images.iter().map(|image| image.name.value.clone()).collect();
@@ -191,7 +214,11 @@ impl<'a> Job<'a> {
         let builder = self.lock_flags.apply(builder, &self.lock);
         let builder = self.steps.apply(self.caches.apply(builder, plan, self.push));
         let outputs = self.destinations.paths(&self.source.beside, &names);
-        let builder = outputs.into_iter().chain(self.results.paths()).fold(builder, Builder::output);
+        let builder = outputs
+            .into_iter()
+            .chain(self.results.paths())
+            .chain(self.checks.path().map(Path::to_owned))
+            .fold(builder, Builder::output);
         let builder = self.source.name.iter().fold(builder, Builder::name);
         self.created.into_iter().fold(builder, Builder::created)
     }
@@ -209,8 +236,9 @@ impl<'a> Job<'a> {
 
     fn planned(&self, cancel: &Cancel) -> Result<Plan, Failure> {
         let file = self.source.file.as_ref();
-        let plan =
+        let mut plan =
             self.builder(None, cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
+        self.checks.apply(&mut plan.checks);
         self.caches.open_stores(&plan, &self.options, self.reporter, cancel)?;
         self.warn(&plan.warnings);
         self.reporter.expect(plan.steps.iter().map(|step| step.label.clone()));
@@ -239,7 +267,9 @@ impl<'a> Job<'a> {
                 finished(layer);
             };
             let builder = self.connected(plan, registry, cancel).on_layer(&noted);
-            builder.build_plan(plan).map_err(|error| self.build_failure(error))
+            let built = builder.build_plan(plan);
+            self.write_findings(&built, plan)?;
+            built.map_err(|error| self.build_failure(error))
         };
         let Some(pushed_to) = registry.filter(|_| self.push) else {
             let built = build(&|_| {})?;
@@ -258,6 +288,16 @@ impl<'a> Job<'a> {
         let traffic = publisher.finish(&built).map_err(|error| self.place(error, Origin::Registry))?;
         let told = self.tell(&built, plan, registry, cancel)?;
         self.outcome(&built, plan, registry, (Some(traffic), told))
+    }
+
+    /// Writes what the checks found, whether or not it stops the build.
+    fn write_findings(&self, built: &Result<Built, Error>, plan: &Plan) -> Result<(), Failure> {
+        let findings = match built {
+            Ok(built) => &built.findings,
+            Err(Error::Build(BuildError::Unsound { findings })) => findings,
+            Err(_) => return Ok(()),
+        };
+        self.checks.write(findings, &plan.checks, self.source.file.as_ref())
     }
 
     fn connected<'b>(&'b self, plan: &Plan, registry: Option<&Registry>, cancel: &Cancel) -> Builder<'b> {
@@ -286,6 +326,8 @@ impl<'a> Job<'a> {
         (traffic, told): (Option<Traffic>, Option<Told>),
     ) -> Result<Outcome, Failure> {
         self.warn(&built.warnings);
+        let found: Vec<Fault> = checks::told(&built.findings).map(checks::fault).collect();
+        self.warn(&found);
         let mut outcome =
             Outcome::new(built, plan, self.started).map_err(|error| self.place(error, Origin::Cache))?;
         let usage = registry.map(Usage::of);

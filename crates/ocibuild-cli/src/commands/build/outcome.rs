@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::commands::build::Told;
 use crate::commands::build::report::{self, ImageReport};
+use crate::commands::run::step_to_json;
 use crate::failure::Failure;
 use crate::progress::Reporter;
 use crate::progress::json::seconds;
@@ -52,6 +53,8 @@ pub(super) struct Outcome {
     own: (Tally, Tally),
     /// What of all that each place beside the machine's cache answered for.
     places: BTreeMap<(LayerOutcome, String), Tally>,
+    /// The steps that were needed, for programs; and how many of them ran.
+    steps: (Vec<Value>, usize),
     /// What a cache was told.
     pub(super) told: Option<Told>,
     /// Where images were written on disk.
@@ -100,6 +103,10 @@ impl Outcome {
             reused,
             own,
             places,
+            steps: (
+                built.steps.iter().map(step_to_json).collect(),
+                built.steps.iter().filter(|step| !step.outcome.is_reused()).count(),
+            ),
             told: None,
             outputs: Vec::new(),
         })
@@ -184,15 +191,12 @@ impl Outcome {
                 "reused_share_of_bytes": share(self.own.1.bytes, self.own.0.bytes),
             },
             "hits": self.hits(),
+            "steps": self.steps.0,
             "uploaded": self.traffic.as_ref().map(|traffic| tally(&traffic.uploaded)),
             "skipped": self.traffic.as_ref().map(|traffic| tally(&traffic.skipped)),
             "mounted": self.traffic.as_ref().map(|traffic| tally(&traffic.mounted)),
             "registry": self.usage.map(Usage::to_json),
-            "cached": self.told.as_ref().map(|told| json!({
-                "place": told.place,
-                "records": told.kept.records,
-                "uploaded": { "count": told.kept.blobs, "bytes": told.kept.bytes },
-            })),
+            "cached": self.told.as_ref().map(Told::to_json),
             "outputs": self.outputs,
         })
     }
@@ -220,6 +224,10 @@ impl Outcome {
         if !self.outputs.is_empty() {
             size = format!("{size} in {}", self.outputs.join(", "));
         }
+        let steps = match &self.steps {
+            (all, _) if all.is_empty() => String::new(),
+            (all, ran) => format!("; {ran} of {} ran", text::count(all.len(), "step")),
+        };
         let (own, reused) = &self.own;
         let cache = format!(
             "cache: {} of {} ({} of {}{})",
@@ -238,7 +246,7 @@ impl Outcome {
             cache = format!("{cache}; {} to `{}`", text::count(records, "record"), told.place);
         }
         let trouble = self.usage.as_ref().map(Usage::trouble).unwrap_or_default();
-        format!("{size}; {}; {cache}{trouble}", text::time(self.elapsed))
+        format!("{size}; {}{steps}; {cache}{trouble}", text::time(self.elapsed))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::build::find::asking;
 use crate::build::steps::progress::{Fallible, Progress};
 use crate::build::steps::{StepFailure, StepFailures, StepFault, read};
 use crate::cache::Record;
-use crate::event::{Cancelled, Event, Warning};
+use crate::event::{Cancel, Cancelled, Event, Warning};
 use crate::files::{DiskTree, EntryKind, FileSource, FileTree, display};
 use crate::layer::{self, Contents, ManifestKeys, Workshop};
 use crate::oci::Platform;
@@ -69,7 +69,7 @@ impl Progress<'_> {
 
     fn try_run(&self, index: usize, log: &mut Option<Log>) -> Result<Made, Stopped> {
         let step = &self.plan.steps[index];
-        let (cancel, observer) = (self.context.cancel, self.context.observer);
+        let cancel = self.context.cancel;
         let mut private =
             Private::open(&self.directory(step), cancel, &|| self.waits(step, "its directory"))?;
         let own = step.cache_dirs.iter().map(|directory| directory.path.as_str());
@@ -77,20 +77,38 @@ impl Progress<'_> {
         let shared = Shared::take(self.place.cache, &shared, cancel, &|path| self.waits(step, path))?;
         let log = &*log.insert(Log::begin(&private.log()));
         let kept: Vec<&[u8]> = kept.iter().map(|path| path.as_bytes()).collect();
-        for attempt in 1..=step.retries.saturating_add(1) {
+        let made = self.attempts(index, &mut private, (&kept, &shared), log);
+        if !step.secrets.is_empty() {
+            self.forget(index, &mut private, (&kept, &shared));
+        }
+        made
+    }
+
+    /// Runs a step's command as often as it takes, and captures what it made.
+    fn attempts(
+        &self,
+        index: usize,
+        private: &mut Private,
+        (kept, shared): (&[&[u8]], &Shared),
+        log: &Log,
+    ) -> Result<Made, Stopped> {
+        let step = &self.plan.steps[index];
+        let (cancel, observer) = (self.context.cancel, self.context.observer);
+        let mut attempt = 1;
+        loop {
             if !step.in_place {
-                self.fill(index, &mut private, &kept)?;
+                self.fill(index, private, kept)?;
             }
-            private.prepare(&shared, cancel)?;
+            private.prepare(shared, cancel)?;
             observer.event(&Event::StepStarted { step: step.label.clone(), attempt });
-            let run = Run::new(step, &self.host, &private, &shared)?;
+            let run = Run::new(step, &self.host, private, shared)?;
             let ears = Ears { log, observer, cancel };
             let ending = match step.in_place && self.place.checks_inputs {
                 true => self.watch(step, &run, ears)?,
                 false => run.run(ears)?,
             };
             let fault = match ending {
-                Ending::Exited(0) => break,
+                Ending::Exited(0) => return self.capture(index, private, &run),
                 Ending::Cancelled => return Err(Stopped::Build(Cancelled.into())),
                 Ending::Exited(code) => StepFault::Exit(code),
                 Ending::Signalled(signal) => StepFault::Signal(signal),
@@ -101,8 +119,19 @@ impl Progress<'_> {
             }
             let (step, reason) = (step.label.clone(), fault.to_string());
             observer.event(&Event::StepRetry { step, reason });
+            attempt += 1;
         }
-        self.capture(index, &private)
+    }
+
+    /// Takes away whatever a command that knew secrets wrote beside what it made. Its directories that
+    /// are kept stay: what is in these is its own doing.
+    fn forget(&self, index: usize, private: &mut Private, (kept, shared): (&[&[u8]], &Shared)) {
+        // Done also where all is stopped; what can't be taken away now is before the next run.
+        let cancel = Cancel::new();
+        if !self.plan.steps[index].in_place && self.fill(index, private, kept).is_err() {
+            let _ = private.sync(&[], kept, &cancel);
+        }
+        let _ = private.prepare(shared, &cancel);
     }
 
     /// Runs a step's command in place, and tells of what it read without declaring it.
@@ -189,13 +218,13 @@ impl Progress<'_> {
     }
 
     /// Writes what the step made into the store, and takes it out of the step's directory.
-    fn capture(&self, index: usize, private: &Private) -> Result<Made, Stopped> {
+    fn capture(&self, index: usize, private: &Private, run: &Run<'_>) -> Result<Made, Stopped> {
         let (step, context) = (&self.plan.steps[index], self.context);
         let work = if step.in_place { self.place.root.to_owned() } else { private.work() };
         let tree = DiskTree::open(&work)?;
         for output in &step.outputs {
             if tree.metadata(output.path.as_bytes()).is_err() {
-                let nearby = nearby(&tree, &output.path);
+                let nearby = nearby(&tree, &output.path).iter().map(|name| run.masked(name)).collect();
                 return Err(
                     StepFault::NoOutput { path: output.path.clone(), span: output.span, nearby }.into()
                 );
@@ -204,6 +233,8 @@ impl Progress<'_> {
         if step.in_place {
             self.check_inputs(index)?;
         }
+        let paths: Vec<&[u8]> = step.outputs.iter().map(|output| output.path.as_bytes()).collect();
+        run.search(&tree, &paths, context.cancel)?;
         let warnings = |event: &Event| {
             if matches!(event, Event::Warning(_)) {
                 context.observer.event(event);
@@ -212,7 +243,8 @@ impl Progress<'_> {
         let outputs = read::outputs(step);
         let write = || {
             asking(self.plan, true, context, |workshop| {
-                let workshop = Workshop { tree: &tree, stat: None, observer: &warnings, ..workshop };
+                let workshop =
+                    Workshop { tree: &tree, stat: None, inspects: false, observer: &warnings, ..workshop };
                 layer::build(&outputs, &Listing::empty(), ManifestKeys::default(), workshop)
             })
         };
@@ -225,7 +257,6 @@ impl Progress<'_> {
             self.keep(record);
         }
         let root = made.record.content.expect("what was captured has the key of what it holds");
-        let paths: Vec<&[u8]> = step.outputs.iter().map(|output| output.path.as_bytes()).collect();
         // What is made in place is the user's.
         let how = if step.in_place { Adoption::Copy } else { Adoption::Move };
         let adopt = || self.trees.adopt(&root, &work, &paths, how, context.cancel);

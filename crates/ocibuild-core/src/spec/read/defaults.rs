@@ -9,7 +9,7 @@ use super::fields::{Context, Key, Value, in_order, mismatch, unknown_key};
 use super::merge::over;
 use super::{START, image, keep, layer};
 use crate::spec::log::Log;
-use crate::spec::{Cache, Fault, Located, Span, Spec, VERSION, Vars, validate};
+use crate::spec::{Cache, Checks, Fault, Located, Span, Spec, VERSION, Vars, validate};
 
 /// What can have defaults, the keys that can, and those that can't.
 struct Part {
@@ -22,7 +22,7 @@ struct Part {
 const LAYERS: Part = Part {
     name: "layers",
     kind: "layer",
-    keys: &["compression", "ignore-file", "key", "preserve", "pyc", "split", "trust"],
+    keys: &["compression", "ignore-file", "key", "max-size", "preserve", "pyc", "split", "trust"],
     own: &["comment", "copy", "manifests", "remove"],
 };
 
@@ -60,9 +60,12 @@ const IMAGES: Part = Part {
         "healthcheck",
         "inherit",
         "labels",
+        "max-layers",
+        "max-size",
         "on-build",
         "platforms",
         "shell",
+        "static",
         "stop-signal",
         "stop-timeout",
         "user",
@@ -170,6 +173,7 @@ impl<'t> Defaults<'t> {
             vars: Vars::default(),
             cache: Cache::default(),
             steps: Vec::new(),
+            checks: Checks::default(),
             layers: vec![one],
             images: vec![image],
             warnings: Vec::new(),

@@ -12,9 +12,6 @@ use crate::spec::{
     Template, ValueError, check, validate, value,
 };
 
-const LATER: [(&str, &str); 3] =
-    [("max-size", "leave it out"), ("max-layers", "leave it out"), ("static", "leave it out")];
-
 /// Reads an image.
 pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut Context<'_>) -> Image {
     let before = context.log.faults().len();
@@ -30,6 +27,9 @@ pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut 
         annotations: annotations(&mut fields, context),
         author: fields.string("author", context),
         compression: fields.parsed("compression", context, check::compression),
+        max_size: fields.parsed("max-size", context, str::parse),
+        max_layers: max_layers(&mut fields, context),
+        is_static: is_static(&mut fields, context),
         inherit: inherit(&mut fields, context),
         config: config(&mut fields, context),
         name,
@@ -37,8 +37,28 @@ pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut 
     if empty && !fields.is_mistyped(&["base", "layers"]) {
         context.log.absent(validate::no_layers(&image.name));
     }
-    fields.finish(context, &LATER);
+    fields.finish(context, &[]);
     image
+}
+
+fn max_layers(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Located<u32>> {
+    let value = fields.take("max-layers")?;
+    let span = Some(value.span().into());
+    let number = integer(value.get_ref()).and_then(|number| u32::try_from(number).ok());
+    match number.filter(|number| (1..=127).contains(number)) {
+        Some(number) => Some(Located::new(number, span)),
+        None => {
+            let fault = Fault::new("`max-layers` should be a whole number from 1 to 127", span);
+            context.log.report(fault);
+            None
+        }
+    }
+}
+
+fn is_static(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Located<bool>> {
+    let span = fields.key_span("static");
+    let is_static = fields.boolean("static", context);
+    span.map(|span| Located::new(is_static, Some(span)))
 }
 
 fn platforms(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Vec<Located<Platform>> {

@@ -7,8 +7,6 @@ use crate::spec::{
 };
 use toml::de::DeValue;
 
-const LATER: [(&str, &str); 1] = [("max-size", "leave it out")];
-
 /// How files are taken over; only `from` has any.
 const POLICY: [&str; 3] = ["preserve", "pyc", "ignore-file"];
 
@@ -27,6 +25,7 @@ pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut 
         copies,
         compression: fields.parsed("compression", context, check::compression),
         split: split(&mut fields, context),
+        max_size: fields.parsed("max-size", context, str::parse),
         policy: policy(&mut fields, context),
         remove,
         comment: fields.template("comment", context),
@@ -35,7 +34,7 @@ pub(super) fn read(name: Located<String>, mut fields: Fields<'_>, context: &mut 
     if empty && !fields.is_mistyped(&["copy", "remove"]) {
         context.log.absent(validate::no_copies(&layer.name));
     }
-    fields.finish(context, &LATER);
+    fields.finish(context, &[]);
     layer
 }
 

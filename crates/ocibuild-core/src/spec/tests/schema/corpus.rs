@@ -20,6 +20,7 @@ tag = "dev"
 "linux/arm64" = { triple = "aarch64-unknown-linux-gnu", libc = "musl" }
 "linux/amd64" = { triple = "x86_64-unknown-linux-gnu" }
 [defaults.layers]
+max-size = "5MB"
 compression = "zstd:3"
 key = ["node-22"]
 preserve = ["mtime"]
@@ -39,11 +40,19 @@ preserve = ["mtime", "hardlinks"]
 pyc = "keep"
 ignore-file = false
 [defaults.images]
+max-size = "10GB"
+max-layers = 7
+static = false
 author = "x"
 compression = "gzip:2"
 labels = { a = "b" }
 user = "7"
+[checks]
+fail-on = "warning"
+severity = { secrets = "warning", root-user = "off", elf-not-static = "error", setuid = "note" }
+allow = [{ id = "secret-npm-token", path = "/app/**/t?st/*.pem", image = "app", reason = "made up" }, { id = "permissions", reason = "so" }]
 [layers.app]
+max-size = "1.5MiB"
 manifests = ["a/lock", "b-{arch}/lock"]
 key = ["a"]
 compression = "gzip"

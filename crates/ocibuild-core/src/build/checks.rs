@@ -1,0 +1,241 @@
+//! What is wrong with a build's images, found before they are handed on: each layer by itself as soon as
+//! it is there, the images once all layers are.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::build::bases::{Found, Foundations};
+use crate::build::find::source;
+use crate::build::pool::aside;
+use crate::build::{Context, FinishedLayer};
+use crate::checks::{
+    self, BudgetView, ConfigView, Finding, Findings, ImageView, Item, LayerView, Place, alone, budgets,
+    config, programs,
+};
+use crate::inspect::Inspection;
+use crate::layer;
+use crate::oci::Config;
+use crate::plan::{
+    BaseName, Foundation, ImageLimits, Plan, PlannedImage, PlannedVariant, inherited_config, merge_configs,
+};
+use crate::spec::Span;
+
+/// The most paths that are named of what is too large.
+const NAMED: usize = 10;
+
+/// Checks what a plan comes to.
+pub(super) struct Checker<'a> {
+    plan: &'a Plan,
+    own: Vec<usize>,
+    context: Context<'a>,
+    found: Mutex<Vec<Finding>>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(plan: &'a Plan, context: Context<'a>) -> Self {
+        let own = if plan.checks.inspects() { plan.own_layers().collect() } else { Vec::new() };
+        Self { plan, own, context, found: Mutex::default() }
+    }
+
+    /// Checks a layer by itself. Tells whether it may be handed on.
+    pub(super) fn layer(&self, layer: &FinishedLayer) -> bool {
+        if !self.own.contains(&layer.index) {
+            return true;
+        }
+        let policy = &self.plan.checks.policy;
+        let mut findings = Findings::new(policy, Place::default());
+        alone(self.view(layer), &|| biggest(&[layer], self.context), &mut findings);
+        let findings = findings.finish();
+        let is_sound = !checks::fails(policy, &findings);
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).extend(findings);
+        is_sound
+    }
+
+    fn view<'l>(&self, layer: &'l FinishedLayer) -> LayerView<'l> {
+        LayerView {
+            label: &layer.label,
+            inspection: layer.inspection.as_deref(),
+            size: layer.record.blob_size(),
+            max_size: self.plan.checks.layers.get(&layer.name).copied(),
+        }
+    }
+
+    /// Checks the images, whose layers are all there. Returns all that was found, layers first.
+    pub(super) fn images(self, foundations: &Foundations, layers: &[FinishedLayer]) -> Vec<Finding> {
+        let mut all = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
+        if !self.plan.checks.inspects() {
+            return all;
+        }
+        all.sort_by(|one, other| (&one.layer, &one.path).cmp(&(&other.layer, &other.path)));
+        for image in &self.plan.images {
+            let of = |variant| Checked { checker: &self, foundations, layers, image, variant }.findings();
+            let found: Vec<Vec<Finding>> = image.variants.iter().map(of).collect();
+            for finding in merged(image, found) {
+                if !all.contains(&finding) {
+                    all.push(finding);
+                }
+            }
+        }
+        all
+    }
+}
+
+/// What holds of all platforms is told once.
+fn merged(image: &PlannedImage, found: Vec<Vec<Finding>>) -> Vec<Finding> {
+    let has = |findings: &Vec<Finding>, one: &Finding| {
+        findings
+            .iter()
+            .any(|other| (&other.id, &other.path, &other.message) == (&one.id, &one.path, &one.message))
+    };
+    let mut merged: Vec<Finding> = Vec::new();
+    for (variant, findings) in image.variants.iter().zip(&found) {
+        for finding in findings {
+            let is_everywhere = found.iter().all(|findings| has(findings, finding));
+            let platform = (!is_everywhere).then(|| variant.platform.to_string());
+            let finding = Finding { platform, ..finding.clone() };
+            if !merged.contains(&finding) {
+                merged.push(finding);
+            }
+        }
+    }
+    merged
+}
+
+/// One image on one platform.
+struct Checked<'a> {
+    checker: &'a Checker<'a>,
+    foundations: &'a Foundations,
+    layers: &'a [FinishedLayer],
+    image: &'a PlannedImage,
+    variant: &'a PlannedVariant,
+}
+
+impl Checked<'_> {
+    fn findings(&self) -> Vec<Finding> {
+        let Checker { plan, context, .. } = *self.checker;
+        let place = Place { image: Some(&self.image.name), ..Place::default() };
+        let mut findings = Findings::new(&plan.checks.policy, place);
+        let none = ImageLimits::default();
+        let limits = plan.checks.images.get(&self.image.name).unwrap_or(&none);
+        let own: Vec<&FinishedLayer> = self.own().collect();
+        let merged = self.config();
+        budgets(self.budget(limits), &|| biggest(&own, context), &mut findings);
+        let mutable_base = self.mutable_base();
+        let view = ConfigView {
+            user: merged.user.as_deref(),
+            user_span: self.variant.places.user.or(limits.span),
+            mutable_base: mutable_base.as_ref().map(|(name, _)| name.as_str()),
+            base_span: mutable_base.as_ref().and_then(|(_, span)| *span),
+        };
+        config(view, &mut findings);
+        let views: Vec<LayerView<'_>> = own.iter().map(|layer| self.checker.view(layer)).collect();
+        let env = merged.env.clone().unwrap_or_default();
+        let view = ImageView {
+            platform: &self.variant.platform,
+            listing: self.foundations.listing(&self.variant.foundation),
+            layers: &views,
+            contents: &|| contents(&own, context),
+            env: &env,
+            program: self.program(&merged),
+            is_static: limits.is_static,
+        };
+        programs(view, &mut findings);
+        findings.finish()
+    }
+
+    /// Its own layers, but for a builtin base's.
+    fn own(&self) -> impl Iterator<Item = &FinishedLayer> {
+        let own = self.variant.layers.iter().filter(|index| self.checker.own.contains(index));
+        own.map(|index| &self.layers[*index])
+    }
+
+    fn budget<'v>(&'v self, limits: &'v ImageLimits) -> BudgetView<'v> {
+        let base = self.foundations.base(&self.variant.foundation).map(Found::base);
+        let base: Vec<u64> = base.iter().flat_map(|base| &base.layers).map(|layer| layer.size).collect();
+        let all = || self.variant.layers.iter().map(|index| &self.layers[*index].record);
+        let own: u64 = all().map(crate::cache::Record::blob_size).sum();
+        let base_size = base.iter().sum();
+        let layers = base.len() + all().map(|record| record.layers.len()).sum::<usize>();
+        BudgetView { image: &self.image.name, size: own + base_size, base_size, layers, limits }
+    }
+
+    /// How a container is run, with what it inherits.
+    fn config(&self) -> Config {
+        let base = self.foundations.base(&self.variant.foundation).map(Found::base);
+        let below = base.map_or(Some(&self.variant.builtin), |base| base.config.config.as_ref());
+        let below = inherited_config(below.cloned().unwrap_or_default(), &self.variant.inherit);
+        merge_configs(below, self.variant.config.clone())
+    }
+
+    /// The base, if its name may stand for another image tomorrow.
+    fn mutable_base(&self) -> Option<(String, Option<Span>)> {
+        let Foundation::Image { base: name @ BaseName::Remote(reference), span, .. } =
+            &self.variant.foundation
+        else {
+            return None;
+        };
+        let is_pinned = reference.digest().is_some() || self.checker.context.bases.is_pinned(name);
+        (!is_pinned).then(|| (name.to_string(), *span))
+    }
+
+    /// The program that is started, if a path or `PATH` leads to it.
+    fn program<'c>(&self, merged: &'c Config) -> Option<&'c str> {
+        let is_given = |words: &&Vec<String>| !words.is_empty();
+        let words = merged.entrypoint.as_ref().filter(is_given).or(merged.cmd.as_ref())?;
+        words.first().map(String::as_str)
+    }
+}
+
+/// The largest files of layers.
+fn biggest(layers: &[&FinishedLayer], context: Context<'_>) -> Vec<(String, u64)> {
+    let mut all: Vec<(u64, String)> = Vec::new();
+    for layer in layers {
+        let take = |entry: layer::ListedEntry| {
+            all.extend(entry.size.map(|size| (size, crate::files::display(&entry.path))));
+            if all.len() > 1 << 16 {
+                keep_largest(&mut all);
+            }
+        };
+        // What can't be read isn't named: the sum is told anyway.
+        let _ = aside_each(layer, context, take);
+    }
+    keep_largest(&mut all);
+    all.into_iter().map(|(size, path)| (path, size)).collect()
+}
+
+fn keep_largest(all: &mut Vec<(u64, String)>) {
+    all.sort_unstable_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
+    all.truncate(NAMED);
+}
+
+fn aside_each(
+    layer: &FinishedLayer,
+    context: Context<'_>,
+    take: impl FnMut(layer::ListedEntry) + Send,
+) -> Result<bool, crate::blob::BlobError> {
+    aside(|| layer::each_entry(&layer.record, &source(&layer.origins, context), take))
+}
+
+/// All that layers hold, those above over those below; none if that of one isn't known.
+fn contents(layers: &[&FinishedLayer], context: Context<'_>) -> Option<BTreeMap<Vec<u8>, Item>> {
+    let mut all = BTreeMap::new();
+    for layer in layers {
+        let take = |entry: layer::ListedEntry| {
+            let item = match entry.target {
+                Some(target) => Item::Link(target),
+                None if entry.is_directory => Item::Directory,
+                None => Item::File,
+            };
+            all.insert(entry.path, item);
+        };
+        if !aside_each(layer, context, take).unwrap_or(false) {
+            return None;
+        }
+    }
+    Some(all)
+}
+
+/// Returns what was found in a layer's files, by who made it or by its record.
+pub(super) fn inspection(made: Option<Inspection>, record: &crate::cache::Record) -> Option<Inspection> {
+    made.or_else(|| record.inspection.as_ref()?.unpack())
+}

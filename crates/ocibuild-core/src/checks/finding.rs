@@ -1,0 +1,138 @@
+//! Findings, and what a policy makes of them.
+
+use serde::Serialize;
+
+use crate::inspect::Severity;
+use crate::spec::{Checks, Span};
+
+/// Something that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Which rule it breaks: see [`RULES`](crate::inspect::RULES).
+    pub id: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The image it is in, if it is a matter of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The platform it is in, if it isn't in all of the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// The label of the layer it is in, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// The path it is at, from the image's root, without a leading `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The line of that file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// What is wrong, in lower case and without a full stop.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Why it is let through, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<String>,
+    /// Where the spec has what it follows from.
+    #[serde(skip)]
+    pub span: Option<Span>,
+}
+
+/// Where something is found.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Place<'a> {
+    /// The image.
+    pub image: Option<&'a str>,
+    /// The platform, where it matters.
+    pub platform: Option<&'a str>,
+    /// The layer's label.
+    pub layer: Option<&'a str>,
+}
+
+/// Tells whether a build fails for what was found.
+#[must_use]
+pub fn fails(policy: &Checks, findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.allowed.is_none() && policy.fails(finding.severity))
+}
+
+/// Collects findings by a policy.
+#[derive(Debug)]
+pub struct Findings<'a> {
+    policy: &'a Checks,
+    place: Place<'a>,
+    all: Vec<Finding>,
+}
+
+/// What is found, before it is judged.
+#[derive(Debug, Default)]
+pub(super) struct Draft<'a> {
+    pub(super) id: &'a str,
+    /// It is no worse than this, whatever the policy says of its kind.
+    pub(super) at_most: Option<Severity>,
+    pub(super) path: Option<&'a str>,
+    pub(super) line: Option<u64>,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+    pub(super) span: Option<Span>,
+}
+
+impl<'a> Findings<'a> {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(policy: &'a Checks, place: Place<'a>) -> Self {
+        Self { policy, place, all: Vec::new() }
+    }
+
+    /// Says in which layer is what comes.
+    pub(super) fn in_layer(&mut self, layer: Option<&'a str>) {
+        self.place.layer = layer;
+    }
+
+    pub(super) fn add(&mut self, draft: Draft<'_>) {
+        let Some(severity) = self.policy.severity(draft.id) else { return };
+        let severity = draft.at_most.map_or(severity, |most| severity.min(most));
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let Place { image, platform, layer } = self.place;
+        let mut finding = Finding {
+            id: draft.id.to_owned(),
+            severity,
+            image: owned(image),
+            platform: owned(platform),
+            layer: owned(layer),
+            path: owned(draft.path),
+            line: draft.line,
+            message: draft.message,
+            hint: draft.hint,
+            allowed: None,
+            span: draft.span,
+        };
+        finding.allowed = self.allowed(&finding);
+        self.all.push(finding);
+    }
+
+    fn allowed(&self, finding: &Finding) -> Option<String> {
+        let group = crate::inspect::rule(&finding.id).map(|rule| rule.group);
+        let path = finding.path.as_deref().map(|path| path.trim_start_matches('/'));
+        let fits = |allowed: &&crate::spec::Allowed| {
+            let is_meant = allowed.id.value == finding.id || Some(&*allowed.id.value) == group;
+            let is_there = allowed
+                .path
+                .as_ref()
+                .is_none_or(|pattern| path.is_some_and(|path| pattern.covers(path.as_bytes())));
+            let is_in =
+                allowed.image.as_ref().is_none_or(|image| finding.image.as_ref() == Some(&image.value));
+            is_meant && is_there && is_in
+        };
+        self.policy.allow.iter().find(fits).map(|allowed| allowed.reason.value.clone())
+    }
+
+    /// Returns what was found.
+    #[must_use]
+    pub fn finish(self) -> Vec<Finding> {
+        self.all
+    }
+}

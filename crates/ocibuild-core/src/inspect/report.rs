@@ -1,0 +1,139 @@
+//! What was found in the files of a layer: kept with the layer's record, so that it is known when the
+//! layer is reused and nobody looks at its files.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::inspect::{Elf, FileFacts, Hit, Script, VERSION};
+
+/// What was found in the files of a layer, by what they hold. Nothing in it depends on a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The version of what was looked for.
+    pub version: u8,
+    /// The files there is something to say of, in the order of the layer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<Inspected>,
+    /// Links that may stand for a program or a library: paths and targets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
+    /// What anybody may write to, the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writable: Vec<String>,
+    /// Programs with the rights of their owner or group, the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub setuid: Vec<String>,
+}
+
+/// A file there is something to say of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct Inspected {
+    /// Its path in the image, without a leading `/`; what isn't UTF-8 is replaced.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// What it holds: the first 16 bytes of its BLAKE3 digest, in hexadecimal digits.
+    pub content: String,
+    /// The program or library it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elf: Option<Box<Elf>>,
+    /// The script it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Box<Script>>,
+    /// Secrets in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Hit>,
+}
+
+impl Inspected {
+    /// Puts a file together with what is to be said of it.
+    #[must_use]
+    pub fn new(path: String, mode: u32, content: String, facts: FileFacts) -> Self {
+        let FileFacts { elf, script, secrets } = facts;
+        Self { path, mode, content, elf, script, secrets }
+    }
+
+    /// Returns what is to be said of it.
+    #[must_use]
+    pub fn facts(&self) -> FileFacts {
+        FileFacts { elf: self.elf.clone(), script: self.script.clone(), secrets: self.secrets.clone() }
+    }
+}
+
+/// An inspection, small enough to stand in a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Packed(String);
+
+/// The most that stands in a record, in characters: of some three thousand programs.
+const MAX_PACKED: usize = 96 << 10;
+/// As far as one is unpacked, in bytes.
+const MAX_UNPACKED: u64 = 32 << 20;
+const LEVEL: i32 = 9;
+
+impl Inspection {
+    /// An inspection that found nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { version: VERSION, ..Self::default() }
+    }
+
+    /// Makes it small; none if it is larger than a record may carry.
+    #[must_use]
+    pub fn pack(&self) -> Option<Packed> {
+        let json = serde_json::to_vec(self).expect("an inspection has string keys");
+        let bytes = zstd::bulk::compress(&json, LEVEL).expect("memory takes it");
+        let text = STANDARD.encode(bytes);
+        (text.len() <= MAX_PACKED).then_some(Packed(text))
+    }
+}
+
+impl Packed {
+    /// Unpacks it. What another version found is nothing: it may have looked for less.
+    #[must_use]
+    pub fn unpack(&self) -> Option<Inspection> {
+        let bytes = STANDARD.decode(&self.0).ok()?;
+        let mut json = Vec::new();
+        let mut decoder = zstd::stream::Decoder::new(&bytes[..]).ok()?;
+        decoder.window_log_max(25).ok()?;
+        decoder.take(MAX_UNPACKED).read_to_end(&mut json).ok()?;
+        let inspection: Inspection = serde_json::from_slice(&json).ok()?;
+        (inspection.version == VERSION).then_some(inspection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_is_unpacked() {
+        let mut inspection = Inspection::new();
+        inspection.links.insert("lib/libx.so".into(), "libx.so.1".into());
+        let file = Inspected::new("app".into(), 0o755, "00".into(), FileFacts::default());
+        inspection.files.push(file);
+        let packed = inspection.pack().unwrap();
+        assert_eq!(packed.unpack(), Some(inspection.clone()));
+        assert_eq!(Packed(packed.0[1..].to_owned()).unpack(), None);
+        inspection.version += 1;
+        assert_eq!(inspection.pack().unwrap().unpack(), None, "another version looked for other things");
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_packed() {
+        let mut inspection = Inspection::new();
+        for number in 0..40_000_u32 {
+            let name = blake3::hash(&number.to_le_bytes()).to_hex();
+            inspection.writable.push(name.to_string());
+        }
+        assert!(inspection.pack().is_none());
+    }
+}

@@ -1,0 +1,108 @@
+//! Secrets found in what a command made, before anybody else gets that.
+//!
+//! Only what can be no accident is looked for: whole values of some length, as they are and in base64.
+
+use std::io::{self, Read};
+
+use aho_corasick::AhoCorasick;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use crate::event::Cancel;
+use crate::files::{FileKind, FileTree, OpenFile};
+use crate::step::StepError;
+use crate::step::mask::Masker;
+
+/// Shorter values, in bytes, are found where nobody put them.
+const MIN: usize = 8;
+
+/// What is looked for.
+#[derive(Default)]
+pub(super) struct Needles {
+    search: Option<AhoCorasick>,
+    /// The secrets' names, one for each pattern.
+    ids: Vec<String>,
+}
+
+impl Needles {
+    /// Prepares for secrets: their names and values.
+    pub(super) fn new<'a>(secrets: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let (mut ids, mut patterns) = (Vec::new(), Vec::new());
+        for (id, value) in secrets.map(|(id, value)| (id, value.trim_ascii())) {
+            if value.len() >= MIN {
+                ids.extend([id.to_owned(), id.to_owned()]);
+                patterns.extend([value.to_vec(), STANDARD_NO_PAD.encode(value).into_bytes()]);
+            }
+        }
+        // As many as can be masked can be looked for.
+        let search = if patterns.is_empty() { None } else { AhoCorasick::new(patterns).ok() };
+        Self { search, ids }
+    }
+
+    /// Looks through files below outputs, their names, and where links point to.
+    ///
+    /// # Errors
+    /// [`StepError::Leak`] for the first secret that is found; others if something can't be read.
+    pub(super) fn search(
+        &self,
+        made: &dyn FileTree,
+        outputs: &[&[u8]],
+        masker: &Masker,
+        cancel: &Cancel,
+    ) -> Result<(), StepError> {
+        let Some(search) = &self.search else { return Ok(()) };
+        let mut next: Vec<Vec<u8>> = outputs.iter().map(|path| path.to_vec()).collect();
+        while let Some(path) = next.pop() {
+            cancel.check()?;
+            let found = look(made, &path, search, &mut next);
+            let shown = || String::from_utf8_lossy(&masker.mask(&path)).into_owned();
+            let failed = |source| StepError::Input { path: shown(), source };
+            if let Some(pattern) = found.map_err(failed)? {
+                return Err(StepError::Leak { id: self.ids[pattern].clone(), path: shown() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks at one file, and puts those below it on the list.
+fn look(
+    made: &dyn FileTree,
+    path: &[u8],
+    search: &AhoCorasick,
+    next: &mut Vec<Vec<u8>>,
+) -> io::Result<Option<usize>> {
+    let found = |bytes: &[u8]| search.find(bytes).map(|found| found.pattern().as_usize());
+    if let Some(found) = found(path) {
+        return Ok(Some(found));
+    }
+    match made.metadata(path)?.kind {
+        FileKind::Directory => {
+            let below = |name: &[u8]| [path, b"/", name].concat();
+            next.extend(made.read_dir(path)?.iter().map(|(name, _)| below(name)));
+            Ok(None)
+        }
+        FileKind::Symlink => Ok(found(&made.read_link(path)?)),
+        FileKind::Regular => {
+            let file = Reader { file: made.open(path)?, at: 0 };
+            let first = search.stream_find_iter(file).next().transpose()?;
+            Ok(first.map(|found| found.pattern().as_usize()))
+        }
+        // No other kind is kept.
+        _ => Ok(None),
+    }
+}
+
+/// A file that is read from its beginning to its end.
+struct Reader {
+    file: Box<dyn OpenFile>,
+    at: u64,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
