@@ -200,7 +200,7 @@ fn sound_files_are_accepted() {
         let named = file.parent().unwrap().join(named);
         assert_eq!(fs::read_to_string(named).unwrap(), SCHEMA, "{}", file.display());
     }
-    for name in ["README.md", "docs/spec.md", "examples/quickstart/README.md"] {
+    for name in ["README.md", "docs/spec.md", "docs/steps.md", "examples/quickstart/README.md"] {
         let text = fs::read_to_string(root.join(name)).unwrap_or_default();
         for block in text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
             accepts(name, block);
