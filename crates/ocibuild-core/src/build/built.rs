@@ -36,6 +36,8 @@ pub struct FinishedLayer {
     /// The manifest keys that it goes by, for each of its platforms in the plan's order; none where no
     /// lockfile vouches for it.
     pub manifest_keys: Vec<Key>,
+    /// The keys that it goes by as well, by what the steps made that it copies from.
+    pub(super) realised_keys: Vec<Key>,
     /// The same of each of the record's layers.
     pub(super) outcomes: Vec<LayerOutcome>,
     /// Where each of the record's layers is.
@@ -160,10 +162,10 @@ impl Built {
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         let mut records = self.listings.clone();
-        for FinishedLayer { record, manifest_keys, .. } in &self.layers {
+        for FinishedLayer { record, manifest_keys, realised_keys, .. } in &self.layers {
             let content = record.content.map(|key| Record { materials: Vec::new(), ..record.under(key) });
             records.extend(content);
-            records.extend(manifest_keys.iter().map(|key| record.under(*key)));
+            records.extend(manifest_keys.iter().chain(realised_keys).map(|key| record.under(*key)));
             records.extend(record.layers.iter().filter_map(|layer| record.part(layer)));
         }
         records

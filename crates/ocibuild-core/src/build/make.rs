@@ -59,6 +59,10 @@ fn finish(
         label: layer.label.clone(),
         places: origins.iter().map(|origin| context.place(*origin)).collect(),
         // The key of what a layer without lockfiles holds says all that its manifest key could.
+        realised_keys: keys
+            .realised
+            .as_ref()
+            .map_or_else(Vec::new, |keys| keys.of(&record.machines).to_vec()),
         manifest_keys: match layer.manifests.is_empty() && layer.steps().next().is_none() {
             true => Vec::new(),
             false => keys.of(&record.machines).to_vec(),

@@ -4,7 +4,11 @@
 //! and does no work of its own.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Duration;
+
+/// As long as a thread of a pool that has nothing to do sleeps.
+const TICK: Duration = Duration::from_millis(1);
 
 /// A task of a graph.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +86,7 @@ pub(super) fn run(
         if running == 0 {
             break;
         }
-        let (task, is_done) = receiver.recv().expect("this thread holds a sender itself");
+        let (task, is_done) = next(&receiver);
         board.end(task, is_done);
         running -= 1;
     }
@@ -91,6 +95,22 @@ pub(super) fn run(
         State::Waiting | State::Running => Ending::Stopped,
     };
     board.states.into_iter().map(ending).collect()
+}
+
+/// Waits for the next task to end. A thread of a pool works meanwhile: the pool may have no other.
+fn next(receiver: &Receiver<(usize, bool)>) -> (usize, bool) {
+    const HELD: &str = "this thread holds a sender itself";
+    if rayon::current_thread_index().is_none() {
+        return receiver.recv().expect(HELD);
+    }
+    loop {
+        match receiver.try_recv() {
+            Ok(ended) => return ended,
+            Err(TryRecvError::Disconnected) => unreachable!("{HELD}"),
+            Err(TryRecvError::Empty) if rayon::yield_now() == Some(rayon::Yield::Executed) => {}
+            Err(TryRecvError::Empty) => std::thread::sleep(TICK),
+        }
+    }
 }
 
 struct Board<'t> {
@@ -145,7 +165,6 @@ impl Board<'_> {
 mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
 

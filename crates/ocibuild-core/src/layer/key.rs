@@ -52,6 +52,9 @@ pub struct ManifestKeys {
     /// The keys that the same layer has by what its steps made, once that is known; those above go by
     /// what the steps are.
     pub realised: Option<Box<ManifestKeys>>,
+    /// Whether a place beside the cache answered for something that the layer is made of: then it is
+    /// recorded by what steps made, and not by what they are.
+    pub is_foreign: bool,
     /// Of each copy what its ignore file says, by digest.
     ignored: Vec<Option<Digest>>,
 }
@@ -66,7 +69,8 @@ impl ManifestKeys {
     /// Returns all keys that the layer is recorded under if it has programs for these machines.
     pub fn recorded<'k>(&'k self, machines: &BTreeSet<String>) -> impl Iterator<Item = &'k Key> {
         let realised = self.realised.as_ref().map_or(&[][..], |keys| keys.of(machines));
-        self.of(machines).iter().chain(realised)
+        let declared = if self.is_foreign { &[] } else { self.of(machines) };
+        declared.iter().chain(realised)
     }
 
     /// Returns the keys that the layer goes by if it has programs for these machines, in the order of
@@ -203,8 +207,8 @@ fn keys_with(
     let host = layer.reads_files().then_some(circumstances.host);
     let with_host = host.map(|host| keys(Some(host))).transpose()?.unwrap_or_default();
     let without_host = if lets_any_program_through(layer) { Vec::new() } else { keys(None)? };
-    let (host, realised) = (host_part, None);
-    Ok(Some(ManifestKeys { with_host, without_host, materials, host, realised, ignored }))
+    let (host, realised, is_foreign) = (host_part, None, false);
+    Ok(Some(ManifestKeys { with_host, without_host, materials, host, realised, is_foreign, ignored }))
 }
 
 fn lets_any_program_through(layer: &PlannedLayer) -> bool {

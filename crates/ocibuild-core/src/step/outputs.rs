@@ -20,7 +20,7 @@ use crate::cache::{OUTPUTS_DIRECTORY, Turn};
 use crate::event::Cancel;
 use crate::files::{
     DiskTree, FileId, FileKind, FileTree as _, Metadata, directory_beneath, display, metadata,
-    open_directory, remove_tree, split,
+    open_directory, remove_at, remove_tree, split,
 };
 use crate::key::Key;
 use crate::own;
@@ -134,6 +134,7 @@ impl OutputTrees {
             let from_handle = open_directory(from).map_err(StepError::own("open", from, b""))?;
             let adopting = Adopting { source: &source, from: from_handle, tree, how, cancel };
             outputs.iter().try_for_each(|path| adopting.take(path))?;
+            even(tree).map_err(StepError::own("set the modes in", tree, b""))?;
             adopting.part()
         })
     }
@@ -281,6 +282,42 @@ impl Drop for Unfinished {
             let _ = remove_tree(&directory.keep(), &Cancel::new());
         }
     }
+}
+
+/// Gives all that is in a directory the modes that it has when it is unpacked: of files it is kept whether
+/// they can be run.
+fn even(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = path.symlink_metadata()?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    let bits = match metadata.is_dir() || mode & 0o100 != 0 {
+        true => 0o755,
+        false => 0o644,
+    };
+    let has_mode = metadata.is_dir() || metadata.is_file();
+    if has_mode && mode != bits {
+        fs::set_permissions(path, fs::Permissions::from_mode(bits))?;
+    }
+    if metadata.is_dir() {
+        fs::read_dir(path)?.try_for_each(|entry| even(&entry?.path()))?;
+    }
+    Ok(())
+}
+
+/// Removes what is at a path below a directory, with all that is in it; no link on the way is followed.
+///
+/// # Errors
+/// [`StepError::File`] if it can't be removed; [`StepError::Cancelled`].
+pub fn remove_beneath(directory: &Path, path: &[u8], cancel: &Cancel) -> Result<(), StepError> {
+    let (parents, name) = split(path);
+    let root = open_directory(directory).map_err(StepError::own("open", directory, b""))?;
+    let parent = match directory_beneath(root.as_fd(), parents) {
+        Ok(parent) => parent,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StepError::own("open", directory, parents)(error)),
+    };
+    let removed = remove_at(parent.as_fd(), name, cancel);
+    removed.map(drop).map_err(|error| StepError::within(directory, error))
 }
 
 /// Outputs on their way into a tree.

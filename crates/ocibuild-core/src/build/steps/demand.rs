@@ -28,10 +28,10 @@ pub(super) fn tasks(progress: &Progress<'_>, demanded: &[usize]) -> Vec<Task> {
     let task = |step: &usize| {
         let step = &progress.plan.steps[*step];
         let shared = step.cache_dirs.iter().filter(|directory| directory.path.starts_with("~/"));
-        Task {
-            after: step.needs.iter().filter_map(place).collect(),
-            claims: shared.map(|directory| directory.path.clone()).collect(),
-        }
+        let shared = shared.map(|directory| directory.path.clone());
+        // There is one root.
+        let root = step.in_place.then(|| "in place".to_owned());
+        Task { after: step.needs.iter().filter_map(place).collect(), claims: shared.chain(root).collect() }
     };
     demanded.iter().map(task).collect()
 }

@@ -97,6 +97,12 @@ pub enum StepFault {
         /// What it made in that place instead.
         nearby: Vec<String>,
     },
+    /// It made something else than what is recorded, where that was to be verified.
+    #[error("it made something else than {} has", place.as_ref().map_or_else(|| "the cache".to_owned(), |place| format!("`{place}`")))]
+    Unlike {
+        /// The place beside the cache that has it; none is the cache.
+        place: Option<String>,
+    },
     /// What it made in an output's place is only a link.
     #[error("its output `{path}` is a symbolic link")]
     LinkAsOutput {

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use crate::blob::Source as _;
 use crate::build::find::{chain, find, source};
-use crate::build::steps::{Steps, Workplace};
+use crate::build::steps::{Steps, Workplace, read};
 use crate::build::{BuildError, Context, StepFault};
 use crate::cache::Record;
-use crate::event::{Event, LayerOutcome, Warning};
+use crate::compress::codec_id;
+use crate::event::{Cancelled, Event, LayerOutcome, Warning};
 use crate::files::{DiskTree, FileTree, MountedTree};
-use crate::key::Key;
-use crate::layer::{Answer, Origin, StepKey};
+use crate::key::{Key, KeyWriter};
+use crate::layer::{self, Answer, Origin, StepKey};
 use crate::plan::{Plan, PlannedStep};
 use crate::step::{self, OutputTree, OutputTrees};
 
@@ -36,6 +37,8 @@ pub struct FinishedStep {
     /// How long that took.
     pub elapsed: Duration,
     pub(in crate::build) origin: Origin,
+    /// Whether a place beside the cache answered for it, or for something that it was made of.
+    pub(super) is_foreign: bool,
 }
 
 impl FinishedStep {
@@ -63,6 +66,9 @@ pub(in crate::build) struct Progress<'a> {
     pub(super) trees: OutputTrees,
     pub(super) host: step::Host<'a>,
     states: Vec<Mutex<State>>,
+    /// Held by whoever brings back what a step made, or makes it again: one at a time. Taken after that of
+    /// a step which needs it, and never while a state is held.
+    making: Vec<Mutex<()>>,
 }
 
 /// What is known of a step by now.
@@ -81,8 +87,9 @@ impl<'a> Progress<'a> {
     ) -> Self {
         let trees = OutputTrees::new(place.cache);
         let host = step::Host::new(place.root, place.cache, place.variables);
+        let making = plan.steps.iter().map(|_| Mutex::default()).collect();
         let states = plan.steps.iter().map(|_| Mutex::default()).collect();
-        Self { plan, steps, context, place, trees, host, states }
+        Self { plan, steps, context, place, trees, host, states, making }
     }
 
     fn state(&self, index: usize) -> MutexGuard<'_, State> {
@@ -115,6 +122,9 @@ impl<'a> Progress<'a> {
         if self.finished(index).is_some() {
             return Ok(true);
         }
+        if self.context.verifies {
+            return Ok(false);
+        }
         let Some(declared) = self.steps.known[index].declared else { return Ok(false) };
         let Some(answer) = self.ask(&declared)? else { return Ok(false) };
         self.finish(index, answer, vec![declared], start);
@@ -131,11 +141,11 @@ impl<'a> Progress<'a> {
     pub(super) fn is_realised(&self, index: usize) -> Fallible<bool> {
         let start = Instant::now();
         let (realised, keys) = self.keys(index);
-        if self.plan.steps[index].always {
+        if self.plan.steps[index].always || self.context.verifies {
             return Ok(false);
         }
         let Some(answer) = self.ask(&realised)? else { return Ok(false) };
-        self.record(&answer.record, &keys, answer.origin);
+        self.record(index, &answer.record, answer.origin);
         self.finish(index, answer, keys, start);
         Ok(true)
     }
@@ -156,7 +166,10 @@ impl<'a> Progress<'a> {
         // What the needs made may be another thing than before, where it had to be made again.
         let (_, keys) = self.keys(index);
         let keys = if self.plan.steps[index].always { Vec::new() } else { keys };
-        self.record(&record, &keys, Origin::Made);
+        if self.context.verifies {
+            self.hold_against_records(index, &record, &keys)?;
+        }
+        self.record(index, &record, Origin::Made);
         self.state(index).tree = Some(tree);
         self.finish(index, Answer { record, origin: Origin::Made }, keys, start);
         Ok(())
@@ -168,11 +181,37 @@ impl<'a> Progress<'a> {
         Ok(find(std::slice::from_ref(key), &fits, self.context)?)
     }
 
-    /// Records what a step made under its keys, if its blob is in the store.
-    fn record(&self, record: &Record, keys: &[Key], origin: Origin) {
-        if !matches!(origin, Origin::Place(_)) {
-            keys.iter().for_each(|key| self.keep(&record.under(*key)));
+    /// Makes sure that a step made what something would have answered with.
+    fn hold_against_records(&self, index: usize, record: &Record, keys: &[Key]) -> Fallible<()> {
+        for key in keys {
+            let Some(answer) = self.ask(key)? else { continue };
+            if answer.record.content != record.content {
+                let place = self.context.place(answer.origin);
+                return Err(self.fault(index, StepFault::Unlike { place }));
+            }
         }
+        Ok(())
+    }
+
+    /// Records what a step made under its keys, if its blob is in the store. What was made of what a place
+    /// beside the cache has is known by that alone, and not by what the steps are: those who aren't told of
+    /// the place aren't answered by it.
+    fn record(&self, index: usize, record: &Record, origin: Origin) {
+        if matches!(origin, Origin::Place(_)) || self.plan.steps[index].always {
+            return;
+        }
+        let (realised, _) = self.keys(index);
+        let declared = self.steps.known[index].declared.filter(|_| !self.has_foreign_needs(index));
+        declared.iter().chain([&realised]).for_each(|key| self.keep(&record.under(*key)));
+    }
+
+    fn has_foreign_needs(&self, index: usize) -> bool {
+        self.is_any_foreign(self.plan.steps[index].needs.iter().copied())
+    }
+
+    /// Tells whether some of these steps were answered by a place beside the cache, or made of what was.
+    pub(super) fn is_any_foreign(&self, mut steps: impl Iterator<Item = usize>) -> bool {
+        steps.any(|step| self.finished(step).is_some_and(|step| step.is_foreign))
     }
 
     /// Keeps a record. A cache that can't be written to costs the next run time, and this one nothing.
@@ -190,7 +229,13 @@ impl<'a> Progress<'a> {
         let (outcome, place) = (self.context.outcome(origin), self.context.place(origin));
         let (name, label, elapsed) = (step.name.clone(), step.label.clone(), start.elapsed());
         let event = Event::StepFinished { step: label.clone(), outcome, elapsed };
-        let finished = FinishedStep { index, name, label, record, keys, outcome, place, elapsed, origin };
+        let is_foreign = match origin {
+            Origin::Place(_) => true,
+            Origin::Made => self.has_foreign_needs(index),
+            Origin::Store => false,
+        };
+        let finished =
+            FinishedStep { index, name, label, record, keys, outcome, place, elapsed, origin, is_foreign };
         self.state(index).finished = Some(Arc::new(finished));
         self.context.observer.event(&event);
     }
@@ -198,21 +243,26 @@ impl<'a> Progress<'a> {
     /// The tree of what a finished step made: brought back from where it is, if it isn't at hand. If it
     /// is gone everywhere, the step runs again.
     pub(super) fn tree(&self, index: usize) -> Fallible<OutputTree> {
-        let mut state = self.state(index);
-        if let Some(tree) = &state.tree {
-            return Ok(tree.clone());
+        let _making = self.making[index].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tree) = self.state(index).tree.clone() {
+            return Ok(tree);
         }
-        let finished = state.finished.clone().expect("trees of finished steps are asked for");
-        let find = || self.trees.find(&finished.root(), self.context.cancel);
-        let found = self.context.pool.install(find)?;
-        if let Some(tree) = found.map_err(|fault| self.fault(index, fault.into()))? {
-            return Ok(state.tree.insert(tree).clone());
+        let finished = self.finished(index).expect("trees of finished steps are asked for");
+        let find = || self.trees.find(&tree_key(&finished.record), self.context.cancel);
+        let found = self.context.pool.install(find)?.map_err(|fault| self.fault(index, fault.into()))?;
+        let tree = match found.map_or_else(|| self.restore(&finished), Ok) {
+            Ok(tree) => Some(tree),
+            Err(fault) => {
+                self.context.cancel.check()?;
+                self.tell_of_loss(&finished, &*fault)?;
+                None
+            }
+        };
+        if let Some(tree) = tree {
+            self.know_by_content(&finished, &tree)?;
+            self.state(index).tree = Some(tree.clone());
+            return Ok(tree);
         }
-        match self.restore(&finished) {
-            Ok(tree) => return Ok(state.tree.insert(tree).clone()),
-            Err(fault) => self.context.cancel.check().map(|()| self.tell_of_loss(&finished, &*fault))?,
-        }
-        drop(state);
         for need in &self.plan.steps[index].needs {
             if self.finished(*need).is_none() && !self.is_answered(*need)? {
                 self.make_with_needs(*need)?;
@@ -241,7 +291,7 @@ impl<'a> Progress<'a> {
         let all = source(&[finished.origin], self.context);
         let content = all.fetch(blob)?;
         let tree = self.trees.extract(
-            &finished.root(),
+            &tree_key(&finished.record),
             content.open(0)?,
             finished.record.tar_size,
             self.context.cancel,
@@ -251,9 +301,39 @@ impl<'a> Progress<'a> {
         Ok(tree)
     }
 
-    fn tell_of_loss(&self, finished: &FinishedStep, fault: &(dyn std::error::Error + 'static)) {
+    /// What a place says that its blob holds is no evidence: from when the bytes are here on, the step is
+    /// known by what they are.
+    fn know_by_content(&self, finished: &Arc<FinishedStep>, tree: &OutputTree) -> Fallible<()> {
+        if !matches!(finished.origin, Origin::Place(_)) {
+            return Ok(());
+        }
+        let step = &self.plan.steps[finished.index];
+        let files = tree.tree();
+        let look = || self.contents(&read::outputs(step), &format!("outputs of {}", step.label), files);
+        let contents = self.context.pool.install(look)?;
+        let contents = contents.map_err(|stopped| self.stopped(finished.index, stopped))?;
+        let content = Some(layer::content_key(&contents.root, &codec_id(read::COMPRESSION)));
+        if finished.record.content != content {
+            let record = Record { content, ..finished.record.clone() };
+            self.state(finished.index).finished =
+                Some(Arc::new(FinishedStep { record, ..(**finished).clone() }));
+        }
+        Ok(())
+    }
+
+    /// Tells that what a step made is gone, and takes away what is left of it.
+    fn tell_of_loss(
+        &self,
+        finished: &FinishedStep,
+        fault: &(dyn std::error::Error + 'static),
+    ) -> Fallible<()> {
+        if !matches!(finished.origin, Origin::Place(_)) {
+            // Else it would stand for what is made now.
+            self.context.store.remove(&finished.record.layers[0].descriptor.digest)?;
+        }
         let message = format!("what step `{}` made can't be brought back: {}", finished.label, chain(fault));
         self.context.observer.event(&Event::Warning(Warning::new(message).hint("it is run again")));
+        Ok(())
     }
 
     /// The root, with what some steps made mounted in it.
@@ -270,6 +350,21 @@ impl<'a> Progress<'a> {
     }
 
     pub(super) fn fault(&self, index: usize, fault: StepFault) -> BuildError {
+        // What fails because all is stopped hasn't failed.
+        if self.context.cancel.is_cancelled() {
+            return BuildError::Cancelled(Cancelled);
+        }
         BuildError::step(self.plan, &self.plan.steps[index], fault)
     }
+}
+
+/// Names the tree of what a record says: by what it says that it holds, and by the blob. One that says
+/// something wrong of its blob has a tree of its own.
+pub(super) fn tree_key(record: &Record) -> Key {
+    let mut key = KeyWriter::new("outputs", 1);
+    key.optional("content", record.content.as_ref().map(Key::hex));
+    for layer in &record.layers {
+        key.digest("blob", &layer.descriptor.digest);
+    }
+    key.finish()
 }

@@ -11,7 +11,7 @@ use crate::plan::{
 use crate::spec::{Preserve, Trust};
 
 /// How outputs are compressed: they are read about as often as they are written.
-const COMPRESSION: Compression = Compression::Zstd { level: 3 };
+pub(super) const COMPRESSION: Compression = Compression::Zstd { level: 3 };
 
 /// What of the root a step's command sees. Programs and scripts keep that they can be run; all other
 /// modes are made alike, so that nothing depends on an umask.
@@ -51,22 +51,21 @@ pub(super) fn is_input(step: &PlannedStep, path: &[u8]) -> bool {
 
 /// What the command sees of the steps that its step needs: what they made, where they made it.
 pub(super) fn needs(steps: &[PlannedStep], step: &PlannedStep) -> PlannedLayer {
-    let of = |need: &usize| made_by(&steps[*need], Some(*need), false);
+    let of = |need: &usize| made_by(&steps[*need], Some(*need));
     layer(step, step.needs.iter().flat_map(of).collect())
 }
 
-/// What a step made, in the directory that it made it in. Names of one file stay that, as they do where
-/// what was made is simply left where it is.
+/// What a step made, in the directory that it made it in. As of inputs, only that something can be run is
+/// kept of modes, and names of one file are files: umasks and file systems differ.
 pub(super) fn outputs(step: &PlannedStep) -> PlannedLayer {
-    layer(step, made_by(step, None, true))
+    layer(step, made_by(step, None))
 }
 
-fn made_by(step: &PlannedStep, mount: Option<usize>, hardlinks: bool) -> Vec<PlannedCopy> {
+fn made_by(step: &PlannedStep, mount: Option<usize>) -> Vec<PlannedCopy> {
     let copy = |output: &PlannedPath| {
         let literal = output.path.clone().into_bytes();
         let from = From { path: output.path.clone(), literal: literal.clone(), ..plain(mount) };
-        let preserve = Preserve { mode: true, hardlinks, ..Preserve::NOTHING };
-        PlannedCopy::of_files(from, literal, preserve, output.span)
+        PlannedCopy::of_files(from, literal, Preserve::NOTHING, output.span)
     };
     step.outputs.iter().map(copy).collect()
 }

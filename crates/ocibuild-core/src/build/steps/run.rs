@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::Listing;
 use crate::build::find::asking;
-use crate::build::steps::progress::{Fallible, Progress};
+use crate::build::steps::progress::{Fallible, Progress, tree_key};
 use crate::build::steps::{StepFailure, StepFailures, StepFault, read};
 use crate::build::{BuildError, Context};
 use crate::cache::Record;
@@ -15,13 +15,14 @@ use crate::oci::Platform;
 use crate::plan::PlannedStep;
 use crate::step::{
     Adoption, Ears, Ending, Log, OutputTree, Private, Run, Shared, StepError, Undeclared, Wanted, WantedKind,
+    remove_beneath,
 };
 
 /// As many paths that weren't declared are named.
 const MOST_PATHS: usize = 20;
 
 /// Why a step came to no end that counts.
-enum Stopped {
+pub(super) enum Stopped {
     Fault(StepFault),
     Build(BuildError),
 }
@@ -46,13 +47,19 @@ impl Progress<'_> {
                 self.note(step, start.elapsed());
                 return Ok(made);
             }
-            Err(Stopped::Build(fault)) => return Err(fault),
-            Err(Stopped::Fault(fault)) => BuildError::step(self.plan, step, fault),
+            Err(stopped) => self.stopped(index, stopped),
         };
         Err(match stopped {
             BuildError::Steps(failures) => self.failed(*failures, log.as_ref(), start),
             fault => fault,
         })
+    }
+
+    pub(super) fn stopped(&self, index: usize, stopped: Stopped) -> BuildError {
+        match stopped {
+            Stopped::Build(fault) => fault,
+            Stopped::Fault(fault) => self.fault(index, fault),
+        }
     }
 
     /// Tells of a failed step, and adds what its command wrote last.
@@ -99,8 +106,9 @@ impl Progress<'_> {
         let (cancel, observer) = (self.context.cancel, self.context.observer);
         let mut attempt = 1;
         loop {
-            if !step.in_place {
-                self.fill(index, private, (kept, tree))?;
+            match step.in_place {
+                true => self.clear(step)?,
+                false => self.fill(index, private, (kept, tree))?,
             }
             private.prepare(shared, cancel)?;
             observer.event(&Event::StepStarted { step: step.label.clone(), attempt });
@@ -124,6 +132,14 @@ impl Progress<'_> {
             observer.event(&Event::StepRetry { step, reason });
             attempt += 1;
         }
+    }
+
+    /// Takes away what a step in place is to make: what a former run left isn't made by this one.
+    fn clear(&self, step: &PlannedStep) -> Result<(), Stopped> {
+        step.outputs.iter().try_for_each(|output| {
+            let path = output.path.as_bytes();
+            Ok(remove_beneath(self.place.root, path, self.context.cancel)?)
+        })
     }
 
     /// Takes away whatever a command that knew secrets wrote beside what it made. Its directories that
@@ -209,7 +225,7 @@ impl Progress<'_> {
     }
 
     /// Looks up files of a tree, with what is known of them by a name.
-    fn contents(
+    pub(super) fn contents(
         &self,
         layer: &crate::plan::PlannedLayer,
         known_by: &str,
@@ -271,14 +287,12 @@ impl Progress<'_> {
             .install(write)
             .map_err(|fault| Stopped::Build(fault.into()))?
             .map_err(|fault| Stopped::Fault(StepFault::Outputs(Box::new(fault))))?;
-        for record in &made.new {
-            self.keep(record);
-        }
-        let root = made.record.content.expect("what was captured has the key of what it holds");
         // What is made in place is the user's.
         let how = if step.in_place { Adoption::Copy } else { Adoption::Move };
-        let adopt = || self.trees.adopt(&root, &work, &paths, how, context.cancel);
+        let key = tree_key(&made.record);
+        let adopt = || self.trees.adopt(&key, &work, &paths, how, context.cancel);
         let tree = context.pool.install(adopt).map_err(|fault| Stopped::Build(fault.into()))??;
+        made.new.iter().for_each(|record| self.keep(record));
         Ok((made.record, tree))
     }
 

@@ -7,6 +7,7 @@ use crate::base::Listing;
 use crate::build::bases::Foundations;
 use crate::build::disagree::known_outline;
 use crate::build::error::layer_fault;
+use crate::build::find::chain;
 use crate::build::make::make;
 use crate::build::resolve::{Decision, decide, reuse};
 use crate::build::schedule::{self, Ending, Signal, Task};
@@ -14,8 +15,8 @@ use crate::build::steps::demand::{demanded, tasks};
 use crate::build::steps::progress::{Fallible, FinishedStep, Progress};
 use crate::build::steps::{Steps, Workplace};
 use crate::build::{BuildError, Context, FinishedLayer, SkippedStep, StepFailures};
-use crate::event::{Cancel, Event};
-use crate::layer;
+use crate::event::{Cancel, Event, Warning};
+use crate::layer::{self, StepKey};
 use crate::plan::Plan;
 
 /// The layers of a plan that are to be made.
@@ -194,8 +195,6 @@ impl<'w, 'a> Work<'w, 'a> {
         (listing, is_listed): (&Listing, bool),
     ) -> Fallible<FinishedLayer> {
         let Progress { plan, context, .. } = *self.progress;
-        let step_keys = self.progress.realised();
-        let realised = Context { step_keys: &step_keys, ..context };
         let is_answered = |decision: &Decision| decision.reused.is_some() && !context.verifies;
         let make = |decision, context: Context<'_>| {
             let make = || make(plan, index, decision, (listing, is_listed), context);
@@ -204,13 +203,22 @@ impl<'w, 'a> Work<'w, 'a> {
         if is_answered(&decision) {
             return make(decision, context);
         }
-        let decision =
-            context.pool.install(|| self.realise(index, decision, (listing, is_listed), realised))??;
-        if is_answered(&decision) {
-            return make(decision, context);
+        let realise = |decision, step_keys: &[StepKey]| {
+            let realised = Context { step_keys, ..context };
+            let realise = || self.realise(index, decision, (listing, is_listed), realised);
+            context.pool.install(realise)?
+        };
+        let claimed = self.progress.realised();
+        let realised = realise(decision.clone(), &claimed)?;
+        if is_answered(&realised) {
+            return make(realised, context);
         }
         let tree = self.progress.mounted(plan.layers[index].steps())?;
-        make(decision, Context { tree: &tree, ..context })
+        // What a place said of its bytes may turn out otherwise.
+        let seen = self.progress.realised();
+        let is_same = seen.iter().zip(&claimed).all(|(seen, claimed)| seen.key == claimed.key);
+        let realised = if is_same { realised } else { realise(decision, &seen)? };
+        make(realised, Context { tree: &tree, ..context })
     }
 
     /// Asks for a layer by what the steps made that it copies from. What answers is recorded by what the
@@ -233,6 +241,7 @@ impl<'w, 'a> Work<'w, 'a> {
         };
         let mut keys = decision.keys;
         keys.realised = Some(Box::new(realised.keys));
+        keys.is_foreign = self.progress.is_any_foreign(layer.steps());
         let mut reused = decision.reused.or(realised.reused);
         if let (true, Some(answer)) = (is_listed, &reused)
             && known_outline(answer, context)?.is_none()
@@ -242,7 +251,7 @@ impl<'w, 'a> Work<'w, 'a> {
         if let (Some(answer), Some(records)) = (&reused, context.records)
             && answer.origin == layer::Origin::Store
         {
-            for key in keys.of(&answer.record.machines) {
+            for key in keys.recorded(&answer.record.machines) {
                 // Where it can't be kept, what was made answers the next time as well.
                 let _ = records.put(&answer.record.under(*key));
             }
@@ -250,7 +259,8 @@ impl<'w, 'a> Work<'w, 'a> {
         Ok(Decision { keys, reused })
     }
 
-    /// What all came to: the first fault, or all of those of steps.
+    /// What all came to: the first fault, or all of those of steps. What else went wrong then is told as a
+    /// warning, so that all is told at once.
     fn outcome(&self, endings: &[Ending]) -> Fallible<()> {
         let mut faults = std::mem::take(&mut *self.faults.lock().unwrap_or_else(PoisonError::into_inner));
         let skipped = self.skipped(endings);
@@ -259,17 +269,21 @@ impl<'w, 'a> Work<'w, 'a> {
             faults.retain(is_real);
         }
         let mut failed = Vec::new();
-        let mut other = None;
+        let mut other = Vec::new();
         for (_, fault) in faults {
             match fault {
                 BuildError::Steps(failures) => failed.extend(failures.failed),
-                fault => drop(other.get_or_insert(fault)),
+                fault => other.push(fault),
             }
         }
         if !failed.is_empty() {
+            for fault in &other {
+                let warning = Warning::new(format!("beside that: {}", chain(fault)));
+                self.progress.context.observer.event(&Event::Warning(warning));
+            }
             return Err(BuildError::Steps(Box::new(StepFailures { failed, skipped })));
         }
-        other.map_or(Ok(()), Err)?;
+        other.into_iter().next().map_or(Ok(()), Err)?;
         Ok(self.progress.context.cancel.check()?)
     }
 

@@ -63,6 +63,10 @@ fn step(step: &Step, log: &mut Log) {
         let fault = Fault::new("`in-place` and `sandbox` exclude each other", step.sandbox.span);
         log.report(fault.hint("leave out `in-place`: a sandbox shows the command a directory of its own"));
     }
+    if let Some(need) = step.needs.first().filter(|_| step.in_place.value) {
+        let fault = Fault::new("a step in place sees nothing of what other steps make", need.span);
+        log.report(fault.hint("leave out `in-place`, or `needs`: nothing is put into the root"));
+    }
     if step.inputs.is_none() && step.needs.is_empty() && !step.always {
         let message =
             format!("step `{}` has no inputs: once it has run, it never runs again", step.name.value);
