@@ -237,7 +237,7 @@ fn shown(root: &Path) -> Vec<String> {
         } else if seen.is_symlink() {
             fs::read_link(&path).unwrap().display().to_string()
         } else {
-            format!("{} names: {:?}", seen.nlink(), fs::read(&path).unwrap())
+            format!("{:?}", fs::read(&path).unwrap())
         };
         all.push(format!("{name:?} {:o} {what}", seen.mode() & 0o7777));
     }
@@ -259,9 +259,13 @@ fn what_was_made_comes_back_as_it_was() {
     project.write("in.txt", "1");
     let spec = one(&project, run, &more).replace("[\"all\"]\n", "[\"all\", \"two\"]\n");
     let (built, _) = project.build(&spec);
-    let key = built.steps[0].record.content.unwrap();
-    let tree = project.cache.path().join("outputs/v1").join(key.hex()).join("tree");
-    let made = shown(&tree);
+    assert_eq!(built.steps.len(), 2);
+    let tree = || {
+        let trees = fs::read_dir(project.cache.path().join("outputs/v1")).unwrap();
+        let mut trees = trees.map(|entry| entry.unwrap().path().join("tree"));
+        trees.find(|tree| tree.join("out").exists()).unwrap()
+    };
+    let made = shown(&tree());
     assert!(made.len() >= 10, "{made:#?}");
     fs::remove_dir_all(project.cache.path().join("outputs")).unwrap();
     project.write("in.txt", "2");
@@ -270,7 +274,7 @@ fn what_was_made_comes_back_as_it_was() {
         |event: &Event| *restored.lock().unwrap() += u32::from(matches!(event, Event::StepRestored { .. }));
     project.builder().observer(&observer).build_spec(&parse(&spec)).unwrap();
     assert_eq!((project.ran(), restored.into_inner().unwrap()), (vec!["two".to_owned()], 1));
-    assert_eq!(shown(&tree), made);
+    assert_eq!(shown(&tree()), made);
 }
 
 #[test]
@@ -285,4 +289,82 @@ fn a_clean_environment_has_what_the_documentation_says() {
     let expected =
         ["HOME", "LANG", "MINE", "OCIBUILD_PLATFORM", "PATH", "SOURCE_DATE_EPOCH", "TMPDIR", "TZ", "out"];
     assert_eq!(names, expected);
+}
+
+#[test]
+fn an_empty_directory_is_an_output_and_a_link_is_none() {
+    let project = Project::empty();
+    let ran = project.log().display().to_string();
+    let more = format!(
+        "[steps.two]\nneeds = [\"one\"]\nrun = \"echo two >> {ran}; ls -d out > two\"\noutputs = [\"two\"]\n\
+         [layers.two]\ncopy = [{{ step = \"two\", from = \"two\", to = \"/\" }}]"
+    );
+    let two = |spec: String| {
+        spec.replace("[\"all\"]\n", "[\"all\", \"two\"]\n")
+            .replace("to = \"/out\"", "to = \"/out\", allow-empty = true")
+    };
+    let spec = two(one(&project, "mkdir out", &more));
+    let (_, ran) = project.build(&spec);
+    assert_eq!(ran, ["one", "two"], "what needs it sees it");
+    let error = project.fails(&one(&project, "mkdir real; ln -s real out", ""));
+    assert!(all(&error).contains("its output `out` is a symbolic link"), "{}", all(&error));
+}
+
+#[test]
+fn an_umask_does_not_show_in_what_was_made() {
+    let project = Project::empty();
+    let made = |umask: &str| {
+        let spec = one(
+            &project,
+            &format!("umask {umask}; mkdir out; echo a > out/a; echo b > out/b; chmod u+x out/b"),
+            "",
+        );
+        project.build(&spec).0.steps[0].record.content
+    };
+    assert_eq!(made("022"), made("077"));
+}
+
+#[test]
+fn a_cache_by_a_relative_path_is_as_good() {
+    // Relative to the directory of the test's process, which nothing changes.
+    let project = Project::empty();
+    let cache = tempfile::Builder::new().prefix(".cache-").tempdir_in(".").unwrap();
+    let relative = Path::new(cache.path().file_name().unwrap());
+    let spec = one(&project, "test -d $HOME; test -d $TMPDIR; mktemp > /dev/null; echo > out", "");
+    project
+        .builder_with(relative)
+        .build_spec(&parse(&spec))
+        .unwrap_or_else(|error| panic!("{}", all(&error)));
+    assert_eq!(project.ran(), ["one"]);
+}
+
+#[test]
+fn what_is_verified_runs_again_and_must_come_to_the_same() {
+    let project = Project::empty();
+    let verified = |spec: &str| project.builder().verify_cache(true).build_spec(&parse(spec)).map(drop);
+    let sound = one(&project, "echo same > out", "");
+    project.build(&sound);
+    verified(&sound).unwrap_or_else(|error| panic!("{}", all(&error)));
+    assert_eq!(project.ran(), ["one"]);
+    let unsound = one(&project, "date +%N > out", "");
+    project.build(&unsound);
+    let error = verified(&unsound).unwrap_err();
+    assert!(all(&error).contains("something else than the cache has"), "{}", all(&error));
+}
+
+#[test]
+fn a_pool_of_one_thread_that_waits_for_steps_gets_on() {
+    let project = Project::empty();
+    let pool = std::sync::Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
+    let spec = parse(&one(&project, "echo > out", ""));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pool.install(|| {
+                let built = project.builder().pool(std::sync::Arc::clone(&pool)).build_spec(&spec);
+                sender.send(built.is_ok()).unwrap();
+            });
+        });
+        assert!(receiver.recv_timeout(std::time::Duration::from_secs(60)).unwrap());
+    });
 }

@@ -176,7 +176,7 @@ fn what_a_command_makes_of_a_secret_is_not_kept() {
         ),
         ("mkdir out; cp \"$KEY\" out/id", "key", "out/id"),
         ("mkdir out; base64 -w0 \"$KEY\" > out/id", "key", "out/id"),
-        ("ln -s \"$NPM_TOKEN\" out", "token", "out"),
+        ("mkdir out; ln -s \"$NPM_TOKEN\" out/link", "token", "out/link"),
     ];
     for (then, secret, place) in leaks {
         let (project, told) = (project(), Told::default());
