@@ -127,7 +127,7 @@ fn with_needs(kind: &str, own: &Key, needs: &[Key]) -> Key {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -153,7 +153,7 @@ mod tests {
         PassedVariable { name: name.to_owned(), is_keyed }
     }
 
-    fn step() -> PlannedStep {
+    pub(in crate::step) fn step() -> PlannedStep {
         PlannedStep {
             name: "compile".to_owned(),
             label: "compile".to_owned(),

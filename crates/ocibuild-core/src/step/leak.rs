@@ -84,12 +84,7 @@ enum Look {
 }
 
 /// Looks at one file, or lists what is below it.
-fn look(
-    made: &dyn FileTree,
-    path: &[u8],
-    search: &AhoCorasick,
-    cancel: &Cancel,
-) -> io::Result<Look> {
+fn look(made: &dyn FileTree, path: &[u8], search: &AhoCorasick, cancel: &Cancel) -> io::Result<Look> {
     let found = |bytes: &[u8]| search.find(bytes).map(|found| found.pattern().as_usize());
     if let Some(found) = found(path) {
         return Ok(Look::Found(found));
@@ -124,5 +119,53 @@ impl Read for Reader<'_> {
         let count = self.file.read_at(buffer, self.at)?;
         self.at += count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::MemoryTree;
+
+    const VALUE: &[u8] = b"canary-5up3r-s3cret";
+
+    fn search(tree: &MemoryTree, cancel: &Cancel) -> Result<(), StepError> {
+        let needles = Needles::new([("npm", VALUE)].into_iter());
+        needles.search(tree, &[b"out"], &Masker::new([VALUE]).unwrap(), cancel)
+    }
+
+    #[test]
+    fn a_secret_is_found_in_contents_and_names_in_a_pool_and_without() {
+        let value = String::from_utf8(VALUE.to_vec()).unwrap();
+        let many =
+            || (0..50).fold(MemoryTree::new(), |tree, n| tree.file(format!("out/{n}/a/file"), "clean"));
+        let long = [vec![b'x'; 300_000], VALUE.to_vec()].concat();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        for (tree, place) in [
+            (many(), None),
+            (many().file("out/7/long", long), Some("out/7/long")),
+            (many().file(format!("out/8/{value}"), ""), Some("out/8/***")),
+        ] {
+            let both = [search(&tree, &Cancel::new()), pool.install(|| search(&tree, &Cancel::new()))];
+            for found in both {
+                let found = match found {
+                    Ok(()) => None,
+                    Err(StepError::Leak { path, .. }) => Some(path),
+                    Err(other) => panic!("{other}"),
+                };
+                assert_eq!(found.as_deref(), place);
+            }
+        }
+    }
+
+    #[test]
+    fn reading_a_file_ends_when_it_is_cancelled() {
+        let cancel = Cancel::new();
+        let tree = MemoryTree::new().file("out", "clean");
+        let mut reader = Reader { file: tree.open(b"out").unwrap(), at: 0, cancel: &cancel };
+        assert_eq!(reader.read(&mut [0; 2]).unwrap(), 2);
+        cancel.cancel();
+        assert!(reader.read(&mut [0; 2]).is_err());
+        assert!(matches!(search(&tree, &cancel), Err(StepError::Cancelled(_))));
     }
 }

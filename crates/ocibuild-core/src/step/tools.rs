@@ -143,12 +143,7 @@ impl<'a> Tools<'a> {
         !is_at_home && read.is_ok() && start != *b"#!"
     }
 
-    fn run(
-        &self,
-        tool: &str,
-        argv: Vec<OsString>,
-        environment: &Environment,
-    ) -> Result<Vec<u8>, ToolError> {
+    fn run(&self, tool: &str, argv: Vec<OsString>, environment: &Environment) -> Result<Vec<u8>, ToolError> {
         let process = Process {
             argv,
             environment: environment.clone(),
@@ -219,4 +214,103 @@ fn key(tool: &str, program: &Path, identity: &[i128; 6], environment: &Environme
         key.field("name", name.as_encoded_bytes()).field("value", value.as_encoded_bytes());
     }
     key.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+    use crate::plan::PassedVariable;
+    use crate::step::key::tests::step as some_step;
+
+    struct Room(tempfile::TempDir);
+
+    impl Room {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+
+        fn script(&self, path: &str, script: &str) {
+            fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+            fs::write(self.at(path), format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(self.at(path), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+
+        /// What a run of its own is told, where homes are `home` in here.
+        fn ask(&self, step: &PlannedStep, tool: &str) -> String {
+            let variables = |name: &str| match name {
+                "PATH" => Some(OsString::from("/usr/bin:/bin")),
+                "HOME" => Some(self.at("home").into()),
+                "SHIM" => Some("passed".into()),
+                _ => None,
+            };
+            let cancel = Cancel::new();
+            let tools = Tools::new(&self.at("cache"), &variables, &cancel);
+            String::from_utf8(tools.ask(step, tool).unwrap()).unwrap()
+        }
+
+        fn notes(&self) -> usize {
+            fs::read_dir(self.at("cache/steps/v1/tools")).map_or(0, Iterator::count)
+        }
+    }
+
+    fn step(env: &[(&str, &Path)]) -> PlannedStep {
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+        let pass_env = vec![PassedVariable { name: "SHIM".to_owned(), is_keyed: true }];
+        PlannedStep { env, pass_env, ..some_step() }
+    }
+
+    #[test]
+    fn a_tool_has_the_variables_of_its_step() {
+        let room = Room::new();
+        room.script("one/version", "echo one $SHIM $HOME");
+        room.script("two/version", "echo two $SHIM $HOME");
+        let [one, two] = ["one", "two"].map(|name| step(&[("PATH", &room.at(name))]));
+        assert_eq!(room.ask(&one, "version"), "one passed /dev/null\n");
+        assert_eq!(room.ask(&two, "version"), "two passed /dev/null\n");
+        let at_home = step(&[("PATH", &room.at("one")), ("HOME", Path::new("/own"))]);
+        assert_eq!(room.ask(&at_home, "version"), "one passed /own\n");
+    }
+
+    #[test]
+    fn what_a_script_or_a_program_at_home_says_is_asked_each_time() {
+        let room = Room::new();
+        let path = room.at("home/bin");
+        room.script("bin/version", "cat \"${0%/*}/now\"");
+        for now in ["1", "2"] {
+            fs::write(room.at("bin/now"), now).unwrap();
+            assert_eq!(room.ask(&step(&[("PATH", &room.at("bin:/bin"))]), "version").trim(), now);
+        }
+        fs::create_dir_all(&path).unwrap();
+        fs::copy("/bin/echo", path.join("echo")).unwrap();
+        symlink(path.join("echo"), room.at("bin/echo")).unwrap();
+        for place in [&path, &room.at("bin")] {
+            assert_eq!(room.ask(&step(&[("PATH", place)]), "echo 1"), "1\n");
+        }
+        assert_eq!(room.notes(), 0);
+    }
+
+    #[test]
+    fn what_a_program_says_is_noted_for_each_environment() {
+        let room = Room::new();
+        let [one, two] = ["1", "2"].map(|value| step(&[("A", Path::new(value))]));
+        for (step, said) in [(&one, "1"), (&two, "2"), (&one, "1")] {
+            assert_eq!(room.ask(step, "printenv A").trim(), said);
+        }
+        assert_eq!(room.notes(), 2);
+    }
+
+    #[test]
+    fn the_order_of_two_streams_makes_no_difference() {
+        let room = Room::new();
+        room.script("bin/version", "echo err >&2; sleep 0.1; echo out; sleep 0.1; echo end >&2");
+        let path = room.at("bin:/usr/bin:/bin");
+        assert_eq!(room.ask(&step(&[("PATH", &path)]), "version"), "out\nerr\nend\n");
+    }
 }
