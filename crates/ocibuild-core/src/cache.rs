@@ -54,6 +54,9 @@ pub const STEPS_DIRECTORY: [&str; 2] = ["steps", "v1"];
 /// Where homes of steps share directories, below [`STEPS_DIRECTORY`].
 pub const SHARED_NAME: &str = "shared";
 
+/// Where notes lie on what tools said of themselves, below [`STEPS_DIRECTORY`].
+pub const TOOLS_NAME: &str = "tools";
+
 /// Where lies what steps made, below the directory of the whole cache.
 pub const OUTPUTS_DIRECTORY: [&str; 2] = ["outputs", "v1"];
 

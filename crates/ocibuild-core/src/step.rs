@@ -35,7 +35,7 @@ pub use outputs::{Adoption, OutputTree, OutputTrees, remove_beneath};
 pub use private::Private;
 pub use process::{Ending, ProcessError};
 pub use sandbox::SandboxError;
-pub use secret::SecretError;
+pub use secret::{SecretError, absent_secrets};
 pub use shared::Shared;
 pub use sync::{Synced, Wanted, WantedKind};
 pub use tools::{ToolError, Tools};

@@ -151,13 +151,14 @@ impl<'a> Reader<'a> {
         let keyed = step.pass_env.iter().filter(|variable| variable.is_keyed);
         let value = |name: &str| (self.place.variables)(name).map(OsString::into_encoded_bytes);
         let variables: Vec<Option<Vec<u8>>> = keyed.map(|variable| value(&variable.name)).collect();
-        let tools = step.tools.iter().map(|tool| self.tools.ask(tool));
+        let tools = step.tools.iter().map(|tool| self.tools.ask(step, tool));
         let tools = tools.collect::<Result<Vec<_>, _>>().map_err(|tool| fault(StepFault::Tool(tool)))?;
         let circumstances = step::Circumstances {
             host: self.context.host,
             inputs: &inputs,
             variables: &variables,
             tools: &tools,
+            absent_secrets: &step::absent_secrets(&step.secrets, self.place.root, self.place.variables),
         };
         Ok((inputs, step::own_key(step, circumstances)))
     }

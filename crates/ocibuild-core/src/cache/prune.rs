@@ -58,6 +58,8 @@ pub struct Pruned {
     pub outputs: Extent,
     /// Private directories of steps, and those that their homes share.
     pub steps: Extent,
+    /// Notes on what tools of steps said of themselves: all of them, or those that are too old.
+    pub tools: Extent,
     /// The files and directories that killed runs had left.
     pub temporary: Extent,
     /// What is left of records, blobs, what is known of trees, what steps made, and their directories.
@@ -161,6 +163,7 @@ struct Choice<'a> {
     last_builds: Vec<&'a KnownFile>,
     outputs: Vec<&'a KnownFile>,
     steps: Vec<&'a KnownFile>,
+    tools: Vec<&'a KnownFile>,
     temporary: Vec<&'a KnownFile>,
     unfinished: Vec<&'a KnownFile>,
     is_spared: bool,
@@ -185,6 +188,7 @@ impl<'a> Choice<'a> {
             options.all && is_old(note) || options.max_age.is_some_and(|most| age(note.modified) > most)
         };
         choice.notes = survey.notes.iter().filter(is_old_note).collect();
+        choice.tools = survey.tools.iter().filter(is_old_note).collect();
         choice.last_builds = survey.last_builds.iter().filter(is_old_note).collect();
         choice.records.extend(survey.broken.iter().map(|file| (file, Vec::new())));
         let abandoned = if grace.is_zero() { IDLE } else { ABANDONED };
@@ -269,6 +273,7 @@ impl<'a> Choice<'a> {
             last_builds: Extent::of(self.last_builds.iter().copied()),
             outputs: Extent::of(self.outputs.iter().copied()),
             steps: Extent::of(self.steps.iter().copied()),
+            tools: Extent::of(self.tools.iter().copied()),
             temporary: Extent::of(self.temporary.iter().chain(&self.unfinished).copied()),
             left: Extent::default(),
             is_spared: self.is_spared,
@@ -292,6 +297,7 @@ impl<'a> Choice<'a> {
         for (files, extent) in [
             (self.blobs.values().copied().collect::<Vec<_>>(), &mut gone.blobs),
             (self.notes, &mut gone.notes),
+            (self.tools, &mut gone.tools),
             (self.stat, &mut gone.stat),
             (self.blocks, &mut gone.blocks),
             (self.last_builds, &mut gone.last_builds),

@@ -70,6 +70,8 @@ pub struct Survey {
     pub outputs: Vec<KnownFile>,
     /// The private directories of steps, and those that homes of steps share, with all that is in them.
     pub steps: Vec<KnownFile>,
+    /// Notes on what tools of steps said of themselves.
+    pub tools: Vec<KnownFile>,
     /// Directories of outputs that were being made, or of either kind that were being removed.
     pub unfinished: Vec<KnownFile>,
     /// Files that were being written: by a run that is under way, or one that was killed.
@@ -181,6 +183,7 @@ impl Survey {
         survey.strays = strays(root)?;
         survey.strays.extend(trees.strays);
         (survey.outputs, survey.steps, survey.unfinished) = (trees.outputs, trees.steps, trees.unfinished);
+        survey.tools = trees.tools;
         survey.join(records);
         Ok(survey)
     }
@@ -207,6 +210,12 @@ impl Survey {
     #[must_use]
     pub fn note_files(&self) -> Extent {
         Extent::of(&self.notes)
+    }
+
+    /// The notes on what tools of steps said of themselves.
+    #[must_use]
+    pub fn tool_notes(&self) -> Extent {
+        Extent::of(&self.tools)
     }
 
     /// What is known of trees.

@@ -300,11 +300,15 @@ fn what_steps_made_and_their_directories_go_by_their_last_use() {
     let left = tree(&made, "outputs/v1", ".tmpleft", 1, 3 * DAY);
     fs::create_dir_all(made.root().join("outputs/v1/other")).unwrap();
     fs::write(made.root().join("steps/v1/file"), "").unwrap();
+    let note = made.root().join("steps/v1/tools").join(name("e"));
+    fs::create_dir_all(note.parent().unwrap()).unwrap();
+    fs::write(&note, "v22").unwrap();
+    set_age(&note, DAY);
     fs::create_dir_all(made.root().join("steps/v2")).unwrap();
     let survey = made.survey();
     assert_eq!((survey.output_trees().count, survey.output_trees().bytes), (2, 110));
     assert_eq!((survey.step_directories().count, survey.step_directories().bytes), (2, 11_000));
-    assert_eq!(survey.temporary_files().count, 1);
+    assert_eq!((survey.temporary_files().count, survey.tool_notes().count), (1, 1));
     assert_eq!(survey.strays.len(), 3);
     assert!(verify(&survey, &|_| {}, &Cancel::new()).unwrap().is_empty());
     let pruned = made.prune(PruneOptions::default());
@@ -316,9 +320,11 @@ fn what_steps_made_and_their_directories_go_by_their_last_use() {
     let pruned = made.prune(PruneOptions { max_age: Some(2 * DAY), ..Default::default() });
     assert_eq!((pruned.outputs.bytes, pruned.steps.bytes, pruned.left.bytes), (100, 1000, 10));
     assert!(!outputs.exists() && !step.exists() && used.exists());
-    assert_eq!(fs::read_dir(made.root().join("steps/v1")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(made.root().join("steps/v1")).unwrap().count(), 3);
+    assert!(note.exists());
     let pruned = made.prune(PruneOptions { all: true, ..Default::default() });
-    assert_eq!((pruned.outputs.count, pruned.left.bytes), (1, 0));
+    assert_eq!((pruned.outputs.count, pruned.tools.count, pruned.left.bytes), (1, 1, 0));
+    assert!(!note.exists());
 }
 
 #[cfg(unix)]

@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cache::survey::{entries, file_name, is_directory};
-use crate::cache::{CacheError, KnownFile, OUTPUTS_DIRECTORY, SHARED_NAME, STEPS_DIRECTORY};
+use crate::cache::survey::{entries, file_name, is_directory, known_file};
+use crate::cache::{CacheError, KnownFile, OUTPUTS_DIRECTORY, SHARED_NAME, STEPS_DIRECTORY, TOOLS_NAME};
 use crate::event::Cancel;
 
 /// What begins the names of directories that aren't whole yet, or not any more.
@@ -22,6 +22,8 @@ pub(super) struct Trees {
     pub(super) outputs: Vec<KnownFile>,
     pub(super) steps: Vec<KnownFile>,
     pub(super) unfinished: Vec<KnownFile>,
+    /// Notes on what tools said of themselves.
+    pub(super) tools: Vec<KnownFile>,
     pub(super) strays: Vec<PathBuf>,
 }
 
@@ -30,15 +32,16 @@ impl Trees {
         let mut trees = Self::default();
         let [outputs, version] = OUTPUTS_DIRECTORY;
         trees.versions(&root.join(outputs), version)?;
-        let found = trees.look(&root.join(outputs).join(version), None, cancel)?;
+        let found = trees.look(&root.join(outputs).join(version), &[], cancel)?;
         trees.outputs = found;
         let [steps, version] = STEPS_DIRECTORY;
         trees.versions(&root.join(steps), version)?;
         let steps = root.join(steps).join(version);
-        let found = trees.look(&steps, Some(SHARED_NAME), cancel)?;
+        let found = trees.look(&steps, &[SHARED_NAME, TOOLS_NAME], cancel)?;
         trees.steps = found;
-        let shared = trees.look(&steps.join(SHARED_NAME), None, cancel)?;
+        let shared = trees.look(&steps.join(SHARED_NAME), &[], cancel)?;
         trees.steps.extend(shared);
+        trees.look_at_tools(&steps.join(TOOLS_NAME))?;
         Ok(trees)
     }
 
@@ -52,7 +55,7 @@ impl Trees {
     fn look(
         &mut self,
         directory: &Path,
-        other: Option<&str>,
+        others: &[&str],
         cancel: &Cancel,
     ) -> Result<Vec<KnownFile>, CacheError> {
         let mut found = Vec::new();
@@ -63,11 +66,21 @@ impl Trees {
                 _ if !is_directory(&path) => self.strays.push(path),
                 Some(name) if is_hex(name) => found.extend(known(path)),
                 Some(name) if name.starts_with(TEMPORARY) => self.unfinished.extend(known(path)),
-                name if name.is_some() && name == other => {}
+                Some(name) if others.contains(&name) => {}
                 _ => self.strays.push(path),
             }
         }
         Ok(found)
+    }
+
+    fn look_at_tools(&mut self, directory: &Path) -> Result<(), CacheError> {
+        for path in entries(directory)? {
+            match known_file(path.clone())? {
+                Some(file) if file_name(&path).is_some_and(is_hex) => self.tools.push(file),
+                _ => self.strays.push(path),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -10,6 +10,8 @@ pub struct Nearby {
     /// The path that was probably meant: one name is different, and
     /// others in case at most.
     pub meant: Option<String>,
+    /// Whether it was looked for in what a step made: paths are relative to that step's directory.
+    pub is_made: bool,
     /// The last directory on the way that is there; `.` is the root.
     pub directory: String,
     /// The first names in it, sorted, at most five; hidden ones only if one was looked for.
@@ -18,15 +20,24 @@ pub struct Nearby {
     pub more: usize,
 }
 
+/// What begins the names of mounts, and no name of a file.
+const MOUNT: &[u8] = b"\0";
+
 /// How many names are told.
 const TOLD: usize = 5;
 
 impl Nearby {
     /// Looks along a path that leads to nothing. What can't be read has no names.
     pub(super) fn of(tree: &dyn FileTree, path: &[u8]) -> Self {
-        let parts: Vec<&[u8]> =
+        let mut parts: Vec<&[u8]> =
             path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && **part != b"."[..]).collect();
-        let (mut directory, mut at) = (Vec::new(), 0);
+        let is_made = parts.first().is_some_and(|part| part.starts_with(MOUNT));
+        let mount = if is_made { parts.remove(0) } else { b"" };
+        let shown = |path: &[u8]| match path.strip_prefix(mount) {
+            Some(rest) if is_made => display(rest.strip_prefix(b"/").unwrap_or(rest)),
+            _ => display(path),
+        };
+        let (mut directory, mut at) = (mount.to_vec(), 0);
         while at + 1 < parts.len() {
             let next = below(&directory, parts[at]);
             if tree.metadata(&next).is_err() {
@@ -34,7 +45,9 @@ impl Nearby {
             }
             (directory, at) = (next, at + 1);
         }
-        let Some(wanted) = parts.get(at) else { return Self::default() };
+        let Some(wanted) = parts.get(at) else {
+            return Self { is_made, ..Self::default() };
+        };
         let mut names: Vec<String> =
             tree.read_dir(&directory).unwrap_or_default().iter().map(|(name, _)| display(name)).collect();
         names.retain(|name| wanted.starts_with(b".") || !name.starts_with('.'));
@@ -42,11 +55,11 @@ impl Nearby {
         let meant = closest(&display(wanted), names.iter().map(String::as_str)).and_then(|name| {
             let start = below(&directory, name.as_bytes());
             let path = parts[at + 1..].iter().try_fold(start, |path, part| entry(tree, &path, part));
-            path.filter(|path| tree.metadata(path).is_ok()).map(|path| display(&path))
+            path.filter(|path| tree.metadata(path).is_ok()).map(|path| shown(&path))
         });
         let more = names.len().saturating_sub(TOLD);
         names.truncate(TOLD);
-        Self { meant, directory: display(&directory), names, more }
+        Self { meant, is_made, directory: shown(&directory), names, more }
     }
 }
 
@@ -66,7 +79,9 @@ fn entry(tree: &dyn FileTree, directory: &[u8], name: &[u8]) -> Option<Vec<u8>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::MemoryTree;
+    use std::sync::Arc;
+
+    use crate::files::{MemoryTree, MountedTree};
 
     #[test]
     fn the_name_that_was_meant_is_found_anywhere_in_the_path() {
@@ -88,5 +103,17 @@ mod tests {
         assert_eq!((nearby.directory.as_str(), nearby.more), ("dir", 2));
         assert_eq!(nearby.names, ["a", "b", "c", "d", "e"]);
         assert_eq!(Nearby::of(&MemoryTree::new(), b"x").directory, ".");
+    }
+
+    #[test]
+    fn what_a_step_made_has_the_names_that_it_has_there() {
+        let (root, made) = (MemoryTree::new(), MemoryTree::new().file("dist/app", "").file("dist/lib", ""));
+        let tree = MountedTree::new(&root, vec![(3, Arc::new(made))]);
+        let nearby = |path: &[u8]| Nearby::of(&tree, &[&MountedTree::place(3), &b"/"[..], path].concat());
+        let wrong = nearby(b"dits/app");
+        assert_eq!((wrong.meant.as_deref(), wrong.is_made), (Some("dist/app"), true));
+        assert_eq!((nearby(b"dist/x").directory, nearby(b"x/y").directory), ("dist".into(), ".".into()));
+        assert_eq!(nearby(b"x/y").names, ["dist"]);
+        assert!(!Nearby::of(&tree, b"x").is_made);
     }
 }

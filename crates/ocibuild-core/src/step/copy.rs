@@ -129,3 +129,16 @@ pub(super) fn create(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<File>
 pub(super) fn mode(bits: u32) -> Mode {
     Mode::from_raw_mode((bits & 0o7777) as rustix::fs::RawMode)
 }
+
+/// Gives a file the capabilities that another has.
+#[cfg(target_os = "linux")]
+pub(super) fn set_capability(file: &File, value: &[u8]) -> io::Result<()> {
+    let flags = rustix::fs::XattrFlags::empty();
+    Ok(rustix::fs::fsetxattr(file, crate::files::CAPABILITY, value, flags)?)
+}
+
+/// Elsewhere there is none.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn set_capability(_: &File, _: &[u8]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -23,7 +23,7 @@ use crate::compress::{DecodeLimits, decoder};
 use crate::event::Cancel;
 use crate::files::{CAPABILITY, directory_beneath, display, open_directory, split};
 use crate::key::Key;
-use crate::step::copy::{create, mode};
+use crate::step::copy::{create, mode, set_capability};
 use crate::step::sync::check_path;
 use crate::step::{OutputTree, OutputTrees, StepError, UnpackError};
 use crate::tar::{Entry, EntryKind, ReadError, Reader};
@@ -371,17 +371,6 @@ impl<'a> Target<'a> {
         }
         Ok(())
     }
-}
-
-#[cfg(target_os = "linux")]
-fn set_capability(file: &File, value: &[u8]) -> io::Result<()> {
-    Ok(rustix::fs::fsetxattr(file, CAPABILITY, value, rustix::fs::XattrFlags::empty())?)
-}
-
-/// Elsewhere there is none.
-#[cfg(not(target_os = "linux"))]
-fn set_capability(_: &File, _: &[u8]) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn times(mtime: i64) -> Timestamps {

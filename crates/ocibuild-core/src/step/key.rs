@@ -25,6 +25,8 @@ pub struct Circumstances<'a> {
     pub variables: &'a [Option<Vec<u8>>],
     /// What its tools say of themselves, in the order of the plan.
     pub tools: &'a [Vec<u8>],
+    /// The optional secrets that aren't there, by what the spec calls them.
+    pub absent_secrets: &'a [&'a str],
 }
 
 /// Makes the key of a step by itself, whatever it needs. What it is called isn't in it: where two steps
@@ -78,7 +80,8 @@ pub fn own_key(step: &PlannedStep, circumstances: Circumstances<'_>) -> Key {
     key.list("cache-dirs", cache_dirs.iter().map(|directory| &directory.path));
     key.number("secrets", secrets.len() as u64);
     for secret in secrets {
-        write_secret(&mut key, secret);
+        let is_absent = circumstances.absent_secrets.contains(&&*secret.id);
+        write_secret(&mut key, secret, is_absent);
     }
     key.list("tools", tools);
     key.list("tools say", circumstances.tools);
@@ -88,8 +91,8 @@ pub fn own_key(step: &PlannedStep, circumstances: Circumstances<'_>) -> Key {
     key.finish()
 }
 
-/// That a secret is there, and under which name; never what it is, nor where it comes from.
-fn write_secret(key: &mut KeyWriter, secret: &PlannedSecret) {
+/// Whether a secret is there, and under which name; never what it is, nor where it comes from.
+fn write_secret(key: &mut KeyWriter, secret: &PlannedSecret, is_absent: bool) {
     let PlannedSecret { id, from: _, form, target, is_optional: _, span: _ } = secret;
     key.field("secret", id).field("target", target);
     key.field(
@@ -99,6 +102,9 @@ fn write_secret(key: &mut KeyWriter, secret: &PlannedSecret) {
             SecretForm::File => "file",
         },
     );
+    if is_absent {
+        key.number("absent", 1);
+    }
 }
 
 /// Makes the key of a step out of its own and those of the steps it needs.
@@ -121,7 +127,7 @@ fn with_needs(kind: &str, own: &Key, needs: &[Key]) -> Key {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -147,7 +153,7 @@ mod tests {
         PassedVariable { name: name.to_owned(), is_keyed }
     }
 
-    fn step() -> PlannedStep {
+    pub(in crate::step) fn step() -> PlannedStep {
         PlannedStep {
             name: "compile".to_owned(),
             label: "compile".to_owned(),
@@ -185,7 +191,7 @@ mod tests {
         variables: &'a [Option<Vec<u8>>],
         tools: &'a [Vec<u8>],
     ) -> Circumstances<'a> {
-        Circumstances { host: HOST, inputs, variables, tools }
+        Circumstances { host: HOST, inputs, variables, tools, absent_secrets: &[] }
     }
 
     type Edit = fn(&mut PlannedStep);
@@ -280,6 +286,7 @@ mod tests {
             Circumstances { variables: &[Some(Vec::new())], ..usual },
             Circumstances { variables: &[None], ..usual },
             Circumstances { tools: &[b"cc 2".to_vec()], ..usual },
+            Circumstances { absent_secrets: &["npm"], ..usual },
         ];
         let keys: Vec<Key> = all.iter().map(|circumstances| own_key(&step(), *circumstances)).collect();
         let distinct: std::collections::BTreeSet<&Key> = keys.iter().collect();

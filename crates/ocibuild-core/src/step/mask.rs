@@ -75,6 +75,11 @@ impl Masker {
         Ok(Self { search: Some(search), longest })
     }
 
+    /// Tells whether there is nothing to hide.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.search.is_none()
+    }
+
     /// Tells whether a value can be masked.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use crate::files::{
 use crate::key::Key;
 use crate::own;
 use crate::step::StepError;
-use crate::step::copy::{Copier, CopyFault, create, mode};
+use crate::step::copy::{Copier, CopyFault, create, mode, set_capability};
 use crate::step::error::joined;
 use crate::step::state::TEMPORARY;
 use crate::step::sync::{check_path, each};
@@ -480,7 +480,11 @@ fn duplicate(
     let from = tree.open(path).map_err(CopyFault::Read)?;
     let to: File = create(to.as_fd(), name).map_err(CopyFault::Write)?;
     Copier::new(cancel).copy(&*from, &to, seen.size, None)?;
-    rustix::fs::fchmod(&to, mode(seen.mode)).map_err(|error| CopyFault::Write(error.into()))
+    rustix::fs::fchmod(&to, mode(seen.mode)).map_err(|error| CopyFault::Write(error.into()))?;
+    match tree.capability(path).map_err(CopyFault::Read)? {
+        Some(value) => set_capability(&to, &value).map_err(CopyFault::Write),
+        None => Ok(()),
+    }
 }
 
 fn copy_fault(fault: CopyFault, directory: &Path, path: &[u8]) -> StepError {

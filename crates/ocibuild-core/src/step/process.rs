@@ -170,7 +170,7 @@ impl Process {
     /// running in its group is killed.
     ///
     /// Lines of one stream come in order; `line` is called on this thread, and the command waits
-    /// for it.
+    /// for it. With secrets to hide, it may leave no image of its memory in a file where it crashes.
     ///
     /// # Errors
     /// [`ProcessError`] if it can't be run. A command that fails is no error.
@@ -183,6 +183,9 @@ impl Process {
         let failed = |source: io::Error| ProcessError::Wait { path: program.clone(), source };
         let began = Instant::now();
         let mut group = Group::new(self.spawn(&program)?);
+        if !self.masker.is_idle() {
+            group.forbid_dumps();
+        }
         let mut streams = Streams::new(&mut group.child, &self.masker, line);
         let stopped = self.watch(&mut group, &mut streams, began, cancel).map_err(failed)?;
         let status = group.end().map_err(failed)?;
@@ -344,6 +347,18 @@ impl Group {
             }
         }
     }
+
+    /// Sees to it that no core dump is written: secrets are in it, and it may lie in what is kept.
+    #[cfg(target_os = "linux")]
+    fn forbid_dumps(&self) {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        // A command that is gone already leaves none either.
+        let _ = prlimit(self.leader, Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    }
+
+    /// Elsewhere dumps lie in a directory of the system's.
+    #[cfg(not(target_os = "linux"))]
+    fn forbid_dumps(&self) {}
 
     fn signal(&self, signal: Signal) {
         let Some(leader) = self.leader else { return };

@@ -241,6 +241,19 @@ impl fmt::Debug for Secrets {
     }
 }
 
+/// Returns the optional secrets of a step that aren't there, by what the spec calls them: its command makes
+/// something else without them. Others are there, or it doesn't run.
+pub fn absent_secrets<'s>(
+    secrets: &'s [PlannedSecret],
+    root: &Path,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Vec<&'s str> {
+    let places = Places { variable, root, directory: root };
+    // What can't be read is told when the command is to have it.
+    let is_absent = |secret: &&PlannedSecret| secret.is_optional && matches!(find(secret, &places), Ok(None));
+    secrets.iter().filter(is_absent).map(|secret| &*secret.id).collect()
+}
+
 /// Looks where a secret should be; `None` if it may be missing, and is.
 fn find(secret: &PlannedSecret, places: &Places<'_>) -> Result<Option<Vec<u8>>, SecretError> {
     let (value, place) = match &secret.from {
@@ -445,6 +458,12 @@ mod tests {
             let error = gather(directory.path(), std::slice::from_ref(&wanted)).unwrap_err();
             assert_eq!(error.to_string(), message);
             wanted.is_optional = true;
+            let absent = |secret: &PlannedSecret| {
+                absent_secrets(std::slice::from_ref(secret), directory.path(), &variable).len()
+            };
+            let there = PlannedSecret { from: env("NPM_TOKEN"), ..wanted.clone() };
+            let required = PlannedSecret { is_optional: false, ..wanted.clone() };
+            assert_eq!([&wanted, &there, &required].map(absent), [1, 0, 0]);
             let secrets = gather(directory.path(), &[wanted]).unwrap();
             assert!(secrets.environment().is_empty());
         }

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::cache::{seal, unseal};
+use crate::cache::{STEPS_DIRECTORY, TOOLS_NAME, seal, unseal};
 use crate::event::{Cancel, Cancelled, Stream};
 use crate::key::{Key, KeyWriter};
 use crate::own;
+use crate::plan::PlannedStep;
 use crate::step::environment::path_of;
 use crate::step::mask::Masker;
 use crate::step::process::{Ending, Process, ProcessError, find};
@@ -51,52 +53,71 @@ pub enum ToolError {
     Cancelled(#[from] Cancelled),
 }
 
+type Environment = BTreeMap<OsString, OsString>;
+
 /// Asks tools which they are, and remembers the answers for as long as their programs are the same
 /// files: a file is known by device, inode, size and both times.
+///
+/// A script may ask whatever it likes for what it says, and a program in the home directory may stand
+/// for others, as those of version managers do: what these say is remembered for no other run.
 pub struct Tools<'a> {
     cache: PathBuf,
-    path: OsString,
+    variables: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
     cancel: &'a Cancel,
-    known: Mutex<BTreeMap<String, Vec<u8>>>,
+    known: Mutex<BTreeMap<(String, Environment), Vec<u8>>>,
 }
 
 impl<'a> Tools<'a> {
     /// Asks with the variables that a run was given.
     pub fn new(
         cache: &Path,
-        variables: &(dyn Fn(&str) -> Option<OsString> + Sync),
+        variables: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
         cancel: &'a Cancel,
     ) -> Self {
-        Self { cache: cache.to_owned(), path: path_of(variables), cancel, known: Mutex::default() }
+        Self { cache: cache.to_owned(), variables, cancel, known: Mutex::default() }
     }
 
-    /// Returns what a command prints: a program's name and its arguments, between blanks.
+    /// Returns what a command prints: a program's name and its arguments, between blanks. It is asked with
+    /// the variables that the step sets or lets through, and without its secrets and its home.
     ///
     /// # Errors
     /// [`ToolError`] if it can't be run, or fails.
-    pub fn ask(&self, tool: &str) -> Result<Vec<u8>, ToolError> {
+    pub fn ask(&self, step: &PlannedStep, tool: &str) -> Result<Vec<u8>, ToolError> {
+        let asked = (tool.to_owned(), self.environment(step));
         // Those that are asked for the same at once wait for one answer.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = known.get(tool) {
+        if let Some(answer) = known.get(&asked) {
             return Ok(answer.clone());
         }
-        let answer = self.recall_or_run(tool)?;
-        known.insert(tool.to_owned(), answer.clone());
+        let answer = self.recall_or_run(tool, &asked.1)?;
+        known.insert(asked, answer.clone());
         Ok(answer)
     }
 
-    fn recall_or_run(&self, tool: &str) -> Result<Vec<u8>, ToolError> {
+    fn environment(&self, step: &PlannedStep) -> Environment {
+        let own =
+            [("PATH", path_of(self.variables)), ("LANG", "C.UTF-8".into()), ("HOME", "/dev/null".into())];
+        let mut all: Environment = own.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let passed = step.pass_env.iter().map(|variable| &variable.name);
+        all.extend(passed.filter_map(|name| Some((name.into(), (self.variables)(name)?))));
+        all.extend(step.env.iter().map(|(name, value)| (name.into(), value.into())));
+        all
+    }
+
+    fn recall_or_run(&self, tool: &str, environment: &Environment) -> Result<Vec<u8>, ToolError> {
         let failed = |source| ToolError::Process { tool: tool.to_owned(), source };
         let argv: Vec<OsString> = tool.split_whitespace().map(OsString::from).collect();
         let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
-        let program = find(name, &self.path, Path::new("/")).map_err(failed)?;
-        let note = identity(&program).map(|identity| self.note(&key(tool, &program, &identity)));
+        let path = environment.get(OsStr::new("PATH")).map_or(OsStr::new(""), OsString::as_os_str);
+        let program = find(name, path, Path::new("/")).map_err(failed)?;
+        let identity = identity(&program).filter(|_| self.is_itself(&program));
+        let note = identity.map(|identity| self.note(&key(tool, &program, &identity, environment)));
         if let Some(answer) =
             note.as_ref().and_then(|note| unseal(SEALED, &fs::read(note).ok()?).map(<[u8]>::to_vec))
         {
             return Ok(answer);
         }
-        let answer = self.run(tool, argv)?;
+        let answer = self.run(tool, argv, environment)?;
         if let Some(note) = note {
             // Where it can't be kept, it is asked again.
             let _ = own::replace(&self.cache, &note, &seal(SEALED, &answer));
@@ -105,35 +126,38 @@ impl<'a> Tools<'a> {
     }
 
     fn note(&self, key: &Key) -> PathBuf {
-        self.cache.join("steps").join("v1").join("tools").join(key.hex())
+        let [steps, version] = STEPS_DIRECTORY;
+        self.cache.join(steps).join(version).join(TOOLS_NAME).join(key.hex())
     }
 
-    fn run(&self, tool: &str, argv: Vec<OsString>) -> Result<Vec<u8>, ToolError> {
-        let environment =
-            [("PATH", self.path.clone()), ("LANG", "C.UTF-8".into()), ("HOME", "/dev/null".into())];
-        let environment = environment.into_iter().map(|(name, value)| (name.into(), value)).collect();
+    /// Tells whether what a program says depends on its file, its arguments and variables alone, as far as
+    /// one can tell.
+    fn is_itself(&self, program: &Path) -> bool {
+        let home = (self.variables)("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+        let is_at_home = home.is_some_and(|home| {
+            let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            program.starts_with(&home) || real(program).starts_with(real(&home))
+        });
+        let mut start = [0; 2];
+        let read = File::open(program).and_then(|mut file| file.read_exact(&mut start));
+        !is_at_home && read.is_ok() && start != *b"#!"
+    }
+
+    fn run(&self, tool: &str, argv: Vec<OsString>, environment: &Environment) -> Result<Vec<u8>, ToolError> {
         let process = Process {
             argv,
-            environment,
+            environment: environment.clone(),
             directory: "/".into(),
             timeout: Some(PATIENCE),
             masker: Masker::default(),
         };
-        let said = Mutex::new((Vec::new(), String::new()));
+        let said = Mutex::new(Said::default());
         let ending = process.run(self.cancel, &|stream, line| {
-            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-            if stream == Stream::Stderr || said.1.is_empty() {
-                said.1 = String::from_utf8_lossy(line).into_owned();
-            }
-            // Java and others say their version there.
-            if said.0.len() < MAX_ANSWER {
-                said.0.extend_from_slice(line);
-                said.0.push(b'\n');
-            }
+            said.lock().unwrap_or_else(PoisonError::into_inner).hear(stream, line);
         });
-        let (answer, last) = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Said { out, err, last } = said.into_inner().unwrap_or_else(PoisonError::into_inner);
         let how = match ending.map_err(|source| ToolError::Process { tool: tool.to_owned(), source })? {
-            Ending::Exited(0) => return Ok(answer),
+            Ending::Exited(0) => return Ok([out, err].concat()),
             Ending::Cancelled => return Err(Cancelled.into()),
             Ending::Exited(code) => format!("exit code {code}"),
             Ending::Signalled(signal) => format!("signal {signal}"),
@@ -141,6 +165,28 @@ impl<'a> Tools<'a> {
         };
         let how = if last.is_empty() { how } else { format!("{how}: {last}") };
         Err(ToolError::Failed { tool: tool.to_owned(), how })
+    }
+}
+
+/// What a tool says: each stream by itself, as lines of both come in any order.
+#[derive(Default)]
+struct Said {
+    out: Vec<u8>,
+    /// Java and others say their version there.
+    err: Vec<u8>,
+    last: String,
+}
+
+impl Said {
+    fn hear(&mut self, stream: Stream, line: &[u8]) {
+        if stream == Stream::Stderr || self.last.is_empty() {
+            self.last = String::from_utf8_lossy(line).into_owned();
+        }
+        let said = if stream == Stream::Stderr { &mut self.err } else { &mut self.out };
+        if said.len() < MAX_ANSWER {
+            said.extend_from_slice(line);
+            said.push(b'\n');
+        }
     }
 }
 
@@ -158,11 +204,113 @@ fn identity(program: &Path) -> Option<[i128; 6]> {
     ])
 }
 
-fn key(tool: &str, program: &Path, identity: &[i128; 6]) -> Key {
-    let mut key = KeyWriter::new("tool", 1);
+fn key(tool: &str, program: &Path, identity: &[i128; 6], environment: &Environment) -> Key {
+    let mut key = KeyWriter::new("tool", 2);
     key.field("command", tool).field("program", program.as_os_str().as_encoded_bytes());
     for part in identity {
         key.field("identity", part.to_le_bytes());
     }
+    for (name, value) in environment {
+        key.field("name", name.as_encoded_bytes()).field("value", value.as_encoded_bytes());
+    }
     key.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+    use crate::plan::PassedVariable;
+    use crate::step::key::tests::step as some_step;
+
+    struct Room(tempfile::TempDir);
+
+    impl Room {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+
+        fn script(&self, path: &str, script: &str) {
+            fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+            fs::write(self.at(path), format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(self.at(path), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+
+        /// What a run of its own is told, where homes are `home` in here.
+        fn ask(&self, step: &PlannedStep, tool: &str) -> String {
+            let variables = |name: &str| match name {
+                "PATH" => Some(OsString::from("/usr/bin:/bin")),
+                "HOME" => Some(self.at("home").into()),
+                "SHIM" => Some("passed".into()),
+                _ => None,
+            };
+            let cancel = Cancel::new();
+            let tools = Tools::new(&self.at("cache"), &variables, &cancel);
+            String::from_utf8(tools.ask(step, tool).unwrap()).unwrap()
+        }
+
+        fn notes(&self) -> usize {
+            fs::read_dir(self.at("cache/steps/v1/tools")).map_or(0, Iterator::count)
+        }
+    }
+
+    fn step(env: &[(&str, &Path)]) -> PlannedStep {
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+        let pass_env = vec![PassedVariable { name: "SHIM".to_owned(), is_keyed: true }];
+        PlannedStep { env, pass_env, ..some_step() }
+    }
+
+    #[test]
+    fn a_tool_has_the_variables_of_its_step() {
+        let room = Room::new();
+        room.script("one/version", "echo one $SHIM $HOME");
+        room.script("two/version", "echo two $SHIM $HOME");
+        let [one, two] = ["one", "two"].map(|name| step(&[("PATH", &room.at(name))]));
+        assert_eq!(room.ask(&one, "version"), "one passed /dev/null\n");
+        assert_eq!(room.ask(&two, "version"), "two passed /dev/null\n");
+        let at_home = step(&[("PATH", &room.at("one")), ("HOME", Path::new("/own"))]);
+        assert_eq!(room.ask(&at_home, "version"), "one passed /own\n");
+    }
+
+    #[test]
+    fn what_a_script_or_a_program_at_home_says_is_asked_each_time() {
+        let room = Room::new();
+        let path = room.at("home/bin");
+        room.script("bin/version", "cat \"${0%/*}/now\"");
+        for now in ["1", "2"] {
+            fs::write(room.at("bin/now"), now).unwrap();
+            assert_eq!(room.ask(&step(&[("PATH", &room.at("bin:/bin"))]), "version").trim(), now);
+        }
+        fs::create_dir_all(&path).unwrap();
+        fs::copy("/bin/echo", path.join("echo")).unwrap();
+        symlink(path.join("echo"), room.at("bin/echo")).unwrap();
+        for place in [&path, &room.at("bin")] {
+            assert_eq!(room.ask(&step(&[("PATH", place)]), "echo 1"), "1\n");
+        }
+        assert_eq!(room.notes(), 0);
+    }
+
+    #[test]
+    fn what_a_program_says_is_noted_for_each_environment() {
+        let room = Room::new();
+        let [one, two] = ["1", "2"].map(|value| step(&[("A", Path::new(value))]));
+        for (step, said) in [(&one, "1"), (&two, "2"), (&one, "1")] {
+            assert_eq!(room.ask(step, "printenv A").trim(), said);
+        }
+        assert_eq!(room.notes(), 2);
+    }
+
+    #[test]
+    fn the_order_of_two_streams_makes_no_difference() {
+        let room = Room::new();
+        room.script("bin/version", "echo err >&2; sleep 0.1; echo out; sleep 0.1; echo end >&2");
+        let path = room.at("bin:/usr/bin:/bin");
+        assert_eq!(room.ask(&step(&[("PATH", &path)]), "version"), "out\nerr\nend\n");
+    }
 }

@@ -107,8 +107,8 @@ fn totals(survey: &Survey) -> String {
     let (records, blobs, unnamed) = (survey.record_files(), survey.all_blobs(), survey.unnamed_blobs());
     let (notes, stat, temporary) = (survey.note_files(), survey.stat_files(), survey.temporary_files());
     let (blocks, last) = (survey.block_indexes(), survey.last_build_files());
-    let (outputs, steps) = (survey.output_trees(), survey.step_directories());
-    let all = [records, blobs, notes, stat, blocks, last, outputs, steps, temporary];
+    let (outputs, steps, tools) = (survey.output_trees(), survey.step_directories(), survey.tool_notes());
+    let all = [records, blobs, notes, stat, blocks, last, outputs, steps, tools, temporary];
     let mut parts = vec![
         count(records, "record"),
         count(blobs, "blob"),
@@ -128,6 +128,9 @@ fn totals(survey: &Survey) -> String {
     }
     if steps.count > 0 {
         parts.push(format!("{} in {}", text::bytes(steps.bytes), count(steps, "step workspace")));
+    }
+    if tools.count > 0 {
+        parts.push(count(tools, "tool note"));
     }
     if unnamed.count > 0 {
         parts.push(format!(
@@ -149,8 +152,8 @@ fn to_json(survey: &Survey) -> Value {
     let (records, blobs) = (survey.record_files(), survey.all_blobs());
     let (notes, stat, temporary) = (survey.note_files(), survey.stat_files(), survey.temporary_files());
     let (blocks, last) = (survey.block_indexes(), survey.last_build_files());
-    let (outputs, steps) = (survey.output_trees(), survey.step_directories());
-    let all = [records, blobs, notes, stat, blocks, last, outputs, steps, temporary];
+    let (outputs, steps, tools) = (survey.output_trees(), survey.step_directories(), survey.tool_notes());
+    let all = [records, blobs, notes, stat, blocks, last, outputs, steps, tools, temporary];
     json!({
         "version": VERSION,
         "path": survey.root.display().to_string(),
@@ -167,6 +170,7 @@ fn to_json(survey: &Survey) -> Value {
             "last_builds": extent_to_json(last),
             "step_outputs": extent_to_json(outputs),
             "step_workspaces": extent_to_json(steps),
+            "tool_notes": extent_to_json(tools),
             "temporary_files": extent_to_json(temporary),
         },
         "strays": strays_to_json(&survey.strays),

@@ -81,6 +81,7 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
                 "last_builds": extent_to_json(pruned.last_builds),
                 "step_outputs": extent_to_json(pruned.outputs),
                 "step_workspaces": extent_to_json(pruned.steps),
+                "tool_notes": extent_to_json(pruned.tools),
                 "temporary_files": extent_to_json(pruned.temporary),
                 "bytes": bytes(&pruned),
                 "left": { "bytes": pruned.left.bytes },
@@ -93,8 +94,9 @@ pub(super) fn run(args: &PruneArgs, directory: &Path, reporter: &Reporter) -> Re
 }
 
 fn bytes(pruned: &Pruned) -> u64 {
-    let Pruned { records, blobs, notes, stat, blocks, last_builds, outputs, steps, temporary, .. } = pruned;
-    let all = [records, blobs, notes, stat, blocks, last_builds, outputs, steps, temporary];
+    let Pruned { records, blobs, notes, stat, blocks, last_builds, outputs, steps, tools, temporary, .. } =
+        pruned;
+    let all = [records, blobs, notes, stat, blocks, last_builds, outputs, steps, tools, temporary];
     all.into_iter().map(|extent| extent.bytes).sum()
 }
 
@@ -115,6 +117,9 @@ fn to_text(pruned: &Pruned, dry_run: bool) -> String {
     }
     if pruned.steps.count > 0 {
         parts.push(count(pruned.steps, "step workspace"));
+    }
+    if pruned.tools.count > 0 {
+        parts.push(count(pruned.tools, "tool note"));
     }
     if pruned.temporary.count > 0 {
         parts.push(count(pruned.temporary, "unfinished file"));

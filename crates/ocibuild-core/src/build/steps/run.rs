@@ -266,7 +266,8 @@ impl Progress<'_> {
             self.check_inputs(index)?;
         }
         let paths: Vec<&[u8]> = step.outputs.iter().map(|output| output.path.as_bytes()).collect();
-        run.search(&tree, &paths, context.cancel)?;
+        let search = || run.search(&tree, &paths, context.cancel);
+        context.pool.install(search).map_err(|fault| Stopped::Build(fault.into()))??;
         let warnings = |event: &Event| {
             if matches!(event, Event::Warning(_)) {
                 context.observer.event(event);

@@ -212,3 +212,24 @@ fn what_is_used_is_not_taken_away() {
     assert!(room.find("a").is_some());
     assert!(directory.join("lock").metadata().unwrap().modified().unwrap() > before, "its use is noted");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_program_keeps_its_capabilities_where_it_is_copied() {
+    use crate::files::CAPABILITY;
+    let room = Room::new();
+    room.make();
+    // `cap_net_bind_service=ep`, as the kernel stores it.
+    let value = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let program = room.at("build/dist/program");
+    let set = rustix::fs::setxattr(&program, CAPABILITY, &value, rustix::fs::XattrFlags::empty());
+    if !rustix::process::geteuid().is_root() {
+        // Nobody else may give any.
+        return;
+    }
+    set.unwrap();
+    let tree = room.adopt(&room.trees(), "a", Adoption::Copy).unwrap();
+    let mut kept = [0; 64];
+    let size = rustix::fs::getxattr(tree.path().join("build/dist/program"), CAPABILITY, &mut kept).unwrap();
+    assert_eq!(kept[..size], value);
+}

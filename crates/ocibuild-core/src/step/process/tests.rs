@@ -245,3 +245,17 @@ fn programs_are_found_below_the_directory_they_run_in() {
     process.environment.insert("PATH".into(), "tools".into());
     assert_eq!(run(&process).0, [(Stream::Stdout, "hello".to_owned())]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_command_with_secrets_leaves_no_core_dump() {
+    let script = "sleep 0.2; grep 'core file' /proc/self/limits";
+    let secret = Process { masker: Masker::new(["hunter2"]).unwrap(), ..shell(script) };
+    let limits = |process: &Process| -> Vec<String> {
+        run(process).0[0].1.split_whitespace().skip(4).take(2).map(str::to_owned).collect()
+    };
+    assert_eq!(limits(&secret), ["0", "0"]);
+    let own = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let own = own.lines().find(|line| line.contains("core file")).unwrap();
+    assert_eq!(limits(&shell(script)), own.split_whitespace().skip(4).take(2).collect::<Vec<_>>());
+}
