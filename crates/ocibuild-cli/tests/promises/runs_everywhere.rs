@@ -251,7 +251,9 @@ fn older_docker_and_umoci_refuse_zstd_and_say_so() {
     let major: u32 = version.split('.').next().unwrap().parse().unwrap();
     if major < 23 {
         let output = run_any(docker.command().args(["load", "--input"]).arg(&archive)).expect_code(1);
-        assert!(output.errors().contains("invalid tar header"), "{output}");
+        // It reads the layer as if it were a tar, and says how that ends.
+        let ends = ["invalid tar header", "unexpected EOF"];
+        assert!(ends.iter().any(|end| output.errors().contains(end)), "{output}");
     } else {
         assert_eq!(docker.load(&archive), name);
         docker.remove(name);

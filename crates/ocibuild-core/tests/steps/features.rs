@@ -37,7 +37,7 @@ fn in_place_it_runs_in_the_root_and_leaves_there_what_it_makes() {
     assert_eq!(runs(&project, &spec), 1);
     // One that changes what it is made of is caught at it.
     let spec = one(&project, "date +%N > in.txt; echo > out", "inputs = [\"in.txt\"]\nin-place = true");
-    assert!(all(&project.fails(&spec)).contains("its inputs changed while it ran"));
+    assert!(all(&project.fails(&spec)).contains("its inputs changed after they were looked at"));
 }
 
 #[test]

@@ -85,7 +85,7 @@ pub enum StepFault {
     #[error(transparent)]
     Inputs(Box<LayerError>),
     /// An input changed after its key was made.
-    #[error("its inputs changed while it ran")]
+    #[error("its inputs changed after they were looked at")]
     Changed,
     /// Its command ended well and made no such thing.
     #[error("it made no `{path}`")]
@@ -156,7 +156,8 @@ impl BuildError {
             StepFault::Inputs(fault) | StepFault::Outputs(fault) if is_cancelled(&fault) => {
                 Self::Cancelled(crate::event::Cancelled)
             }
-            StepFault::Directory(StepError::Cancelled(cancelled)) => Self::Cancelled(cancelled),
+            StepFault::Directory(StepError::Cancelled(cancelled))
+            | StepFault::Tool(ToolError::Cancelled(cancelled)) => Self::Cancelled(cancelled),
             fault => Self::Steps(Box::new(StepFailures {
                 failed: vec![StepFailure::new(plan, step, fault)],
                 skipped: Vec::new(),
