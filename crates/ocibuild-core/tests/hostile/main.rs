@@ -1,5 +1,5 @@
 //! Hostile and odd bases: what the table in `testdata/README.md` says of each is what happens, in
-//! less than 64 MiB, with everything outside untouched.
+//! little memory, with everything outside untouched.
 //!
 //! The images are made here; each is built on by a process of its own, which is this program again.
 
