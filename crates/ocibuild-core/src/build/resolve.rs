@@ -41,9 +41,9 @@ impl Resolved<'_> {
 
 /// Finds out which layers are answered by records, without looking at their files.
 ///
-/// Reads lockfiles, the inputs of steps, the listings of bases (from records where there are any, else from the bases'
-/// layers), and the inventories that have to be compared; a layer whose inventory is damaged isn't
-/// reused.
+/// Reads lockfiles, the inputs of steps, the listings of bases (from records where there are any, else
+/// from the bases' layers), and the inventories that have to be compared; a layer whose inventory is
+/// damaged isn't reused.
 ///
 /// # Errors
 /// [`BuildError`] for the first fault of a base, a lockfile or the cache.
