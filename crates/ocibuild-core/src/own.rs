@@ -9,6 +9,32 @@ use std::path::Path;
 
 use tempfile::{NamedTempFile, TempPath};
 
+/// A file that is locked, until it is dropped.
+///
+/// Closing the file isn't enough for that: the lock is the open file's, and for a moment a process that
+/// another thread starts has it open as well.
+#[derive(Debug)]
+pub(crate) struct Locked(File);
+
+impl Locked {
+    /// Takes a file that its caller has locked, where that could be had.
+    pub(crate) fn new(file: File) -> Self {
+        Self(file)
+    }
+
+    /// The file, to look at it or to lock it otherwise.
+    pub(crate) fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // What can't be unlocked is when it is closed by all.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Puts a file with these bytes in the place of whatever file is at `path`, in the cache at `root`.
 ///
 /// # Errors
@@ -96,6 +122,21 @@ mod tests {
         fs::create_dir(root.join("a/directory")).unwrap();
         assert!(replace(&root, &root.join("a/directory"), b"x").is_err());
         assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_lock_ends_though_another_has_the_file_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let file = File::create(&path).unwrap();
+        file.lock().unwrap();
+        // As a process has it between its start and its program.
+        let _inherited = file.try_clone().unwrap();
+        let lock = Locked::new(file);
+        let other = File::open(&path).unwrap();
+        assert!(other.try_lock().is_err());
+        drop(lock);
+        assert!(other.try_lock().is_ok());
     }
 
     #[cfg(unix)]

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::event::{Cancel, Cancelled};
+use crate::own::Locked;
 
 /// The file's name in the cache.
 pub(super) const NAME: &str = "lock";
@@ -23,8 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A share in a cache, or all of it, until it is dropped.
 #[derive(Debug)]
 pub struct Hold {
-    /// The system gives the lock back with the file.
-    _file: File,
+    _file: Locked,
 }
 
 impl Hold {
@@ -39,7 +39,7 @@ impl Hold {
         let start = Instant::now();
         loop {
             match file.try_lock_shared() {
-                Ok(()) => return Ok(Some(Self { _file: file })),
+                Ok(()) => return Ok(Some(Self { _file: Locked::new(file) })),
                 Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
                     cancel.check()?;
                     std::thread::sleep(Duration::from_millis(10));
@@ -55,14 +55,14 @@ impl Hold {
     pub fn alone(root: &Path) -> Option<Self> {
         let file = open(root, true).ok()?;
         file.try_lock().ok()?;
-        Some(Self { _file: file })
+        Some(Self { _file: Locked::new(file) })
     }
 
     /// Tells whether nobody has a share, and changes nothing.
     #[must_use]
     pub(super) fn is_free(root: &Path) -> bool {
         match open(root, false) {
-            Ok(file) => file.try_lock().is_ok(),
+            Ok(file) => file.try_lock().is_ok_and(|()| file.unlock().is_ok()),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }

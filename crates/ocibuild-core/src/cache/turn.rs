@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::event::{Cancel, Cancelled};
 use crate::files::note_use;
+use crate::own::Locked;
 
 /// The file's name in the directory.
 pub(crate) const NAME: &str = "lock";
@@ -21,8 +22,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A turn with a directory, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    /// The system gives the lock back with the file.
-    _file: File,
+    _file: Locked,
 }
 
 /// A turn couldn't be had.
@@ -56,7 +56,7 @@ impl Turn {
             }
             if is_at(&file, directory).map_err(NoTurn::Io)? {
                 note_use(&directory.join(NAME));
-                return Ok(Self { _file: file });
+                return Ok(Self { _file: Locked::new(file) });
             }
         }
     }
@@ -70,7 +70,7 @@ impl Turn {
         }
         is_at(&file, directory).ok().filter(|is_at| *is_at)?;
         note_use(&directory.join(NAME));
-        Some(Self { _file: file })
+        Some(Self { _file: Locked::new(file) })
     }
 
     /// Takes a directory, if nobody has a turn with it or shares it. Where that can't be known, nobody
@@ -79,7 +79,7 @@ impl Turn {
         let file = open(directory, false).ok()?;
         file.try_lock().ok()?;
         is_at(&file, directory).ok().filter(|is_at| *is_at)?;
-        Some(Self { _file: file })
+        Some(Self { _file: Locked::new(file) })
     }
 
     /// Makes the file in a directory that nobody knows of yet, and shares it.
@@ -87,7 +87,7 @@ impl Turn {
         let file = open(directory, true)?;
         // Where there are no locks, nobody else needs one.
         let _ = file.try_lock_shared();
-        Ok(Self { _file: file })
+        Ok(Self { _file: Locked::new(file) })
     }
 }
 

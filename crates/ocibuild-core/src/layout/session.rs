@@ -15,6 +15,7 @@ use crate::digest::Digest;
 use crate::layout::directory::{self, Fault, State};
 use crate::layout::{Layout, LayoutError};
 use crate::oci::{Descriptor, ImageLayout, MAX_MANIFEST_SIZE};
+use crate::own::Locked;
 
 /// How often making a layout is tried that others take away again.
 const MAX_ATTEMPTS: usize = 100;
@@ -27,7 +28,7 @@ pub(super) struct Session {
     /// What the directory was, where this session made it a layout.
     before: Option<State>,
     /// Locked, shared, as long as this lives; `None` where directories can't be locked.
-    blobs: Option<File>,
+    blobs: Option<Locked>,
     /// What is written stays, whether or not something names it.
     pub(super) keeps: bool,
 }
@@ -54,7 +55,7 @@ impl Session {
         };
         let path = directory.join(ImageLayout::BLOBS);
         fs::create_dir_all(path.join("sha256")).map_err(Fault::file("create", &path))?;
-        let blobs = File::open(&path).ok().filter(|blobs| join(blobs, directory).is_ok());
+        let blobs = File::open(&path).ok().filter(|blobs| join(blobs, directory).is_ok()).map(Locked::new);
         Ok(Self { marker, pending: Vec::new(), before, blobs, keeps: false })
     }
 
@@ -66,7 +67,7 @@ impl Session {
     }
 
     /// Waits until nobody else changes the index; they wait while what is returned lives.
-    pub(super) fn lock_index(&self) -> Result<File, Fault> {
+    pub(super) fn lock_index(&self) -> Result<Locked, Fault> {
         let gone = || Fault::Layout(LayoutError::Unfinished(ImageLayout::FILE));
         lock_marker(&self.marker)?.ok_or_else(gone)
     }
@@ -77,7 +78,7 @@ impl Session {
         if self.keeps || (self.pending.is_empty() && self.before.is_none()) {
             return;
         }
-        let alone = |blobs: &File| matches!(blobs.try_lock(), Ok(()));
+        let alone = |blobs: &Locked| matches!(blobs.file().try_lock(), Ok(()));
         let Ok(_lock) = self.lock_index() else { return };
         if self.blobs.as_ref().is_some_and(alone) {
             let _ = self.undo(layout);
@@ -99,7 +100,7 @@ impl Session {
 }
 
 /// Locks the marker; returns nothing if it was taken away meanwhile.
-fn lock_marker(marker: &Path) -> Result<Option<File>, Fault> {
+fn lock_marker(marker: &Path) -> Result<Option<Locked>, Fault> {
     // Network file systems lock exclusively only what is open for writing.
     let file = match File::options().read(true).write(true).open(marker) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(marker),
@@ -112,7 +113,7 @@ fn lock_marker(marker: &Path) -> Result<Option<File>, Fault> {
     };
     match file.lock() {
         Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(Fault::file("lock", marker)(error)),
-        _ => Ok(is_at(&file, marker).then_some(file)),
+        _ => Ok(Some(Locked::new(file)).filter(|lock| is_at(lock.file(), marker))),
     }
 }
 

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::event::Cancel;
 use crate::files::FileTree;
+use crate::own::Locked;
 use crate::plan::{PlannedSecret, SecretForm, SecretSource};
 use crate::spec::Span;
 use crate::step::StepError;
@@ -336,7 +337,7 @@ fn memory() -> Option<&'static Path> {
 /// more, and is removed by the next run that needs a directory in the same place.
 struct Room {
     directory: TempDir,
-    _lock: File,
+    _lock: Locked,
 }
 
 impl Room {
@@ -349,7 +350,7 @@ impl Room {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.lock()?;
         fs::rename(new, lock)?;
-        Ok(Self { directory, _lock: file })
+        Ok(Self { directory, _lock: Locked::new(file) })
     }
 }
 
