@@ -4,6 +4,7 @@
 //! layers that nothing answers for say which steps are needed; of those, the ones that no record answers
 //! for run, each once what it needs is there.
 
+mod capture;
 mod demand;
 mod error;
 mod foresee;

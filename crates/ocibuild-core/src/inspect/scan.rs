@@ -15,17 +15,20 @@ pub(super) const REACH: usize = 512;
 /// The most secrets of a file that are told.
 pub(super) const MAX_HITS: usize = 8;
 
-/// What finds anchors. None of them is shorter than four bytes, with which vectors help least.
-static ANCHORS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let anchors = SECRETS.iter().map(|secret| secret.anchor).filter(|anchor| !anchor.is_empty());
+/// What finds anchors, and whose they are, by the numbers under which they are found. None of them is
+/// shorter than four bytes, with which vectors help least.
+static ANCHORS: LazyLock<(AhoCorasick, Vec<&'static Secret>)> = LazyLock::new(|| {
+    let anchored: Vec<&Secret> = SECRETS.iter().filter(|secret| !secret.anchor.is_empty()).collect();
+    let anchors = anchored.iter().map(|secret| secret.anchor);
     let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(anchors);
-    searcher.expect("few short words make a small automaton")
+    (searcher.expect("few short words make a small automaton"), anchored)
 });
 
 /// Finds secrets in bytes whose ends lie behind `seen`; offsets are from the beginning of the bytes.
 pub(super) fn scan(bytes: &[u8], seen: usize, found: &mut Vec<Found>) {
-    for anchor in ANCHORS.find_iter(bytes) {
-        let secret = &SECRETS[anchor.pattern().as_usize()];
+    let (searcher, anchored) = &*ANCHORS;
+    for anchor in searcher.find_iter(bytes) {
+        let secret = anchored[anchor.pattern().as_usize()];
         let begin = around(secret, bytes, anchor.start(), anchor.end()).filter(|(_, last)| *last > seen);
         found.extend(begin.map(|(begin, _)| Found { secret, begin }));
         if found.len() >= MAX_HITS {

@@ -1,7 +1,6 @@
 //! Steps that fail, hang and are killed: what is told, what goes on, and what is left.
 
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use ocibuild_core::build::{BuildError, StepFailures, StepFault};
 use ocibuild_core::event::{Cancel, Event};
 use ocibuild_core::{Builder, Error};
 
-use crate::project::{Project, parse};
+use crate::project::{Project, kept, parse};
 
 /// A step that is told what to do, one that needs it, one that needs that, and two that need none.
 fn spec(project: &Project, run: &str, more: &str) -> String {
@@ -30,24 +29,6 @@ fn failures(builder: &Builder<'_>, spec: &str) -> StepFailures {
         Err(Error::Build(BuildError::Steps(failures))) => *failures,
         other => panic!("{other:?}"),
     }
-}
-
-/// How many records, blobs and trees of outputs a cache has.
-fn kept(cache: &Path) -> [usize; 3] {
-    ["records", "blobs", "outputs"].map(|name| files(&cache.join(name), name == "outputs"))
-}
-
-fn files(directory: &Path, is_tree: bool) -> usize {
-    let Ok(listed) = fs::read_dir(directory) else { return 0 };
-    listed
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            match path.is_dir() && !(is_tree && path.join("list").exists()) {
-                true => files(&path, is_tree),
-                false => 1,
-            }
-        })
-        .sum()
 }
 
 /// Tells whether a fault is the one that is meant.
@@ -85,6 +66,19 @@ fn a_failed_step_leaves_nothing_and_what_needs_it_is_skipped() {
         let _ = failures(&project.builder().jobs(1), &spec);
         assert_eq!(project.ran(), ["bad"]);
     }
+}
+
+#[test]
+fn what_can_not_be_taken_over_is_not_recorded_either() {
+    let project = Project::empty();
+    let spec = spec(&project, "echo some > bad", "");
+    let in_the_way = project.cache.path().join("outputs");
+    fs::write(&in_the_way, "").unwrap();
+    let failed = failures(&project.builder().jobs(1), &spec);
+    assert!(matches!(failed.failed[0].fault, StepFault::Directory(_)), "{failed:?}");
+    assert_eq!(kept(project.cache.path()), [0; 3]);
+    fs::remove_file(&in_the_way).unwrap();
+    assert_eq!(project.build(&spec).1, ["after", "bad", "bad", "fine", "good", "last"]);
 }
 
 #[test]

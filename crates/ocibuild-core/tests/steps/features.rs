@@ -9,17 +9,7 @@ use std::sync::Mutex;
 use ocibuild_core::event::Event;
 use ocibuild_core::plan::plan_steps;
 
-use crate::project::{Project, all, parse, path};
-
-/// A step that counts its runs, and an image of what it makes.
-fn one(project: &Project, run: &str, more: &str) -> String {
-    let ran = project.log().display().to_string();
-    format!(
-        "version = 1\n[steps.one]\nrun = '''echo one >> {ran}; {run}'''\noutputs = [\"out\"]\n{more}\n\
-         [layers.all]\ncopy = [{{ step = \"one\", from = \"out\", to = \"/out\" }}]\n\
-         [images.app]\nbase = \"scratch\"\nlayers = [\"all\"]\n"
-    )
-}
+use crate::project::{Project, all, one, parse, path};
 
 fn runs(project: &Project, spec: &str) -> usize {
     project.build(spec).1.len()
@@ -336,20 +326,6 @@ fn a_cache_by_a_relative_path_is_as_good() {
         .build_spec(&parse(&spec))
         .unwrap_or_else(|error| panic!("{}", all(&error)));
     assert_eq!(project.ran(), ["one"]);
-}
-
-#[test]
-fn what_is_verified_runs_again_and_must_come_to_the_same() {
-    let project = Project::empty();
-    let verified = |spec: &str| project.builder().verify_cache(true).build_spec(&parse(spec)).map(drop);
-    let sound = one(&project, "echo same > out", "");
-    project.build(&sound);
-    verified(&sound).unwrap_or_else(|error| panic!("{}", all(&error)));
-    assert_eq!(project.ran(), ["one"]);
-    let unsound = one(&project, "date +%N > out", "");
-    project.build(&unsound);
-    let error = verified(&unsound).unwrap_err();
-    assert!(all(&error).contains("something else than the cache has"), "{}", all(&error));
 }
 
 #[test]

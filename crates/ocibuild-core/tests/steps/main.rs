@@ -15,3 +15,4 @@ mod overlap;
 mod project;
 mod random;
 mod secrets;
+mod verified;

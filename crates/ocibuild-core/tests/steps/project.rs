@@ -130,6 +130,16 @@ impl Project {
     }
 }
 
+/// A step that counts its runs, and an image of what it makes.
+pub(crate) fn one(project: &Project, run: &str, more: &str) -> String {
+    let ran = project.log().display().to_string();
+    format!(
+        "version = 1\n[steps.one]\nrun = '''echo one >> {ran}; {run}'''\noutputs = [\"out\"]\n{more}\n\
+         [layers.all]\ncopy = [{{ step = \"one\", from = \"out\", to = \"/out\" }}]\n\
+         [images.app]\nbase = \"scratch\"\nlayers = [\"all\"]\n"
+    )
+}
+
 pub(crate) fn parse(spec: &str) -> Spec {
     Spec::parse(spec, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -143,4 +153,22 @@ pub(crate) fn all(error: &Error) -> String {
 #[expect(clippy::disallowed_methods, reason = "commands of tests run where tests do")]
 pub(crate) fn path() -> Option<OsString> {
     std::env::var_os("PATH")
+}
+
+/// How many records, blobs and trees of outputs a cache has.
+pub(crate) fn kept(cache: &Path) -> [usize; 3] {
+    ["records", "blobs", "outputs"].map(|name| files(&cache.join(name), name == "outputs"))
+}
+
+fn files(directory: &Path, is_tree: bool) -> usize {
+    let Ok(listed) = fs::read_dir(directory) else { return 0 };
+    listed
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            match path.is_dir() && !(is_tree && path.join("list").exists()) {
+                true => files(&path, is_tree),
+                false => 1,
+            }
+        })
+        .sum()
 }

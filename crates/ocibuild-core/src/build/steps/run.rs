@@ -1,20 +1,19 @@
-//! One step run: its directory is filled, its command run, and what it made captured.
+//! One step run: its directory is filled, and its command run.
 
 use std::time::{Duration, Instant};
 
 use crate::base::Listing;
-use crate::build::find::asking;
-use crate::build::steps::progress::{Fallible, Progress, tree_key};
+use crate::build::BuildError;
+use crate::build::steps::progress::{Fallible, Progress};
 use crate::build::steps::{StepFailure, StepFailures, StepFault, read};
-use crate::build::{BuildError, Context};
 use crate::cache::Record;
 use crate::event::{Cancel, Cancelled, Event, Warning};
-use crate::files::{DiskTree, EntryKind, FileKind, FileSource, FileTree, MountedTree, display};
-use crate::layer::{self, Contents, ManifestKeys, Workshop};
+use crate::files::{EntryKind, FileSource, FileTree, MountedTree, display};
+use crate::layer::{self, Contents, Workshop};
 use crate::oci::Platform;
 use crate::plan::PlannedStep;
 use crate::step::{
-    Adoption, Ears, Ending, Log, OutputTree, Private, Run, Shared, StepError, Undeclared, Wanted, WantedKind,
+    Ears, Ending, Log, OutputTree, Private, Run, Shared, StepError, Undeclared, Wanted, WantedKind,
     remove_beneath,
 };
 
@@ -34,12 +33,12 @@ impl<F: Into<StepFault>> From<F> for Stopped {
 }
 
 /// What came of a run.
-type Made = (Record, OutputTree);
+pub(super) type Captured = (Record, OutputTree);
 
 impl Progress<'_> {
     /// Runs a step and captures what it made. Returns the record under the key of what that holds, and the
     /// tree of it.
-    pub(super) fn run(&self, index: usize) -> Fallible<Made> {
+    pub(super) fn run(&self, index: usize) -> Fallible<Captured> {
         let (start, step) = (Instant::now(), &self.plan.steps[index]);
         let mut log = None;
         let stopped = match self.try_run(index, &mut log) {
@@ -74,7 +73,7 @@ impl Progress<'_> {
         BuildError::Steps(Box::new(failures))
     }
 
-    fn try_run(&self, index: usize, log: &mut Option<Log>) -> Result<Made, Stopped> {
+    fn try_run(&self, index: usize, log: &mut Option<Log>) -> Result<Captured, Stopped> {
         let step = &self.plan.steps[index];
         let cancel = self.context.cancel;
         // What is gone is made anew, which takes directories of its own: so before any is taken here.
@@ -101,7 +100,7 @@ impl Progress<'_> {
         private: &mut Private,
         (kept, shared, tree): (&[&[u8]], &Shared, &MountedTree<'_>),
         log: &Log,
-    ) -> Result<Made, Stopped> {
+    ) -> Result<Captured, Stopped> {
         let step = &self.plan.steps[index];
         let (cancel, observer) = (self.context.cancel, self.context.observer);
         let mut attempt = 1;
@@ -244,70 +243,6 @@ impl Progress<'_> {
         contents.map_err(|fault| Stopped::Fault(StepFault::Inputs(Box::new(fault))))
     }
 
-    /// Writes what the step made into the store, and takes it out of the step's directory.
-    fn capture(&self, index: usize, private: &Private, run: &Run<'_>) -> Result<Made, Stopped> {
-        let (step, context) = (&self.plan.steps[index], self.context);
-        let work = if step.in_place { self.place.root.to_owned() } else { private.work() };
-        let tree = DiskTree::open(&work)?;
-        for output in &step.outputs {
-            let (path, span) = (output.path.clone(), output.span);
-            match tree.metadata(path.as_bytes()) {
-                Ok(seen) if seen.kind == FileKind::Symlink => {
-                    return Err(StepFault::LinkAsOutput { path, span }.into());
-                }
-                Ok(_) => {}
-                Err(_) => {
-                    let nearby = nearby(&tree, &path).iter().map(|name| run.masked(name)).collect();
-                    return Err(StepFault::NoOutput { path, span, nearby }.into());
-                }
-            }
-        }
-        if step.in_place {
-            self.check_inputs(index)?;
-        }
-        let paths: Vec<&[u8]> = step.outputs.iter().map(|output| output.path.as_bytes()).collect();
-        let search = || run.search(&tree, &paths, context.cancel);
-        context.pool.install(search).map_err(|fault| Stopped::Build(fault.into()))??;
-        let warnings = |event: &Event| {
-            if matches!(event, Event::Warning(_)) {
-                context.observer.event(event);
-            }
-        };
-        let outputs = read::outputs(step);
-        // The bytes are at hand: what other places say of such content isn't asked.
-        let here = Context { tiers: &[], ..context };
-        let write = || {
-            asking(self.plan, true, here, |workshop| {
-                let workshop =
-                    Workshop { tree: &tree, stat: None, inspects: false, observer: &warnings, ..workshop };
-                layer::build(&outputs, &Listing::empty(), ManifestKeys::default(), workshop)
-            })
-        };
-        let (made, _) = context
-            .pool
-            .install(write)
-            .map_err(|fault| Stopped::Build(fault.into()))?
-            .map_err(|fault| Stopped::Fault(StepFault::Outputs(Box::new(fault))))?;
-        // What is made in place is the user's.
-        let how = if step.in_place { Adoption::Copy } else { Adoption::Move };
-        let key = tree_key(&made.record);
-        let adopt = || self.trees.adopt(&key, &work, &paths, how, context.cancel);
-        let tree = context.pool.install(adopt).map_err(|fault| Stopped::Build(fault.into()))??;
-        made.new.iter().for_each(|record| self.keep(record));
-        Ok((made.record, tree))
-    }
-
-    /// Makes sure that what a step ran on in place is what its key is made of.
-    fn check_inputs(&self, index: usize) -> Result<(), Stopped> {
-        let inputs = read::inputs(&self.plan.steps[index]);
-        let look = || self.contents(&inputs, "inputs of steps", self.context.tree);
-        let seen = self.context.pool.install(look).map_err(|fault| Stopped::Build(fault.into()))??;
-        match seen.root == self.steps.known[index].inputs {
-            true => Ok(()),
-            false => Err(Stopped::Fault(StepFault::Changed)),
-        }
-    }
-
     /// Notes how long a step took, for whoever asks what takes longest.
     fn note(&self, step: &PlannedStep, elapsed: Duration) {
         let path = self.directory(step).join("elapsed");
@@ -345,15 +280,4 @@ fn wanted<'c>(contents: &'c Contents, tree: &'c dyn FileTree) -> impl Iterator<I
 /// Tells whether a path is another, or lies below it.
 fn is_in(path: &[u8], directory: &[u8]) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-}
-
-/// Names of what is in the directory in which something is missing.
-fn nearby(tree: &DiskTree, path: &str) -> Vec<String> {
-    const MOST: usize = 8;
-    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    let listed = tree.read_dir(parent.as_bytes()).unwrap_or_default();
-    let mut names: Vec<String> = listed.iter().map(|(name, _)| display(name)).collect();
-    names.sort();
-    names.truncate(MOST);
-    names
 }
