@@ -80,6 +80,13 @@ pub enum StepError {
     Cancelled(#[from] Cancelled),
 }
 
+impl StepError {
+    /// Tells whether what a cache has is at fault, and not where it was to be put.
+    pub(crate) fn is_of_the_blob(&self) -> bool {
+        matches!(self, Self::Unfit { .. } | Self::Unpack(_))
+    }
+}
+
 /// Why a blob can't be unpacked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

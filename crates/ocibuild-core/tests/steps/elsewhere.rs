@@ -170,3 +170,64 @@ fn what_steps_made_is_brought_back_byte_by_byte_or_made_again_where_it_is_gone()
     let (alone, _) = project.build(SPEC);
     assert_eq!(built.images[0].root, alone.images[0].root);
 }
+
+/// Three steps one after the other; what the first makes depends on something that it doesn't declare.
+const CHAIN: &str = r#"
+version = 1
+
+[steps.a]
+run = "echo a >> $RAN; cat $RAN.value > a"
+inputs = ["in"]
+outputs = ["a"]
+pass-env = [{ name = "RAN", unkeyed = true }]
+
+[steps.b]
+needs = ["a"]
+run = "echo b >> $RAN; cp a b"
+outputs = ["b"]
+pass-env = [{ name = "RAN", unkeyed = true }]
+
+[steps.c]
+needs = ["b"]
+run = "echo c >> $RAN; cp b c"
+outputs = ["c"]
+pass-env = [{ name = "RAN", unkeyed = true }]
+"#;
+
+/// Runs one of the chain's steps, and what it needs; tells the place in `to`, if there is one.
+fn run_chain(builder: &Builder<'_>, step: &str) {
+    let platforms = ["linux/amd64".parse().unwrap()];
+    let plan = builder.plan_steps(&parse(CHAIN), &[step.to_owned()], &platforms).unwrap();
+    let last = plan.steps.len() - 1;
+    let finished = builder.run_steps(&plan, &[last]).unwrap_or_else(|error| panic!("{}", all(&error)));
+    builder.write_step_cache(&plan, &finished).unwrap();
+}
+
+#[test]
+fn what_a_place_answered_is_no_answer_for_those_who_are_not_told_of_it_however_far_along() {
+    let (host, _up) = registries().remove(0);
+    let project = Project::empty();
+    let shared = Shared::new(&project, &host);
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let value = project.log().with_extension("value");
+    let asked = Arc::default();
+    let told = |cache: &TempDir| shared.runner(cache, &shared.cache, &asked);
+
+    std::fs::write(&value, "one").unwrap();
+    project.write("in", "1");
+    run_chain(&project.builder_with(here.path()), "c");
+    project.write("in", "2");
+    let filling = told(&there).cache_to(shared.cache.clone()).cache_mode(CacheMode::Max);
+    run_chain(&filling, "a");
+    assert_eq!(project.ran(), ["a", "a", "b", "c"]);
+
+    // The place answers for the first; for what comes of that there are answers of our own.
+    run_chain(&told(&here), "c");
+    assert!(project.ran().is_empty());
+    std::fs::write(&value, "two").unwrap();
+    run_chain(&project.builder_with(here.path()), "c");
+    assert_eq!(project.ran(), ["a", "b", "c"]);
+    let own = project.builder_with(here.path());
+    run_chain(&own, "c");
+    assert!(project.ran().is_empty(), "what was made here is known by what it is");
+}

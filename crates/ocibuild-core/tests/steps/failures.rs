@@ -1,6 +1,7 @@
 //! Steps that fail, hang and are killed: what is told, what goes on, and what is left.
 
 use std::fs;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use ocibuild_core::build::{BuildError, StepFailures, StepFault};
 use ocibuild_core::event::{Cancel, Event};
 use ocibuild_core::{Builder, Error};
 
-use crate::project::{Project, kept, parse};
+use crate::project::{Project, SPEC, kept, parse};
 
 /// A step that is told what to do, one that needs it, one that needs that, and two that need none.
 fn spec(project: &Project, run: &str, more: &str) -> String {
@@ -164,4 +165,31 @@ fn what_a_command_leaves_running_is_ended() {
     project.builder().build_spec(&parse(&spec)).unwrap();
     assert!(start.elapsed() < Duration::from_secs(20));
     assert_eq!(marked(&marker), 0);
+}
+
+#[test]
+fn what_cannot_be_unpacked_for_want_of_room_is_still_there_when_there_is() {
+    let project = Project::new();
+    let (first, _) = project.build(SPEC);
+    project.write("src/index.ts", "let a = 2\n");
+    // As where the disk is full: nothing can be made in its place.
+    let in_the_way = project.cache.path().join("outputs");
+    fs::remove_dir_all(&in_the_way).unwrap();
+    fs::write(&in_the_way, "").unwrap();
+    let told = Mutex::new(Vec::new());
+    let observer = |event: &Event| match event {
+        Event::StepFailed { step, .. } => told.lock().unwrap().push(step.clone()),
+        Event::Warning(warning) => panic!("{}", warning.message),
+        _ => {}
+    };
+    let failures = failures(&project.builder().observer(&observer), SPEC);
+    assert!(project.ran().is_empty(), "what would fail as well isn't run");
+    let [failed] = &failures.failed[..] else { panic!("{failures:?}") };
+    assert_eq!((&*failed.step, &*told.into_inner().unwrap()), ("install", &["install".to_owned()][..]));
+    assert!(matches!(failed.fault, StepFault::Directory(_)), "{failed:?}");
+
+    fs::remove_file(&in_the_way).unwrap();
+    let (built, ran) = project.build(SPEC);
+    assert_eq!(ran, ["bundle", "compile"], "nothing has to be installed again");
+    assert_eq!(built.layers[0].record.layers, first.layers[0].record.layers);
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::blob::Source as _;
+use crate::blob::{BlobError, Source as _};
 use crate::build::find::{chain, find, source};
 use crate::build::steps::{Steps, Workplace, read};
 use crate::build::{BuildError, Context, StepFault};
@@ -14,7 +14,7 @@ use crate::files::{DiskTree, FileTree, MountedTree};
 use crate::key::{Key, KeyWriter};
 use crate::layer::{self, Answer, Origin, StepKey};
 use crate::plan::{Plan, PlannedStep};
-use crate::step::{self, OutputTree, OutputTrees};
+use crate::step::{self, OutputTree, OutputTrees, StepError};
 
 /// A step of which it is known what it made.
 #[derive(Debug, Clone)]
@@ -69,6 +69,27 @@ pub(in crate::build) struct Progress<'a> {
     /// Held by whoever brings back what a step made, or makes it again: one at a time. Taken after that of
     /// a step which needs it, and never while a state is held.
     making: Vec<Mutex<()>>,
+}
+
+/// Why what a step made can't be brought back.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    /// Its blob can't be had.
+    #[error(transparent)]
+    Gone(#[from] BlobError),
+    /// It can't be unpacked.
+    #[error(transparent)]
+    Unfit(#[from] StepError),
+}
+
+impl Lost {
+    /// Tells whether the blob is at fault, and not how it was read.
+    fn is_of_the_blob(&self) -> bool {
+        match self {
+            Self::Gone(fault) => matches!(fault, BlobError::Missing { .. } | BlobError::Corrupt { .. }),
+            Self::Unfit(fault) => fault.is_of_the_blob(),
+        }
+    }
 }
 
 /// What is known of a step by now.
@@ -127,7 +148,7 @@ impl<'a> Progress<'a> {
         }
         let Some(declared) = self.steps.known[index].declared else { return Ok(false) };
         let Some(answer) = self.ask(&declared)? else { return Ok(false) };
-        self.finish(index, answer, vec![declared], start);
+        self.finish(index, answer, (vec![declared], false), start);
         Ok(true)
     }
 
@@ -145,8 +166,8 @@ impl<'a> Progress<'a> {
             return Ok(false);
         }
         let Some(answer) = self.ask(&realised)? else { return Ok(false) };
-        self.record(index, &answer.record, answer.origin);
-        self.finish(index, answer, keys, start);
+        self.record(index, &answer, &realised);
+        self.finish(index, answer, (keys, self.has_foreign_needs(index)), start);
         Ok(true)
     }
 
@@ -164,11 +185,12 @@ impl<'a> Progress<'a> {
     fn run_once(&self, index: usize, start: Instant) -> Fallible<()> {
         let (record, tree) = self.run(index)?;
         // What the needs made may be another thing than before, where it had to be made again.
-        let (_, keys) = self.keys(index);
+        let (realised, keys) = self.keys(index);
         let keys = if self.plan.steps[index].always { Vec::new() } else { keys };
-        self.record(index, &record, Origin::Made);
+        let answer = Answer { record, origin: Origin::Made };
+        self.record(index, &answer, &realised);
         self.state(index).tree = Some(tree);
-        self.finish(index, Answer { record, origin: Origin::Made }, keys, start);
+        self.finish(index, answer, (keys, self.has_foreign_needs(index)), start);
         Ok(())
     }
 
@@ -180,14 +202,14 @@ impl<'a> Progress<'a> {
 
     /// Records what a step made under its keys, if its blob is in the store. What was made of what a place
     /// beside the cache has is known by that alone, and not by what the steps are: those who aren't told of
-    /// the place aren't answered by it.
-    fn record(&self, index: usize, record: &Record, origin: Origin) {
+    /// the place aren't answered by it. `realised` is made of the needs' bytes that the answer is of: what
+    /// they made may be another thing by now.
+    fn record(&self, index: usize, Answer { record, origin }: &Answer, realised: &Key) {
         if matches!(origin, Origin::Place(_)) || self.plan.steps[index].always {
             return;
         }
-        let (realised, _) = self.keys(index);
         let declared = self.steps.known[index].declared.filter(|_| !self.has_foreign_needs(index));
-        declared.iter().chain([&realised]).for_each(|key| self.keep(&record.under(*key)));
+        declared.iter().chain([realised]).for_each(|key| self.keep(&record.under(*key)));
     }
 
     fn has_foreign_needs(&self, index: usize) -> bool {
@@ -208,17 +230,21 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn finish(&self, index: usize, answer: Answer, keys: Vec<Key>, start: Instant) {
+    /// Makes known what a step made, the keys that it goes by, and whether what it is known by came from a
+    /// place beside the cache.
+    fn finish(
+        &self,
+        index: usize,
+        answer: Answer,
+        (keys, has_foreign_needs): (Vec<Key>, bool),
+        start: Instant,
+    ) {
         let step = &self.plan.steps[index];
         let Answer { record, origin } = answer;
         let (outcome, place) = (self.context.outcome(origin), self.context.place(origin));
         let (name, label, elapsed) = (step.name.clone(), step.label.clone(), start.elapsed());
         let event = Event::StepFinished { step: label.clone(), outcome, elapsed };
-        let is_foreign = match origin {
-            Origin::Place(_) => true,
-            Origin::Made => self.has_foreign_needs(index),
-            Origin::Store => false,
-        };
+        let is_foreign = has_foreign_needs || matches!(origin, Origin::Place(_));
         let finished =
             FinishedStep { index, name, label, record, keys, outcome, place, elapsed, origin, is_foreign };
         self.state(index).finished = Some(Arc::new(finished));
@@ -235,13 +261,9 @@ impl<'a> Progress<'a> {
         let finished = self.finished(index).expect("trees of finished steps are asked for");
         let find = || self.trees.find(&tree_key(&finished.record), self.context.cancel);
         let found = self.context.pool.install(find)?.map_err(|fault| self.fault(index, fault.into()))?;
-        let tree = match found.map_or_else(|| self.restore(&finished), Ok) {
-            Ok(tree) => Some(tree),
-            Err(fault) => {
-                self.context.cancel.check()?;
-                self.tell_of_loss(&finished, &*fault)?;
-                None
-            }
+        let tree = match found {
+            Some(tree) => Some(tree),
+            None => self.restore(&finished)?,
         };
         if let Some(tree) = tree {
             self.know_by_content(&finished, &tree)?;
@@ -267,17 +289,32 @@ impl<'a> Progress<'a> {
         self.make(index)
     }
 
-    fn restore(
-        &self,
-        finished: &FinishedStep,
-    ) -> Result<OutputTree, Box<dyn std::error::Error + Send + Sync>> {
+    /// Brings back what a step made. Returns nothing, and tells so, if it isn't there any more or isn't what
+    /// it should be: the step may run again. Whatever else is in the way would be in the way of that as well.
+    fn restore(&self, finished: &FinishedStep) -> Fallible<Option<OutputTree>> {
+        let start = Instant::now();
+        let lost = match self.bring_back(finished) {
+            Ok(tree) => return Ok(Some(tree)),
+            Err(lost) => lost,
+        };
+        self.context.cancel.check()?;
+        match lost {
+            Lost::Unfit(fault) if !fault.is_of_the_blob() => {
+                Err(self.failed(finished.index, fault.into(), None, start))
+            }
+            lost => self.tell_of_loss(finished, &lost).map(|()| None),
+        }
+    }
+
+    fn bring_back(&self, finished: &FinishedStep) -> Result<OutputTree, Lost> {
         let start = Instant::now();
         let blob = &finished.record.layers[0].descriptor;
         let all = source(&[finished.origin], self.context);
-        let content = all.fetch(blob)?;
+        let unreadable = |source| BlobError::Read { digest: blob.digest, source };
+        let bytes = all.fetch(blob)?.open(0).map_err(unreadable)?;
         let tree = self.trees.extract(
             &tree_key(&finished.record),
-            content.open(0)?,
+            bytes,
             finished.record.tar_size,
             self.context.cancel,
         )?;
@@ -307,16 +344,12 @@ impl<'a> Progress<'a> {
     }
 
     /// Tells that what a step made is gone, and takes away what is left of it.
-    fn tell_of_loss(
-        &self,
-        finished: &FinishedStep,
-        fault: &(dyn std::error::Error + 'static),
-    ) -> Fallible<()> {
-        if !matches!(finished.origin, Origin::Place(_)) {
+    fn tell_of_loss(&self, finished: &FinishedStep, lost: &Lost) -> Fallible<()> {
+        if !matches!(finished.origin, Origin::Place(_)) && lost.is_of_the_blob() {
             // Else it would stand for what is made now.
             self.context.store.remove(&finished.record.layers[0].descriptor.digest)?;
         }
-        let message = format!("what step `{}` made can't be brought back: {}", finished.label, chain(fault));
+        let message = format!("what step `{}` made can't be brought back: {}", finished.label, chain(lost));
         self.context.observer.event(&Event::Warning(Warning::new(message).hint("it is run again")));
         Ok(())
     }

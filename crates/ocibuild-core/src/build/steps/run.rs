@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::base::Listing;
 use crate::build::BuildError;
 use crate::build::steps::progress::{Fallible, Progress};
-use crate::build::steps::{StepFailure, StepFailures, StepFault, read};
+use crate::build::steps::{StepFailure, StepFault, read};
 use crate::cache::Record;
 use crate::event::{Cancel, Cancelled, Event, Warning};
 use crate::files::{EntryKind, FileSource, FileTree, MountedTree, display};
@@ -41,17 +41,15 @@ impl Progress<'_> {
     pub(super) fn run(&self, index: usize) -> Fallible<Captured> {
         let (start, step) = (Instant::now(), &self.plan.steps[index]);
         let mut log = None;
-        let stopped = match self.try_run(index, &mut log) {
+        match self.try_run(index, &mut log) {
             Ok(made) => {
                 self.note(step, start.elapsed());
-                return Ok(made);
+                Ok(made)
             }
-            Err(stopped) => self.stopped(index, stopped),
-        };
-        Err(match stopped {
-            BuildError::Steps(failures) => self.failed(*failures, log.as_ref(), start),
-            fault => fault,
-        })
+            Err(Stopped::Fault(fault)) => Err(self.failed(index, fault, log.as_ref(), start)),
+            // Of another step's failure is told where it failed.
+            Err(Stopped::Build(fault)) => Err(fault),
+        }
     }
 
     pub(super) fn stopped(&self, index: usize, stopped: Stopped) -> BuildError {
@@ -62,15 +60,23 @@ impl Progress<'_> {
     }
 
     /// Tells of a failed step, and adds what its command wrote last.
-    fn failed(&self, mut failures: StepFailures, log: Option<&Log>, start: Instant) -> BuildError {
-        if let Some(StepFailure { step, fault, tail, log: path, .. }) = failures.failed.first_mut() {
+    pub(super) fn failed(
+        &self,
+        index: usize,
+        fault: StepFault,
+        log: Option<&Log>,
+        start: Instant,
+    ) -> BuildError {
+        let mut failed = self.fault(index, fault);
+        if let BuildError::Steps(failures) = &mut failed
+            && let Some(StepFailure { step, fault, tail, log: path, .. }) = failures.failed.first_mut()
+        {
             *tail = log.map(Log::tail).unwrap_or_default();
             *path = log.and_then(Log::path);
             let (step, reason) = (step.clone(), fault.to_string());
-            let event = Event::StepFailed { step, reason, elapsed: start.elapsed() };
-            self.context.observer.event(&event);
+            self.context.observer.event(&Event::StepFailed { step, reason, elapsed: start.elapsed() });
         }
-        BuildError::Steps(Box::new(failures))
+        failed
     }
 
     fn try_run(&self, index: usize, log: &mut Option<Log>) -> Result<Captured, Stopped> {
