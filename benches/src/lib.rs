@@ -1,6 +1,7 @@
 //! Trials and benchmarks of ocibuild: what decides a design by measurement is kept here.
 //!
-//! Nothing here uses the product's crates: the product is measured from outside, as a command.
+//! Nothing here uses the product's crates: the product is measured from outside, as a command. Only the
+//! example `step_files` calls its library, for what no command does alone.
 
 pub mod blocks;
 pub mod churn;

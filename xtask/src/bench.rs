@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// `bench cache` and `bench states` measure what a cache is good for, `bench steps` what steps cost that
-/// needn't run; else all the rest is measured.
+/// needn't run, and their files; else all the rest is measured.
 pub(crate) fn main(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let trees = root.join("target/bench-trees");
     match arguments.split_first() {
@@ -56,7 +56,8 @@ fn states(root: &Path, trees: &Path, arguments: &[String]) -> Result<()> {
 fn steps(root: &Path, arguments: &[String]) -> Result<()> {
     let (program, rest) = program(root, arguments, &[])?;
     build_examples(root)?;
-    run(example(root, "steps").arg(program).args(rest))
+    run(example(root, "steps").arg(program).args(rest))?;
+    run(example(root, "step_files").arg(root.join("target")))
 }
 
 /// The program that `--program PATH` names as the first argument, or else one that is built.

@@ -157,7 +157,12 @@ pub(crate) fn steps() -> Bench {
 
 /// What a build of its second version comes to that knows nothing of the first.
 pub(crate) fn expected_steps() -> String {
-    let bench = bench(STEPS);
+    expected_of(STEPS)
+}
+
+/// What a build of a spec comes to with the second version of the files, and nothing in a cache.
+pub(crate) fn expected_of(spec: &str) -> String {
+    let bench = bench(spec);
     write(&bench, 2);
     let digest = bench.digest(&["--output", "type=oci,dest=out", "--no-cache"]);
     bench.valid("out");
@@ -210,7 +215,7 @@ pub(crate) fn copied(from: &Path, to: &Path) {
 }
 
 pub(crate) fn set_time(path: &Path, time: SystemTime) {
-    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    fs::File::open(path).unwrap().set_modified(time).unwrap();
 }
 
 /// Demands that a cache is whole, and that tidying up leaves nothing there that is of no use.
@@ -218,12 +223,27 @@ pub(crate) fn is_whole_and_tidy(bench: &Bench) {
     bench.ok(&["cache", "verify"]);
     let temporary = cache(bench).join("tmp");
     // Those of a minute ago are nobody's where there is no build.
-    files(&temporary).iter().for_each(|path| set_time(path, SystemTime::now() - Duration::from_secs(90)));
+    let aged = |path: &Path| set_time(path, SystemTime::now() - Duration::from_secs(90));
+    files(&temporary).iter().for_each(|path| aged(path));
+    for directory in unfinished(bench) {
+        aged(&directory);
+        if directory.join("lock").exists() {
+            aged(&directory.join("lock"));
+        }
+    }
     bench.ok(&["cache", "prune"]);
-    assert_eq!(files(&temporary), <[PathBuf; 0]>::default());
+    assert_eq!((files(&temporary), unfinished(bench)), (Vec::new(), Vec::new()));
     let listed = bench.ok(&["cache", "ls", "--format", "json"]).json();
     assert_eq!(listed["totals"]["unnamed_blobs"]["count"], 0, "{listed:#}");
     assert_eq!(listed["strays"], Value::Array(Vec::new()));
+}
+
+/// Directories of what steps made, and of their own, that aren't whole yet, or not any more.
+fn unfinished(bench: &Bench) -> Vec<PathBuf> {
+    let places = ["outputs/v1", "steps/v1", "steps/v1/shared"].map(|name| cache(bench).join(name).read_dir());
+    let paths = places.into_iter().flatten().flatten().map(|entry| entry.unwrap().path());
+    let is_temporary = |path: &PathBuf| path.file_name().unwrap().as_encoded_bytes().starts_with(b".tmp");
+    paths.filter(is_temporary).collect()
 }
 
 /// Builds into the layout `out`, and demands that it is the image, and whole.

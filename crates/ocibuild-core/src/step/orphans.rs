@@ -79,7 +79,13 @@ mod tests {
     fn sleeping(home: &Path) -> std::process::Child {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 64 & sleep 65; true"]).env("HOME", home);
-        command.spawn().expect("there is a shell")
+        let shell = command.spawn().expect("there is a shell");
+        // Who starts a program goes on a moment before that has its environment.
+        let environment = format!("/proc/{}/environ", shell.id());
+        while fs::read(&environment).expect("it runs").is_empty() {
+            thread::sleep(PAUSE);
+        }
+        shell
     }
 
     #[test]
