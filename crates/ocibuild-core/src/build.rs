@@ -57,8 +57,8 @@ pub use listings::{Shelf, list_base};
 pub use pool::Pool;
 pub use resolve::{Resolved, resolve};
 pub use steps::{
-    Deliver, FinishedStep, ForeseenStep, Outlook, SkippedStep, StepFailure, StepFailures, StepFault,
-    Variables, Workplace,
+    Deliver, FinishedStep, ForeseenStep, Outlook, RanSteps, SkippedStep, StepFailure, StepFailures,
+    StepFault, Variables, Workplace,
 };
 
 /// A place beside the cache that answers for layers: an image that was pushed, a cache repository, an
@@ -244,9 +244,10 @@ pub fn run_steps(
     wanted: &[usize],
     deliver: Option<&Deliver<'_>>,
     context: Context<'_>,
-) -> Result<Vec<FinishedStep>, BuildError> {
+) -> Result<RanSteps, BuildError> {
     let steps = Steps::find_out(plan, context)?;
-    steps::run(plan, wanted, deliver, &steps, context)
+    let finished = steps::run(plan, wanted, deliver, &steps, context)?;
+    Ok(RanSteps::new(finished, context.store, context.tiers))
 }
 
 /// Finds out what would become of steps of a plan, by their places in it, without running any.

@@ -8,6 +8,7 @@ mod demand;
 mod error;
 mod foresee;
 mod progress;
+mod ran;
 mod read;
 mod run;
 mod work;
@@ -31,6 +32,7 @@ pub use foresee::{ForeseenStep, Outlook};
 pub(super) use foresee::{foresee, quiet};
 pub use progress::FinishedStep;
 pub(super) use progress::Progress;
+pub use ran::RanSteps;
 pub use work::Deliver;
 pub(super) use work::{Layers, make_all, run};
 

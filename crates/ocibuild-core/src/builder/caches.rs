@@ -12,7 +12,7 @@ use crate::build::{Built, Tier};
 use crate::builder::Builder;
 #[cfg(feature = "registry")]
 use crate::builder::pull::{PullError, Pulled};
-use crate::cache::{CacheError, CacheStore, Kept, RecordSink, Stores};
+use crate::cache::{CacheError, CacheStore, Kept, Record, RecordSink, Stores};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
 use crate::oci::Descriptor;
@@ -126,17 +126,27 @@ impl<'a> Builder<'a> {
     /// [`CacheError`]; the images are what they are.
     pub fn write_cache(&self, plan: &Plan, built: &Built) -> Result<Option<Kept>, CacheError> {
         let Some((place, mode)) = self.cache_target(plan) else { return Ok(None) };
-        let sink = self.sink(&place)?;
         let source = built.source();
         let blobs: Option<&dyn Source> = (mode == CacheMode::Max).then_some(&source);
         let mut records = built.records();
         if mode == CacheMode::Max {
             records.extend(built.step_records());
         }
-        sink.keep(&records, blobs, &self.cancel).map(Some)
+        self.tell(&place, &records, blobs).map(Some)
     }
 
-    pub(super) fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {
+    /// Tells a place, and notes of how many records.
+    pub(super) fn tell(
+        &self,
+        place: &CachePlace,
+        records: &[Record],
+        blobs: Option<&dyn Source>,
+    ) -> Result<Kept, CacheError> {
+        let kept = self.sink(place)?.keep(records, blobs, &self.cancel)?;
+        Ok(Kept { told: records.len() as u64, ..kept })
+    }
+
+    fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {
         match place {
             CachePlace::Store(address) => Ok(self.open(address)?.sink),
             CachePlace::Image(reference) => self.repository_cache(reference),

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 
 use crate::blob::Store;
 use crate::build::{
-    BuildError, Context, Deliver, FinishedStep, ForeseenStep, Workplace, foresee_steps, run_steps,
+    BuildError, Context, Deliver, FinishedStep, ForeseenStep, RanSteps, Workplace, foresee_steps, run_steps,
 };
 use crate::builder::{Builder, Error};
-use crate::cache::{CacheError, Kept};
+use crate::cache::{CacheError, Kept, Record};
 use crate::files::DiskTree;
 use crate::oci::Platform;
 use crate::plan::{Plan, PlanError, plan_steps};
@@ -83,7 +83,7 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// [`Error`]; nothing of a step that failed is in the cache.
-    pub fn run_steps(&self, plan: &Plan, wanted: &[usize]) -> Result<Vec<FinishedStep>, Error> {
+    pub fn run_steps(&self, plan: &Plan, wanted: &[usize]) -> Result<RanSteps, Error> {
         self.run_and_deliver(plan, wanted, None)
     }
 
@@ -97,7 +97,7 @@ impl<'a> Builder<'a> {
         plan: &Plan,
         wanted: &[usize],
         deliver: &Deliver<'_>,
-    ) -> Result<Vec<FinishedStep>, Error> {
+    ) -> Result<RanSteps, Error> {
         self.run_and_deliver(plan, wanted, Some(deliver))
     }
 
@@ -106,13 +106,13 @@ impl<'a> Builder<'a> {
         plan: &Plan,
         wanted: &[usize],
         deliver: Option<&Deliver<'_>>,
-    ) -> Result<Vec<FinishedStep>, Error> {
+    ) -> Result<RanSteps, Error> {
         let tree = DiskTree::open(&self.root)?;
-        let _hold = self.enter_cache().map_err(BuildError::from)?;
+        let hold = self.enter_cache().map_err(BuildError::from)?;
         let (tiers, told) = (self.tiers(plan), self.told(plan));
         self.within(&tree, self.use_records, |context| {
             let context = Context { tiers: &tiers, told: &told, ..context };
-            Ok(run_steps(plan, wanted, deliver, context)?)
+            Ok(run_steps(plan, wanted, deliver, context)?.holding(hold))
         })
     }
 
@@ -126,18 +126,15 @@ impl<'a> Builder<'a> {
     }
 
     /// Tells the place of [`Builder::cache_to`] what steps made, so that it answers for them, with their
-    /// blobs. Does nothing where there is no such place, or it is given no blobs ([`CacheMode::Min`]):
-    /// no image has these.
+    /// blobs: what another place answered with is copied there. Does nothing where there is no such place,
+    /// or it is given no blobs ([`CacheMode::Min`]): no image has these.
     ///
     /// # Errors
     /// [`CacheError`]; what the steps made is what it is.
-    pub fn write_step_cache(&self, plan: &Plan, steps: &[FinishedStep]) -> Result<Option<Kept>, CacheError> {
+    pub fn write_step_cache(&self, plan: &Plan, ran: &RanSteps) -> Result<Option<Kept>, CacheError> {
         let Some((place, CacheMode::Max)) = self.cache_target(plan) else { return Ok(None) };
-        // What another place answered for is in no store of ours, and that place has it.
-        let own = steps.iter().filter(|step| step.place.is_none());
-        let records: Vec<_> = own.flat_map(FinishedStep::records).collect();
-        let store = self.store();
-        self.sink(&place)?.keep(&records, Some(&store), &self.cancel).map(Some)
+        let records: Vec<Record> = ran.steps.iter().flat_map(FinishedStep::records).collect();
+        self.tell(&place, &records, Some(&ran.source())).map(Some)
     }
 
     pub(super) fn workplace<'b>(&'b self, tree: &'b DiskTree, store: &'b Store) -> Workplace<'b> {

@@ -35,6 +35,8 @@ pub trait RecordSink: Send + Sync {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Kept {
+    /// The number of records that the place was told.
+    pub told: u64,
     /// The number of records that the place didn't have, or that said something else there.
     pub records: u64,
     /// The number of blobs that were sent for them.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use ocibuild_core::build::RanSteps;
 use ocibuild_core::digest::Digest;
 use ocibuild_core::event::{Event, LayerOutcome};
 use ocibuild_core::plan::Plan;
@@ -80,6 +81,18 @@ impl<'a> Shared<'a> {
     fn runner(&self, cache: &TempDir, from: &Reference, asked: &Arc<Asked>) -> Builder<'a> {
         let builder = self.project.builder_with(cache.path()).registry(Self::client(asked));
         builder.cache_from([from.clone()]).pushes_to([self.image.clone()])
+    }
+
+    /// Has a fresh runner told of one place run a step as `ocibuild run` does, and tell another place of it.
+    fn run(&self, step: &str, from: &Reference, to: Option<&Reference>) -> RanSteps {
+        let cache = tempfile::tempdir().unwrap();
+        let builder = self.runner(&cache, from, &Arc::default()).cache_mode(CacheMode::Max);
+        let builder = to.into_iter().fold(builder, |builder, to| builder.cache_to(to.clone()));
+        let plan = builder.plan_steps(&parse(SPEC), &[step.to_owned()], &[]).unwrap();
+        let wanted = plan.steps.iter().position(|planned| planned.name == step).unwrap();
+        let ran = builder.run_steps(&plan, &[wanted]).unwrap_or_else(|error| panic!("{}", all(&error)));
+        assert_eq!(builder.write_step_cache(&plan, &ran).unwrap().is_some(), to.is_some());
+        ran
     }
 
     fn plan(builder: &Builder<'_>) -> Plan {
@@ -169,4 +182,24 @@ fn what_steps_made_is_brought_back_byte_by_byte_or_made_again_where_it_is_gone()
     assert_eq!(project.ran(), ["bundle", "compile", "install"]);
     let (alone, _) = project.build(SPEC);
     assert_eq!(built.images[0].root, alone.images[0].root);
+}
+
+#[test]
+fn what_one_place_answers_a_run_with_is_passed_on_to_another() {
+    for (host, _up) in registries() {
+        let project = Project::new();
+        let shared = Shared::new(&project, &host);
+        shared.fill();
+        let other: Reference = format!("{host}/steps{}/other:steps", std::process::id()).parse().unwrap();
+        project.write("src/index.ts", "let a = 4\n");
+        shared.run("compile", &shared.cache, Some(&other));
+        assert_eq!(project.ran(), ["compile"], "{host}");
+        // Whoever knows of the other one alone has all of it.
+        let ran = shared.run("compile", &other, None);
+        assert!(project.ran().is_empty(), "{host}");
+        assert_eq!(ran.steps[0].outcome, LayerOutcome::Shared);
+        project.write("src/index.ts", "let a = 5\n");
+        shared.run("compile", &other, None);
+        assert_eq!(project.ran(), ["compile"], "{host}: nothing is installed");
+    }
 }
