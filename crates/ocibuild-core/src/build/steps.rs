@@ -7,6 +7,7 @@
 mod demand;
 mod error;
 mod foresee;
+mod known;
 mod progress;
 mod ran;
 mod read;
@@ -58,12 +59,12 @@ pub struct Workplace<'a> {
 
 /// What is known of a plan's steps before any of them runs, in the order of the plan.
 #[derive(Default)]
-pub(super) struct Steps {
+pub(crate) struct Steps {
     known: Vec<Known>,
 }
 
 /// What is known of a step before it runs.
-pub(super) struct Known {
+struct Known {
     /// The digest of what its inputs hold.
     inputs: Digest,
     /// Its key, whatever it needs.

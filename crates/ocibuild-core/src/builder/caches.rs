@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::blob::{BlobError, Content, Source, Store};
-use crate::build::{Built, Tier};
+use crate::build::{Built, FinishedStep, Steps, Tier};
 use crate::builder::Builder;
 #[cfg(feature = "registry")]
 use crate::builder::pull::{PullError, Pulled};
@@ -126,23 +126,32 @@ impl<'a> Builder<'a> {
     /// [`CacheError`]; the images are what they are.
     pub fn write_cache(&self, plan: &Plan, built: &Built) -> Result<Option<Kept>, CacheError> {
         let Some((place, mode)) = self.cache_target(plan) else { return Ok(None) };
-        let source = built.source();
-        let blobs: Option<&dyn Source> = (mode == CacheMode::Max).then_some(&source);
-        let mut records = built.records();
-        if mode == CacheMode::Max {
-            records.extend(built.step_records());
-        }
-        self.tell(&place, &records, blobs).map(Some)
+        let records = built.records();
+        let kept = match mode {
+            CacheMode::Min => {
+                let kept = self.sink(&place)?.keep(&records, None, &self.cancel)?;
+                Kept { told: records.len() as u64, ..kept }
+            }
+            CacheMode::Max => {
+                let steps = (&*built.steps, &built.known_steps);
+                self.tell_with_blobs(&place, plan, (records, steps), &built.source())?
+            }
+        };
+        Ok(Some(kept))
     }
 
-    /// Tells a place, and notes of how many records.
-    pub(super) fn tell(
+    /// Tells a place with blobs of layers and of steps: first what was found out in this run, then what the
+    /// cache knows of the other steps.
+    pub(super) fn tell_with_blobs(
         &self,
         place: &CachePlace,
-        records: &[Record],
-        blobs: Option<&dyn Source>,
+        plan: &Plan,
+        (mut records, (steps, known)): (Vec<Record>, (&[FinishedStep], &Steps)),
+        blobs: &dyn Source,
     ) -> Result<Kept, CacheError> {
-        let kept = self.sink(place)?.keep(records, blobs, &self.cancel)?;
+        records.extend(steps.iter().flat_map(FinishedStep::records));
+        records.extend(known.records_here(plan, steps, (&self.local_records(), &self.store())));
+        let kept = self.sink(place)?.keep_beside(&records, &known.unseen(steps), blobs, &self.cancel)?;
         Ok(Kept { told: records.len() as u64, ..kept })
     }
 

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 
 use crate::blob::Store;
 use crate::build::{
-    BuildError, Context, Deliver, FinishedStep, ForeseenStep, RanSteps, Workplace, foresee_steps, run_steps,
+    BuildError, Context, Deliver, ForeseenStep, RanSteps, Workplace, foresee_steps, run_steps,
 };
 use crate::builder::{Builder, Error};
-use crate::cache::{CacheError, Kept, Record};
+use crate::cache::{CacheError, Kept};
 use crate::files::DiskTree;
 use crate::oci::Platform;
 use crate::plan::{Plan, PlanError, plan_steps};
@@ -133,8 +133,8 @@ impl<'a> Builder<'a> {
     /// [`CacheError`]; what the steps made is what it is.
     pub fn write_step_cache(&self, plan: &Plan, ran: &RanSteps) -> Result<Option<Kept>, CacheError> {
         let Some((place, CacheMode::Max)) = self.cache_target(plan) else { return Ok(None) };
-        let records: Vec<Record> = ran.steps.iter().flat_map(FinishedStep::records).collect();
-        self.tell(&place, &records, Some(&ran.source())).map(Some)
+        let steps = (&*ran.steps, &ran.known);
+        self.tell_with_blobs(&place, plan, (Vec::new(), steps), &ran.source()).map(Some)
     }
 
     pub(super) fn workplace<'b>(&'b self, tree: &'b DiskTree, store: &'b Store) -> Workplace<'b> {

@@ -203,3 +203,26 @@ fn what_one_place_answers_a_run_with_is_passed_on_to_another() {
         assert_eq!(project.ran(), ["compile"], "{host}: nothing is installed");
     }
 }
+
+#[test]
+fn a_place_is_told_of_steps_that_the_run_had_no_need_to_look_at() {
+    for (host, _up) in registries() {
+        let project = Project::new();
+        let shared = Shared::new(&project, &host);
+        project.build(SPEC);
+        // All layers are known by now, so that nobody asks for steps.
+        let builder = project.builder().registry(Shared::client(&Arc::default()));
+        let builder = builder.cache_to(shared.cache.clone()).cache_mode(CacheMode::Max);
+        let built = Shared::build(&builder);
+        assert!(built.steps.is_empty() && project.ran().is_empty());
+        builder.write_cache(&Shared::plan(&builder), &built).unwrap();
+        // A step that needs another is found by what that made as well: here of another lockfile.
+        project.write("src/index.ts", "let a = 2\n");
+        shared.run("compile", &shared.cache, None);
+        assert_eq!(project.ran(), ["compile"], "{host}: nothing is installed");
+        project.write("src/index.ts", "let a = 1\n");
+        project.write("package.json", "{ }");
+        shared.run("compile", &shared.cache, None);
+        assert_eq!(project.ran(), ["install"], "{host}: it made what it made before");
+    }
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::blob::Source as _;
 use crate::build::find::{chain, find, source};
+use crate::build::steps::known::is_of_step;
 use crate::build::steps::{Steps, Workplace, read};
 use crate::build::{BuildError, Context, StepFault};
 use crate::cache::Record;
@@ -176,9 +177,7 @@ impl<'a> Progress<'a> {
     }
 
     fn ask(&self, key: &Key) -> Fallible<Option<Answer>> {
-        let fits =
-            |record: &Record| record.layers.len() == 1 && record.content.is_some() && record.tar_size > 0;
-        Ok(find(std::slice::from_ref(key), &fits, self.context)?)
+        Ok(find(std::slice::from_ref(key), &is_of_step, self.context)?)
     }
 
     /// Makes sure that a step made what something would have answered with.

@@ -1,6 +1,7 @@
 //! Steps that were run without an image, and where the blobs are of what they made.
 
 use crate::blob::{Source, Store, Union};
+use crate::build::steps::Steps;
 use crate::build::{FinishedStep, LayersElsewhere, Tier, elsewhere};
 use crate::cache::Hold;
 
@@ -8,15 +9,21 @@ use crate::cache::Hold;
 pub struct RanSteps {
     /// All of which it was needed what they made, in the order of the plan.
     pub steps: Vec<FinishedStep>,
+    /// What is known of all of the plan.
+    pub(crate) known: Steps,
     store: Store,
     elsewhere: Vec<LayersElsewhere>,
     hold: Option<Hold>,
 }
 
 impl RanSteps {
-    pub(in crate::build) fn new(steps: Vec<FinishedStep>, store: &Store, tiers: &[Tier]) -> Self {
+    pub(in crate::build) fn new(
+        known: Steps,
+        steps: Vec<FinishedStep>,
+        (store, tiers): (&Store, &[Tier]),
+    ) -> Self {
         let elsewhere = elsewhere(&[], &steps, tiers);
-        Self { steps, store: store.clone(), elsewhere, hold: None }
+        Self { steps, known, store: store.clone(), elsewhere, hold: None }
     }
 
     /// Returns where the blobs are of what the steps made: in the store, or at the places that answered.
