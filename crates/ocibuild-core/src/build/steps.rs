@@ -47,6 +47,8 @@ pub struct Workplace<'a> {
     pub root: &'a Path,
     /// The directory of the cache in which steps have theirs.
     pub cache: &'a Path,
+    /// A cache that is only read: what steps made, and what tools say, is looked for there first.
+    pub below: Option<&'a Path>,
     /// What the run was given of variables: `PATH`, those that steps let through, secrets.
     pub variables: &'a Variables<'a>,
     /// How many steps and layers are made at once, at most.
@@ -135,7 +137,7 @@ impl<'a> Reader<'a> {
         if let Some(stat) = &stat {
             stat.start();
         }
-        let tools = step::Tools::new(place.cache, place.variables, context.cancel);
+        let tools = step::Tools::new(place.cache, place.variables, context.cancel).over(place.below);
         Self { plan, context, place, stat, tools }
     }
 

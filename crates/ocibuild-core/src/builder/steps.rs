@@ -143,6 +143,7 @@ impl<'a> Builder<'a> {
         Workplace {
             root: tree.path(),
             cache: store.root(),
+            below: self.caching.scratch.as_ref().map(|_| &*self.cache),
             variables: &**variables,
             jobs: if *jobs == 0 { processors() } else { *jobs },
             keep_going: *keep_going,

@@ -14,4 +14,5 @@ mod features;
 mod overlap;
 mod project;
 mod random;
+mod read_only;
 mod secrets;

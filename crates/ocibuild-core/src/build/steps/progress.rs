@@ -86,8 +86,8 @@ impl<'a> Progress<'a> {
         context: Context<'a>,
         place: &'a Workplace<'a>,
     ) -> Self {
-        let trees = OutputTrees::new(place.cache);
-        let host = step::Host::new(place.root, place.cache, place.variables);
+        let trees = OutputTrees::new(place.cache).over(place.below);
+        let host = step::Host::new(place.root, place.cache, place.variables).over(place.below);
         let making = plan.steps.iter().map(|_| Mutex::default()).collect();
         let states = plan.steps.iter().map(|_| Mutex::default()).collect();
         Self { plan, steps, context, place, trees, host, states, making }
