@@ -58,8 +58,8 @@ pub use listings::{Shelf, list_base};
 pub use pool::Pool;
 pub use resolve::{Resolved, resolve};
 pub use steps::{
-    Deliver, FinishedStep, ForeseenStep, Outlook, RanSteps, SkippedStep, StepFailure, StepFailures,
-    StepFault, Variables, Workplace,
+    Deliver, FinishedStep, ForeseenStep, MadeSteps, Outlook, RanSteps, SkippedStep, StepFailure,
+    StepFailures, StepFault, Variables, Workplace,
 };
 
 /// A place beside the cache that answers for layers: an image that was pushed, a cache repository, an

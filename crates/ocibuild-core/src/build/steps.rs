@@ -8,6 +8,7 @@ mod demand;
 mod error;
 mod foresee;
 mod known;
+mod made;
 mod progress;
 mod ran;
 mod read;
@@ -31,6 +32,7 @@ use crate::step;
 pub use error::{SkippedStep, StepFailure, StepFailures, StepFault};
 pub use foresee::{ForeseenStep, Outlook};
 pub(super) use foresee::{foresee, quiet};
+pub use made::MadeSteps;
 pub use progress::FinishedStep;
 pub(super) use progress::Progress;
 pub use ran::RanSteps;
@@ -51,6 +53,8 @@ pub struct Workplace<'a> {
     pub below: Option<&'a Path>,
     /// What the run was given of variables: `PATH`, those that steps let through, secrets.
     pub variables: &'a Variables<'a>,
+    /// What was made in earlier attempts of the run.
+    pub made: Option<&'a MadeSteps>,
     /// How many steps and layers are made at once, at most.
     pub jobs: usize,
     /// Whether what doesn't need a step that failed goes on.

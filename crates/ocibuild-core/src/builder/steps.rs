@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use crate::blob::Store;
 use crate::build::{
-    BuildError, Context, Deliver, ForeseenStep, RanSteps, Workplace, foresee_steps, run_steps,
+    BuildError, Context, Deliver, ForeseenStep, MadeSteps, RanSteps, Workplace, foresee_steps, run_steps,
 };
 use crate::builder::{Builder, Error};
 use crate::cache::{CacheError, Kept};
@@ -21,12 +21,13 @@ pub(super) struct Stepping<'a> {
     jobs: usize,
     keep_going: bool,
     checks_inputs: bool,
+    made: Option<&'a MadeSteps>,
 }
 
 impl Default for Stepping<'_> {
     fn default() -> Self {
         let variables = Box::new(|_: &str| None);
-        Self { variables, jobs: 0, keep_going: false, checks_inputs: false }
+        Self { variables, jobs: 0, keep_going: false, checks_inputs: false, made: None }
     }
 }
 
@@ -61,6 +62,14 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub fn check_inputs(mut self, yes: bool) -> Self {
         self.stepping.checks_inputs = yes;
+        self
+    }
+
+    /// Has no step run again that ran while this was at hand; see [`MadeSteps`]. By default steps that run
+    /// always do so each time.
+    #[must_use]
+    pub fn made_before(mut self, made: &'a MadeSteps) -> Self {
+        self.stepping.made = Some(made);
         self
     }
 
@@ -139,12 +148,13 @@ impl<'a> Builder<'a> {
 
     pub(super) fn workplace<'b>(&'b self, tree: &'b DiskTree, store: &'b Store) -> Workplace<'b> {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        let Stepping { variables, jobs, keep_going, checks_inputs } = &self.stepping;
+        let Stepping { variables, jobs, keep_going, checks_inputs, made } = &self.stepping;
         Workplace {
             root: tree.path(),
             cache: store.root(),
             below: self.caching.scratch.as_ref().map(|_| &*self.cache),
             variables: &**variables,
+            made: *made,
             jobs: if *jobs == 0 { processors() } else { *jobs },
             keep_going: *keep_going,
             checks_inputs: *checks_inputs,

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::blob::Source as _;
-use crate::build::find::{chain, find, source};
+use crate::blob::{Source as _, many};
+use crate::build::find::{at_once, chain, find, holds, source};
 use crate::build::steps::known::is_of_step;
 use crate::build::steps::{Steps, Workplace, read};
 use crate::build::{BuildError, Context, StepFault};
@@ -117,19 +117,32 @@ impl<'a> Progress<'a> {
         self.plan.steps.iter().enumerate().map(key).collect()
     }
 
-    /// Asks for a step by its declared key. Tells whether something answers.
-    pub(super) fn is_answered(&self, index: usize) -> Fallible<bool> {
-        let start = Instant::now();
-        if self.finished(index).is_some() {
-            return Ok(true);
+    /// Asks for steps by their declared keys, side by side where others than the cache are asked. Tells of
+    /// each whether something answers.
+    pub(super) fn are_answered(&self, steps: &[usize]) -> Fallible<Vec<bool>> {
+        let asked = many(steps, at_once(self.context), |index| {
+            let start = Instant::now();
+            Ok::<_, BuildError>((self.declared_answer(*index)?, start.elapsed()))
+        })?;
+        let finish = |(index, (answer, elapsed)): (&usize, (Option<(Key, Answer)>, Duration))| {
+            if let Some((key, answer)) = answer {
+                self.finish(*index, answer, (vec![key], false), elapsed);
+            }
+            self.finished(*index).is_some()
+        };
+        Ok(steps.iter().zip(asked).map(finish).collect())
+    }
+
+    fn declared_answer(&self, index: usize) -> Fallible<Option<(Key, Answer)>> {
+        if self.context.verifies || self.finished(index).is_some() {
+            return Ok(None);
         }
-        if self.context.verifies {
-            return Ok(false);
-        }
-        let Some(declared) = self.steps.known[index].declared else { return Ok(false) };
-        let Some(answer) = self.ask(&declared)? else { return Ok(false) };
-        self.finish(index, answer, vec![declared], start);
-        Ok(true)
+        let Some(declared) = self.steps.known[index].declared else { return Ok(None) };
+        Ok(self.ask(&declared)?.map(|answer| (declared, answer)))
+    }
+
+    fn is_answered(&self, index: usize) -> Fallible<bool> {
+        Ok(self.are_answered(&[index])? == [true])
     }
 
     /// Makes a step finished whose needs are: by a record of what they made, or by running it.
@@ -142,16 +155,31 @@ impl<'a> Progress<'a> {
     pub(super) fn is_realised(&self, index: usize) -> Fallible<bool> {
         let start = Instant::now();
         let (realised, keys) = self.keys(index);
-        if self.plan.steps[index].always || self.context.verifies {
-            return Ok(false);
-        }
-        let Some(answer) = self.ask(&realised)? else { return Ok(false) };
+        let Some(answer) = self.realised_answer(index, &realised)? else { return Ok(false) };
         self.record(index, &answer.record, answer.origin);
-        self.finish(index, answer, keys, start);
+        // It says what is made of what the needs made, not that these made it.
+        let is_foreign = self.has_foreign_needs(index);
+        self.finish(index, answer, (keys, is_foreign), start.elapsed());
         Ok(true)
     }
 
-    /// The key by what the needs made, and all keys that the step is recorded under.
+    fn realised_answer(&self, index: usize, realised: &Key) -> Fallible<Option<Answer>> {
+        let made = self.place.made.and_then(|made| made.get(realised));
+        if let Some(record) = made
+            && holds(self.context.store, &record)?
+        {
+            return Ok(Some(Answer { record, origin: Origin::Store }));
+        }
+        let step = &self.plan.steps[index];
+        // What needs nothing is recorded under both keys, and was asked for by the other.
+        match step.always || self.context.verifies || step.needs.is_empty() {
+            true => Ok(None),
+            false => self.ask(realised),
+        }
+    }
+
+    /// The key by what the needs made, and all keys that the step is recorded under: none if it runs
+    /// always.
     fn keys(&self, index: usize) -> (Key, Vec<Key>) {
         let step = &self.plan.steps[index];
         let known = &self.steps.known[index];
@@ -159,20 +187,24 @@ impl<'a> Progress<'a> {
         let made: Option<Vec<Key>> = step.needs.iter().map(root).collect();
         let made = made.expect("a step is made after those it needs");
         let realised = step::realised_key(&known.own, &made);
-        (realised, known.declared.into_iter().chain([realised]).collect())
+        let all = || known.declared.into_iter().chain([realised]).collect();
+        (realised, if step.always { Vec::new() } else { all() })
     }
 
     fn run_once(&self, index: usize, start: Instant) -> Fallible<()> {
         let (record, tree) = self.run(index)?;
         // What the needs made may be another thing than before, where it had to be made again.
-        let (_, keys) = self.keys(index);
-        let keys = if self.plan.steps[index].always { Vec::new() } else { keys };
+        let (realised, keys) = self.keys(index);
         if self.context.verifies {
             self.hold_against_records(index, &record, &keys)?;
         }
         self.record(index, &record, Origin::Made);
         self.state(index).tree = Some(tree);
-        self.finish(index, Answer { record, origin: Origin::Made }, keys, start);
+        if let Some(made) = self.place.made {
+            made.note(realised, &record);
+        }
+        let is_foreign = self.has_foreign_needs(index);
+        self.finish(index, Answer { record, origin: Origin::Made }, (keys, is_foreign), start.elapsed());
         Ok(())
     }
 
@@ -222,17 +254,15 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn finish(&self, index: usize, answer: Answer, keys: Vec<Key>, start: Instant) {
+    /// Notes of a step what it made, the keys that it goes by, and whether it is of something that a place
+    /// beside the cache answered for.
+    fn finish(&self, index: usize, answer: Answer, (keys, is_foreign): (Vec<Key>, bool), elapsed: Duration) {
         let step = &self.plan.steps[index];
         let Answer { record, origin } = answer;
         let (outcome, place) = (self.context.outcome(origin), self.context.place(origin));
-        let (name, label, elapsed) = (step.name.clone(), step.label.clone(), start.elapsed());
+        let (name, label) = (step.name.clone(), step.label.clone());
         let event = Event::StepFinished { step: label.clone(), outcome, elapsed };
-        let is_foreign = match origin {
-            Origin::Place(_) => true,
-            Origin::Made => self.has_foreign_needs(index),
-            Origin::Store => false,
-        };
+        let is_foreign = is_foreign || matches!(origin, Origin::Place(_));
         let finished =
             FinishedStep { index, name, label, record, keys, outcome, place, elapsed, origin, is_foreign };
         self.state(index).finished = Some(Arc::new(finished));
