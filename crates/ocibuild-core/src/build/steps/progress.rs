@@ -124,13 +124,13 @@ impl<'a> Progress<'a> {
             let start = Instant::now();
             Ok::<_, BuildError>((self.declared_answer(*index)?, start.elapsed()))
         })?;
-        let finish = |(index, (answer, elapsed)): (&usize, (Option<(Key, Answer)>, Duration))| {
+        // In their order, whichever was answered first.
+        for (index, (answer, elapsed)) in steps.iter().zip(asked) {
             if let Some((key, answer)) = answer {
                 self.finish(*index, answer, (vec![key], false), elapsed);
             }
-            self.finished(*index).is_some()
-        };
-        Ok(steps.iter().zip(asked).map(finish).collect())
+        }
+        Ok(steps.iter().map(|index| self.finished(*index).is_some()).collect())
     }
 
     fn declared_answer(&self, index: usize) -> Fallible<Option<(Key, Answer)>> {
