@@ -42,7 +42,8 @@ use disagree::{check_outlines, doubtful};
 use images::put_together;
 use make::make;
 use resolve::Decision;
-use steps::{Progress, Steps};
+use steps::Progress;
+pub(crate) use steps::Steps;
 
 pub use bases::{Bases, OpenBase};
 pub(crate) use built::LayersElsewhere;
@@ -57,8 +58,8 @@ pub use listings::{Shelf, list_base};
 pub use pool::Pool;
 pub use resolve::{Resolved, resolve};
 pub use steps::{
-    Deliver, FinishedStep, ForeseenStep, Outlook, SkippedStep, StepFailure, StepFailures, StepFault,
-    Variables, Workplace,
+    Deliver, FinishedStep, ForeseenStep, MadeSteps, Outlook, RanSteps, SkippedStep, StepFailure,
+    StepFailures, StepFault, Variables, Workplace,
 };
 
 /// A place beside the cache that answers for layers: an image that was pushed, a cache repository, an
@@ -195,8 +196,8 @@ pub fn build(
     context: Context<'_>,
     finished: &(dyn Fn(&FinishedLayer) + Sync),
 ) -> Result<Built, BuildError> {
-    let Resolved { plan, foundations, layers, mut outlines, steps } = resolved;
-    let step_keys = steps.declared(plan);
+    let Resolved { plan, foundations, layers, mut outlines, steps: known_steps } = resolved;
+    let step_keys = known_steps.declared(plan);
     let context = Context { step_keys: &step_keys, ..context };
     let checker = Checker::new(plan, context);
     // One that fails by itself goes nowhere; the others are made, so that all that is wrong is told.
@@ -206,13 +207,13 @@ pub fn build(
         }
     };
     let finished = &sound;
-    let (layers, steps) = match steps.is_empty() {
+    let (layers, steps) = match known_steps.is_empty() {
         true => (make_all(plan, &foundations, layers, context, finished)?, Vec::new()),
         false => {
             let doubtful = all_doubtful(plan);
             let listed = &|index: usize| doubtful.contains(&index);
             let layers = steps::Layers { foundations: &foundations, decisions: layers, listed, finished };
-            steps::make_all(plan, layers, &steps, context)?
+            steps::make_all(plan, layers, &known_steps, context)?
         }
     };
     let findings = checker.images(&foundations, &layers);
@@ -230,7 +231,19 @@ pub fn build(
     let own = elsewhere(&layers, &steps, context.tiers);
     let elsewhere = foundations.into_sources().into_iter().chain(own).collect();
     let (memory, store) = (Arc::new(memory), context.store.clone());
-    Ok(Built { images, layers, steps, warnings, findings, memory, store, elsewhere, listings, hold: None })
+    Ok(Built {
+        images,
+        layers,
+        steps,
+        known_steps,
+        warnings,
+        findings,
+        memory,
+        store,
+        elsewhere,
+        listings,
+        hold: None,
+    })
 }
 
 /// Runs steps of a plan, by their places in it, unless something answers for them, with all that they need
@@ -244,9 +257,10 @@ pub fn run_steps(
     wanted: &[usize],
     deliver: Option<&Deliver<'_>>,
     context: Context<'_>,
-) -> Result<Vec<FinishedStep>, BuildError> {
+) -> Result<RanSteps, BuildError> {
     let steps = Steps::find_out(plan, context)?;
-    steps::run(plan, wanted, deliver, &steps, context)
+    let finished = steps::run(plan, wanted, deliver, &steps, context)?;
+    Ok(RanSteps::new(steps, finished, (context.store, context.tiers)))
 }
 
 /// Finds out what would become of steps of a plan, by their places in it, without running any.

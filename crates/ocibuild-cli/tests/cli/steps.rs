@@ -1,5 +1,6 @@
 //! Steps as users meet them: what is shown of them, how they fail, and what is known of them ahead.
 
+mod again;
 mod fail;
 mod graph;
 mod output;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blob::{BlobError, Content, Memory, Source, Store, Union};
-use crate::build::FinishedStep;
+use crate::build::{FinishedStep, Steps};
 use crate::cache::{BuiltLayer, Hold, Record};
 use crate::checks::Finding;
 use crate::digest::Digest;
@@ -94,6 +94,8 @@ pub struct Built {
     pub warnings: Vec<Fault>,
     /// What was found in the images, without being a reason not to publish them.
     pub findings: Vec<Finding>,
+    /// What is known of all steps of the plan.
+    pub(crate) known_steps: Steps,
     pub(super) memory: Arc<Memory>,
     pub(super) store: Store,
     /// Where layers are that aren't in the store: those of bases, and own ones that were answered for.
@@ -143,8 +145,20 @@ impl Built {
     ) -> Self {
         let (images, memory) = (vec![image], Arc::new(memory));
         let (layers, elsewhere, listings) = (Vec::new(), layers, Vec::new());
-        let (steps, warnings, findings) = (Vec::new(), Vec::new(), Vec::new());
-        Self { images, layers, steps, memory, store, elsewhere, listings, hold: None, warnings, findings }
+        let (steps, known_steps, warnings, findings) = (Vec::new(), Steps::default(), Vec::new(), Vec::new());
+        Self {
+            images,
+            layers,
+            steps,
+            known_steps,
+            memory,
+            store,
+            elsewhere,
+            listings,
+            hold: None,
+            warnings,
+            findings,
+        }
     }
 
     /// Returns where all blobs of the images are: configs and manifests, own layers, bases' layers.
@@ -169,13 +183,6 @@ impl Built {
             records.extend(record.layers.iter().filter_map(|layer| record.part(layer)));
         }
         records
-    }
-
-    /// Returns the records of what steps made: of use only to a place that has their blobs, as no image
-    /// has them.
-    #[must_use]
-    pub fn step_records(&self) -> Vec<Record> {
-        self.steps.iter().flat_map(FinishedStep::records).collect()
     }
 
     /// Keeps a share in the cache for as long as the layers may be read from it.

@@ -11,6 +11,14 @@ use crate::layer::{self, Answer, Answers, Origin, Workshop};
 use crate::oci::Descriptor;
 use crate::plan::{Plan, PlannedLayer};
 
+/// As many questions at once may wait for other places.
+const AT_ONCE: usize = 16;
+
+/// How many may be asked for at once: the cache answers as soon as it is asked.
+pub(super) fn at_once(context: Context<'_>) -> usize {
+    if context.tiers.is_empty() { 1 } else { AT_ONCE }
+}
+
 /// Asks for one of these keys: first the cache, then the other places in their order. One that has a
 /// record and not its blobs is passed over.
 pub(super) fn find(

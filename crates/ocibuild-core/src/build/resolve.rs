@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::base::Listing;
-use crate::blob::BlobError;
+use crate::blob::{BlobError, many};
 use crate::build::bases::Foundations;
 use crate::build::disagree::read_outlines;
 use crate::build::error::layer_fault;
-use crate::build::find::find;
+use crate::build::find::{at_once, find};
 use crate::build::steps::Steps;
 use crate::build::{BuildError, Context};
 use crate::cache::Record;
@@ -55,9 +55,11 @@ pub fn resolve<'p>(plan: &'p Plan, context: Context<'_>) -> Result<Resolved<'p>,
     foundations.warn_of_triggers(plan, context.observer);
     let decide = |layer: &PlannedLayer| {
         context.cancel.check()?;
-        decide(plan, layer, foundations.listing(&layer.foundation), context)
+        // Of several faults that of the first layer is told, whoever was first to find one.
+        Ok::<_, BuildError>(decide(plan, layer, foundations.listing(&layer.foundation), context))
     };
-    let mut layers = plan.layers.iter().map(decide).collect::<Result<Vec<Decision>, BuildError>>()?;
+    let layers = many(&plan.layers, at_once(context), decide)?;
+    let mut layers = layers.into_iter().collect::<Result<Vec<Decision>, BuildError>>()?;
     let outlines = read_outlines(plan, &mut layers, context)?;
     Ok(Resolved { plan, foundations, layers, outlines, steps })
 }

@@ -8,7 +8,10 @@ mod capture;
 mod demand;
 mod error;
 mod foresee;
+mod known;
+mod made;
 mod progress;
+mod ran;
 mod read;
 mod run;
 mod work;
@@ -30,8 +33,10 @@ use crate::step;
 pub use error::{SkippedStep, StepFailure, StepFailures, StepFault};
 pub use foresee::{ForeseenStep, Outlook};
 pub(super) use foresee::{foresee, quiet};
+pub use made::MadeSteps;
 pub use progress::FinishedStep;
 pub(super) use progress::Progress;
+pub use ran::RanSteps;
 pub use work::Deliver;
 pub(super) use work::{Layers, make_all, run};
 
@@ -45,8 +50,12 @@ pub struct Workplace<'a> {
     pub root: &'a Path,
     /// The directory of the cache in which steps have theirs.
     pub cache: &'a Path,
+    /// A cache that is only read: what steps made, and what tools say, is looked for there first.
+    pub below: Option<&'a Path>,
     /// What the run was given of variables: `PATH`, those that steps let through, secrets.
     pub variables: &'a Variables<'a>,
+    /// What was made in earlier attempts of the run.
+    pub made: Option<&'a MadeSteps>,
     /// How many steps and layers are made at once, at most.
     pub jobs: usize,
     /// Whether what doesn't need a step that failed goes on.
@@ -57,12 +66,12 @@ pub struct Workplace<'a> {
 
 /// What is known of a plan's steps before any of them runs, in the order of the plan.
 #[derive(Default)]
-pub(super) struct Steps {
+pub(crate) struct Steps {
     known: Vec<Known>,
 }
 
 /// What is known of a step before it runs.
-pub(super) struct Known {
+struct Known {
     /// The digest of what its inputs hold.
     inputs: Digest,
     /// Its key, whatever it needs.
@@ -133,7 +142,7 @@ impl<'a> Reader<'a> {
         if let Some(stat) = &stat {
             stat.start();
         }
-        let tools = step::Tools::new(place.cache, place.variables, context.cancel);
+        let tools = step::Tools::new(place.cache, place.variables, context.cancel).over(place.below);
         Self { plan, context, place, stat, tools }
     }
 

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::blob::{BlobError, Content, Source, Store};
-use crate::build::{Built, Tier};
+use crate::build::{Built, FinishedStep, Steps, Tier};
 use crate::builder::Builder;
 #[cfg(feature = "registry")]
 use crate::builder::pull::{PullError, Pulled};
-use crate::cache::{CacheError, CacheStore, Kept, RecordSink, Stores};
+use crate::cache::{CacheError, CacheStore, Kept, Record, RecordSink, Stores};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
 use crate::oci::Descriptor;
@@ -126,17 +126,36 @@ impl<'a> Builder<'a> {
     /// [`CacheError`]; the images are what they are.
     pub fn write_cache(&self, plan: &Plan, built: &Built) -> Result<Option<Kept>, CacheError> {
         let Some((place, mode)) = self.cache_target(plan) else { return Ok(None) };
-        let sink = self.sink(&place)?;
-        let source = built.source();
-        let blobs: Option<&dyn Source> = (mode == CacheMode::Max).then_some(&source);
-        let mut records = built.records();
-        if mode == CacheMode::Max {
-            records.extend(built.step_records());
-        }
-        sink.keep(&records, blobs, &self.cancel).map(Some)
+        let records = built.records();
+        let kept = match mode {
+            CacheMode::Min => {
+                let kept = self.sink(&place)?.keep(&records, None, &self.cancel)?;
+                Kept { told: records.len() as u64, ..kept }
+            }
+            CacheMode::Max => {
+                let steps = (&*built.steps, &built.known_steps);
+                self.tell_with_blobs(&place, plan, (records, steps), &built.source())?
+            }
+        };
+        Ok(Some(kept))
     }
 
-    pub(super) fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {
+    /// Tells a place with blobs of layers and of steps: first what was found out in this run, then what the
+    /// cache knows of the other steps.
+    pub(super) fn tell_with_blobs(
+        &self,
+        place: &CachePlace,
+        plan: &Plan,
+        (mut records, (steps, known)): (Vec<Record>, (&[FinishedStep], &Steps)),
+        blobs: &dyn Source,
+    ) -> Result<Kept, CacheError> {
+        records.extend(steps.iter().flat_map(FinishedStep::records));
+        records.extend(known.records_here(plan, steps, (&self.local_records(), &self.store())));
+        let kept = self.sink(place)?.keep_beside(&records, &known.unseen(steps), blobs, &self.cancel)?;
+        Ok(Kept { told: records.len() as u64, ..kept })
+    }
+
+    fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {
         match place {
             CachePlace::Store(address) => Ok(self.open(address)?.sink),
             CachePlace::Image(reference) => self.repository_cache(reference),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use crate::blob::Store;
 use crate::build::{
-    BuildError, Context, Deliver, FinishedStep, ForeseenStep, Workplace, foresee_steps, run_steps,
+    BuildError, Context, Deliver, ForeseenStep, MadeSteps, RanSteps, Workplace, foresee_steps, run_steps,
 };
 use crate::builder::{Builder, Error};
 use crate::cache::{CacheError, Kept};
@@ -21,12 +21,13 @@ pub(super) struct Stepping<'a> {
     jobs: usize,
     keep_going: bool,
     checks_inputs: bool,
+    made: Option<&'a MadeSteps>,
 }
 
 impl Default for Stepping<'_> {
     fn default() -> Self {
         let variables = Box::new(|_: &str| None);
-        Self { variables, jobs: 0, keep_going: false, checks_inputs: false }
+        Self { variables, jobs: 0, keep_going: false, checks_inputs: false, made: None }
     }
 }
 
@@ -64,6 +65,14 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Has no step run again that ran while this was at hand; see [`MadeSteps`]. By default steps that run
+    /// always do so each time.
+    #[must_use]
+    pub fn made_before(mut self, made: &'a MadeSteps) -> Self {
+        self.stepping.made = Some(made);
+        self
+    }
+
     /// Plans steps of a spec, by their names, and those they need, with no image; see
     /// [`plan_steps`](crate::plan::plan_steps()).
     ///
@@ -83,7 +92,7 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// [`Error`]; nothing of a step that failed is in the cache.
-    pub fn run_steps(&self, plan: &Plan, wanted: &[usize]) -> Result<Vec<FinishedStep>, Error> {
+    pub fn run_steps(&self, plan: &Plan, wanted: &[usize]) -> Result<RanSteps, Error> {
         self.run_and_deliver(plan, wanted, None)
     }
 
@@ -97,7 +106,7 @@ impl<'a> Builder<'a> {
         plan: &Plan,
         wanted: &[usize],
         deliver: &Deliver<'_>,
-    ) -> Result<Vec<FinishedStep>, Error> {
+    ) -> Result<RanSteps, Error> {
         self.run_and_deliver(plan, wanted, Some(deliver))
     }
 
@@ -106,13 +115,13 @@ impl<'a> Builder<'a> {
         plan: &Plan,
         wanted: &[usize],
         deliver: Option<&Deliver<'_>>,
-    ) -> Result<Vec<FinishedStep>, Error> {
+    ) -> Result<RanSteps, Error> {
         let tree = DiskTree::open(&self.root)?;
-        let _hold = self.enter_cache().map_err(BuildError::from)?;
+        let hold = self.enter_cache().map_err(BuildError::from)?;
         let (tiers, told) = (self.tiers(plan), self.told(plan));
         self.within(&tree, self.use_records, |context| {
             let context = Context { tiers: &tiers, told: &told, ..context };
-            Ok(run_steps(plan, wanted, deliver, context)?)
+            Ok(run_steps(plan, wanted, deliver, context)?.holding(hold))
         })
     }
 
@@ -126,27 +135,26 @@ impl<'a> Builder<'a> {
     }
 
     /// Tells the place of [`Builder::cache_to`] what steps made, so that it answers for them, with their
-    /// blobs. Does nothing where there is no such place, or it is given no blobs ([`CacheMode::Min`]):
-    /// no image has these.
+    /// blobs: what another place answered with is copied there. Does nothing where there is no such place,
+    /// or it is given no blobs ([`CacheMode::Min`]): no image has these.
     ///
     /// # Errors
     /// [`CacheError`]; what the steps made is what it is.
-    pub fn write_step_cache(&self, plan: &Plan, steps: &[FinishedStep]) -> Result<Option<Kept>, CacheError> {
+    pub fn write_step_cache(&self, plan: &Plan, ran: &RanSteps) -> Result<Option<Kept>, CacheError> {
         let Some((place, CacheMode::Max)) = self.cache_target(plan) else { return Ok(None) };
-        // What another place answered for is in no store of ours, and that place has it.
-        let own = steps.iter().filter(|step| step.place.is_none());
-        let records: Vec<_> = own.flat_map(FinishedStep::records).collect();
-        let store = self.store();
-        self.sink(&place)?.keep(&records, Some(&store), &self.cancel).map(Some)
+        let steps = (&*ran.steps, &ran.known);
+        self.tell_with_blobs(&place, plan, (Vec::new(), steps), &ran.source()).map(Some)
     }
 
     pub(super) fn workplace<'b>(&'b self, tree: &'b DiskTree, store: &'b Store) -> Workplace<'b> {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        let Stepping { variables, jobs, keep_going, checks_inputs } = &self.stepping;
+        let Stepping { variables, jobs, keep_going, checks_inputs, made } = &self.stepping;
         Workplace {
             root: tree.path(),
             cache: store.root(),
+            below: self.caching.scratch.as_ref().map(|_| &*self.cache),
             variables: &**variables,
+            made: *made,
             jobs: if *jobs == 0 { processors() } else { *jobs },
             keep_going: *keep_going,
             checks_inputs: *checks_inputs,

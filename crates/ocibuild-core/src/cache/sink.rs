@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::blob::{BlobError, Source};
 use crate::cache::{CacheError, Record, RecordStore};
 use crate::event::Cancel;
+use crate::key::Key;
 
 /// A place beside the machine's cache that takes records of a whole build at once, and with them
 /// blobs, if it is given any.
@@ -29,12 +30,32 @@ pub trait RecordSink: Send + Sync {
         blobs: Option<&dyn Source>,
         cancel: &Cancel,
     ) -> Result<Kept, CacheError>;
+
+    /// Keeps records as [`RecordSink::keep`] does with blobs. If anything is written then, what the place
+    /// has with all its blobs under some other keys counts as written now as well, and so isn't the first
+    /// to go: what was of no need in this run, but belongs to it. A place that drops nothing by itself does
+    /// as without these keys.
+    ///
+    /// # Errors
+    /// As [`RecordSink::keep`].
+    fn keep_beside(
+        &self,
+        records: &[Record],
+        others: &[Key],
+        blobs: &dyn Source,
+        cancel: &Cancel,
+    ) -> Result<Kept, CacheError> {
+        let _ = others;
+        self.keep(records, Some(blobs), cancel)
+    }
 }
 
 /// What it came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Kept {
+    /// The number of records that the place was told.
+    pub told: u64,
     /// The number of records that the place didn't have, or that said something else there.
     pub records: u64,
     /// The number of blobs that were sent for them.

@@ -73,6 +73,16 @@ impl Turn {
         Some(Self { _file: Locked::new(file) })
     }
 
+    /// Shares a directory as [`Turn::share`] does, where nothing may be written: nor is anything noted.
+    pub(crate) fn look(directory: &Path) -> Option<Self> {
+        let file = open_to_read(&directory.join(NAME)).ok()?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
+            return None;
+        }
+        is_at(&file, directory).ok().filter(|is_at| *is_at)?;
+        Some(Self { _file: Locked::new(file) })
+    }
+
     /// Takes a directory, if nobody has a turn with it or shares it. Where that can't be known, nobody
     /// gets it. Nothing is noted.
     pub(crate) fn try_alone(directory: &Path) -> Option<Self> {
@@ -94,20 +104,26 @@ impl Turn {
 /// None of it is a link: what steps run could put one there.
 fn open(directory: &Path, create: bool) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(create).truncate(false).mode(0o644);
-    options.custom_flags(flags.bits().cast_signed());
+    options.custom_flags(flags());
     let path = directory.join(NAME);
     // Another's file can be locked by whoever may read it.
     let opened = options.open(&path);
     let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     match opened {
-        Err(error) if denied(&error) => {
-            OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
-        }
+        Err(error) if denied(&error) => open_to_read(&path),
         opened => opened,
     }
+}
+
+fn open_to_read(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    OpenOptions::new().read(true).custom_flags(flags()).open(path)
+}
+
+fn flags() -> i32 {
+    (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed()
 }
 
 /// Tells whether a file is still the one in the directory.

@@ -16,6 +16,7 @@ use crate::blob::{BlobError, BytesContent, PlaceFault, Source, Target, read_whol
 use crate::cache::{CacheError, Kept, Record, RecordSink, unusable};
 use crate::digest::Digest;
 use crate::event::Cancel;
+use crate::key::Key;
 use crate::oci::{Descriptor, MAX_MANIFEST_SIZE, Manifest, from_json};
 use crate::shared::next::Next;
 use crate::shared::parcel::{Parcel, Sender, choose};
@@ -169,6 +170,7 @@ impl RepositoryCache {
     fn write(
         &self,
         records: &[Record],
+        others: &[Key],
         blobs: Option<&dyn Source>,
         cancel: &Cancel,
     ) -> Result<Kept, CacheError> {
@@ -193,7 +195,12 @@ impl RepositoryCache {
             }
             let parcel = match sent.take() {
                 Some(parcel) => parcel,
-                None => sender.parcel(&wanted, blobs, &found.state).map_err(|fault| self.fault(fault))?,
+                None => {
+                    // What there is room for beside what is told.
+                    let all = [records, &found.state.whole(others)].concat();
+                    let (all, _) = choose(&all, blobs.is_some(), &self.limits);
+                    sender.parcel(&all, blobs, &found.state).map_err(|fault| self.fault(fault))?
+                }
             };
             let start = Instant::now();
             match self.put(&parcel, found, &mut read, &mut sender) {
@@ -295,7 +302,17 @@ impl RecordSink for RepositoryCache {
         blobs: Option<&dyn Source>,
         cancel: &Cancel,
     ) -> Result<Kept, CacheError> {
-        self.write(records, blobs, cancel)
+        self.write(records, &[], blobs, cancel)
+    }
+
+    fn keep_beside(
+        &self,
+        records: &[Record],
+        others: &[Key],
+        blobs: &dyn Source,
+        cancel: &Cancel,
+    ) -> Result<Kept, CacheError> {
+        self.write(records, others, Some(blobs), cancel)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crate::blob::{BlobError, Source, read_whole};
-use crate::cache::Record;
+use crate::cache::{BuiltLayer, Record};
 use crate::digest::{DiffId, Digest};
 use crate::key::Key;
 use crate::oci::{Descriptor, Manifest, MediaType, annotation, to_json};
@@ -204,6 +204,14 @@ impl State {
         };
         let is_whole = record.inventory.as_ref().is_none_or(has);
         Some(if is_whole { record.clone() } else { record.without_inventory() })
+    }
+
+    /// The records of keys whose layers are there, and those under the keys of what they hold.
+    pub(super) fn whole(&self, keys: &[Key]) -> Vec<Record> {
+        let is_there = |layer: &BuiltLayer| self.layers.contains_key(&layer.descriptor.digest);
+        let whole = |key: &Key| self.record(key).filter(|record| record.layers.iter().all(is_there));
+        let all = keys.iter().filter_map(whole);
+        all.flat_map(|record| record.content.as_ref().and_then(whole).into_iter().chain([record])).collect()
     }
 }
 

@@ -513,6 +513,37 @@ fn who_finds_that_another_disagrees_does_not_insist() {
 }
 
 #[test]
+fn what_belongs_to_a_write_outlasts_what_does_not() {
+    let target = Arc::new(Memory::new());
+    let limits = RepositoryLimits { records: 3, ..RepositoryLimits::default() };
+    let limited = || cache(&target).limits(limits).settled();
+    for name in ["a", "b", "c"] {
+        limited().keep(&[record(name)], Some(&store(&[name])), &Cancel::new()).unwrap();
+    }
+    let keep = |name: &str, others: &[&str]| {
+        let others: Vec<Key> = others.iter().map(|name| key(name)).collect();
+        // Nothing but what is told is brought, and what isn't there isn't missed.
+        limited().keep_beside(&[record(name)], &others, &store(&[name]), &Cancel::new()).unwrap()
+    };
+    assert_eq!(keep("d", &["a", "none"]).records, 1);
+    assert_eq!(keys(&*target, "cache"), ["a", "c", "d"].map(key).into());
+    // Where nothing is new, nothing is written.
+    let before = target.resolve("cache").unwrap();
+    assert_eq!(keep("d", &["c"]), crate::cache::Kept::default());
+    assert_eq!(target.resolve("cache").unwrap(), before);
+    // Of more than there is room for, what was told stays.
+    keep("e", &["a", "c", "d"]);
+    assert_eq!(keys(&*target, "cache").len(), 3);
+    assert!(keys(&*target, "cache").contains(&key("e")));
+    let reader = reader(&target);
+    for name in ["a", "e"] {
+        assert!(reader.get(&key(name)).unwrap().is_some());
+        assert!(reader.exists(&record(name).layers[0].descriptor).unwrap(), "{name}");
+    }
+    assert_valid(&target);
+}
+
+#[test]
 fn what_another_went_over_is_written_again_and_what_it_trimmed_is_not() {
     let inner = Arc::new(Memory::new());
     write(&inner, &["before"]);

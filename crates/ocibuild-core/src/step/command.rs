@@ -24,6 +24,8 @@ pub struct Host<'a> {
     root: &'a Path,
     /// As commands could reach it.
     cache: PathBuf,
+    /// Another, which is only read.
+    below: Option<PathBuf>,
     variables: Variables<'a>,
     confinement: Confinement,
 }
@@ -35,7 +37,14 @@ impl<'a> Host<'a> {
     /// Names the directory of the spec's paths and that of the cache.
     pub fn new(root: &'a Path, cache: &'a Path, variables: Variables<'a>) -> Self {
         let cache = cache.canonicalize().unwrap_or_else(|_| cache.to_owned());
-        Self { root, cache, variables, confinement: Confinement::new(path_of(variables)) }
+        Self { root, cache, below: None, variables, confinement: Confinement::new(path_of(variables)) }
+    }
+
+    /// Names another cache, of which commands are to see as little.
+    #[must_use]
+    pub fn over(mut self, cache: Option<&Path>) -> Self {
+        self.below = cache.and_then(|cache| cache.canonicalize().ok());
+        self
     }
 }
 
@@ -195,7 +204,10 @@ impl<'a> Run<'a> {
             writable: own.into_iter().chain(self.shared.directories()).collect(),
             readable: self.secrets.directory().into_iter().collect(),
             home: callers.as_deref(),
-            hidden: vec![self.host.root, &self.host.cache],
+            hidden: [self.host.root, &self.host.cache]
+                .into_iter()
+                .chain(self.host.below.as_deref())
+                .collect(),
         };
         let wants = Wants { network: self.step.network, sandbox: self.step.sandbox };
         self.host.confinement.confine(&mut process, wants, &rooms)?;

@@ -44,6 +44,8 @@ const DIRECTORY_MODE: u32 = 0o755;
 #[derive(Debug)]
 pub struct OutputTrees {
     root: PathBuf,
+    /// Others that are only read.
+    below: Option<PathBuf>,
     /// Those that were looked at already.
     known: Mutex<BTreeMap<Key, OutputTree>>,
 }
@@ -85,8 +87,15 @@ impl OutputTrees {
     /// Names those of a cache. Nothing is read or made yet.
     #[must_use]
     pub fn new(cache: &Path) -> Self {
-        let [directory, version] = OUTPUTS_DIRECTORY;
-        Self { root: cache.join(directory).join(version), known: Mutex::default() }
+        Self { root: place(cache), below: None, known: Mutex::default() }
+    }
+
+    /// Has them looked for in another cache first, which is only read: what is right there is used in its
+    /// place, and what isn't stays as it is.
+    #[must_use]
+    pub fn over(mut self, cache: Option<&Path>) -> Self {
+        self.below = cache.map(place);
+        self
     }
 
     /// Finds what a step made, if it is there and all its files look as they did when they were put there.
@@ -97,6 +106,9 @@ impl OutputTrees {
     pub fn find(&self, key: &Key, cancel: &Cancel) -> Result<Option<OutputTree>, StepError> {
         if let Some(known) = self.known().get(key) {
             return Ok(Some(known.clone()));
+        }
+        if let Some(tree) = self.find_below(key, cancel)? {
+            return Ok(Some(self.keep(key, tree)));
         }
         let directory = self.root.join(key.hex());
         let Some(turn) = Turn::share(&directory) else {
@@ -110,6 +122,14 @@ impl OutputTrees {
                 Ok(None)
             }
         }
+    }
+
+    fn find_below(&self, key: &Key, cancel: &Cancel) -> Result<Option<OutputTree>, StepError> {
+        let directory = self.below.as_ref().map(|below| below.join(key.hex()));
+        let Some((directory, turn)) = directory.and_then(|at| Turn::look(&at).map(|turn| (at, turn))) else {
+            return Ok(None);
+        };
+        self.look(&directory, turn, cancel)
     }
 
     /// Takes over what a step made: its outputs, by their paths in the directory that it ran in. If that is
@@ -252,6 +272,12 @@ impl OutputTrees {
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, OutputTree>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where they lie in a cache.
+fn place(cache: &Path) -> PathBuf {
+    let [directory, version] = OUTPUTS_DIRECTORY;
+    cache.join(directory).join(version)
 }
 
 /// A rename onto a directory that isn't empty, or onto a file.

@@ -62,6 +62,8 @@ type Environment = BTreeMap<OsString, OsString>;
 /// for others, as those of version managers do: what these say is remembered for no other run.
 pub struct Tools<'a> {
     cache: PathBuf,
+    /// Another, which is only read.
+    below: Option<PathBuf>,
     variables: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
     cancel: &'a Cancel,
     known: Mutex<BTreeMap<(String, Environment), Vec<u8>>>,
@@ -74,7 +76,14 @@ impl<'a> Tools<'a> {
         variables: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
         cancel: &'a Cancel,
     ) -> Self {
-        Self { cache: cache.to_owned(), variables, cancel, known: Mutex::default() }
+        Self { cache: cache.to_owned(), below: None, variables, cancel, known: Mutex::default() }
+    }
+
+    /// Has answers remembered from another cache as well, which is only read.
+    #[must_use]
+    pub fn over(mut self, cache: Option<&Path>) -> Self {
+        self.below = cache.map(Path::to_owned);
+        self
     }
 
     /// Returns what a command prints: a program's name and its arguments, between blanks. It is asked with
@@ -111,23 +120,24 @@ impl<'a> Tools<'a> {
         let path = environment.get(OsStr::new("PATH")).map_or(OsStr::new(""), OsString::as_os_str);
         let program = find(name, path, Path::new("/")).map_err(failed)?;
         let identity = identity(&program).filter(|_| self.is_itself(&program));
-        let note = identity.map(|identity| self.note(&key(tool, &program, &identity, environment)));
-        if let Some(answer) =
-            note.as_ref().and_then(|note| unseal(SEALED, &fs::read(note).ok()?).map(<[u8]>::to_vec))
-        {
+        let key = identity.map(|identity| key(tool, &program, &identity, environment));
+        if let Some(answer) = key.as_ref().and_then(|key| self.recall(key)) {
             return Ok(answer);
         }
         let answer = self.run(tool, argv, environment)?;
-        if let Some(note) = note {
+        if let Some(key) = key {
             // Where it can't be kept, it is asked again.
-            let _ = own::replace(&self.cache, &note, &seal(SEALED, &answer));
+            let _ = own::replace(&self.cache, &note(&self.cache, &key), &seal(SEALED, &answer));
         }
         Ok(answer)
     }
 
-    fn note(&self, key: &Key) -> PathBuf {
-        let [steps, version] = STEPS_DIRECTORY;
-        self.cache.join(steps).join(version).join(TOOLS_NAME).join(key.hex())
+    fn recall(&self, key: &Key) -> Option<Vec<u8>> {
+        let read = |cache: &PathBuf| {
+            let sealed = fs::read(note(cache, key)).ok()?;
+            unseal(SEALED, &sealed).map(<[u8]>::to_vec)
+        };
+        self.below.iter().chain([&self.cache]).find_map(read)
     }
 
     /// Tells whether what a program says depends on its file, its arguments and variables alone, as far as
@@ -166,6 +176,12 @@ impl<'a> Tools<'a> {
         let how = if last.is_empty() { how } else { format!("{how}: {last}") };
         Err(ToolError::Failed { tool: tool.to_owned(), how })
     }
+}
+
+/// Where a cache has what a tool said.
+fn note(cache: &Path, key: &Key) -> PathBuf {
+    let [steps, version] = STEPS_DIRECTORY;
+    cache.join(steps).join(version).join(TOOLS_NAME).join(key.hex())
 }
 
 /// What a tool says: each stream by itself, as lines of both come in any order.
@@ -304,6 +320,22 @@ mod tests {
             assert_eq!(room.ask(step, "printenv A").trim(), said);
         }
         assert_eq!(room.notes(), 2);
+    }
+
+    #[test]
+    fn what_another_cache_has_noted_is_not_asked_and_nothing_is_written_there() {
+        let room = Room::new();
+        let (cancel, below, own) = (Cancel::new(), room.at("cache"), room.at("own"));
+        let step = step(&[("A", Path::new("1"))]);
+        let variables = |name: &str| (name == "PATH").then(|| OsString::from("/usr/bin:/bin"));
+        let ask = |cache: &Path, below: Option<&Path>, tool: &str| {
+            let said = Tools::new(cache, &variables, &cancel).over(below).ask(&step, tool).unwrap();
+            let notes = |cache: &Path| fs::read_dir(cache.join("steps/v1/tools")).map_or(0, Iterator::count);
+            (String::from_utf8(said).unwrap(), notes(&own), notes(&room.at("cache")))
+        };
+        assert_eq!(ask(&below, None, "printenv A"), ("1\n".to_owned(), 0, 1));
+        assert_eq!(ask(&own, Some(&below), "printenv A"), ("1\n".to_owned(), 0, 1));
+        assert_eq!(ask(&own, Some(&below), "echo other"), ("other\n".to_owned(), 1, 1));
     }
 
     #[test]

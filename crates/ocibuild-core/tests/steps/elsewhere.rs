@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use ocibuild_core::build::RanSteps;
 use ocibuild_core::digest::Digest;
 use ocibuild_core::event::{Event, LayerOutcome};
 use ocibuild_core::plan::Plan;
@@ -80,6 +81,18 @@ impl<'a> Shared<'a> {
     fn runner(&self, cache: &TempDir, from: &Reference, asked: &Arc<Asked>) -> Builder<'a> {
         let builder = self.project.builder_with(cache.path()).registry(Self::client(asked));
         builder.cache_from([from.clone()]).pushes_to([self.image.clone()])
+    }
+
+    /// Has a fresh runner told of one place run a step as `ocibuild run` does, and tell another place of it.
+    fn run(&self, step: &str, from: &Reference, to: Option<&Reference>) -> RanSteps {
+        let cache = tempfile::tempdir().unwrap();
+        let builder = self.runner(&cache, from, &Arc::default()).cache_mode(CacheMode::Max);
+        let builder = to.into_iter().fold(builder, |builder, to| builder.cache_to(to.clone()));
+        let plan = builder.plan_steps(&parse(SPEC), &[step.to_owned()], &[]).unwrap();
+        let wanted = plan.steps.iter().position(|planned| planned.name == step).unwrap();
+        let ran = builder.run_steps(&plan, &[wanted]).unwrap_or_else(|error| panic!("{}", all(&error)));
+        assert_eq!(builder.write_step_cache(&plan, &ran).unwrap().is_some(), to.is_some());
+        ran
     }
 
     fn plan(builder: &Builder<'_>) -> Plan {
@@ -230,4 +243,47 @@ fn what_a_place_answered_is_no_answer_for_those_who_are_not_told_of_it_however_f
     let own = project.builder_with(here.path());
     run_chain(&own, "c");
     assert!(project.ran().is_empty(), "what was made here is known by what it is");
+}
+
+#[test]
+fn what_one_place_answers_a_run_with_is_passed_on_to_another() {
+    for (host, _up) in registries() {
+        let project = Project::new();
+        let shared = Shared::new(&project, &host);
+        shared.fill();
+        let other: Reference = format!("{host}/steps{}/other:steps", std::process::id()).parse().unwrap();
+        project.write("src/index.ts", "let a = 4\n");
+        shared.run("compile", &shared.cache, Some(&other));
+        assert_eq!(project.ran(), ["compile"], "{host}");
+        // Whoever knows of the other one alone has all of it.
+        let ran = shared.run("compile", &other, None);
+        assert!(project.ran().is_empty(), "{host}");
+        assert_eq!(ran.steps[0].outcome, LayerOutcome::Shared);
+        project.write("src/index.ts", "let a = 5\n");
+        shared.run("compile", &other, None);
+        assert_eq!(project.ran(), ["compile"], "{host}: nothing is installed");
+    }
+}
+
+#[test]
+fn a_place_is_told_of_steps_that_the_run_had_no_need_to_look_at() {
+    for (host, _up) in registries() {
+        let project = Project::new();
+        let shared = Shared::new(&project, &host);
+        project.build(SPEC);
+        // All layers are known by now, so that nobody asks for steps.
+        let builder = project.builder().registry(Shared::client(&Arc::default()));
+        let builder = builder.cache_to(shared.cache.clone()).cache_mode(CacheMode::Max);
+        let built = Shared::build(&builder);
+        assert!(built.steps.is_empty() && project.ran().is_empty());
+        builder.write_cache(&Shared::plan(&builder), &built).unwrap();
+        // A step that needs another is found by what that made as well: here of another lockfile.
+        project.write("src/index.ts", "let a = 2\n");
+        shared.run("compile", &shared.cache, None);
+        assert_eq!(project.ran(), ["compile"], "{host}: nothing is installed");
+        project.write("src/index.ts", "let a = 1\n");
+        project.write("package.json", "{ }");
+        shared.run("compile", &shared.cache, None);
+        assert_eq!(project.ran(), ["install"], "{host}: it made what it made before");
+    }
 }

@@ -4,6 +4,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "all of this is test")]
 
+mod again;
 mod changes;
 #[cfg(feature = "registry")]
 #[path = "../registry/debian.rs"]
@@ -12,7 +13,9 @@ mod elsewhere;
 mod failures;
 mod features;
 mod overlap;
+mod places;
 mod project;
 mod random;
+mod read_only;
 mod secrets;
 mod verified;

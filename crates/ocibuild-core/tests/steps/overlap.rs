@@ -73,7 +73,7 @@ fn two_steps_that_wait_for_each_other_meet() {
     let builder = project.builder().jobs(2);
     let plan = plan_steps(&parse(&spec), "test", &names, &[], &builder).unwrap();
     let wanted: Vec<usize> = (0..plan.steps.len()).collect();
-    assert_eq!(builder.run_steps(&plan, &wanted).unwrap().len(), 2);
+    assert_eq!(builder.run_steps(&plan, &wanted).unwrap().steps.len(), 2);
 }
 
 /// Counts steps and layers at work, by what is told of them.
@@ -168,6 +168,6 @@ fn a_chain_and_a_fan_are_answered_without_a_run() {
     let (first, again) = (AtWork::default(), AtWork::default());
     project.builder().observer(&first).run_steps(&plan, &wanted).unwrap();
     assert_eq!(ran(&first), 2 * count);
-    assert_eq!(project.builder().observer(&again).run_steps(&plan, &wanted).unwrap().len(), 2 * count);
+    assert_eq!(project.builder().observer(&again).run_steps(&plan, &wanted).unwrap().steps.len(), 2 * count);
     assert_eq!(ran(&again), 0);
 }

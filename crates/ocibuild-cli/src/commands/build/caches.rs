@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use clap::Args;
 use ocibuild_core::blob::{BlobError, Store};
-use ocibuild_core::build::{FinishedLayer, FinishedStep};
+use ocibuild_core::build::{FinishedLayer, RanSteps};
 use ocibuild_core::cache::{CacheError, Kept};
 use ocibuild_core::event::Cancelled;
 use ocibuild_core::event::Warning;
@@ -274,7 +274,7 @@ impl Caches {
             }
             return Ok(None);
         }
-        Self::written(&place, builder.write_cache(plan, built), &|| built.records().len(), reporter)
+        Self::written(&place, builder.write_cache(plan, built), reporter)
     }
 
     /// Tells a cache what steps made, if there is one to be told. That it can't be is no failure.
@@ -285,7 +285,7 @@ impl Caches {
         &self,
         builder: &Builder<'_>,
         plan: &Plan,
-        steps: &[FinishedStep],
+        steps: &RanSteps,
         reporter: &Reporter,
     ) -> Result<Option<Told>, Cancelled> {
         let Some((place, mode)) = builder.cache_target(plan) else { return Ok(None) };
@@ -296,21 +296,18 @@ impl Caches {
             }
             return Ok(None);
         }
-        let all = || steps.iter().flat_map(FinishedStep::records).count();
-        Self::written(&place, builder.write_step_cache(plan, steps), &all, reporter)
+        Self::written(&place, builder.write_step_cache(plan, steps), reporter)
     }
 
     /// Tells what came of writing a cache.
     fn written(
         place: &CachePlace,
         kept: Result<Option<Kept>, CacheError>,
-        all: &dyn Fn() -> usize,
         reporter: &Reporter,
     ) -> Result<Option<Told>, Cancelled> {
         match kept {
             Ok(kept) => {
-                if let Some(count) = kept.map(|kept| kept.left_out).filter(|count| *count > 0) {
-                    let all = all();
+                if let Some(Kept { left_out: count, told: all, .. }) = kept.filter(|kept| kept.left_out > 0) {
                     let message = format!(
                         "the cache `{place}` has no room for all of this build: {count} of {all} records \
                          are not kept there, or without their blobs"

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ocibuild_core::blob::{BlobError, Source as _, many};
-use ocibuild_core::build::{Explanation, FinishedLayer, Foresight};
+use ocibuild_core::build::{Explanation, FinishedLayer, Foresight, MadeSteps};
 use ocibuild_core::copy::CopyOptions;
 use ocibuild_core::event::{Cancelled, Warning};
 use ocibuild_core::layer::LayerError;
@@ -67,6 +67,8 @@ pub(crate) struct Job<'a> {
     reporter: &'a Reporter,
     /// The blobs that layers of this run were said to have in the cache.
     named: Mutex<BTreeMap<Digest, Descriptor>>,
+    /// What steps made in this run: none runs again in its next attempt.
+    made: MadeSteps,
 }
 
 impl<'a> Job<'a> {
@@ -109,6 +111,7 @@ impl<'a> Job<'a> {
             builtins: Builtins::new(args.compression),
             reporter,
             named: Mutex::default(),
+            made: MadeSteps::default(),
         })
     }
 
@@ -212,7 +215,7 @@ impl<'a> Job<'a> {
             .builtins(|name, version| self.builtins.get(name, version))
             .keep_base_layers(self.destinations.is_on_disk());
         let builder = self.lock_flags.apply(builder, &self.lock);
-        let builder = self.steps.apply(self.caches.apply(builder, plan, self.push));
+        let builder = self.steps.apply(self.caches.apply(builder, plan, self.push)).made_before(&self.made);
         let outputs = self.destinations.paths(&self.source.beside, &names);
         let builder = outputs
             .into_iter()

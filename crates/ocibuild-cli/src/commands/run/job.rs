@@ -88,13 +88,13 @@ impl<'a> StepJob<'a> {
                 output.take(&plan.steps[step.index], tree);
             }),
         };
-        let steps = steps.map_err(|error| self.failure(error))?;
+        let ran = steps.map_err(|error| self.failure(error))?;
         let shown = output.map(Output::finish).transpose()?;
-        let told = self.caches.tell_of_steps(&builder, &plan, &steps, self.reporter);
+        let told = self.caches.tell_of_steps(&builder, &plan, &ran, self.reporter);
         let told = told.map_err(|cancelled| {
             Failure::Place { error: cancelled.into(), origin: Origin::Registry, cache: None }.settled()
         })?;
-        Ok(Outcome { steps, told, output: shown, elapsed: self.started.elapsed() })
+        Ok(Outcome { steps: ran.steps, told, output: shown, elapsed: self.started.elapsed() })
     }
 
     /// Finds out what would become of the steps. Returns the plan as well.

@@ -10,13 +10,18 @@ use crate::build::steps::progress::{Fallible, Progress};
 /// Nothing is asked of what a step needs that something answers for.
 pub(super) fn demanded(progress: &Progress<'_>, wanted: impl Iterator<Item = usize>) -> Fallible<Vec<usize>> {
     let mut demanded = BTreeSet::new();
-    let mut next: Vec<usize> = wanted.collect();
+    let mut next: BTreeSet<usize> = wanted.collect();
     let mut looked = BTreeSet::new();
-    while let Some(step) = next.pop() {
+    while !next.is_empty() {
         progress.context.cancel.check()?;
-        if looked.insert(step) && !progress.is_answered(step)? {
-            demanded.insert(step);
-            next.extend(&progress.plan.steps[step].needs);
+        let asked: Vec<usize> = next.iter().copied().collect();
+        looked.append(&mut next);
+        for (step, is_answered) in asked.iter().zip(progress.are_answered(&asked)?) {
+            if !is_answered {
+                demanded.insert(*step);
+                let needs = progress.plan.steps[*step].needs.iter().copied();
+                next.extend(needs.filter(|need| !looked.contains(need)));
+            }
         }
     }
     Ok(demanded.into_iter().collect())

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::blob::{BlobError, Source as _};
-use crate::build::find::{chain, find, source};
+use crate::blob::{BlobError, Source as _, many};
+use crate::build::find::{at_once, chain, find, holds, source};
+use crate::build::steps::known::is_of_step;
 use crate::build::steps::{Steps, Workplace, read};
 use crate::build::{BuildError, Context, StepFault};
 use crate::cache::Record;
@@ -106,8 +107,8 @@ impl<'a> Progress<'a> {
         context: Context<'a>,
         place: &'a Workplace<'a>,
     ) -> Self {
-        let trees = OutputTrees::new(place.cache);
-        let host = step::Host::new(place.root, place.cache, place.variables);
+        let trees = OutputTrees::new(place.cache).over(place.below);
+        let host = step::Host::new(place.root, place.cache, place.variables).over(place.below);
         let making = plan.steps.iter().map(|_| Mutex::default()).collect();
         let states = plan.steps.iter().map(|_| Mutex::default()).collect();
         Self { plan, steps, context, place, trees, host, states, making }
@@ -137,19 +138,32 @@ impl<'a> Progress<'a> {
         self.plan.steps.iter().enumerate().map(key).collect()
     }
 
-    /// Asks for a step by its declared key. Tells whether something answers.
-    pub(super) fn is_answered(&self, index: usize) -> Fallible<bool> {
-        let start = Instant::now();
-        if self.finished(index).is_some() {
-            return Ok(true);
+    /// Asks for steps by their declared keys, side by side where others than the cache are asked. Tells of
+    /// each whether something answers.
+    pub(super) fn are_answered(&self, steps: &[usize]) -> Fallible<Vec<bool>> {
+        let asked = many(steps, at_once(self.context), |index| {
+            let start = Instant::now();
+            Ok::<_, BuildError>((self.declared_answer(*index)?, start.elapsed()))
+        })?;
+        // In their order, whichever was answered first.
+        for (index, (answer, elapsed)) in steps.iter().zip(asked) {
+            if let Some((key, answer)) = answer {
+                self.finish(*index, answer, (vec![key], false), elapsed);
+            }
         }
-        if self.context.verifies {
-            return Ok(false);
+        Ok(steps.iter().map(|index| self.finished(*index).is_some()).collect())
+    }
+
+    fn declared_answer(&self, index: usize) -> Fallible<Option<(Key, Answer)>> {
+        if self.context.verifies || self.finished(index).is_some() {
+            return Ok(None);
         }
-        let Some(declared) = self.steps.known[index].declared else { return Ok(false) };
-        let Some(answer) = self.ask(&declared)? else { return Ok(false) };
-        self.finish(index, answer, (vec![declared], false), start);
-        Ok(true)
+        let Some(declared) = self.steps.known[index].declared else { return Ok(None) };
+        Ok(self.ask(&declared)?.map(|answer| (declared, answer)))
+    }
+
+    fn is_answered(&self, index: usize) -> Fallible<bool> {
+        Ok(self.are_answered(&[index])? == [true])
     }
 
     /// Makes a step finished whose needs are: by a record of what they made, or by running it.
@@ -162,16 +176,31 @@ impl<'a> Progress<'a> {
     pub(super) fn is_realised(&self, index: usize) -> Fallible<bool> {
         let start = Instant::now();
         let (realised, keys) = self.keys(index);
-        if self.plan.steps[index].always || self.context.verifies {
-            return Ok(false);
-        }
-        let Some(answer) = self.ask(&realised)? else { return Ok(false) };
+        let Some(answer) = self.realised_answer(index, &realised)? else { return Ok(false) };
         self.record(index, &answer, &realised);
-        self.finish(index, answer, (keys, self.has_foreign_needs(index)), start);
+        // It says what is made of what the needs made, not that these made it.
+        let is_foreign = self.has_foreign_needs(index);
+        self.finish(index, answer, (keys, is_foreign), start.elapsed());
         Ok(true)
     }
 
-    /// The key by what the needs made, and all keys that the step is recorded under.
+    fn realised_answer(&self, index: usize, realised: &Key) -> Fallible<Option<Answer>> {
+        let made = self.place.made.and_then(|made| made.get(realised));
+        if let Some(record) = made
+            && holds(self.context.store, &record)?
+        {
+            return Ok(Some(Answer { record, origin: Origin::Store }));
+        }
+        let step = &self.plan.steps[index];
+        // What needs nothing is recorded under both keys, and was asked for by the other.
+        match step.always || self.context.verifies || step.needs.is_empty() {
+            true => Ok(None),
+            false => self.ask(realised),
+        }
+    }
+
+    /// The key by what the needs made, and all keys that the step is recorded under: none if it runs
+    /// always.
     pub(super) fn keys(&self, index: usize) -> (Key, Vec<Key>) {
         let step = &self.plan.steps[index];
         let known = &self.steps.known[index];
@@ -179,25 +208,26 @@ impl<'a> Progress<'a> {
         let made: Option<Vec<Key>> = step.needs.iter().map(root).collect();
         let made = made.expect("a step is made after those it needs");
         let realised = step::realised_key(&known.own, &made);
-        (realised, known.declared.into_iter().chain([realised]).collect())
+        let all = || known.declared.into_iter().chain([realised]).collect();
+        (realised, if step.always { Vec::new() } else { all() })
     }
 
     fn run_once(&self, index: usize, start: Instant) -> Fallible<()> {
         let (record, tree) = self.run(index)?;
         // What the needs made may be another thing than before, where it had to be made again.
         let (realised, keys) = self.keys(index);
-        let keys = if self.plan.steps[index].always { Vec::new() } else { keys };
+        if let Some(made) = self.place.made {
+            made.note(realised, &record);
+        }
         let answer = Answer { record, origin: Origin::Made };
         self.record(index, &answer, &realised);
         self.state(index).tree = Some(tree);
-        self.finish(index, answer, (keys, self.has_foreign_needs(index)), start);
+        self.finish(index, answer, (keys, self.has_foreign_needs(index)), start.elapsed());
         Ok(())
     }
 
     pub(super) fn ask(&self, key: &Key) -> Fallible<Option<Answer>> {
-        let fits =
-            |record: &Record| record.layers.len() == 1 && record.content.is_some() && record.tar_size > 0;
-        Ok(find(std::slice::from_ref(key), &fits, self.context)?)
+        Ok(find(std::slice::from_ref(key), &is_of_step, self.context)?)
     }
 
     /// Records what a step made under its keys, if its blob is in the store. What was made of what a place
@@ -230,21 +260,15 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Makes known what a step made, the keys that it goes by, and whether what it is known by came from a
-    /// place beside the cache.
-    fn finish(
-        &self,
-        index: usize,
-        answer: Answer,
-        (keys, has_foreign_needs): (Vec<Key>, bool),
-        start: Instant,
-    ) {
+    /// Notes of a step what it made, the keys that it goes by, and whether it is of something that a place
+    /// beside the cache answered for.
+    fn finish(&self, index: usize, answer: Answer, (keys, is_foreign): (Vec<Key>, bool), elapsed: Duration) {
         let step = &self.plan.steps[index];
         let Answer { record, origin } = answer;
         let (outcome, place) = (self.context.outcome(origin), self.context.place(origin));
-        let (name, label, elapsed) = (step.name.clone(), step.label.clone(), start.elapsed());
+        let (name, label) = (step.name.clone(), step.label.clone());
         let event = Event::StepFinished { step: label.clone(), outcome, elapsed };
-        let is_foreign = has_foreign_needs || matches!(origin, Origin::Place(_));
+        let is_foreign = is_foreign || matches!(origin, Origin::Place(_));
         let finished =
             FinishedStep { index, name, label, record, keys, outcome, place, elapsed, origin, is_foreign };
         self.state(index).finished = Some(Arc::new(finished));

@@ -1,5 +1,6 @@
 //! One step run: its directory is filled, and its command run.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::base::Listing;
@@ -198,10 +199,14 @@ impl Progress<'_> {
         self.context.observer.event(&Event::Warning(Warning::new(message)));
     }
 
-    fn directory(&self, step: &PlannedStep) -> std::path::PathBuf {
+    fn directory(&self, step: &PlannedStep) -> PathBuf {
+        self.directory_in(self.place.cache, step)
+    }
+
+    fn directory_in(&self, cache: &Path, step: &PlannedStep) -> PathBuf {
         let platform = step.platform.as_ref().map(Platform::to_string);
         let root = self.place.root;
-        Private::place(self.place.cache, &self.plan.name, root, &step.name, platform.as_deref())
+        Private::place(cache, &self.plan.name, root, &step.name, platform.as_deref())
     }
 
     /// Makes the step's directory hold its inputs, and what the steps it needs made.
@@ -258,7 +263,8 @@ impl Progress<'_> {
 
     /// How long a step took when it last ran here.
     pub(super) fn last(&self, step: &PlannedStep) -> Option<Duration> {
-        let millis = std::fs::read_to_string(self.directory(step).join("elapsed")).ok()?;
+        let read = |cache| std::fs::read_to_string(self.directory_in(cache, step).join("elapsed")).ok();
+        let millis = self.place.below.into_iter().chain([self.place.cache]).find_map(read)?;
         millis.trim().parse().ok().map(Duration::from_millis)
     }
 }
