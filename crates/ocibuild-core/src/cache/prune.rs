@@ -9,7 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::cache::survey::{known_file, recognise};
+use crate::cache::known::known_file;
+use crate::cache::survey::recognise;
 use crate::cache::{CacheError, Extent, Hold, KnownFile, KnownRecord, Survey, trees};
 use crate::digest::Digest;
 use crate::event::Cancel;

@@ -337,6 +337,7 @@ fn a_program_keeps_its_capabilities_from_step_to_step() {
     project.write("tool", "program");
     // `cap_net_bind_service=ep`, as the kernel stores it.
     let value = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    fs::set_permissions(project.root.path().join("tool"), fs::Permissions::from_mode(0o755)).unwrap();
     setxattr(project.root.path().join("tool"), "security.capability", &value, XattrFlags::empty()).unwrap();
     let spec = "version = 1\n[steps.one]\nrun = \"mv tool one\"\ninputs = [\"tool\"]\noutputs = [\"one\"]\n\
                 [steps.two]\nrun = \"mv one two\"\nneeds = [\"one\"]\noutputs = [\"two\"]\n";
