@@ -76,11 +76,17 @@ pub struct Tier {
     pub outcome: LayerOutcome,
 }
 
+/// Makes sure that something stayed as it was.
+pub type Stayed<'a> = dyn Fn() -> Result<(), BuildError> + Sync + 'a;
+
 /// What a plan is built from and with.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The input files.
     pub tree: &'a dyn FileTree,
+    /// Makes sure that what steps made stayed as it was, before anything is recorded of what was read of
+    /// it; without, nothing of the tree is theirs.
+    pub stayed: Option<&'a Stayed<'a>>,
     /// What is never taken for input: our own outputs, caches and locks.
     pub skip: &'a [FileId],
     /// Opens the bases that the plan names.
@@ -89,8 +95,9 @@ pub struct Context<'a> {
     pub store: &'a Store,
     /// Where records are kept; without, nothing is answered nor recorded.
     pub records: Option<&'a dyn RecordStore>,
-    /// What is asked, in this order, for layers that no record answers for, and for what bases hold.
-    /// Layers that one of them has are neither brought to the store nor recorded.
+    /// What is asked, in this order, for layers and steps that no record answers for, and for what bases
+    /// hold. Layers and steps that one of them has are neither brought to the store nor recorded; what is
+    /// made of what such steps made is recorded by that alone, not by what the steps are.
     pub tiers: &'a [Tier],
     /// The places beside the cache that the run was told of, whether or not they may be asked now: what
     /// the cache keeps of theirs answers for bases, and answers nobody else.

@@ -70,17 +70,18 @@ pub fn particulars(
         all.say("latest time", latest.to_string());
     }
     for manifest in manifests {
-        let known = known.iter().find(|known| known.name == manifest.path);
-        let digest = known
-            .map_or_else(|| material(manifest, tree).map(|read| read.digest), |known| Ok(known.digest))?;
+        let digest = match known.iter().find(|known| known.name == manifest.path) {
+            Some(known) => known.digest,
+            None => material(manifest, tree)?.digest,
+        };
         all.manifests.insert(manifest.path.clone(), digest.to_string());
     }
     for step in layer.steps().filter_map(|step| circumstances.steps.get(step)) {
         let key = step.key.map_or_else(|| "unknown".to_owned(), |key| key.to_string());
         all.manifests.insert(format!("step {}", step.label), key);
     }
-    let copies = copies.iter().map(|copy| self::copy(copy, listing, tree));
-    all.copies = copies.collect::<Result<_, LayerError>>()?;
+    all.copies =
+        copies.iter().map(|copy| self::copy(copy, listing, tree)).collect::<Result<_, LayerError>>()?;
     Ok(all)
 }
 

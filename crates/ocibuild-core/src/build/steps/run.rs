@@ -9,7 +9,7 @@ use crate::build::steps::progress::{Fallible, Progress};
 use crate::build::steps::{StepFailure, StepFault, read};
 use crate::cache::Record;
 use crate::event::{Cancel, Cancelled, Event, Warning};
-use crate::files::{EntryKind, FileSource, FileTree, MountedTree, display};
+use crate::files::{CAPABILITY, Entry, EntryKind, FileSource, FileTree, MountedTree, display};
 use crate::layer::{self, Contents, Workshop};
 use crate::oci::Platform;
 use crate::plan::PlannedStep;
@@ -226,7 +226,10 @@ impl Progress<'_> {
             let needs = read::needs(&self.plan.steps, step);
             let needs = self.contents(&needs, &format!("needs of {}", step.label), tree)?;
             let wanted: Vec<Wanted<'_>> = wanted(&inputs, context.tree).chain(wanted(&needs, tree)).collect();
-            private.sync(&wanted, kept, context.cancel).map(drop).map_err(|fault| match fault {
+            // Where what a need made is another thing by now, that is what is wrong.
+            let synced = private.sync(&wanted, kept, context.cancel);
+            self.stayed(step.needs.iter().copied()).map_err(Stopped::Build)?;
+            synced.map(drop).map_err(|fault| match fault {
                 StepError::Changed { .. } => Stopped::Fault(StepFault::Changed),
                 fault => fault.into(),
             })
@@ -280,6 +283,7 @@ fn wanted<'c>(contents: &'c Contents, tree: &'c dyn FileTree) -> impl Iterator<I
                     seen: **seen,
                     digest: *digest,
                     mode: entry.mode,
+                    capability: capability(entry),
                 }
             }
             (EntryKind::Symlink(target), _) => WantedKind::Symlink(target.to_vec()),
@@ -287,6 +291,11 @@ fn wanted<'c>(contents: &'c Contents, tree: &'c dyn FileTree) -> impl Iterator<I
         };
         Wanted { path: entry.path.to_vec(), what }
     })
+}
+
+fn capability(entry: &Entry) -> Option<Vec<u8>> {
+    let mut kept = entry.xattrs.iter().flat_map(|kept| kept.iter());
+    kept.find(|(name, _)| *name == CAPABILITY).map(|(_, value)| value.to_vec())
 }
 
 /// Tells whether a path is another, or lies below it.
