@@ -211,11 +211,11 @@ impl ListingBuilder {
         order.sort_unstable_by(|one, other| key(*one).cmp(&key(*other)).then(other.cmp(one)));
         order.dedup_by(|next, kept| key(*next) == key(*kept));
         order.retain(|node| nodes[*node as usize].kind.kind() != Kind::REMOVED);
-        let (sources, firsts) = breadth_first(nodes, &order, self.root);
+        let sources = breadth_first(nodes, &order, self.root);
         drop(order);
         let parents = nodes.iter().map(|node| node.parent);
         let tracked = self.track.take().map(|track| track.finish(parents, &sources));
-        let nodes = rearrange(self.nodes, &sources, &firsts);
+        let nodes = rearrange(self.nodes, &sources);
         let users = Users::default();
         let mut listing = Listing { nodes, text: self.text, owners: self.owners, users };
         let content = |path: &[u8]| {
@@ -449,22 +449,24 @@ fn key<'a>(nodes: &[Growing], text: &'a [u8], node: u32) -> (u32, &'a [u8]) {
     (parent, name_at(text, name))
 }
 
-/// Finds the order of a listing from the sorted entries of all directories. Returns which node is
-/// in each place, and the place of its first entry.
-fn breadth_first(nodes: &[Growing], order: &[u32], root: u32) -> (Vec<u32>, Vec<u32>) {
-    let (mut sources, mut firsts) = (vec![root], Vec::new());
-    while let Some(source) = sources.get(firsts.len()).copied() {
-        firsts.push(sources.len() as u32);
+/// Finds the order of a listing from the sorted entries of all directories: which node is in each place.
+fn breadth_first(nodes: &[Growing], order: &[u32], root: u32) -> Vec<u32> {
+    // Grown step by step it would leave holes behind, when the most memory is in use.
+    let mut sources = Vec::with_capacity(order.len() + 1);
+    sources.push(root);
+    let mut place = 0;
+    while let Some(source) = sources.get(place).copied() {
         let start = order.partition_point(|node| nodes[*node as usize].parent < source);
         let children = order[start..].iter().take_while(|node| nodes[**node as usize].parent == source);
         sources.extend(children);
+        place += 1;
     }
-    (sources, firsts)
+    sources
 }
 
 /// Puts nodes into that order, and drops those that aren't in it. Without a second copy of them:
 /// this is when the most memory is in use.
-fn rearrange(mut nodes: Vec<Growing>, sources: &[u32], firsts: &[u32]) -> Vec<Node> {
+fn rearrange(mut nodes: Vec<Growing>, sources: &[u32]) -> Vec<Node> {
     const NOWHERE: usize = u32::MAX as usize;
     let mut places = vec![u32::MAX; nodes.len()];
     for (place, source) in sources.iter().enumerate() {
@@ -483,8 +485,22 @@ fn rearrange(mut nodes: Vec<Growing>, sources: &[u32], firsts: &[u32]) -> Vec<No
     }
     drop(places);
     nodes.truncate(sources.len());
-    let node = |(place, Growing { name, kind, value, .. })| Node { name, first: firsts[place], kind, value };
-    nodes.into_iter().enumerate().map(node).collect()
+    parents_to_firsts(&mut nodes, sources);
+    let node = |Growing { parent: first, name, kind, value }| Node { name, first, kind, value };
+    nodes.into_iter().map(node).collect()
+}
+
+/// Puts the place of its first entry where each node has had its parent. Entries follow one another in
+/// the order of their parents, and all of them their own, so no parent is read after that.
+fn parents_to_firsts(nodes: &mut [Growing], sources: &[u32]) {
+    let mut next = 1;
+    for (place, source) in sources.iter().enumerate() {
+        let first = next;
+        while nodes.get(next).is_some_and(|node| node.parent == *source) {
+            next += 1;
+        }
+        nodes[place].parent = first as u32;
+    }
 }
 
 pub(super) fn limit(what: &'static str, size: u64, limit: u64) -> Result<(), ListingError> {
