@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::index::Index;
-use crate::base::listing::{Kind, Listed, ListedKind, Listing, Node, Owner, name_at};
+use crate::base::listing::{Kind, Listed, ListedKind, Listing, Node, Owner, name_at, target_at};
 use crate::base::track::{NOBODY, Track, Tracked};
 use crate::base::tree::{self, Step, Tree};
 use crate::base::users::Users;
@@ -15,7 +15,7 @@ use crate::base::{ListingError, ListingLimits};
 /// Gathers the entries of a [`Listing`].
 pub struct ListingBuilder {
     nodes: Vec<Growing>,
-    /// Names, each preceded by its length in a byte, and link targets.
+    /// As in a [`Listing`].
     text: Vec<u8>,
     owners: Vec<Owner>,
     owner_numbers: HashMap<Owner, u32>,
@@ -35,7 +35,7 @@ struct Growing {
     parent: u32,
     name: u32,
     kind: Kind,
-    value: (u32, u32),
+    value: u32,
 }
 
 /// How many names may be looked at in all: some seconds' worth.
@@ -51,7 +51,7 @@ impl ListingBuilder {
     pub fn new(limits: &ListingLimits) -> Self {
         let kind = Kind::new(Kind::DIRECTORY, 0);
         Self {
-            nodes: vec![Growing { parent: ABOVE_ROOT, name: 0, kind, value: (0, 0) }],
+            nodes: vec![Growing { parent: ABOVE_ROOT, name: 0, kind, value: 0 }],
             text: vec![0],
             owners: vec![IMPLIED],
             owner_numbers: HashMap::from([(IMPLIED, 0)]),
@@ -236,15 +236,18 @@ impl ListingBuilder {
         let owner = Owner { mode: entry.mode & 0o7777, uid: entry.uid, gid: entry.gid };
         let owner = self.owner(owner)?;
         let (kind, value) = match entry.kind {
-            ListedKind::Directory => (Kind::DIRECTORY, (0, 0)),
-            ListedKind::File { size } => (Kind::FILE, ((size >> 32) as u32, size as u32)),
+            ListedKind::Directory => (Kind::DIRECTORY, 0),
+            ListedKind::File { size } => match u32::try_from(size) {
+                Ok(size) => (Kind::FILE, size),
+                Err(_) => (Kind::LARGE_FILE, self.push_text(&[&size.to_le_bytes()])?),
+            },
             ListedKind::Symlink { target } => (Kind::LINK, self.push_target(path, target)?),
-            ListedKind::Other => (Kind::OTHER, (0, 0)),
+            ListedKind::Other => (Kind::OTHER, 0),
         };
         self.place(path, Kind::new(kind, owner), value)
     }
 
-    fn place(&mut self, path: &[u8], kind: Kind, value: (u32, u32)) -> Result<u32, ListingError> {
+    fn place(&mut self, path: &[u8], kind: Kind, value: u32) -> Result<u32, ListingError> {
         let names = tree::checked_names(path)?;
         let Some((name, parents)) = names.split_last() else {
             return self.place_root(path, kind);
@@ -253,13 +256,7 @@ impl ListingBuilder {
         self.place_child(parent, name, kind, value)
     }
 
-    fn place_child(
-        &mut self,
-        parent: u32,
-        name: &[u8],
-        kind: Kind,
-        value: (u32, u32),
-    ) -> Result<u32, ListingError> {
+    fn place_child(&mut self, parent: u32, name: &[u8], kind: Kind, value: u32) -> Result<u32, ListingError> {
         let Some(node) = self.indexed(parent, name) else {
             return self.push_named(parent, name, kind, value);
         };
@@ -329,7 +326,7 @@ impl ListingBuilder {
             node = match self.child(node, name).map(|child| (child, self.step(child))) {
                 Some((child, Step::Directory)) => child,
                 _ => {
-                    let made = self.place_child(node, name, Kind::new(Kind::DIRECTORY, 0), (0, 0))?;
+                    let made = self.place_child(node, name, Kind::new(Kind::DIRECTORY, 0), 0)?;
                     self.note(|track| track.imply(made));
                     made
                 }
@@ -361,21 +358,13 @@ impl ListingBuilder {
         tree::names(path).try_fold(self.root, |node, name| self.child(node, name))
     }
 
-    fn push_named(
-        &mut self,
-        parent: u32,
-        name: &[u8],
-        kind: Kind,
-        value: (u32, u32),
-    ) -> Result<u32, ListingError> {
+    fn push_named(&mut self, parent: u32, name: &[u8], kind: Kind, value: u32) -> Result<u32, ListingError> {
         // A link's target may hold what no entry's path may.
         let length = u8::try_from(name.len()).map_err(|_| ListingError::Path {
             path: name.to_vec(),
             reason: "it is longer than names can be",
         })?;
-        let offset = self.reserve_text(name.len() + 1)?;
-        self.text.push(length);
-        self.text.extend_from_slice(name);
+        let offset = self.push_text(&[&[length], name])?;
         let node = self.push(Growing { parent, name: offset, kind, value })?;
         self.index_node(node);
         Ok(node)
@@ -388,19 +377,20 @@ impl ListingBuilder {
         Ok(self.nodes.len() as u32 - 1)
     }
 
-    fn push_target(&mut self, path: &[u8], target: &[u8]) -> Result<(u32, u32), ListingError> {
+    fn push_target(&mut self, path: &[u8], target: &[u8]) -> Result<u32, ListingError> {
         let fault = |reason| ListingError::Path { path: path.to_vec(), reason };
         if target.is_empty() || target.len() > tree::MAX_PATH || target.contains(&0) {
             return Err(fault("it is a link whose target is no path"));
         }
-        let offset = self.reserve_text(target.len())?;
-        self.text.extend_from_slice(target);
-        Ok((offset, target.len() as u32))
+        let length = u16::try_from(target.len()).expect("a path has a shorter limit");
+        self.push_text(&[&length.to_le_bytes(), target])
     }
 
-    fn reserve_text(&self, length: usize) -> Result<u32, ListingError> {
-        let offset = self.text.len();
+    /// Puts bytes behind all others, and returns where.
+    fn push_text(&mut self, parts: &[&[u8]]) -> Result<u32, ListingError> {
+        let (offset, length) = (self.text.len(), parts.iter().map(|part| part.len()).sum::<usize>());
         limit("the length of all names", (offset + length) as u64, self.limits.text.into())?;
+        parts.iter().for_each(|part| self.text.extend_from_slice(part));
         Ok(u32::try_from(offset).expect("the limit is a u32"))
     }
 
@@ -438,7 +428,7 @@ impl Tree for ListingBuilder {
         let Growing { kind, value, .. } = self.nodes[node as usize];
         match kind.kind() {
             Kind::DIRECTORY => Step::Directory,
-            Kind::LINK => Step::Link(&self.text[value.0 as usize..][..value.1 as usize]),
+            Kind::LINK => Step::Link(target_at(&self.text, value)),
             _ => Step::Other,
         }
     }
