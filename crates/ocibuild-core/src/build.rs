@@ -14,6 +14,7 @@ mod find;
 mod foresee;
 mod images;
 mod listings;
+mod lookups;
 mod make;
 mod past;
 mod pool;

@@ -4,6 +4,7 @@
 //! Looks at bytes that somebody else reads, once, piece by piece; knows no layer, no image and no
 //! policy. What is found is a matter of fact: whether it is a fault is decided by `checks`.
 
+mod buckets;
 mod elf;
 mod facts;
 mod report;

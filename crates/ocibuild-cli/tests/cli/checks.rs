@@ -1,6 +1,8 @@
 //! What is wrong with images is found by name before they are published; and nothing in good ones.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread::sleep;
@@ -331,6 +333,40 @@ fn findings_are_written_as_sarif() {
     }
     let levels = rules.iter().map(|rule| rule["defaultConfiguration"]["level"].as_str().unwrap());
     assert!(levels.into_iter().all(|level| ["note", "warning", "error"].contains(&level)));
+}
+
+/// A warning costs a hit no look at what its layers hold: the lists of it are damaged, and nobody minds.
+#[test]
+fn what_was_asked_of_layers_is_kept() {
+    let bench = Bench::with_spec(&spec("manifests = [\"lock\"]", "env = { PATH = \"/app\" }", ""));
+    bench.write("lock", "1");
+    bench.write("files/tool", "#!/usr/bin/nosuch\n");
+    fs::set_permissions(bench.path("files/tool"), Permissions::from_mode(0o755)).unwrap();
+    let is_told = || bench.ok(&["build"]).errors().contains("(script-interpreter-missing)");
+    let records = || {
+        let output = bench.ok(&["cache", "ls", "--format", "json"]);
+        let listed: Value = serde_json::from_str(&output.text()).unwrap();
+        listed["records"].as_array().unwrap().clone()
+    };
+    assert!(is_told());
+    let is_lookup = |record: &&Value| record["kind"] == "lookup";
+    assert_eq!(records().iter().filter(is_lookup).count(), 1);
+    let cache = bench.tree.join("cache");
+    for record in records().iter().filter(|record| record["kind"] == "layer") {
+        let digest = record["inventory"]["digest"].as_str().unwrap().replace(':', "/");
+        let path = cache.join("blobs").join(digest);
+        fs::write(&path, vec![0; fs::metadata(&path).unwrap().len() as usize]).unwrap();
+    }
+    assert!(is_told());
+    let key = records().iter().find(is_lookup).unwrap()["key"].as_str().unwrap().to_owned();
+    let path = files_below(&cache).into_iter().find(|path| path.to_str().unwrap().contains(&key));
+    fs::remove_file(path.unwrap()).unwrap();
+    assert!(!is_told(), "nobody knows");
+}
+
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::index::Index;
-use crate::base::listing::{Kind, Listed, ListedKind, Listing, Node, Owner, name_at};
+use crate::base::listing::{Kind, Listed, ListedKind, Listing, Node, Owner, name_at, target_at};
 use crate::base::track::{NOBODY, Track, Tracked};
 use crate::base::tree::{self, Step, Tree};
 use crate::base::users::Users;
@@ -15,7 +15,7 @@ use crate::base::{ListingError, ListingLimits};
 /// Gathers the entries of a [`Listing`].
 pub struct ListingBuilder {
     nodes: Vec<Growing>,
-    /// Names, each preceded by its length in a byte, and link targets.
+    /// As in a [`Listing`].
     text: Vec<u8>,
     owners: Vec<Owner>,
     owner_numbers: HashMap<Owner, u32>,
@@ -35,7 +35,7 @@ struct Growing {
     parent: u32,
     name: u32,
     kind: Kind,
-    value: (u32, u32),
+    value: u32,
 }
 
 /// How many names may be looked at in all: some seconds' worth.
@@ -51,7 +51,7 @@ impl ListingBuilder {
     pub fn new(limits: &ListingLimits) -> Self {
         let kind = Kind::new(Kind::DIRECTORY, 0);
         Self {
-            nodes: vec![Growing { parent: ABOVE_ROOT, name: 0, kind, value: (0, 0) }],
+            nodes: vec![Growing { parent: ABOVE_ROOT, name: 0, kind, value: 0 }],
             text: vec![0],
             owners: vec![IMPLIED],
             owner_numbers: HashMap::from([(IMPLIED, 0)]),
@@ -211,11 +211,11 @@ impl ListingBuilder {
         order.sort_unstable_by(|one, other| key(*one).cmp(&key(*other)).then(other.cmp(one)));
         order.dedup_by(|next, kept| key(*next) == key(*kept));
         order.retain(|node| nodes[*node as usize].kind.kind() != Kind::REMOVED);
-        let (sources, firsts) = breadth_first(nodes, &order, self.root);
+        let sources = breadth_first(nodes, &order, self.root);
         drop(order);
         let parents = nodes.iter().map(|node| node.parent);
         let tracked = self.track.take().map(|track| track.finish(parents, &sources));
-        let nodes = rearrange(self.nodes, &sources, &firsts);
+        let nodes = rearrange(self.nodes, &sources);
         let users = Users::default();
         let mut listing = Listing { nodes, text: self.text, owners: self.owners, users };
         let content = |path: &[u8]| {
@@ -236,15 +236,18 @@ impl ListingBuilder {
         let owner = Owner { mode: entry.mode & 0o7777, uid: entry.uid, gid: entry.gid };
         let owner = self.owner(owner)?;
         let (kind, value) = match entry.kind {
-            ListedKind::Directory => (Kind::DIRECTORY, (0, 0)),
-            ListedKind::File { size } => (Kind::FILE, ((size >> 32) as u32, size as u32)),
+            ListedKind::Directory => (Kind::DIRECTORY, 0),
+            ListedKind::File { size } => match u32::try_from(size) {
+                Ok(size) => (Kind::FILE, size),
+                Err(_) => (Kind::LARGE_FILE, self.push_text(&[&size.to_le_bytes()])?),
+            },
             ListedKind::Symlink { target } => (Kind::LINK, self.push_target(path, target)?),
-            ListedKind::Other => (Kind::OTHER, (0, 0)),
+            ListedKind::Other => (Kind::OTHER, 0),
         };
         self.place(path, Kind::new(kind, owner), value)
     }
 
-    fn place(&mut self, path: &[u8], kind: Kind, value: (u32, u32)) -> Result<u32, ListingError> {
+    fn place(&mut self, path: &[u8], kind: Kind, value: u32) -> Result<u32, ListingError> {
         let names = tree::checked_names(path)?;
         let Some((name, parents)) = names.split_last() else {
             return self.place_root(path, kind);
@@ -253,13 +256,7 @@ impl ListingBuilder {
         self.place_child(parent, name, kind, value)
     }
 
-    fn place_child(
-        &mut self,
-        parent: u32,
-        name: &[u8],
-        kind: Kind,
-        value: (u32, u32),
-    ) -> Result<u32, ListingError> {
+    fn place_child(&mut self, parent: u32, name: &[u8], kind: Kind, value: u32) -> Result<u32, ListingError> {
         let Some(node) = self.indexed(parent, name) else {
             return self.push_named(parent, name, kind, value);
         };
@@ -329,7 +326,7 @@ impl ListingBuilder {
             node = match self.child(node, name).map(|child| (child, self.step(child))) {
                 Some((child, Step::Directory)) => child,
                 _ => {
-                    let made = self.place_child(node, name, Kind::new(Kind::DIRECTORY, 0), (0, 0))?;
+                    let made = self.place_child(node, name, Kind::new(Kind::DIRECTORY, 0), 0)?;
                     self.note(|track| track.imply(made));
                     made
                 }
@@ -361,21 +358,13 @@ impl ListingBuilder {
         tree::names(path).try_fold(self.root, |node, name| self.child(node, name))
     }
 
-    fn push_named(
-        &mut self,
-        parent: u32,
-        name: &[u8],
-        kind: Kind,
-        value: (u32, u32),
-    ) -> Result<u32, ListingError> {
+    fn push_named(&mut self, parent: u32, name: &[u8], kind: Kind, value: u32) -> Result<u32, ListingError> {
         // A link's target may hold what no entry's path may.
         let length = u8::try_from(name.len()).map_err(|_| ListingError::Path {
             path: name.to_vec(),
             reason: "it is longer than names can be",
         })?;
-        let offset = self.reserve_text(name.len() + 1)?;
-        self.text.push(length);
-        self.text.extend_from_slice(name);
+        let offset = self.push_text(&[&[length], name])?;
         let node = self.push(Growing { parent, name: offset, kind, value })?;
         self.index_node(node);
         Ok(node)
@@ -388,19 +377,20 @@ impl ListingBuilder {
         Ok(self.nodes.len() as u32 - 1)
     }
 
-    fn push_target(&mut self, path: &[u8], target: &[u8]) -> Result<(u32, u32), ListingError> {
+    fn push_target(&mut self, path: &[u8], target: &[u8]) -> Result<u32, ListingError> {
         let fault = |reason| ListingError::Path { path: path.to_vec(), reason };
         if target.is_empty() || target.len() > tree::MAX_PATH || target.contains(&0) {
             return Err(fault("it is a link whose target is no path"));
         }
-        let offset = self.reserve_text(target.len())?;
-        self.text.extend_from_slice(target);
-        Ok((offset, target.len() as u32))
+        let length = u16::try_from(target.len()).expect("a path has a shorter limit");
+        self.push_text(&[&length.to_le_bytes(), target])
     }
 
-    fn reserve_text(&self, length: usize) -> Result<u32, ListingError> {
-        let offset = self.text.len();
+    /// Puts bytes behind all others, and returns where.
+    fn push_text(&mut self, parts: &[&[u8]]) -> Result<u32, ListingError> {
+        let (offset, length) = (self.text.len(), parts.iter().map(|part| part.len()).sum::<usize>());
         limit("the length of all names", (offset + length) as u64, self.limits.text.into())?;
+        parts.iter().for_each(|part| self.text.extend_from_slice(part));
         Ok(u32::try_from(offset).expect("the limit is a u32"))
     }
 
@@ -438,7 +428,7 @@ impl Tree for ListingBuilder {
         let Growing { kind, value, .. } = self.nodes[node as usize];
         match kind.kind() {
             Kind::DIRECTORY => Step::Directory,
-            Kind::LINK => Step::Link(&self.text[value.0 as usize..][..value.1 as usize]),
+            Kind::LINK => Step::Link(target_at(&self.text, value)),
             _ => Step::Other,
         }
     }
@@ -449,22 +439,24 @@ fn key<'a>(nodes: &[Growing], text: &'a [u8], node: u32) -> (u32, &'a [u8]) {
     (parent, name_at(text, name))
 }
 
-/// Finds the order of a listing from the sorted entries of all directories. Returns which node is
-/// in each place, and the place of its first entry.
-fn breadth_first(nodes: &[Growing], order: &[u32], root: u32) -> (Vec<u32>, Vec<u32>) {
-    let (mut sources, mut firsts) = (vec![root], Vec::new());
-    while let Some(source) = sources.get(firsts.len()).copied() {
-        firsts.push(sources.len() as u32);
+/// Finds the order of a listing from the sorted entries of all directories: which node is in each place.
+fn breadth_first(nodes: &[Growing], order: &[u32], root: u32) -> Vec<u32> {
+    // Grown step by step it would leave holes behind, when the most memory is in use.
+    let mut sources = Vec::with_capacity(order.len() + 1);
+    sources.push(root);
+    let mut place = 0;
+    while let Some(source) = sources.get(place).copied() {
         let start = order.partition_point(|node| nodes[*node as usize].parent < source);
         let children = order[start..].iter().take_while(|node| nodes[**node as usize].parent == source);
         sources.extend(children);
+        place += 1;
     }
-    (sources, firsts)
+    sources
 }
 
 /// Puts nodes into that order, and drops those that aren't in it. Without a second copy of them:
 /// this is when the most memory is in use.
-fn rearrange(mut nodes: Vec<Growing>, sources: &[u32], firsts: &[u32]) -> Vec<Node> {
+fn rearrange(mut nodes: Vec<Growing>, sources: &[u32]) -> Vec<Node> {
     const NOWHERE: usize = u32::MAX as usize;
     let mut places = vec![u32::MAX; nodes.len()];
     for (place, source) in sources.iter().enumerate() {
@@ -483,8 +475,22 @@ fn rearrange(mut nodes: Vec<Growing>, sources: &[u32], firsts: &[u32]) -> Vec<No
     }
     drop(places);
     nodes.truncate(sources.len());
-    let node = |(place, Growing { name, kind, value, .. })| Node { name, first: firsts[place], kind, value };
-    nodes.into_iter().enumerate().map(node).collect()
+    parents_to_firsts(&mut nodes, sources);
+    let node = |Growing { parent: first, name, kind, value }| Node { name, first, kind, value };
+    nodes.into_iter().map(node).collect()
+}
+
+/// Puts the place of its first entry where each node has had its parent. Entries follow one another in
+/// the order of their parents, and all of them their own, so no parent is read after that.
+fn parents_to_firsts(nodes: &mut [Growing], sources: &[u32]) {
+    let mut next = 1;
+    for (place, source) in sources.iter().enumerate() {
+        let first = next;
+        while nodes.get(next).is_some_and(|node| node.parent == *source) {
+            next += 1;
+        }
+        nodes[place].parent = first as u32;
+    }
 }
 
 pub(super) fn limit(what: &'static str, size: u64, limit: u64) -> Result<(), ListingError> {

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write as _};
 
-use crate::base::listing::{Kind, Listing, Node, Owner};
+use crate::base::listing::{Kind, ListedKind, Listing, Node, Owner};
 use crate::base::users::Users;
 use crate::base::window::Window;
 use crate::base::{ListingError, ListingLimits, tree, varint};
@@ -58,14 +58,15 @@ fn write(listing: &Listing) -> io::Result<Vec<u8>> {
 }
 
 fn push_node(bytes: &mut Vec<u8>, listing: &Listing, number: u32) {
-    let Node { kind, value, .. } = listing.nodes[number as usize];
+    let Node { kind, .. } = listing.nodes[number as usize];
     varint::push(bytes, listing.children(number).len() as u64);
     varint::push_bytes(bytes, listing.name(number));
-    varint::push(bytes, u64::from(kind.kind()) << 32 | kind.owner() as u64);
-    match kind.kind() {
-        Kind::FILE => varint::push(bytes, u64::from(value.0) << 32 | u64::from(value.1)),
-        Kind::LINK => varint::push_bytes(bytes, &listing.text[value.0 as usize..][..value.1 as usize]),
-        _ => {}
+    let code = if kind.kind() == Kind::LARGE_FILE { Kind::FILE } else { kind.kind() };
+    varint::push(bytes, u64::from(code) << 32 | kind.owner() as u64);
+    match listing.listed(number).kind {
+        ListedKind::File { size } => varint::push(bytes, size),
+        ListedKind::Symlink { target } => varint::push_bytes(bytes, target),
+        ListedKind::Directory | ListedKind::Other => {}
     }
 }
 
@@ -137,21 +138,30 @@ fn take_node(bytes: &mut &[u8], listing: &mut Listing, first: u32) -> Option<u32
     let offset = u32::try_from(listing.text.len()).ok()?;
     listing.text.push(name.len() as u8);
     listing.text.extend_from_slice(name);
-    let value = take_value(bytes, kind, &mut listing.text)?;
+    let (kind, value) = take_value(bytes, kind, &mut listing.text)?;
     listing.nodes.push(Node { name: offset, first, kind: Kind::new(kind, owner), value });
     Some(children)
 }
 
+/// Takes what the kind adds. Returns the kind that it is in memory, and the node's value.
 fn take_value(bytes: &mut &[u8], kind: u32, text: &mut Vec<u8>) -> Option<(u32, u32)> {
+    let offset = u32::try_from(text.len()).ok()?;
     match kind {
-        Kind::FILE => varint::take(bytes).map(|size| ((size >> 32) as u32, size as u32)),
+        Kind::FILE => {
+            let size = varint::take(bytes)?;
+            if let Ok(size) = u32::try_from(size) {
+                return Some((kind, size));
+            }
+            text.extend_from_slice(&size.to_le_bytes());
+            Some((Kind::LARGE_FILE, offset))
+        }
         Kind::LINK => {
             let target = varint::take_bytes(bytes).filter(|target| target.len() <= tree::MAX_PATH)?;
-            let offset = u32::try_from(text.len()).ok()?;
+            text.extend_from_slice(&u16::try_from(target.len()).ok()?.to_le_bytes());
             text.extend_from_slice(target);
-            Some((offset, target.len() as u32))
+            Some((kind, offset))
         }
-        _ => Some((0, 0)),
+        _ => Some((kind, 0)),
     }
 }
 

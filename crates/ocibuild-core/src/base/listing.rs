@@ -12,13 +12,13 @@ use crate::key::{Key, KeyWriter};
 /// The merged view of an image's file system: what its layers leave, without contents.
 ///
 /// Paths are raw bytes, with or without a leading `/` where they are taken, without one where they
-/// are given; the root is the empty path. In memory an entry takes twenty bytes and its name.
+/// are given; the root is the empty path. In memory an entry takes sixteen bytes and its name.
 #[derive(Clone)]
 pub struct Listing {
     /// In breadth-first order, the entries of one directory beside each other and sorted by name;
     /// the root comes first.
     pub(super) nodes: Vec<Node>,
-    /// Names, each preceded by its length in a byte, and link targets.
+    /// Names, each preceded by its length in a byte; link targets, by theirs in two; sizes of large files.
     pub(super) text: Vec<u8>,
     pub(super) owners: Vec<Owner>,
     pub(super) users: Users,
@@ -32,8 +32,8 @@ pub(super) struct Node {
     /// Its first entry, if it is a directory; the last is the one before the next node's first.
     pub(super) first: u32,
     pub(super) kind: Kind,
-    /// A file's size, or a link's target: offset and length in the text.
-    pub(super) value: (u32, u32),
+    /// A file's size; of a large file or a link, where its size or target is in the text.
+    pub(super) value: u32,
 }
 
 /// Kind and owner in one number.
@@ -46,6 +46,8 @@ impl Kind {
     pub(super) const FILE: u32 = 2;
     pub(super) const LINK: u32 = 3;
     pub(super) const OTHER: u32 = 4;
+    /// A file whose size takes more than 32 bits.
+    pub(super) const LARGE_FILE: u32 = 5;
     /// As many different owners as can be told apart.
     pub(super) const MAX_OWNERS: u64 = 1 << 29;
 
@@ -205,7 +207,7 @@ impl Listing {
         let mut number = |number: u32| to.write_all(&number.to_le_bytes());
         number(self.nodes.len() as u32)?;
         for Node { name, first, kind, value } in &self.nodes {
-            [*name, *first, kind.0, value.0, value.1].into_iter().try_for_each(&mut number)?;
+            [*name, *first, kind.0, *value].into_iter().try_for_each(&mut number)?;
         }
         number(self.owners.len() as u32)?;
         for Owner { mode, uid, gid } in &self.owners {
@@ -371,12 +373,25 @@ pub(super) fn name_at(text: &[u8], offset: u32) -> &[u8] {
     &text[start..start + usize::from(text[offset as usize])]
 }
 
-pub(super) fn listed<'a>(kind: Kind, value: (u32, u32), text: &'a [u8], owners: &[Owner]) -> Listed<'a> {
+/// Returns the link target that lies at an offset.
+pub(super) fn target_at(text: &[u8], offset: u32) -> &[u8] {
+    let (length, rest) = text[offset as usize..].split_first_chunk().expect("a target has a length");
+    &rest[..usize::from(u16::from_le_bytes(*length))]
+}
+
+/// Returns the size of a large file that lies at an offset.
+fn size_at(text: &[u8], offset: u32) -> u64 {
+    let size = text[offset as usize..].first_chunk().expect("a size has eight bytes");
+    u64::from_le_bytes(*size)
+}
+
+pub(super) fn listed<'a>(kind: Kind, value: u32, text: &'a [u8], owners: &[Owner]) -> Listed<'a> {
     let Owner { mode, uid, gid } = owners[kind.owner()];
     let kind = match kind.kind() {
         Kind::DIRECTORY => ListedKind::Directory,
-        Kind::FILE => ListedKind::File { size: u64::from(value.0) << 32 | u64::from(value.1) },
-        Kind::LINK => ListedKind::Symlink { target: &text[value.0 as usize..][..value.1 as usize] },
+        Kind::FILE => ListedKind::File { size: value.into() },
+        Kind::LARGE_FILE => ListedKind::File { size: size_at(text, value) },
+        Kind::LINK => ListedKind::Symlink { target: target_at(text, value) },
         _ => ListedKind::Other,
     };
     Listed { kind, mode, uid, gid }

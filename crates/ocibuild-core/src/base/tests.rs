@@ -249,6 +249,31 @@ fn contents_must_be_what_the_config_says() {
 }
 
 #[test]
+fn sizes_and_targets_of_any_length_are_kept() {
+    let (small, large) = (u64::from(u32::MAX), u64::from(u32::MAX) + 1);
+    let target = "a/".repeat(2000);
+    let file = |size| ListedKind::File { size };
+    let link = ListedKind::Symlink { target: target.as_bytes() };
+    let all = [("0", file(0)), ("small", file(small)), ("large", file(large)), ("most", file(u64::MAX))];
+    let all = [&all[..], &[("link", link), ("other", ListedKind::Other)]].concat();
+    let mut builder = ListingBuilder::new(&ListingLimits::default());
+    for (path, kind) in &all {
+        builder.insert(path.as_bytes(), Listed { kind: *kind, mode: 0o644, uid: 1, gid: 2 }).unwrap();
+    }
+    // One that is replaced leaves nothing of its size.
+    let listed = |size| Listed { kind: file(size), mode: 0o644, uid: 1, gid: 2 };
+    builder.insert(b"small", listed(large)).unwrap();
+    builder.insert(b"small", listed(small)).unwrap();
+    builder.insert_hard_link(b"again", b"large").unwrap();
+    let listing = builder.finish();
+    let again = Listing::from_bytes(&listing.to_bytes()).unwrap();
+    assert_eq!(again, listing);
+    for (path, kind) in all.into_iter().chain([("again", file(large))]) {
+        assert_eq!(again.get(path.as_bytes()).unwrap().kind, kind, "{path}");
+    }
+}
+
+#[test]
 fn damaged_bytes_are_told_from_bytes_that_cannot_be_had() {
     let memory = Memory::new();
     let base = Base::open(&memory, &image(&memory, &[tar("f a x")]), None).unwrap();

@@ -1,16 +1,16 @@
 //! What is wrong with a build's images, found before they are handed on: each layer by itself as soon as
 //! it is there, the images once all layers are.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::build::bases::{Found, Foundations};
 use crate::build::find::source;
+use crate::build::lookups::Lookups;
 use crate::build::pool::aside;
 use crate::build::{Context, FinishedLayer};
 use crate::checks::{
-    self, BudgetView, ConfigView, Finding, Findings, ImageView, Item, LayerView, Place, alone, budgets,
-    config, programs,
+    self, BudgetView, ConfigView, Finding, Findings, ImageView, LayerView, Place, alone, budgets, config,
+    programs,
 };
 use crate::inspect::Inspection;
 use crate::layer;
@@ -130,16 +130,18 @@ impl Checked<'_> {
         config(view, &mut findings);
         let views: Vec<LayerView<'_>> = own.iter().map(|layer| self.checker.view(layer)).collect();
         let env = merged.env.clone().unwrap_or_default();
+        let lookups = Lookups::new(&own, context);
         let view = ImageView {
             platform: &self.variant.platform,
             listing: self.foundations.listing(&self.variant.foundation),
             layers: &views,
-            contents: &|| contents(&own, context),
+            contents: &lookups,
             env: &env,
             program: self.program(&merged),
             is_static: limits.is_static,
         };
         programs(view, &mut findings);
+        lookups.keep();
         findings.finish()
     }
 
@@ -208,31 +210,12 @@ fn keep_largest(all: &mut Vec<(u64, String)>) {
     all.truncate(NAMED);
 }
 
-fn aside_each(
+pub(super) fn aside_each(
     layer: &FinishedLayer,
     context: Context<'_>,
     take: impl FnMut(layer::ListedEntry) + Send,
 ) -> Result<bool, crate::blob::BlobError> {
     aside(|| layer::each_entry(&layer.record, &source(&layer.origins, context), take))
-}
-
-/// All that layers hold, those above over those below; none if that of one isn't known.
-fn contents(layers: &[&FinishedLayer], context: Context<'_>) -> Option<BTreeMap<Vec<u8>, Item>> {
-    let mut all = BTreeMap::new();
-    for layer in layers {
-        let take = |entry: layer::ListedEntry| {
-            let item = match entry.target {
-                Some(target) => Item::Link(target),
-                None if entry.is_directory => Item::Directory,
-                None => Item::File,
-            };
-            all.insert(entry.path, item);
-        };
-        if !aside_each(layer, context, take).unwrap_or(false) {
-            return None;
-        }
-    }
-    Some(all)
 }
 
 /// Returns what was found in a layer's files, by who made it or by its record.

@@ -161,6 +161,12 @@ impl Record {
         self.inventory.as_ref().is_some_and(|inventory| inventory.media_type == MediaType::LISTING)
     }
 
+    /// Tells whether it says what layers hold where checks ask, and names no layer.
+    #[must_use]
+    pub fn is_lookup(&self) -> bool {
+        self.inventory.as_ref().is_some_and(|inventory| inventory.media_type == MediaType::LOOKUP)
+    }
+
     /// Returns the blobs that a cache keeps for it: the layers and their inventory, or of a base the
     /// listing alone, unless that stands in the record itself.
     pub fn kept(&self) -> impl Iterator<Item = &Descriptor> {

@@ -21,8 +21,8 @@ pub struct ImageView<'a> {
     pub listing: &'a Listing,
     /// Its own layers, bottom first.
     pub layers: &'a [LayerView<'a>],
-    /// Reads what these hold.
-    pub contents: &'a Contents<'a>,
+    /// What these hold.
+    pub contents: &'a dyn Contents,
     /// The environment, with what it inherits: `NAME=VALUE`.
     pub env: &'a [String],
     /// The program that it starts.

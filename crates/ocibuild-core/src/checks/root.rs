@@ -3,7 +3,7 @@
 //! What own layers hold is looked up in what was found in them, as far as that goes; only what isn't
 //! there, and isn't in the base, makes their whole contents be read.
 
-use std::cell::OnceCell;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{ListedKind, Listing};
@@ -20,8 +20,27 @@ pub enum Item {
     Link(Vec<u8>),
 }
 
-/// Reads all that own layers hold, by path; nothing where that isn't to be had.
-pub type Contents<'a> = dyn Fn() -> Option<BTreeMap<Vec<u8>, Item>> + 'a;
+/// What own layers hold, those above over those below. Where that isn't to be had, nothing is answered.
+pub trait Contents {
+    /// Says what is at a path, without a leading `/`; links aren't followed.
+    fn at(&self, path: &[u8]) -> Option<Option<Item>>;
+
+    /// Finds the first path, in byte order, of a file or link of this name.
+    fn named(&self, name: &[u8]) -> Option<Option<Vec<u8>>>;
+}
+
+/// All of it, by path.
+impl Contents for Option<BTreeMap<Vec<u8>, Item>> {
+    fn at(&self, path: &[u8]) -> Option<Option<Item>> {
+        Some(self.as_ref()?.get(path).cloned())
+    }
+
+    fn named(&self, name: &[u8]) -> Option<Option<Vec<u8>>> {
+        let mut all = self.as_ref()?.iter();
+        let found = all.find(|(path, item)| last(path) == name && **item != Item::Directory);
+        Some(found.map(|(path, _)| path.clone()))
+    }
+}
 
 /// As many links lead on from one path.
 const MAX_LINKS: usize = 40;
@@ -35,8 +54,7 @@ pub(super) struct Root<'a> {
     directories: BTreeSet<Vec<u8>>,
     /// Programs and libraries of own layers.
     pub(super) programs: BTreeMap<Vec<u8>, &'a Elf>,
-    contents: &'a Contents<'a>,
-    all: OnceCell<Option<BTreeMap<Vec<u8>, Item>>>,
+    contents: &'a dyn Contents,
 }
 
 /// What came of looking something up.
@@ -54,7 +72,7 @@ impl<'a> Root<'a> {
     pub(super) fn new(
         listing: &'a Listing,
         layers: impl Iterator<Item = &'a Inspection>,
-        contents: &'a Contents<'a>,
+        contents: &'a dyn Contents,
     ) -> Self {
         let (mut found, mut directories, mut programs) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         for inspection in layers {
@@ -70,7 +88,7 @@ impl<'a> Root<'a> {
         for path in found.keys() {
             directories.extend(above(path).map(<[u8]>::to_vec));
         }
-        Self { listing, found, directories, programs, contents, all: OnceCell::new() }
+        Self { listing, found, directories, programs, contents }
     }
 
     /// Looks for a file by an absolute path, links followed.
@@ -85,30 +103,31 @@ impl<'a> Root<'a> {
         if let Some(path) = paths.clone().find_map(|path| self.resolve(path, &|path| self.quick(path))) {
             return Lookup::There(path);
         }
-        let Some(all) = self.all() else { return Lookup::Unknown };
-        let found = paths.find_map(|path| self.resolve(path, &|path| self.whole(all, path)));
-        found.map_or(Lookup::Missing, Lookup::There)
+        let is_known = Cell::new(true);
+        let whole = |path: &[u8]| match self.contents.at(path) {
+            Some(own) => self.whole(own, path),
+            None => {
+                is_known.set(false);
+                None
+            }
+        };
+        match paths.find_map(|path| self.resolve(path, &whole)) {
+            _ if !is_known.get() => Lookup::Unknown,
+            found => found.map_or(Lookup::Missing, Lookup::There),
+        }
     }
 
     /// Looks for a file of this name anywhere; returns whether it is one of the base.
     pub(super) fn anywhere(&self, name: &[u8]) -> Option<(Vec<u8>, bool)> {
         let is_it = |path: &[u8]| last(path) == name;
-        let own = self.all().and_then(|all| {
-            all.iter()
-                .find(|(path, item)| is_it(path) && **item != Item::Directory)
-                .map(|(path, _)| path.clone())
-        });
-        let own = own.or_else(|| self.found.keys().find(|path| is_it(path)).cloned());
         let base = || {
             let is_file = |kind| !matches!(kind, ListedKind::Directory);
             let mut all = self.listing.entries(b"");
             all.find(|(path, listed)| is_it(path) && is_file(listed.kind)).map(|(path, _)| (path, true))
         };
-        base().or_else(|| own.map(|path| (path, false)))
-    }
-
-    fn all(&self) -> Option<&BTreeMap<Vec<u8>, Item>> {
-        self.all.get_or_init(|| (self.contents)()).as_ref()
+        let found = || self.found.keys().find(|path| is_it(path)).cloned();
+        let own = || self.contents.named(name).flatten().or_else(found);
+        base().or_else(|| Some((own()?, false)))
     }
 
     fn quick(&self, path: &[u8]) -> Option<Item> {
@@ -119,12 +138,11 @@ impl<'a> Root<'a> {
             .or_else(|| self.directories.contains(path).then_some(Item::Directory))
     }
 
-    fn whole(&self, all: &BTreeMap<Vec<u8>, Item>, path: &[u8]) -> Option<Item> {
+    fn whole(&self, own: Option<Item>, path: &[u8]) -> Option<Item> {
         // A directory of ours over a link of the base leads where that does.
-        match (all.get(path), self.base(path)) {
+        match (own, self.base(path)) {
             (Some(Item::Directory), Some(base)) => Some(base),
-            (Some(own), _) => Some(own.clone()),
-            (None, base) => base,
+            (own, base) => own.or(base),
         }
     }
 

@@ -97,7 +97,7 @@ impl Image {
     fn findings(&self) -> Vec<Finding> {
         let (policy, platform, listing) = (Checks::default(), Platform::linux_amd64(), self.listing());
         let layers = [LayerView { label: "app", inspection: Some(&self.layer), size: 0, max_size: None }];
-        let contents = || {
+        let contents = || -> Option<BTreeMap<Vec<u8>, Item>> {
             let mut all: BTreeMap<Vec<u8>, Item> = BTreeMap::new();
             for file in &self.layer.files {
                 all.insert(file.path.clone().into_bytes(), Item::File);
@@ -125,7 +125,7 @@ impl Image {
             platform: &platform,
             listing: &listing,
             layers: &layers,
-            contents: &contents,
+            contents: &contents(),
             env: &self.env,
             program: self.program,
             is_static: None,

@@ -6,6 +6,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::inspect::buckets;
 use crate::inspect::secrets::Kind::Base64;
 use crate::inspect::secrets::{Form, Hit, Kind, SECRETS, Secret};
 
@@ -15,20 +16,26 @@ pub(super) const REACH: usize = 512;
 /// The most secrets of a file that are told.
 pub(super) const MAX_HITS: usize = 8;
 
-/// What finds anchors, and whose they are, by the numbers under which they are found. None of them is
-/// shorter than four bytes, with which vectors help least.
-static ANCHORS: LazyLock<(AhoCorasick, Vec<&'static Secret>)> = LazyLock::new(|| {
-    let anchored: Vec<&Secret> = SECRETS.iter().filter(|secret| !secret.anchor.is_empty()).collect();
-    let anchors = anchored.iter().map(|secret| secret.anchor);
-    let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(anchors);
-    (searcher.expect("few short words make a small automaton"), anchored)
+/// What finds anchors.
+struct Search {
+    automaton: AhoCorasick,
+    /// The secrets, in the order in which it was given their anchors.
+    secrets: Vec<&'static Secret>,
+}
+
+/// None of the anchors is shorter than four bytes, with which vectors help least.
+static SEARCH: LazyLock<Search> = LazyLock::new(|| {
+    let mut secrets: Vec<_> = SECRETS.iter().filter(|secret| !secret.anchor.is_empty()).collect();
+    secrets.sort_by_key(|secret| buckets::turn(secret));
+    let anchors = secrets.iter().map(|secret| secret.anchor);
+    let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(anchors);
+    Search { automaton: automaton.expect("few short words make a small automaton"), secrets }
 });
 
 /// Finds secrets in bytes whose ends lie behind `seen`; offsets are from the beginning of the bytes.
 pub(super) fn scan(bytes: &[u8], seen: usize, found: &mut Vec<Found>) {
-    let (searcher, anchored) = &*ANCHORS;
-    for anchor in searcher.find_iter(bytes) {
-        let secret = anchored[anchor.pattern().as_usize()];
+    for anchor in SEARCH.automaton.find_iter(bytes) {
+        let secret = SEARCH.secrets[anchor.pattern().as_usize()];
         let begin = around(secret, bytes, anchor.start(), anchor.end()).filter(|(_, last)| *last > seen);
         found.extend(begin.map(|(begin, _)| Found { secret, begin }));
         if found.len() >= MAX_HITS {

@@ -41,6 +41,9 @@ impl MediaType {
     /// A base's listing, as records name it.
     pub const LISTING: Self = Self::known("application/vnd.ocibuild.listing.v1");
 
+    /// What layers hold at paths that checks ask for, as records name it.
+    pub const LOOKUP: Self = Self::known("application/vnd.ocibuild.lookup.v1+json+zstd");
+
     const fn known(text: &'static str) -> Self {
         Self(Cow::Borrowed(text))
     }

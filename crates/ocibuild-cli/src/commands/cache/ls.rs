@@ -77,6 +77,7 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
     let KnownRecord { record, last_used, is_whole, .. } = known;
     let (of, tar) = match (record.is_listing(), &record.layers[..]) {
         (true, layers) => (text::count(layers.len(), "layer"), "-".to_owned()),
+        (false, []) => ("-".to_owned(), "-".to_owned()),
         (false, [layer]) => {
             (text::short(&layer.descriptor.digest.hex()).to_owned(), text::bytes(record.tar_size))
         }
@@ -87,6 +88,7 @@ fn row(known: &KnownRecord, now: SystemTime) -> [String; 7] {
         Some(first) => what.fold(first, |all, name| format!("{all}, {name}")),
         None if record.is_listing() => "base".to_owned(),
         None if record.is_trace => "last build".to_owned(),
+        None if record.is_lookup() => "checks".to_owned(),
         None => "content".to_owned(),
     };
     if !is_whole {
@@ -187,6 +189,7 @@ fn record_to_json(known: &KnownRecord) -> Value {
         "kind": match (record.is_listing(), record.is_trace) {
             (true, _) => "base",
             (_, true) => "trace",
+            _ if record.is_lookup() => "lookup",
             _ => "layer",
         },
         "layers": layers.collect::<Vec<_>>(),
