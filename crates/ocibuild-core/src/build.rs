@@ -75,11 +75,17 @@ pub struct Tier {
     pub outcome: LayerOutcome,
 }
 
+/// Makes sure that something stayed as it was.
+pub type Stayed<'a> = dyn Fn() -> Result<(), BuildError> + Sync + 'a;
+
 /// What a plan is built from and with.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The input files.
     pub tree: &'a dyn FileTree,
+    /// Makes sure that what steps made stayed as it was, before anything is recorded of what was read of
+    /// it; without, nothing of the tree is theirs.
+    pub stayed: Option<&'a Stayed<'a>>,
     /// What is never taken for input: our own outputs, caches and locks.
     pub skip: &'a [FileId],
     /// Opens the bases that the plan names.

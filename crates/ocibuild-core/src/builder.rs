@@ -335,6 +335,7 @@ impl<'a> Builder<'a> {
         };
         work(Context {
             tree,
+            stayed: None,
             skip: &self.skipped(),
             // A check makes no cache where there is none.
             bases: &self.places(&store, store.root().is_dir()),

@@ -123,6 +123,11 @@ fn hint(fault: &StepFault, build: &BuildFailure) -> Option<String> {
         StepFault::TimedOut(_) => {
             Some("give it more time with `timeout`, or see in its log what it waits for".to_owned())
         }
+        StepFault::Disturbed => Some(
+            "run it again: what it made then is in the cache. A process may be left that writes to it: have the \
+             command end what it starts, or give the step a `sandbox`, which ends all of it"
+                .to_owned(),
+        ),
         StepFault::Changed => Some("wait for what writes to them, or stop it, and run it again".to_owned()),
         StepFault::NoOutput { nearby, path, .. } => Some(not_made(path, nearby)),
         StepFault::LinkAsOutput { .. } => Some("name what it leads to among the outputs".to_owned()),

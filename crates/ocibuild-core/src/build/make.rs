@@ -110,11 +110,14 @@ fn build_layer(
         layer::build(layer, listing, keys, workshop)
     });
     let (mut made, keys) = made.map_err(|fault| layer_fault(layer, fault))?;
-    record(plan, index, &keys, last.as_ref(), &mut made, context);
+    record(plan, index, &keys, last.as_ref(), &mut made, context)?;
     Ok((made, keys))
 }
 
 /// Records a layer that was made under all its keys, and leaves its trace.
+///
+/// # Errors
+/// As those whose files they were tell, if these didn't stay as they were; nothing is recorded then.
 pub(super) fn record(
     plan: &Plan,
     index: usize,
@@ -122,7 +125,8 @@ pub(super) fn record(
     last: Option<&Record>,
     made: &mut Made,
     context: Context<'_>,
-) {
+) -> Result<(), BuildError> {
+    context.stayed.map_or(Ok(()), |stayed| stayed())?;
     let layer = &plan.layers[index];
     let trace = context.records.filter(|_| layer.reads_files());
     let trace = trace.map(|_| layer::trace_key(layer, &plan.name));
@@ -138,6 +142,7 @@ pub(super) fn record(
             keep(all, context, records);
         }
     }
+    Ok(())
 }
 
 /// Keeps records. A cache that can't be written to costs the next build time, and this one nothing.

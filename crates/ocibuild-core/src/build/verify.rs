@@ -59,7 +59,7 @@ pub(super) fn make(
         }
     }
     let last = last_of(plan, layer, context);
-    record(plan, index, &keys, last.as_ref(), &mut made, context);
+    record(plan, index, &keys, last.as_ref(), &mut made, context)?;
     Ok((made, keys))
 }
 

@@ -64,6 +64,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// What it left running can't be ended.
+    #[error(transparent)]
+    Left(StepError),
 }
 
 impl RunError {
@@ -75,7 +78,7 @@ impl RunError {
             Self::Secret(fault) => fault.remedy(),
             Self::Sandbox(fault) => fault.remedy(),
             Self::Trace(fault) => fault.remedy(),
-            Self::Mark { .. } => None,
+            Self::Mark { .. } | Self::Left(_) => None,
         }
     }
 
@@ -126,15 +129,17 @@ impl<'a> Run<'a> {
         Ok(Self { step, host, private, shared, secrets })
     }
 
-    /// Runs the command to its end. What it writes goes to the log and to the observer, line by line;
-    /// secrets are masked before.
+    /// Runs the command to its end, and ends what it leaves running. What it writes goes to the log and to
+    /// the observer, line by line; secrets are masked before.
     ///
     /// # Errors
     /// [`RunError`] if it can't be run.
     pub fn run(&self, ears: Ears<'_>) -> Result<Ending, RunError> {
         let process = self.process()?;
         let _mark = self.mark()?;
-        Ok(process.run(ears.cancel, &|stream, line| self.hear(ears, stream, line))?)
+        let ending = process.run(ears.cancel, &|stream, line| self.hear(ears, stream, line));
+        self.private.end_left().map_err(RunError::Left)?;
+        Ok(ending?)
     }
 
     /// Runs the command as [`run`](Self::run) does, and returns what it read below the spec's root that
@@ -151,7 +156,9 @@ impl<'a> Run<'a> {
         let _mark = self.mark()?;
         let tracer = Tracer::new(&path_of(self.host.variables))?;
         let watch = Watch { root: self.host.root, directory: self.private.path(), is_declared };
-        Ok(tracer.run(&process, &watch, ears.cancel, &|stream, line| self.hear(ears, stream, line))?)
+        let seen = tracer.run(&process, &watch, ears.cancel, &|stream, line| self.hear(ears, stream, line));
+        self.private.end_left().map_err(RunError::Left)?;
+        Ok(seen?)
     }
 
     /// Looks for the command's secrets in what it made: in contents, names and targets of links.

@@ -1,8 +1,10 @@
-//! What a killed run left running in a step's directory: ended before the next one begins there.
+//! What is left of a step's command when it is over, or when its run was killed: ended.
 //!
-//! A run that is killed outright can't end its command, which would go on writing to files that the next
-//! run puts there. So there is a mark while a command runs; where one is found by whoever has the
-//! directory alone now, every process that has the step's home as its own is killed.
+//! What leaves the command's group by a session of its own isn't reached there, and would go on writing to
+//! what the command made. And a run that is killed outright can't end its command at all: so there is a
+//! mark while one runs, for whoever has the directory alone then. In both cases every process is killed
+//! that was started with the step's own home, or its directory of temporary files. One that was given an
+//! environment without either isn't found; what it writes to what was made is seen where that is read.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,6 +21,9 @@ const MARK: &str = "running";
 /// How often it is looked for processes, and how long is waited in between: they may start others.
 const TRIES: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// As many looks that find nobody make an end: who is just becoming another program shows no environment.
+const CLEAN: u32 = 2;
 
 /// The mark, until it is dropped.
 pub(super) struct Mark(PathBuf);
@@ -39,15 +44,26 @@ impl Drop for Mark {
     }
 }
 
-/// Ends what a killed run left, if there is a mark of one. The directory must be nobody else's.
-pub(super) fn end(directory: &Path, home: &Path) -> io::Result<()> {
+/// What commands of a step were started with, and nobody else.
+pub(super) struct Traits([Vec<u8>; 2]);
+
+impl Traits {
+    pub(super) fn new(home: &Path, temporary: &Path) -> Self {
+        let variable = |name: &str, path: &Path| [name.as_bytes(), path.as_os_str().as_bytes()].concat();
+        Self([variable("HOME=", home), variable("TMPDIR=", temporary)])
+    }
+}
+
+/// Ends what a command left, if there is its mark. The directory must be nobody else's.
+pub(super) fn end(directory: &Path, traits: &Traits) -> io::Result<()> {
     if directory.join(MARK).symlink_metadata().is_err() {
         return Ok(());
     }
-    let variable = [b"HOME=", home.as_os_str().as_bytes()].concat();
+    let mut clean = 0;
     for _ in 0..TRIES {
-        let left = left(&variable);
-        if left.is_empty() {
+        let left = left(traits);
+        clean = if left.is_empty() { clean + 1 } else { 0 };
+        if clean == CLEAN {
             return fs::remove_file(directory.join(MARK));
         }
         for process in left {
@@ -56,16 +72,16 @@ pub(super) fn end(directory: &Path, home: &Path) -> io::Result<()> {
         }
         thread::sleep(PAUSE);
     }
-    Err(io::Error::other("a command that a killed run left there does not end"))
+    Err(io::Error::other("what a command left running there does not end"))
 }
 
-/// The processes that were started with a variable; none where the system doesn't tell.
-fn left(variable: &[u8]) -> Vec<Pid> {
+/// The processes that have one of a step's traits; none where the system doesn't tell.
+fn left(Traits(variables): &Traits) -> Vec<Pid> {
     let process = |entry: fs::DirEntry| -> Option<Pid> {
         let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
         // What has ended and wasn't waited for has none.
         let environment = fs::read(entry.path().join("environ")).ok()?;
-        environment.split(|byte| *byte == 0).any(|one| one == variable).then_some(pid)
+        environment.split(|byte| *byte == 0).any(|one| variables.iter().any(|own| one == own)).then_some(pid)
     };
     fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(process).collect()
 }
@@ -87,18 +103,18 @@ mod tests {
         let directory = tempfile::tempdir().expect("there is room");
         let (home, other) = (directory.path().join("home"), directory.path().join("home-of-another"));
         let (mut ours, mut others) = (sleeping(&home), sleeping(&other));
-        let variable = |home: &Path| [b"HOME=", home.as_os_str().as_bytes()].concat();
+        let traits = |home: &Path| Traits::new(home, &home.join("tmp"));
         // Without a mark there is nothing to end.
-        end(directory.path(), &home).expect("nothing is to be done");
-        assert!(!left(&variable(&home)).is_empty());
+        end(directory.path(), &traits(&home)).expect("nothing is to be done");
+        assert!(!left(&traits(&home)).is_empty());
         std::mem::forget(Mark::set(directory.path()).expect("there is room"));
-        end(directory.path(), &home).expect("it can be ended");
-        assert_eq!(left(&variable(&home)), []);
-        assert!(!left(&variable(&other)).is_empty() && !directory.path().join(MARK).exists());
+        end(directory.path(), &traits(&home)).expect("it can be ended");
+        assert_eq!(left(&traits(&home)), []);
+        assert!(!left(&traits(&other)).is_empty() && !directory.path().join(MARK).exists());
         others.kill().and_then(|()| others.wait()).expect("it is ours");
         ours.wait().expect("it is ours");
         std::mem::forget(Mark::set(directory.path()).expect("there is room"));
-        end(directory.path(), &other).expect("its child is ended as well");
+        end(directory.path(), &traits(&other)).expect("its child is ended as well");
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct OutputTree(Arc<Held>);
 #[derive(Debug)]
 struct Held {
     tree: DiskTree,
+    /// How its files looked when they were put there.
+    listed: Vec<u8>,
     _turn: Turn,
 }
 
@@ -69,6 +71,15 @@ impl OutputTree {
     #[must_use]
     pub fn tree(&self) -> &DiskTree {
         &self.0.tree
+    }
+
+    /// Tells whether all files look as they did when they were put there. To be asked when they were read:
+    /// a process of the command's that nobody could end may have written to them meanwhile.
+    ///
+    /// # Errors
+    /// [`StepError::Cancelled`].
+    pub fn is_unchanged(&self, cancel: &Cancel) -> Result<bool, StepError> {
+        Ok(look(self.path(), cancel)?.is_some_and(|now| now == self.0.listed))
     }
 }
 
@@ -170,14 +181,14 @@ impl OutputTrees {
             Ok(())
         };
         write().map_err(fault("write the list of"))?;
-        self.name(key, temporary, turn, cancel)
+        self.name(key, (temporary, list), turn, cancel)
     }
 
     /// Gives a whole tree its name. If another process was faster, that one's is as good.
     fn name(
         &self,
         key: &Key,
-        temporary: Unfinished,
+        (temporary, listed): (Unfinished, Vec<u8>),
         turn: Turn,
         cancel: &Cancel,
     ) -> Result<OutputTree, StepError> {
@@ -188,7 +199,7 @@ impl OutputTrees {
                     temporary.keep();
                     let tree = DiskTree::open(directory.join(TREE));
                     let tree = tree.map_err(|error| StepError::within(&directory, error))?;
-                    return Ok(self.keep(key, OutputTree(Arc::new(Held { tree, _turn: turn }))));
+                    return Ok(self.keep(key, OutputTree(Arc::new(Held { tree, listed, _turn: turn }))));
                 }
                 Err(error) if is_taken(&error) => {
                     if let Some(tree) = self.find(key, cancel)? {
@@ -216,15 +227,11 @@ impl OutputTrees {
         let Some(listed) = read().ok().filter(|listed| is_directory && listed.starts_with(MAGIC)) else {
             return Ok(None);
         };
-        let now = match list(&path, cancel) {
-            Err(StepError::Cancelled(cancelled)) => return Err(cancelled.into()),
-            other => other.ok(),
-        };
-        if now.is_none_or(|now| now != listed) {
+        if look(&path, cancel)?.is_none_or(|now| now != listed) {
             return Ok(None);
         }
         let Ok(tree) = DiskTree::open(&path) else { return Ok(None) };
-        Ok(Some(OutputTree(Arc::new(Held { tree, _turn: turn }))))
+        Ok(Some(OutputTree(Arc::new(Held { tree, listed, _turn: turn }))))
     }
 
     /// Takes something away that has the name of a tree: at once from that name, and altogether unless
@@ -515,6 +522,14 @@ fn walk(tree: &DiskTree, cancel: &Cancel) -> Result<Vec<(Vec<u8>, Metadata)>, St
         }
     }
     Ok(all)
+}
+
+/// How all files of a tree look, if they can all be looked at.
+fn look(path: &Path, cancel: &Cancel) -> Result<Option<Vec<u8>>, StepError> {
+    match list(path, cancel) {
+        Err(StepError::Cancelled(cancelled)) => Err(cancelled.into()),
+        other => Ok(other.ok()),
+    }
 }
 
 /// How all files of a tree look. The device isn't in it: its number may be another after a restart.

@@ -14,7 +14,7 @@ use crate::cache::{NoTurn, STEPS_DIRECTORY, Turn};
 use crate::event::Cancel;
 use crate::files::{FileKind, directory_beneath, each_name, empty, metadata, open_directory, remove_at};
 use crate::key::KeyWriter;
-use crate::step::orphans::{self, Mark};
+use crate::step::orphans::{self, Mark, Traits};
 use crate::step::{Shared, StepError, Synced, Wanted, copy, state, sync};
 
 const WORK: &str = "work";
@@ -53,8 +53,7 @@ impl Private {
         // Commands are told of it, and run elsewhere.
         let path = path.canonicalize().map_err(StepError::own("open", path, b""))?;
         let private = Self { path, handle, _turn: turn };
-        let end = orphans::end(&private.path, &private.home());
-        end.map_err(StepError::own("end what runs in", &private.path, b""))?;
+        private.end_left()?;
         for name in [WORK, HOME, TEMPORARY] {
             private.directory(name, cancel)?;
         }
@@ -66,6 +65,12 @@ impl Private {
     /// was killed ends what that left.
     pub(super) fn mark(&self) -> io::Result<Mark> {
         Mark::set(&self.path)
+    }
+
+    /// Ends what a command left running here, where there is its mark.
+    pub(super) fn end_left(&self) -> Result<(), StepError> {
+        let traits = Traits::new(&self.home(), &self.temporary());
+        orphans::end(&self.path, &traits).map_err(StepError::own("end what runs in", &self.path, b""))
     }
 
     /// Returns the directory itself.

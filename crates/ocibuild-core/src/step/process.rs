@@ -1,10 +1,11 @@
 //! A command, run with nothing of ours but what it is given, and ended with all it started.
 //!
 //! It has a session of its own: no terminal can be asked from it, and its group is stopped as one. A
-//! process that leaves the group by a session of *its* own is out of reach, but for the pid
-//! namespace of a sandbox. If this process is killed outright, the command goes on until it writes
-//! into the pipes that nobody reads, or the next run of the step ends it (`orphans`); to be told of a
-//! parent's death, a process must ask for it itself.
+//! process that leaves the group by a session of *its* own is out of reach here, but for the pid
+//! namespace of a sandbox: it is ended by what it was started with (`orphans`). If this process is
+//! killed outright, the command goes on until it writes into the pipes that nobody reads, or the next
+//! run of the step ends it (`orphans` as well); to be told of a parent's death, a process must ask for
+//! it itself.
 //!
 //! What the command is for, and where its lines go, isn't known here.
 

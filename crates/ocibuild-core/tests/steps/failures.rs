@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ocibuild_core::build::{BuildError, StepFailures, StepFault};
 use ocibuild_core::event::{Cancel, Event};
-use ocibuild_core::{Builder, Error};
+use ocibuild_core::{Builder, Built, Error};
 
 use crate::project::{Project, parse};
 
@@ -170,4 +170,66 @@ fn what_a_command_leaves_running_is_ended() {
     project.builder().build_spec(&parse(&spec)).unwrap();
     assert!(start.elapsed() < Duration::from_secs(20));
     assert_eq!(marked(&marker), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_command_leaves_in_a_session_of_its_own_is_ended() {
+    let project = Project::empty();
+    let marker = format!("MARKER=session-{}", std::process::id());
+    let more = format!("env = {{ MARKER = \"session-{}\" }}", std::process::id());
+    let writes = "exec 3>>bad; echo > up; while :; do echo more >&3; sleep 0.01; done";
+    let run = format!(
+        "(setsid sh -c \"{writes}\" > /dev/null 2>&1 &); while ! test -e up; do sleep 0.01; done; exit $CODE"
+    );
+    let spec = |code: u8, home: &str| {
+        let more = more.replace('}', &format!(", CODE = \"{code}\"{home} }}"));
+        self::spec(&project, &run, &more)
+    };
+    project.builder().build_spec(&parse(&spec(0, ""))).unwrap();
+    assert_eq!(marked(&marker), 0);
+    // Of a command that fails nothing is left, either, nor where it has another home.
+    let _ = failures(&project.builder(), &spec(1, ", HOME = \"/nonexistent\""));
+    assert_eq!(marked(&marker), 0);
+}
+
+/// A step that leaves a process which nobody finds, and which writes to what was made as soon as that is
+/// kept; and what reads that later than this.
+#[cfg(target_os = "linux")]
+fn disturbed(reads: &str) -> String {
+    let writes =
+        "exec 3>>made; echo > up; while test -e made; do sleep 0.01; done; sleep 0.3; echo later >&3";
+    format!(
+        "version = 1\n[steps.made]\noutputs = [\"made\"]\nrun = '''echo first > made; (env -i PATH=\"$PATH\" \
+         setsid sh -c \"{writes}\" > /dev/null 2>&1 &); while ! test -e up; do sleep 0.01; done'''\n\
+         [steps.slow]\nneeds = [\"made\"]\noutputs = [\"slow\"]\nrun = \"echo > slow; sleep 1.5\"\n{reads}\
+         [images.app]\nbase = \"scratch\"\nlayers = [\"all\"]\n"
+    )
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_changes_after_it_was_kept_fails_who_reads_it() {
+    let copies = |step: &str| format!("{{ step = \"{step}\", from = \"{step}\", to = \"/\" }}");
+    let reads = [
+        format!(
+            "[steps.all]\nneeds = [\"made\", \"slow\"]\noutputs = [\"all\"]\nrun = \"cat made slow > all\"\n\
+             [layers.all]\ncopy = [{}]\n",
+            copies("all")
+        ),
+        format!("[layers.all]\ncopy = [{}, {}]\n", copies("made"), copies("slow")),
+    ];
+    for reads in reads {
+        let (project, calm) = (Project::empty(), Project::empty());
+        let disturbed = disturbed(&reads);
+        let failures = failures(&project.builder(), &disturbed);
+        let [failure] = &failures.failed[..] else { panic!("{failures:?}") };
+        assert!(matches!(failure.fault, StepFault::Disturbed), "{failures:?}");
+        assert_eq!((failure.step.as_str(), failures.skipped.len()), ("made", 0));
+        // Nothing was recorded of it, and what it was is in the cache.
+        let (again, _) = project.build(&disturbed);
+        let (other, _) = calm.build(&disturbed.replace("echo later", "echo -n"));
+        let digest = |built: &Built| built.layers[0].record.layers[0].descriptor.digest;
+        assert_eq!(digest(&again), digest(&other));
+    }
 }

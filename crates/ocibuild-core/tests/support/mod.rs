@@ -121,6 +121,7 @@ fn in_context<T>(tree: &dyn FileTree, setup: &Setup<'_>, work: impl FnOnce(Conte
     let told: Vec<String> = setup.tiers.iter().map(|tier| tier.place.clone()).collect();
     work(Context {
         tree,
+        stayed: None,
         skip: &setup.skip,
         bases: &TheBase(&setup.base),
         store: &store,

@@ -87,6 +87,10 @@ pub enum StepFault {
     /// An input changed after its key was made.
     #[error("its inputs changed after they were looked at")]
     Changed,
+    /// What it made was written to by then: perhaps by a process that its command left and that couldn't be
+    /// ended.
+    #[error("what it made changed after its command had ended")]
+    Disturbed,
     /// Its command ended well and made no such thing.
     #[error("it made no `{path}`")]
     NoOutput {

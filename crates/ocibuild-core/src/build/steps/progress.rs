@@ -336,6 +336,18 @@ impl<'a> Progress<'a> {
         Ok(())
     }
 
+    /// Makes sure that what some steps made stayed as it was while it was read. Works in the pool.
+    pub(super) fn stayed(&self, mut steps: impl Iterator<Item = usize>) -> Fallible<()> {
+        steps.try_for_each(|index| {
+            let Some(tree) = self.state(index).tree.clone() else { return Ok(()) };
+            match tree.is_unchanged(self.context.cancel) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(self.fault(index, StepFault::Disturbed)),
+                Err(fault) => Err(self.fault(index, fault.into())),
+            }
+        })
+    }
+
     /// The root, with what some steps made mounted in it.
     pub(super) fn mounted(&self, steps: impl Iterator<Item = usize>) -> Fallible<MountedTree<'a>> {
         let mount = |index: usize| {

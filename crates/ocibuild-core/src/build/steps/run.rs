@@ -216,7 +216,10 @@ impl Progress<'_> {
             let needs = read::needs(&self.plan.steps, step);
             let needs = self.contents(&needs, &format!("needs of {}", step.label), tree)?;
             let wanted: Vec<Wanted<'_>> = wanted(&inputs, context.tree).chain(wanted(&needs, tree)).collect();
-            private.sync(&wanted, kept, context.cancel).map(drop).map_err(|fault| match fault {
+            // Where what a need made is another thing by now, that is what is wrong.
+            let synced = private.sync(&wanted, kept, context.cancel);
+            self.stayed(step.needs.iter().copied()).map_err(Stopped::Build)?;
+            synced.map(drop).map_err(|fault| match fault {
                 StepError::Changed { .. } => Stopped::Fault(StepFault::Changed),
                 fault => fault.into(),
             })

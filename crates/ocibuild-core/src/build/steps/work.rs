@@ -78,6 +78,7 @@ pub(in crate::build) fn run(
         for index in wanted {
             let tree = progress.tree(*index)?;
             deliver(&progress.finished(*index).expect("what is wanted is made"), tree.path());
+            context.pool.install(|| progress.stayed(std::iter::once(*index)))??;
         }
     }
     Ok(progress.all_finished())
@@ -218,7 +219,8 @@ impl<'w, 'a> Work<'w, 'a> {
         let seen = self.progress.realised();
         let is_same = seen.iter().zip(&claimed).all(|(seen, claimed)| seen.key == claimed.key);
         let realised = if is_same { realised } else { realise(decision, &seen)? };
-        make(realised, Context { tree: &tree, ..context })
+        let stayed = || self.progress.stayed(plan.layers[index].steps());
+        make(realised, Context { tree: &tree, stayed: Some(&stayed), ..context })
     }
 
     /// Asks for a layer by what the steps made that it copies from. What answers is recorded by what the
