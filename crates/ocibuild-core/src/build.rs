@@ -94,8 +94,9 @@ pub struct Context<'a> {
     pub store: &'a Store,
     /// Where records are kept; without, nothing is answered nor recorded.
     pub records: Option<&'a dyn RecordStore>,
-    /// What is asked, in this order, for layers that no record answers for, and for what bases hold.
-    /// Layers that one of them has are neither brought to the store nor recorded.
+    /// What is asked, in this order, for layers and steps that no record answers for, and for what bases
+    /// hold. Layers and steps that one of them has are neither brought to the store nor recorded; what is
+    /// made of what such steps made is recorded by that alone, not by what the steps are.
     pub tiers: &'a [Tier],
     /// The places beside the cache that the run was told of, whether or not they may be asked now: what
     /// the cache keeps of theirs answers for bases, and answers nobody else.

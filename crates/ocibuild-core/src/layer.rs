@@ -108,8 +108,8 @@ pub struct Workshop<'a> {
 impl<'a> Workshop<'a> {
     /// What a layer over a base is gathered from.
     fn sources(&self, listing: &'a Listing) -> draft::Sources<'a> {
-        let Self { tree, skip, cancel, circumstances: Circumstances { latest, .. }, stat, .. } = *self;
-        draft::Sources { tree, listing, skip, cancel, latest, stat }
+        let Self { tree, skip, cancel, circumstances: Circumstances { latest, steps, .. }, stat, .. } = *self;
+        draft::Sources { tree, listing, skip, cancel, latest, stat, steps }
     }
 }
 

@@ -120,9 +120,9 @@ fn accounts(kind: &str, known: &[String]) -> String {
 
 /// What is there instead of a copy's source.
 pub(super) fn missing(nearby: &Nearby, root: &Path) -> String {
-    let relative = match nearby.is_made {
-        true => "paths are relative to the step's directory".to_owned(),
-        false => format!("paths are relative to the root, `{}`", root.display()),
+    let relative = match &nearby.step {
+        Some(step) => format!("paths are relative to the directory of step `{step}`"),
+        None => format!("paths are relative to the root, `{}`", root.display()),
     };
     if let Some(meant) = &nearby.meant {
         return format!("did you mean `{meant}`? {relative}");

@@ -27,6 +27,12 @@ impl<'a> MountedTree<'a> {
         format!("\0{number}").into_bytes()
     }
 
+    /// Returns the number of the mounted tree that a path leads into.
+    #[must_use]
+    pub fn number(path: &[u8]) -> Option<usize> {
+        std::str::from_utf8(name(path)?).ok()?.parse().ok()
+    }
+
     fn at<'p>(&self, path: &'p [u8]) -> (&dyn FileTree, &'p [u8]) {
         match self.mount(path) {
             Some((length, tree)) => (tree, path[length..].strip_prefix(b"/").unwrap_or_default()),
@@ -75,17 +81,27 @@ impl FileTree for MountedTree<'_> {
     }
 
     fn mount(&self, path: &[u8]) -> Option<(usize, &dyn FileTree)> {
-        let name = path.split(|byte| *byte == b'/').next()?;
-        let number: usize = std::str::from_utf8(name.strip_prefix(b"\0")?).ok()?.parse().ok()?;
+        let number = Self::number(path)?;
         let (_, tree) = self.mounts.iter().find(|(mounted, _)| *mounted == number)?;
-        Some((name.len(), &**tree))
+        Some((1 + name(path)?.len(), &**tree))
     }
+}
+
+/// What follows the zero byte that a mount's name begins with, up to the end of the name.
+fn name(path: &[u8]) -> Option<&[u8]> {
+    path.strip_prefix(b"\0")?.split(|byte| *byte == b'/').next()
+}
+
+/// Returns a path without the name of the mount that it leads into: it means nothing to people.
+pub(super) fn within(path: &[u8]) -> &[u8] {
+    let rest = name(path).map_or(path, |name| &path[1 + name.len()..]);
+    if rest.len() == path.len() { path } else { rest.strip_prefix(b"/").unwrap_or(rest) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::{FileError, MemoryTree, resolve};
+    use crate::files::{FileError, MemoryTree, display, resolve};
 
     fn at(number: usize, path: &str) -> Vec<u8> {
         [MountedTree::place(number), format!("/{path}").into_bytes()].concat()
@@ -103,5 +119,7 @@ mod tests {
         assert_eq!(tree.metadata(&at(7, "dist/a")).expect("it is there").size, 11);
         assert_eq!(tree.metadata(b"secret").expect("it is there").size, 11);
         assert!(tree.metadata(&at(8, "dist/a")).is_err());
+        assert_eq!(display(&at(7, "dist/a")), "dist/a");
+        assert_eq!((display(&MountedTree::place(7)).as_str(), display(b"/a").as_str()), (".", "/a"));
     }
 }

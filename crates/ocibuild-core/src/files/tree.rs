@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 
 use crate::files::CAPABILITY;
+use crate::files::mounted::within;
 
 /// A tree of input files could not give what was asked for. Paths are relative to its root.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +46,11 @@ impl FileError {
     }
 }
 
-/// Writes a path for people; bytes that aren't UTF-8 become `�`.
+/// Writes a path for people; bytes that aren't UTF-8 become `�`. One that leads into a mounted tree is
+/// written as the path there.
 #[must_use]
 pub fn display(path: &[u8]) -> String {
+    let path = within(path);
     if path.is_empty() { ".".to_owned() } else { String::from_utf8_lossy(path).into_owned() }
 }
 

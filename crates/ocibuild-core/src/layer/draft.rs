@@ -3,7 +3,7 @@
 use crate::base::{ListedKind, Listing};
 use crate::event::Cancel;
 use crate::files::{Entry, FileId, FileTree, StatCache, display};
-use crate::layer::LayerError;
+use crate::layer::{LayerError, StepKey};
 
 /// Names that begin like this are whiteouts: they take away what lies below.
 pub(super) const WHITEOUT: &[u8] = b".wh.";
@@ -19,6 +19,8 @@ pub(super) struct Sources<'a> {
     pub(super) latest: Option<i64>,
     /// What is known of the tree's files since they were last read.
     pub(super) stat: Option<&'a StatCache>,
+    /// The steps of the plan, whose trees are mounted by their places in it.
+    pub(super) steps: &'a [StepKey],
 }
 
 /// An entry as one copy wants it.

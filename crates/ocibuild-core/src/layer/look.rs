@@ -71,7 +71,7 @@ impl Looker<'_> {
         let metadata = match sources.tree.metadata(start) {
             Ok(metadata) => metadata,
             Err(error) if is_absent(&error) => {
-                let nearby = Box::new(Nearby::of(sources.tree, start));
+                let nearby = Box::new(Nearby::of(sources.tree, start, sources.steps));
                 return Err(LayerError::Missing { from: from.path.clone(), nearby, span: None });
             }
             Err(source) => {

@@ -240,8 +240,15 @@ mod tests {
     #[test]
     fn comparing_contents_stops_when_cancelled() {
         let (tree, listing, cancel) = (MemoryTree::new(), Listing::empty(), Cancel::new());
-        let sources =
-            Sources { tree: &tree, listing: &listing, skip: &[], cancel: &cancel, latest: None, stat: None };
+        let sources = Sources {
+            tree: &tree,
+            listing: &listing,
+            skip: &[],
+            cancel: &cancel,
+            latest: None,
+            stat: None,
+            steps: &[],
+        };
         let bytes = FileSource::Bytes(vec![0; 1 << 20].into());
         assert!(same_bytes(sources, &bytes, &bytes, 1 << 20).unwrap());
         cancel.cancel();

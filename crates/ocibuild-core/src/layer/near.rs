@@ -1,6 +1,7 @@
 //! What lies where something was looked for in vain.
 
-use crate::files::{FileTree, display};
+use crate::files::{FileTree, MountedTree, display};
+use crate::layer::StepKey;
 use crate::layer::gather::below;
 use crate::spec::closest;
 
@@ -10,8 +11,8 @@ pub struct Nearby {
     /// The path that was probably meant: one name is different, and
     /// others in case at most.
     pub meant: Option<String>,
-    /// Whether it was looked for in what a step made: paths are relative to that step's directory.
-    pub is_made: bool,
+    /// The label of the step in whose outputs it was looked for: paths are relative to its directory.
+    pub step: Option<String>,
     /// The last directory on the way that is there; `.` is the root.
     pub directory: String,
     /// The first names in it, sorted, at most five; hidden ones only if one was looked for.
@@ -20,23 +21,18 @@ pub struct Nearby {
     pub more: usize,
 }
 
-/// What begins the names of mounts, and no name of a file.
-const MOUNT: &[u8] = b"\0";
-
 /// How many names are told.
 const TOLD: usize = 5;
 
 impl Nearby {
-    /// Looks along a path that leads to nothing. What can't be read has no names.
-    pub(super) fn of(tree: &dyn FileTree, path: &[u8]) -> Self {
+    /// Looks along a path that leads to nothing. What can't be read has no names. Trees of steps are mounted
+    /// by their places among `steps`.
+    pub(super) fn of(tree: &dyn FileTree, path: &[u8], steps: &[StepKey]) -> Self {
         let mut parts: Vec<&[u8]> =
             path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && **part != b"."[..]).collect();
-        let is_made = parts.first().is_some_and(|part| part.starts_with(MOUNT));
-        let mount = if is_made { parts.remove(0) } else { b"" };
-        let shown = |path: &[u8]| match path.strip_prefix(mount) {
-            Some(rest) if is_made => display(rest.strip_prefix(b"/").unwrap_or(rest)),
-            _ => display(path),
-        };
+        let number = MountedTree::number(path);
+        let mount = if number.is_some() { parts.remove(0) } else { b"" };
+        let step = number.and_then(|number| steps.get(number)).map(|step| step.label.clone());
         let (mut directory, mut at) = (mount.to_vec(), 0);
         while at + 1 < parts.len() {
             let next = below(&directory, parts[at]);
@@ -46,7 +42,7 @@ impl Nearby {
             (directory, at) = (next, at + 1);
         }
         let Some(wanted) = parts.get(at) else {
-            return Self { is_made, ..Self::default() };
+            return Self { step, ..Self::default() };
         };
         let mut names: Vec<String> =
             tree.read_dir(&directory).unwrap_or_default().iter().map(|(name, _)| display(name)).collect();
@@ -55,11 +51,11 @@ impl Nearby {
         let meant = closest(&display(wanted), names.iter().map(String::as_str)).and_then(|name| {
             let start = below(&directory, name.as_bytes());
             let path = parts[at + 1..].iter().try_fold(start, |path, part| entry(tree, &path, part));
-            path.filter(|path| tree.metadata(path).is_ok()).map(|path| shown(&path))
+            path.filter(|path| tree.metadata(path).is_ok()).map(|path| display(&path))
         });
         let more = names.len().saturating_sub(TOLD);
         names.truncate(TOLD);
-        Self { meant, is_made, directory: shown(&directory), names, more }
+        Self { meant, step, directory: display(&directory), names, more }
     }
 }
 
@@ -81,12 +77,12 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::files::{MemoryTree, MountedTree};
+    use crate::files::MemoryTree;
 
     #[test]
     fn the_name_that_was_meant_is_found_anywhere_in_the_path() {
         let tree = MemoryTree::new().file("target/release/app", "").file("target/release/other", "");
-        let meant = |path: &str| Nearby::of(&tree, path.as_bytes()).meant;
+        let meant = |path: &str| Nearby::of(&tree, path.as_bytes(), &[]).meant;
         assert_eq!(meant("target/release/ap").as_deref(), Some("target/release/app"));
         assert_eq!(meant("./taget/release/app").as_deref(), Some("target/release/app"));
         assert_eq!(meant("taget/release/nothing-like-it"), None);
@@ -99,21 +95,23 @@ mod tests {
     fn what_is_there_is_told_from_the_last_directory_that_is() {
         let tree =
             "gfedcba".chars().fold(MemoryTree::new(), |tree, name| tree.file(format!("dir/{name}"), ""));
-        let nearby = Nearby::of(&tree, b"dir/nothing/at-all");
+        let nearby = Nearby::of(&tree, b"dir/nothing/at-all", &[]);
         assert_eq!((nearby.directory.as_str(), nearby.more), ("dir", 2));
         assert_eq!(nearby.names, ["a", "b", "c", "d", "e"]);
-        assert_eq!(Nearby::of(&MemoryTree::new(), b"x").directory, ".");
+        assert_eq!(Nearby::of(&MemoryTree::new(), b"x", &[]).directory, ".");
     }
 
     #[test]
     fn what_a_step_made_has_the_names_that_it_has_there() {
         let (root, made) = (MemoryTree::new(), MemoryTree::new().file("dist/app", "").file("dist/lib", ""));
-        let tree = MountedTree::new(&root, vec![(3, Arc::new(made))]);
-        let nearby = |path: &[u8]| Nearby::of(&tree, &[&MountedTree::place(3), &b"/"[..], path].concat());
+        let tree = MountedTree::new(&root, vec![(1, Arc::new(made))]);
+        let steps = ["install", "compile"].map(|label| StepKey { label: label.to_owned(), key: None });
+        let nearby =
+            |path: &[u8]| Nearby::of(&tree, &[&MountedTree::place(1), &b"/"[..], path].concat(), &steps);
         let wrong = nearby(b"dits/app");
-        assert_eq!((wrong.meant.as_deref(), wrong.is_made), (Some("dist/app"), true));
+        assert_eq!((wrong.meant.as_deref(), wrong.step.as_deref()), (Some("dist/app"), Some("compile")));
         assert_eq!((nearby(b"dist/x").directory, nearby(b"x/y").directory), ("dist".into(), ".".into()));
         assert_eq!(nearby(b"x/y").names, ["dist"]);
-        assert!(!Nearby::of(&tree, b"x").is_made);
+        assert_eq!(Nearby::of(&tree, b"x", &steps).step, None);
     }
 }

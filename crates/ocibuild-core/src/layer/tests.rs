@@ -65,7 +65,7 @@ fn gathered_from(
     let cancel = Cancel::new();
     gather::gather(
         &planned(layer),
-        draft::Sources { tree, listing, skip: &[], cancel: &cancel, latest: None, stat: None },
+        draft::Sources { tree, listing, skip: &[], cancel: &cancel, latest: None, stat: None, steps: &[] },
     )
 }
 
@@ -236,6 +236,7 @@ fn our_own_outputs_are_never_input() {
         cancel: &cancel,
         latest: None,
         stat: None,
+        steps: &[],
     };
     let gathered = gather::gather(&planned(layer().copy("src", "/")), sources).unwrap();
     assert!(show(&gathered.entries).iter().all(|line| !line.contains(".cache")));
@@ -309,6 +310,7 @@ fn a_conflict_is_told_with_its_place_in_the_spec() {
         cancel: &cancel,
         latest: None,
         stat: None,
+        steps: &[],
     };
     let span = gather::gather(&planned, sources).err().unwrap().span().unwrap();
     assert_eq!(&text[span.start..span.end], "{ content = \"b\", to = \"/x\" }");

@@ -20,7 +20,7 @@ use crate::files::{
     open_directory, remove_at, split,
 };
 use crate::step::StepError;
-use crate::step::copy::{Copier, CopyFault, create, mode};
+use crate::step::copy::{Copier, CopyFault, create, mode, set_capability};
 use crate::step::error::joined;
 use crate::step::state::{Look, Row, State};
 
@@ -60,6 +60,9 @@ pub enum WantedKind<'a> {
         digest: [u8; 32],
         /// Its permission bits, the lower twelve, whatever the source's are.
         mode: u32,
+        /// What its attribute `security.capability` is to hold, where there is one. It is left out where
+        /// that isn't permitted, as only root may.
+        capability: Option<Vec<u8>>,
     },
 }
 
@@ -164,14 +167,25 @@ pub(super) fn check_path(path: &[u8]) -> Result<(), StepError> {
 }
 
 impl WantedKind<'_> {
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
+    fn is_same(&self, others: &Self) -> bool {
+        match (self, others) {
             (Self::Directory, Self::Directory) => true,
             (Self::Symlink(one), Self::Symlink(other)) => one == other,
-            (Self::File { digest, mode, .. }, Self::File { digest: other, mode: others, .. }) => {
-                (digest, mode) == (other, others)
+            (Self::File { mode, .. }, Self::File { mode: other, .. }) => {
+                mode == other && self.identity() == others.identity()
             }
             _ => false,
+        }
+    }
+
+    /// What a file is known by: its content, and what it may do as a program.
+    fn identity(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::File { digest, capability: None, .. } => Some(*digest),
+            Self::File { digest, capability: Some(value), .. } => {
+                Some(*blake3::Hasher::new().update(digest).update(value).finalize().as_bytes())
+            }
+            _ => None,
         }
     }
 }
@@ -347,7 +361,8 @@ impl<'r> Run<'r> {
         seen: &Metadata,
     ) -> io::Result<Option<Row>> {
         let WantedKind::File { digest, mode, .. } = &wanted.what else { return Ok(None) };
-        let row = Row { digest: *digest, look: Look::of(seen) };
+        let Some(identity) = wanted.what.identity() else { return Ok(None) };
+        let row = Row { digest: identity, look: Look::of(seen) };
         let is_as_written = seen.kind == FileKind::Regular
             && seen.links == 1
             && seen.mode == *mode & 0o7777
@@ -400,7 +415,9 @@ impl<'r> Run<'r> {
 
     /// Copies a file to where nothing is.
     fn copy(&self, directory: &OwnedFd, wanted: &Wanted<'_>) -> Result<Row, StepError> {
-        let WantedKind::File { tree, source, seen, digest, mode: bits } = &wanted.what else {
+        let (WantedKind::File { tree, source, seen, digest, mode: bits, capability }, Some(identity)) =
+            (&wanted.what, wanted.what.identity())
+        else {
             unreachable!("only files are noted to be written");
         };
         let changed = || StepError::Changed { path: display(&wanted.path) };
@@ -425,12 +442,12 @@ impl<'r> Run<'r> {
         if !from.metadata().map_err(input)?.is_unchanged(seen) {
             return Err(changed());
         }
-        let look = || -> rustix::io::Result<Look> {
+        let look = || -> io::Result<Look> {
             rustix::fs::fchmod(&to, mode(*bits))?;
+            capability.as_ref().map_or(Ok(()), |value| set_if_permitted(&to, value))?;
             Ok(Look::of(&metadata(&rustix::fs::fstat(&to)?)))
         };
-        let look = look().map_err(|error| own(error.into()))?;
-        Ok(Row { digest: *digest, look })
+        Ok(Row { digest: identity, look: look().map_err(own)? })
     }
 }
 
@@ -490,6 +507,19 @@ pub(super) fn each<T: Send, R: Send>(
     match rayon::current_thread_index() {
         Some(_) => items.into_par_iter().map(work).collect(),
         None => items.into_iter().map(work).collect(),
+    }
+}
+
+/// Gives a file its capabilities. Where we may not, or the file system can't, it is left without: the command
+/// may do no more than we.
+fn set_if_permitted(file: &File, value: &[u8]) -> io::Result<()> {
+    match set_capability(file, value) {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) =>
+        {
+            Ok(())
+        }
+        set => set,
     }
 }
 

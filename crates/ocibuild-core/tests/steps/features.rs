@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Mutex;
 
+use ocibuild_core::build::FinishedStep;
 use ocibuild_core::event::Event;
 use ocibuild_core::plan::plan_steps;
 
@@ -322,6 +323,35 @@ fn an_umask_does_not_show_in_what_was_made() {
         project.build(&spec).0.steps[0].record.content
     };
     assert_eq!(made("022"), made("077"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_program_keeps_its_capabilities_from_step_to_step() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    if !rustix::process::geteuid().is_root() {
+        // Nobody else may give any.
+        return;
+    }
+    let project = Project::empty();
+    project.write("tool", "program");
+    // `cap_net_bind_service=ep`, as the kernel stores it.
+    let value = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    fs::set_permissions(project.root.path().join("tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    setxattr(project.root.path().join("tool"), "security.capability", &value, XattrFlags::empty()).unwrap();
+    let spec = "version = 1\n[steps.one]\nrun = \"mv tool one\"\ninputs = [\"tool\"]\noutputs = [\"one\"]\n\
+                [steps.two]\nrun = \"mv one two\"\nneeds = [\"one\"]\noutputs = [\"two\"]\n";
+    let spec = parse(spec);
+    let builder = project.builder();
+    let plan = builder.plan_steps(&spec, &["two".to_owned()], &[]).unwrap();
+    let kept = Mutex::new(Vec::new());
+    let deliver = |_: &FinishedStep, made: &Path| {
+        let mut read = [0; 64];
+        let size = getxattr(made.join("two"), "security.capability", &mut read).unwrap();
+        kept.lock().unwrap().extend_from_slice(&read[..size]);
+    };
+    builder.deliver_steps(&plan, &[plan.steps.len() - 1], &deliver).unwrap();
+    assert_eq!(kept.into_inner().unwrap(), value);
 }
 
 #[test]

@@ -108,6 +108,23 @@ fn what_isnt_made_and_what_takes_too_long_is_told_with_what_to_do() {
 }
 
 #[test]
+fn what_a_layer_misses_of_a_step_is_told_as_the_step_has_it() {
+    for (from, hint) in [
+        ("out/mian", "did you mean `out/main`? paths are relative to the directory of step `a`"),
+        ("out/x/y", "paths are relative to the directory of step `a`, where `out` has `main`"),
+    ] {
+        let bench = Bench::with_spec(&format!(
+            "version = 1\n[steps.a]\ninputs = []\noutputs = [\"out\"]\nrun = \"mkdir out; echo > out/main\"\n\
+             [layers.l]\ncopy = [{{ step = \"a\", from = \"{from}\", to = \"/\" }}]\n\
+             [images.i]\nbase = \"scratch\"\nplatforms = [\"linux/amd64\"]\nlayers = [\"l\"]\n"
+        ));
+        let errors = bench.run(&["build"]).expect_code(3).errors();
+        assert!(errors.contains(&format!("`{from}` doesn't exist")), "{errors}");
+        assert!(errors.trim_end().ends_with(&format!("\n  hint: {hint}")), "{errors}");
+    }
+}
+
+#[test]
 fn a_signal_ends_whole_groups_of_processes_at_once() {
     // What a command leaves running in the background, deaf to what asks it to stop, goes as well.
     let step = "version = 1\n[steps.a]\ninputs = []\nrun = \"\"\"\ntrap '' TERM INT\nsleep 1234 &\necho $! $$\nwait\nsleep 1234\n\"\"\"\n";

@@ -9,7 +9,9 @@ use crate::build::steps::{StepFailure, StepFailures, StepFault, read};
 use crate::build::{BuildError, Context};
 use crate::cache::Record;
 use crate::event::{Cancel, Cancelled, Event, Warning};
-use crate::files::{DiskTree, EntryKind, FileKind, FileSource, FileTree, MountedTree, display};
+use crate::files::{
+    CAPABILITY, DiskTree, Entry, EntryKind, FileKind, FileSource, FileTree, MountedTree, display,
+};
 use crate::layer::{self, Contents, ManifestKeys, Workshop};
 use crate::oci::Platform;
 use crate::plan::PlannedStep;
@@ -336,6 +338,7 @@ fn wanted<'c>(contents: &'c Contents, tree: &'c dyn FileTree) -> impl Iterator<I
                     seen: **seen,
                     digest: *digest,
                     mode: entry.mode,
+                    capability: capability(entry),
                 }
             }
             (EntryKind::Symlink(target), _) => WantedKind::Symlink(target.to_vec()),
@@ -343,6 +346,11 @@ fn wanted<'c>(contents: &'c Contents, tree: &'c dyn FileTree) -> impl Iterator<I
         };
         Wanted { path: entry.path.to_vec(), what }
     })
+}
+
+fn capability(entry: &Entry) -> Option<Vec<u8>> {
+    let mut kept = entry.xattrs.iter().flat_map(|kept| kept.iter());
+    kept.find(|(name, _)| *name == CAPABILITY).map(|(_, value)| value.to_vec())
 }
 
 /// Tells whether a path is another, or lies below it.

@@ -65,6 +65,7 @@ fn an_unknown_owner_has_its_place_in_the_spec() {
         skip: &[],
         latest: None,
         stat: None,
+        steps: &[],
         cancel: &cancel,
     };
     let span = gather::gather(&layer, sources).err().unwrap().span().unwrap();

@@ -42,7 +42,8 @@ fn tree() -> MemoryTree {
 /// `KIND PATH MODE UID:GID MTIME NAME=HEX…`
 fn lines(tree: &MemoryTree, listing: &Listing, latest: Option<i64>, layer: LayerSpec) -> Vec<String> {
     let cancel = Cancel::new();
-    let sources = draft::Sources { tree, listing, skip: &[], cancel: &cancel, latest, stat: None };
+    let sources =
+        draft::Sources { tree, listing, skip: &[], cancel: &cancel, latest, stat: None, steps: &[] };
     let entries = gather::gather(&planned(layer), sources).unwrap().entries;
     let line = |entry: &Entry| {
         let kind = match &entry.kind {

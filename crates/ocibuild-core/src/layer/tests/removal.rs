@@ -138,6 +138,7 @@ fn the_place_in_the_spec_is_told() {
         skip: &[],
         latest: None,
         stat: None,
+        steps: &[],
         cancel: &cancel,
     };
     let error = gather::gather(&layer, sources).err().unwrap();

@@ -62,12 +62,15 @@ pub fn cache_directory(text: &str) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// Checks the name of a variable that a step's command gets: not one that the build sets itself.
+/// Checks the name of a variable that a step's command gets: not one that the build sets itself, nor one that
+/// it may come to set.
 pub fn step_variable(text: &str) -> Result<(), ValueError> {
-    if matches!(text, "OCIBUILD_PLATFORM" | "OCIBUILD_STEP") {
-        return Err(ValueError::new(format!("the build sets `{text}` itself")).hint("choose another name"));
-    }
-    env_name(text)
+    let refused = match text {
+        "OCIBUILD_PLATFORM" => "the build sets `OCIBUILD_PLATFORM` itself",
+        "OCIBUILD_STEP" => "`OCIBUILD_STEP` is kept free",
+        _ => return env_name(text),
+    };
+    Err(ValueError::new(refused).hint("choose another name"))
 }
 
 /// Checks a command whose output belongs to a step's key: a program and arguments between blanks.

@@ -46,6 +46,7 @@ fn wanted<'a>(nodes: &Nodes, tree: &'a dyn FileTree) -> Vec<Wanted<'a>> {
             seen: tree.metadata(path).unwrap(),
             digest: *blake3::hash(content).as_bytes(),
             mode: *mode,
+            capability: None,
         },
     };
     nodes.iter().map(|(path, node)| Wanted { path: path.clone(), what: what(path, node) }).collect()
@@ -300,6 +301,31 @@ fn two_things_at_one_place_are_told() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_program_has_its_capabilities_where_that_is_permitted() {
+    let mut room = Room::new();
+    let tree = MemoryTree::new().file("program", "content");
+    let (seen, digest) = (tree.metadata(b"program").unwrap(), *blake3::hash(b"content").as_bytes());
+    // `cap_net_bind_service=ep` and `cap_net_raw=ep`, as the kernel stores them.
+    let value = |low: u8, next: u8| vec![1, 0, 0, 2, low, next, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (bind, raw) = (value(0, 4), value(0, 32));
+    for (capability, written) in
+        [(None, 1), (Some(&bind), 1), (Some(&bind), 0), (Some(&raw), 1), (None, 1), (None, 0)]
+    {
+        let (tree, source, capability) = (&tree, b"program".to_vec(), capability.cloned());
+        let what =
+            WantedKind::File { tree, source, seen, digest, mode: 0o755, capability: capability.clone() };
+        let wanted = [Wanted { path: b"bin/program".to_vec(), what }];
+        let synced = room.private.sync(&wanted, &[], &Cancel::new()).unwrap();
+        assert_eq!(synced.written - u64::from(synced.kept == 0), written, "{synced:?}");
+        let mut kept = [0; 64];
+        let size = rustix::fs::getxattr(room.at("bin/program"), crate::files::CAPABILITY, &mut kept);
+        let permitted = capability.filter(|_| rustix::process::geteuid().is_root());
+        assert_eq!(size.ok().map(|size| kept[..size].to_vec()), permitted);
+    }
+}
+
 #[test]
 fn a_file_that_changed_since_is_told() {
     let source = tempfile::tempdir().unwrap();
@@ -311,7 +337,7 @@ fn a_file_that_changed_since_is_told() {
         let wanted = |digest: &[u8]| {
             let digest = *blake3::hash(digest).as_bytes();
             let source = b"file".to_vec();
-            let what = WantedKind::File { tree: &tree, source, seen, digest, mode: 0o644 };
+            let what = WantedKind::File { tree: &tree, source, seen, digest, mode: 0o644, capability: None };
             [Wanted { path: b"in".to_vec(), what }]
         };
         let mut room = Room::new();
