@@ -6,6 +6,7 @@
 mod blocks;
 mod carried;
 mod hold;
+mod known;
 mod last;
 mod local;
 mod notes;
@@ -33,6 +34,7 @@ use crate::key::Key;
 pub use blocks::{BlockIndex, BlockIndexes, KnownBlock};
 pub use carried::{carried, records_of, uncarried};
 pub use hold::Hold;
+pub use known::{Extent, KnownFile};
 pub use last::{LastBuild, LastBuilds, LayerName, Past};
 pub use local::LocalRecords;
 pub use notes::RegistryNotes;
@@ -43,7 +45,7 @@ pub use record::{BuiltLayer, Material, Record};
 pub use sealed::{seal, unseal};
 pub(crate) use sink::unusable;
 pub use sink::{CacheStore, Kept, RecordSink, Stores};
-pub use survey::{Extent, KnownBlob, KnownFile, KnownRecord, Naming, Survey, find_layers};
+pub use survey::{KnownBlob, KnownRecord, Naming, Survey, find_layers};
 #[cfg(unix)]
 pub(crate) use turn::{NoTurn, Turn};
 pub use verify::{Damage, drop_damaged, verify};

@@ -15,17 +15,12 @@ const LONG: Duration = Duration::from_secs(2);
 pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
     let verbose = verbosity > 0;
     match event {
-        Event::LayerFinished { layer, size, outcome: LayerOutcome::Built, elapsed, .. } => {
-            Some(format!("layer {layer}: built, {} in {}", text::bytes(*size), text::time(*elapsed)))
-        }
-        Event::LayerFinished { layer, size, outcome: LayerOutcome::Reused, .. } => {
-            Some(format!("layer {layer}: reused, {}", text::bytes(*size)))
-        }
-        Event::LayerFinished { layer, size, outcome: LayerOutcome::Shared, .. } => {
-            Some(format!("layer {layer}: reused from a registry, {}", text::bytes(*size)))
-        }
-        Event::LayerFinished { layer, size, outcome: LayerOutcome::Stored, .. } => {
-            Some(format!("layer {layer}: reused from a cache, {}", text::bytes(*size)))
+        Event::LayerFinished { layer, size, outcome, elapsed, .. } => {
+            let size = text::bytes(*size);
+            Some(match outcome {
+                LayerOutcome::Built => format!("layer {layer}: built, {size} in {}", text::time(*elapsed)),
+                outcome => format!("layer {layer}: {}, {size}", reused(*outcome)),
+            })
         }
         Event::LayerWalked { layer, entries, bytes } if verbose => {
             let noun = if *entries == 1 { "entry" } else { "entries" };
@@ -37,9 +32,7 @@ pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
         )),
         Event::StepFinished { step, outcome, elapsed } => Some(match outcome {
             LayerOutcome::Built => format!("step {step}: ran in {}", text::time(*elapsed)),
-            LayerOutcome::Reused => format!("step {step}: reused"),
-            LayerOutcome::Shared => format!("step {step}: reused from a registry"),
-            _ => format!("step {step}: reused from a cache"),
+            outcome => format!("step {step}: {}", reused(*outcome)),
         }),
         Event::StepRestored { step, size, elapsed } => {
             let (size, elapsed) = (text::bytes(*size), text::time(*elapsed));
@@ -71,6 +64,15 @@ pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
             Some(format!("{subject}: {}", waiting(retry, *wait, reason)))
         }
         _ => None,
+    }
+}
+
+/// Where what wasn't made is from.
+fn reused(outcome: LayerOutcome) -> &'static str {
+    match outcome {
+        LayerOutcome::Built | LayerOutcome::Reused => "reused",
+        LayerOutcome::Shared => "reused from a registry",
+        _ => "reused from a cache",
     }
 }
 

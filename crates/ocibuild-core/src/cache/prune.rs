@@ -9,7 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::cache::survey::{known_file, recognise};
+use crate::cache::known::known_file;
+use crate::cache::survey::recognise;
 use crate::cache::{CacheError, Extent, Hold, KnownFile, KnownRecord, Survey, trees};
 use crate::digest::Digest;
 use crate::event::Cancel;
@@ -175,15 +176,7 @@ impl<'a> Choice<'a> {
         let age = |time: SystemTime| now.duration_since(time).unwrap_or_default();
         let is_old = |file: &KnownFile| age(file.modified) >= grace;
         let mut choice = Self::default();
-        let unnamed = survey.blobs.iter().filter(|(_, blob)| !blob.is_named);
-        for (digest, blob) in unnamed {
-            match is_old(&blob.file) {
-                true => {
-                    choice.blobs.insert(*digest, &blob.file);
-                }
-                false => choice.is_spared = true,
-            }
-        }
+        choice.take_unnamed(survey, &is_old);
         let is_old_note = |note: &&KnownFile| {
             options.all && is_old(note) || options.max_age.is_some_and(|most| age(note.modified) > most)
         };
@@ -191,14 +184,14 @@ impl<'a> Choice<'a> {
         choice.tools = survey.tools.iter().filter(is_old_note).collect();
         choice.last_builds = survey.last_builds.iter().filter(is_old_note).collect();
         choice.records.extend(survey.broken.iter().map(|file| (file, Vec::new())));
-        let abandoned = if grace.is_zero() { IDLE } else { ABANDONED };
-        choice.temporary = survey.temporary.iter().filter(|file| age(file.modified) > abandoned).collect();
-        let unfinished = survey.unfinished.iter().filter(|tree| age(tree.modified) > abandoned);
+        let is_abandoned = |file: &&KnownFile| match (options.all, grace.is_zero()) {
+            (true, true) => true,
+            (false, true) => age(file.modified) > IDLE,
+            (_, false) => age(file.modified) > ABANDONED,
+        };
+        choice.temporary = survey.temporary.iter().filter(is_abandoned).collect();
+        let unfinished = survey.unfinished.iter().filter(is_abandoned);
         choice.unfinished = unfinished.filter(|tree| !trees::is_used(tree)).collect();
-        if options.all && grace.is_zero() {
-            choice.temporary = survey.temporary.iter().collect();
-            choice.unfinished = survey.unfinished.iter().filter(|tree| !trees::is_used(tree)).collect();
-        }
         let mut left = choice.pruned(survey).left.bytes;
         let mut names = count_names(survey);
         for used in by_use(survey) {
@@ -233,6 +226,16 @@ impl<'a> Choice<'a> {
         let indexes = survey.blocks.iter().filter(|(blob, file)| !stays(blob) && is_old(file));
         choice.blocks = indexes.map(|(_, file)| file).collect();
         choice
+    }
+
+    /// Takes the blobs that no record names.
+    fn take_unnamed(&mut self, survey: &'a Survey, is_old: &dyn Fn(&KnownFile) -> bool) {
+        for (digest, blob) in survey.blobs.iter().filter(|(_, blob)| !blob.is_named) {
+            match is_old(&blob.file) {
+                true => drop(self.blobs.insert(*digest, &blob.file)),
+                false => self.is_spared = true,
+            }
+        }
     }
 
     /// Takes a record, and the blobs that no other names; returns their bytes.

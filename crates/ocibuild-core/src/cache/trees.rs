@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cache::survey::{entries, file_name, is_directory, known_file};
+use crate::cache::known::{entries, file_name, is_directory, known_file};
 use crate::cache::{CacheError, KnownFile, OUTPUTS_DIRECTORY, SHARED_NAME, STEPS_DIRECTORY, TOOLS_NAME};
 use crate::event::Cancel;
 

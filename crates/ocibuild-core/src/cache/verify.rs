@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
 
+use crate::cache::known::known_file;
 use crate::cache::prune::remove;
-use crate::cache::survey::known_file;
 use crate::cache::{CacheError, Extent, KnownBlob, KnownFile, KnownRecord, Survey, blocks, last, notes};
 use crate::digest::{Digest, VerifyingReader};
 use crate::event::Cancel;

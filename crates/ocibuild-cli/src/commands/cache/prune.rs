@@ -103,27 +103,17 @@ fn bytes(pruned: &Pruned) -> u64 {
 fn to_text(pruned: &Pruned, dry_run: bool) -> String {
     let verb = if dry_run { "would remove" } else { "removed" };
     let mut parts = vec![count(pruned.records, "record"), count(pruned.blobs, "blob")];
-    if pruned.notes.count > 0 {
-        parts.push(count(pruned.notes, "registry note"));
-    }
-    if pruned.stat.count > 0 {
-        parts.push(count(pruned.stat, "stat cache"));
-    }
-    if pruned.blocks.count > 0 {
-        parts.push(count(pruned.blocks, "block list"));
-    }
-    if pruned.outputs.count > 0 {
-        parts.push(count(pruned.outputs, "step output"));
-    }
-    if pruned.steps.count > 0 {
-        parts.push(count(pruned.steps, "step workspace"));
-    }
-    if pruned.tools.count > 0 {
-        parts.push(count(pruned.tools, "tool note"));
-    }
-    if pruned.temporary.count > 0 {
-        parts.push(count(pruned.temporary, "unfinished file"));
-    }
+    let others = [
+        (pruned.notes, "registry note"),
+        (pruned.stat, "stat cache"),
+        (pruned.blocks, "block list"),
+        (pruned.outputs, "step output"),
+        (pruned.steps, "step workspace"),
+        (pruned.tools, "tool note"),
+        (pruned.temporary, "unfinished file"),
+    ];
+    let there = others.iter().filter(|(extent, _)| extent.count > 0);
+    parts.extend(there.map(|(extent, noun)| count(*extent, noun)));
     let last = parts.pop().unwrap_or_default();
     let (gone, left) = (text::bytes(bytes(pruned)), text::bytes(pruned.left.bytes));
     format!("{verb} {} and {last}: {gone}; {left} left\n", parts.join(", "))

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{literal, set_pair};
+use super::literal;
 use crate::oci::Platform;
-use crate::spec::{Located, PassEnv, Run, Secret, Step, StepPlatforms, Template};
+use crate::spec::{Located, PassEnv, Run, Secret, Step, StepPlatforms, Template, set_pair};
 
 /// One step, in the making. Everything is checked when the spec is made.
 ///

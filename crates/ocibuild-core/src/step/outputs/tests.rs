@@ -2,6 +2,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::time::Duration;
 
 use super::*;
+use crate::files::{FileTree as _, display};
 use crate::key::KeyWriter;
 
 fn key(name: &str) -> Key {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 
 use super::*;
-use crate::files::{DiskTree, MemoryTree};
+use crate::files::{DiskTree, FileTree, MemoryTree};
 use crate::step::Private;
 
 /// What should be somewhere: a directory, a link, a file with its mode.
