@@ -70,9 +70,9 @@ pub(super) fn line(event: &Event, verbosity: u8, retry: u32) -> Option<String> {
 /// Where what wasn't made is from.
 fn reused(outcome: LayerOutcome) -> &'static str {
     match outcome {
-        LayerOutcome::Shared => "reused from a registry",
-        LayerOutcome::Stored => "reused from a cache",
         LayerOutcome::Built | LayerOutcome::Reused => "reused",
+        LayerOutcome::Shared => "reused from a registry",
+        _ => "reused from a cache",
     }
 }
 

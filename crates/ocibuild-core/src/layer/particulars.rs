@@ -62,26 +62,37 @@ pub fn particulars(
         all.say("key", Digest::of(extras.join("\0").as_bytes()).to_string());
     }
     if !remove.is_empty() {
-        let paths: Vec<&str> = remove.iter().map(|removal| removal.path.as_str()).collect();
-        all.say("remove", paths.join(", "));
+        all.say("remove", remove.iter().map(|removal| &*removal.path).collect::<Vec<_>>().join(", "));
         all.say("what the base has of it", removed(layer, listing)?);
     }
     if let Some(latest) = circumstances.latest.filter(|_| copies.iter().any(|copy| copy.preserve.mtime)) {
         all.say("latest time", latest.to_string());
     }
-    for manifest in manifests {
+    all.manifests = vouchers(layer, tree, known, circumstances)?;
+    let copies = copies.iter().map(|copy| self::copy(copy, listing, tree));
+    all.copies = copies.collect::<Result<_, LayerError>>()?;
+    Ok(all)
+}
+
+/// The lockfiles that vouch for a layer and the steps that it copies from, with what is in them.
+fn vouchers(
+    layer: &PlannedLayer,
+    tree: &dyn FileTree,
+    known: &[Material],
+    circumstances: Circumstances<'_>,
+) -> Result<BTreeMap<String, String>, LayerError> {
+    let mut all = BTreeMap::new();
+    for manifest in &layer.manifests {
         let digest = match known.iter().find(|known| known.name == manifest.path) {
             Some(known) => known.digest,
             None => material(manifest, tree)?.digest,
         };
-        all.manifests.insert(manifest.path.clone(), digest.to_string());
+        all.insert(manifest.path.clone(), digest.to_string());
     }
     for step in layer.steps().filter_map(|step| circumstances.steps.get(step)) {
         let key = step.key.map_or_else(|| "unknown".to_owned(), |key| key.to_string());
-        all.manifests.insert(format!("step {}", step.label), key);
+        all.insert(format!("step {}", step.label), key);
     }
-    all.copies =
-        copies.iter().map(|copy| self::copy(copy, listing, tree)).collect::<Result<_, LayerError>>()?;
     Ok(all)
 }
 
