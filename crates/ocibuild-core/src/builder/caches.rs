@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::blob::{BlobError, Content, Source, Store};
-use crate::build::{Built, FinishedStep, Steps, Tier};
+use crate::build::{Built, Tier};
 use crate::builder::Builder;
 #[cfg(feature = "registry")]
 use crate::builder::pull::{PullError, Pulled};
-use crate::cache::{CacheError, CacheStore, Kept, Record, RecordSink, Stores};
+use crate::cache::{CacheError, CacheStore, Kept, RecordSink, Stores};
 use crate::digest::Digest;
 use crate::event::LayerOutcome;
 use crate::oci::Descriptor;
@@ -140,22 +140,7 @@ impl<'a> Builder<'a> {
         Ok(Some(kept))
     }
 
-    /// Tells a place with blobs of layers and of steps: first what was found out in this run, then what the
-    /// cache knows of the other steps.
-    pub(super) fn tell_with_blobs(
-        &self,
-        place: &CachePlace,
-        plan: &Plan,
-        (mut records, (steps, known)): (Vec<Record>, (&[FinishedStep], &Steps)),
-        blobs: &dyn Source,
-    ) -> Result<Kept, CacheError> {
-        records.extend(steps.iter().flat_map(FinishedStep::records));
-        records.extend(known.records_here(plan, steps, (&self.local_records(), &self.store())));
-        let kept = self.sink(place)?.keep_beside(&records, &known.unseen(steps), blobs, &self.cancel)?;
-        Ok(Kept { told: records.len() as u64, ..kept })
-    }
-
-    fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {
+    pub(super) fn sink(&self, place: &CachePlace) -> Result<Arc<dyn RecordSink>, CacheError> {
         match place {
             CachePlace::Store(address) => Ok(self.open(address)?.sink),
             CachePlace::Image(reference) => self.repository_cache(reference),

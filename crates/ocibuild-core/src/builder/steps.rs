@@ -2,16 +2,17 @@
 
 use std::ffi::OsString;
 
-use crate::blob::Store;
+use crate::blob::{Source, Store};
 use crate::build::{
-    BuildError, Context, Deliver, ForeseenStep, MadeSteps, RanSteps, Workplace, foresee_steps, run_steps,
+    BuildError, Context, Deliver, FinishedStep, ForeseenStep, MadeSteps, RanSteps, Steps, Workplace,
+    foresee_steps, run_steps,
 };
 use crate::builder::{Builder, Error};
-use crate::cache::{CacheError, Kept};
+use crate::cache::{CacheError, Kept, Record};
 use crate::files::DiskTree;
 use crate::oci::Platform;
 use crate::plan::{Plan, PlanError, plan_steps};
-use crate::spec::{CacheMode, Spec};
+use crate::spec::{CacheMode, CachePlace, Spec};
 
 type Variables<'a> = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync + 'a>;
 
@@ -144,6 +145,21 @@ impl<'a> Builder<'a> {
         let Some((place, CacheMode::Max)) = self.cache_target(plan) else { return Ok(None) };
         let steps = (&*ran.steps, &ran.known);
         self.tell_with_blobs(&place, plan, (Vec::new(), steps), &ran.source()).map(Some)
+    }
+
+    /// Tells a place with blobs of layers and of steps: first what was found out in this run, then what the
+    /// cache knows of the other steps.
+    pub(super) fn tell_with_blobs(
+        &self,
+        place: &CachePlace,
+        plan: &Plan,
+        (mut records, (steps, known)): (Vec<Record>, (&[FinishedStep], &Steps)),
+        blobs: &dyn Source,
+    ) -> Result<Kept, CacheError> {
+        records.extend(steps.iter().flat_map(FinishedStep::records));
+        records.extend(known.records_here(plan, steps, (&self.local_records(), &self.store())));
+        let kept = self.sink(place)?.keep_beside(&records, &known.unseen(steps), blobs, &self.cancel)?;
+        Ok(Kept { told: records.len() as u64, ..kept })
     }
 
     pub(super) fn workplace<'b>(&'b self, tree: &'b DiskTree, store: &'b Store) -> Workplace<'b> {
