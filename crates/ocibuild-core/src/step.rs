@@ -9,6 +9,7 @@ mod copy;
 mod environment;
 mod error;
 mod extract;
+mod forms;
 mod key;
 mod leak;
 mod log;
