@@ -350,7 +350,7 @@ impl<'s> Planner<'s> {
         let cache_from = self.cache_from(&images);
         let cache_to = self.cache_to(&images);
         let cache_mode = spec.cache.mode.as_ref().map(|mode| mode.value).unwrap_or_default();
-        self.steps.finish();
+        self.steps.finish(&self.layers);
         let of_steps = std::mem::take(&mut self.steps.faults);
         self.absorb(of_steps);
         if !self.faults.is_empty() {

@@ -26,7 +26,7 @@ use crate::build::{BuildError, Context};
 use crate::digest::Digest;
 use crate::files::StatCache;
 use crate::key::Key;
-use crate::layer::{self, Contents, StepKey, Workshop};
+use crate::layer::{self, StepKey, Workshop};
 use crate::plan::{Plan, PlannedStep};
 use crate::step;
 
@@ -87,14 +87,24 @@ impl Steps {
             return Ok(Self::default());
         }
         let place = context.workplace.ok_or(BuildError::NoWorkplace)?;
+        // Tools that are still asked are stopped where an input is missing.
+        let stop = context.cancel.child();
+        let context = Context { cancel: &stop, ..context };
         let reader = Reader::new(plan, context, place);
-        let own = context.pool.install(|| {
-            let own = plan.steps.par_iter().map(|step| reader.own(step));
-            own.collect::<Result<Vec<(Digest, Key)>, BuildError>>()
-        })?;
+        let look = || plan.steps.par_iter().map(|step| reader.inputs(step)).collect::<Result<Vec<_>, _>>();
+        // They are waited for, which no thread of the pool must do.
+        let (inputs, tools) = std::thread::scope(|threads| {
+            let tools = threads.spawn(|| reader.tools());
+            let inputs = context.pool.install(look);
+            if !matches!(inputs, Ok(Ok(_))) {
+                stop.cancel();
+            }
+            (inputs, tools.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
         reader.save();
         let mut known: Vec<Known> = Vec::with_capacity(plan.steps.len());
-        for (step, (inputs, own)) in plan.steps.iter().zip(own?) {
+        for (step, (inputs, tools)) in plan.steps.iter().zip(inputs??.into_iter().zip(tools?)) {
+            let own = reader.own(step, &inputs, &tools);
             let needs: Option<Vec<Key>> = step.needs.iter().map(|need| known[*need].declared).collect();
             let declared = needs.filter(|_| !step.always).map(|needs| step::declared_key(&own, &needs));
             known.push(Known { inputs, own, declared });
@@ -133,7 +143,6 @@ struct Reader<'a> {
     place: &'a Workplace<'a>,
     /// What is known of input files, whichever step's they are.
     stat: Option<StatCache>,
-    tools: step::Tools<'a>,
 }
 
 impl<'a> Reader<'a> {
@@ -142,8 +151,7 @@ impl<'a> Reader<'a> {
         if let Some(stat) = &stat {
             stat.start();
         }
-        let tools = step::Tools::new(place.cache, place.variables, context.cancel).over(place.below);
-        Self { plan, context, place, stat, tools }
+        Self { plan, context, place, stat }
     }
 
     /// Keeps what was learned. Where that can't be, files are read again the next time.
@@ -153,30 +161,36 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The digest of a step's inputs, and its own key.
-    fn own(&self, step: &PlannedStep) -> Result<(Digest, Key), BuildError> {
-        self.context.cancel.check()?;
-        let inputs = self.inputs(step)?.root;
-        let fault = |fault| BuildError::step(self.plan, step, fault);
+    /// What the tools of each step say.
+    fn tools(&self) -> Result<Vec<Vec<Vec<u8>>>, BuildError> {
+        let tools = step::Tools::new(self.place.cache, self.place.variables, self.context.cancel)
+            .over(self.place.below);
+        let fault =
+            |(index, tool)| BuildError::step(self.plan, &self.plan.steps[index], StepFault::Tool(tool));
+        tools.ask(&self.plan.steps, self.place.jobs).map_err(fault)
+    }
+
+    /// A step's own key.
+    fn own(&self, step: &PlannedStep, inputs: &Digest, tools: &[Vec<u8>]) -> Key {
         let keyed = step.pass_env.iter().filter(|variable| variable.is_keyed);
         let value = |name: &str| (self.place.variables)(name).map(OsString::into_encoded_bytes);
         let variables: Vec<Option<Vec<u8>>> = keyed.map(|variable| value(&variable.name)).collect();
-        let tools = step.tools.iter().map(|tool| self.tools.ask(step, tool));
-        let tools = tools.collect::<Result<Vec<_>, _>>().map_err(|tool| fault(StepFault::Tool(tool)))?;
         let circumstances = step::Circumstances {
             host: self.context.host,
-            inputs: &inputs,
+            inputs,
             variables: &variables,
-            tools: &tools,
+            tools,
             absent_secrets: &step::absent_secrets(&step.secrets, self.place.root, self.place.variables),
         };
-        Ok((inputs, step::own_key(step, circumstances)))
+        step::own_key(step, circumstances)
     }
 
-    /// What a step's inputs hold.
-    fn inputs(&self, step: &PlannedStep) -> Result<Contents, BuildError> {
+    /// The digest of what a step's inputs hold.
+    fn inputs(&self, step: &PlannedStep) -> Result<Digest, BuildError> {
+        self.context.cancel.check()?;
         let workshop = Workshop { stat: self.stat.as_ref(), ..self.context.workshop(self.plan) };
         let contents = layer::contents(&read::inputs(step), &Listing::empty(), workshop);
-        contents.map_err(|fault| BuildError::step(self.plan, step, StepFault::Inputs(Box::new(fault))))
+        let fault = |fault| BuildError::step(self.plan, step, StepFault::Inputs(Box::new(fault)));
+        contents.map(|contents| contents.root).map_err(fault)
     }
 }

@@ -9,6 +9,7 @@ use crate::pattern::{Pattern, Selection};
 use crate::plan::expand::Expander;
 use crate::plan::step::PlannedStep;
 use crate::reference::Reference;
+use crate::spec::places::{Places, Taken};
 use crate::spec::{
     self, Account, CopyKind, CopyRule, Fault, FromRule, IgnoreFile, Located, OnBaseSymlink, Owner, Policy,
     Preserve, Pyc, Span, Spec, Template, Trust, places,
@@ -507,6 +508,21 @@ fn plan_from(from: &FromRule, policy: &Policy, made: &Made<'_>, expander: &mut E
         allow_foreign: from.allow_foreign,
         whole: false,
     })
+}
+
+/// The faults of copies of what steps make in the root, now that all paths are known.
+pub(super) fn taken_in_place(layers: &[PlannedLayer], in_place: &[(&str, &Places)]) -> Vec<Fault> {
+    let mut seen = BTreeSet::new();
+    let of = |copy: &PlannedCopy| {
+        let What::From(from @ From { step: None, .. }) = &copy.what else { return None };
+        let parsed = |texts: &[String]| texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        let [include, exclude]: [Vec<Pattern>; 2] = [parsed(&from.patterns[0]), parsed(&from.patterns[1])];
+        let (path, span) = (from.path.as_str(), copy.span);
+        Taken { path, include: &include, exclude: &exclude, span }.in_place(in_place)
+    };
+    let faults = layers.iter().flat_map(|layer| &layer.copies).filter_map(of);
+    // The same copy of two platforms.
+    faults.filter(|fault| seen.insert((fault.span, fault.message.clone()))).collect()
 }
 
 /// Makes sure that a step makes what is copied from it.

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::expand::Expander;
-use super::{Command, PassedVariable, PlannedInput, PlannedPath, PlannedSecret, PlannedStep};
+use super::layer::taken_in_place;
+use super::{Command, PassedVariable, PlannedInput, PlannedLayer, PlannedPath, PlannedSecret, PlannedStep};
 use crate::oci::Platform;
 use crate::pattern::Pattern;
 use crate::spec::check::{self, plain};
@@ -109,8 +110,8 @@ impl<'s> Steps<'s> {
     }
 
     /// Checks what shows only when all are planned, and names them for people.
-    pub(super) fn finish(&mut self) {
-        self.in_place();
+    pub(super) fn finish(&mut self, layers: &[PlannedLayer]) {
+        self.in_place(layers);
         let mut names: BTreeMap<&str, usize> = BTreeMap::new();
         for step in &self.planned {
             *names.entry(&step.name).or_default() += 1;
@@ -124,8 +125,9 @@ impl<'s> Steps<'s> {
         }
     }
 
-    /// Finds what steps in the root itself make twice: two of them, or one for two platforms.
-    fn in_place(&mut self) {
+    /// Finds what steps in the root itself make twice, two of them, or one for two platforms; and copies of
+    /// that without a step.
+    fn in_place(&mut self, layers: &[PlannedLayer]) {
         let mut made: BTreeMap<(&str, &str), &PlannedStep> = BTreeMap::new();
         let mut faults = Vec::new();
         let in_place = || self.planned.iter().filter(|step| step.in_place);
@@ -146,6 +148,7 @@ impl<'s> Steps<'s> {
         let own: Vec<(&str, Places)> = in_place().map(|step| (step.name.as_str(), paths(step))).collect();
         let own: Vec<(&str, &Places)> = own.iter().map(|(name, places)| (*name, places)).collect();
         faults.extend(places::in_one_place(&own));
+        faults.extend(taken_in_place(layers, &own));
         self.faults.append(&mut faults);
     }
 }

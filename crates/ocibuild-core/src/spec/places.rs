@@ -75,6 +75,66 @@ pub(crate) fn in_one_place(steps: &[(&str, &Places)]) -> Vec<Fault> {
     faults
 }
 
+/// What a copy takes of the root.
+pub(crate) struct Taken<'a> {
+    /// The path or glob, as written.
+    pub(crate) path: &'a str,
+    pub(crate) include: &'a [Pattern],
+    pub(crate) exclude: &'a [Pattern],
+    pub(crate) span: Option<Span>,
+}
+
+impl Taken<'_> {
+    /// The fault of taking what one of these steps makes in the root: which of them is first there would
+    /// say what is taken.
+    pub(crate) fn in_place(&self, steps: &[(&str, &Places)]) -> Option<Fault> {
+        let pattern = Pattern::parse(self.path).ok()?;
+        let top = pattern.literal_prefix();
+        let outputs =
+            steps.iter().flat_map(|(name, places)| places.outputs.iter().map(move |it| (*name, it)));
+        let taken: Vec<(&str, &str)> = outputs
+            .filter(|(_, (output, _))| self.takes(&pattern, &top, output))
+            .map(|(name, (output, _))| (name, output.as_str()))
+            .collect();
+        let (path, span) = (self.path, self.span);
+        if let Some((name, output)) = taken.iter().find(|(_, output)| is_in(&top, output.as_bytes())) {
+            let message = match top == output.as_bytes() {
+                true => format!("`{name}` makes `{output}`, in place"),
+                false => format!("`{path}` lies in `{output}`, which `{name}` makes in place"),
+            };
+            let hint = format!("write `step = \"{name}\"`: a copy without it takes what an earlier run left");
+            return Some(Fault::new(message, span).hint(hint));
+        }
+        let (first, _) = taken.first()?;
+        let named: Vec<String> = taken.iter().map(|(_, output)| format!("`{output}`")).collect();
+        let below = |output: &str| format!("\"{}\"", output[top.len()..].trim_start_matches('/'));
+        let below: Vec<String> = taken.iter().map(|(_, output)| below(output)).collect();
+        let message = format!("`{path}` takes along what is made in place: {}", named.join(", "));
+        let hint = format!(
+            "write `exclude = [{}]`; what is made is taken by a copy with `step = \"{first}\"`",
+            below.join(", ")
+        );
+        Some(Fault::new(message, span).hint(hint))
+    }
+
+    fn takes(&self, pattern: &Pattern, top: &[u8], output: &str) -> bool {
+        if !reaches(pattern, [output]) {
+            return false;
+        }
+        let output = output.as_bytes();
+        if !is_in(output, top) {
+            return true;
+        }
+        let below = output[top.len()..].strip_prefix(b"/").unwrap_or(&output[top.len()..]);
+        // The directory itself, or all that may be in it.
+        let is_covered =
+            |pattern: &Pattern| pattern.covers(below) || pattern.covers(&[below, b"/\0"].concat());
+        let is_reached = |pattern: &Pattern| pattern.covers(below) || pattern.may_match_below(below);
+        !self.exclude.iter().any(is_covered)
+            && (self.include.is_empty() || self.include.iter().any(is_reached))
+    }
+}
+
 /// Shows two makers of one path, or of a path and one below it. The first of each is shown with all
 /// that lie in it.
 fn overlaps<'a>(made: &mut [Maker<'a>], mut each: impl FnMut(&Maker<'a>, &Maker<'a>)) {

@@ -9,8 +9,8 @@ use std::fmt;
 use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+use crate::step::forms;
 
 /// What stands in a secret's place.
 const STARS: &[u8] = b"***";
@@ -22,8 +22,6 @@ pub(super) const MAX: usize = 64 << 10;
 const PIECE: usize = 4 << 10;
 /// How many bytes are held back at most of a line that consists of secrets alone.
 const SOLID: usize = 1 << 20;
-/// Programs that write base64 in lines make them so long, in characters.
-const BASE64_LINES: [usize; 2] = [64, 76];
 
 /// A secret can't be masked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -172,132 +170,18 @@ fn pieces(form: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Adds what a value looks like, however it is written.
-fn add_forms(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
-    let mut add = |form: Vec<u8>| {
-        if characters(&form) >= MIN {
-            forms.insert(form);
-        }
-    };
+fn add_forms(value: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     let trimmed = value.trim_ascii();
+    let lines = trimmed.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     // What a file holds ends with a line break, which is seldom passed on.
-    for whole in [value, trimmed] {
-        base64_forms(whole).into_iter().for_each(&mut add);
-        quoted_forms(whole).into_iter().for_each(&mut add);
+    for part in [value, trimmed].into_iter().chain(lines).filter(|part| characters(part) >= MIN) {
+        all.extend(forms::forms(part));
+        all.extend(forms::base64_alone(part));
+        all.extend(forms::base64_lines(part).into_iter().flatten());
     }
-    for line in trimmed.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
-        if characters(line) >= MIN {
-            base64_forms(line).into_iter().for_each(&mut add);
-            quoted_forms(line).into_iter().for_each(&mut add);
-        }
-    }
-}
-
-/// A value in base64: by itself, and as a part of something, wherever it begins there.
-///
-/// Of three bytes that become four characters, some may belong to what is around; so the characters
-/// at its ends that depend on that aren't searched for.
-fn base64_forms(value: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms = Vec::new();
-    for engine in [&STANDARD, &URL_SAFE] {
-        let alone = engine.encode(value).into_bytes();
-        for length in BASE64_LINES {
-            forms.extend(alone.chunks(length).map(<[u8]>::to_vec));
-        }
-        forms.push(engine.encode(value).trim_end_matches('=').as_bytes().to_vec());
-        for before in 0..3_usize {
-            let mut around = vec![0; before];
-            around.extend_from_slice(value);
-            let encoded = engine.encode(&around).into_bytes();
-            // Characters of six bits that lie within the value's bits.
-            let inner = (before * 8).div_ceil(6)..(around.len() * 8) / 6;
-            forms.push(encoded.get(inner).unwrap_or_default().to_vec());
-        }
-        forms.push(alone);
-    }
-    forms
-}
-
-/// A value as addresses, JSON, programs' messages and shells write it.
-fn quoted_forms(value: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms = vec![
-        value.to_vec(),
-        replace(value, &[(b'\'', r"'\''")]),
-        replace(value, &[(b'\'', r#"'"'"'"#)]),
-        replace(value, &[(b'\'', r"\'"), (b'\\', r"\\")]),
-        replace(value, &[(b'"', "\\\""), (b'\\', r"\\"), (b'$', r"\$"), (b'`', r"\`")]),
-        replace(
-            value,
-            &[(b'&', "&amp;"), (b'<', "&lt;"), (b'>', "&gt;"), (b'"', "&quot;"), (b'\'', "&#39;")],
-        ),
-        backslashed(value),
-        hex(value, false),
-        hex(value, true),
-    ];
-    // What is left as it is in a part of an address, in a whole one, and in a form.
-    for plain in ["-_.~", "-_.!~*'()", "-_.!~*'();/?:@&=+$,#", "-_.*"] {
-        forms.extend([percent(value, plain, true), percent(value, plain, false)]);
-    }
-    forms.push(replace(&percent(value, "-_.* ", true), &[(b' ', "+")]));
-    if let Ok(text) = str::from_utf8(value) {
-        forms.extend(json_forms(text));
-    }
-    forms
-}
-
-fn json_forms(text: &str) -> [Vec<u8>; 3] {
-    let quoted = serde_json::to_string(text).expect("texts can be written as JSON");
-    let json = quoted[1..quoted.len() - 1].to_owned();
-    let mut units = [0; 2];
-    let ascii: String = json
-        .chars()
-        .map(|c| match c.is_ascii() {
-            true => c.to_string(),
-            false => c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
-        })
-        .collect();
-    [json.replace('/', "\\/").into_bytes(), json.into_bytes(), ascii.into_bytes()]
-}
-
-fn replace(value: &[u8], with: &[(u8, &str)]) -> Vec<u8> {
-    let mut replaced = Vec::with_capacity(value.len());
-    for byte in value {
-        match with.iter().find(|(from, _)| from == byte) {
-            Some((_, to)) => replaced.extend_from_slice(to.as_bytes()),
-            None => replaced.push(*byte),
-        }
-    }
-    replaced
-}
-
-/// As shells quote without quotes.
-fn backslashed(value: &[u8]) -> Vec<u8> {
-    let mut quoted = Vec::with_capacity(value.len());
-    for byte in value {
-        if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"_@%+=:,./-".contains(byte) {
-            quoted.push(b'\\');
-        }
-        quoted.push(*byte);
-    }
-    quoted
-}
-
-fn percent(value: &[u8], plain: &str, is_upper: bool) -> Vec<u8> {
-    let mut encoded = Vec::with_capacity(value.len());
-    for byte in value {
-        match byte.is_ascii_alphanumeric() || plain.as_bytes().contains(byte) {
-            true => encoded.push(*byte),
-            false => {
-                encoded.push(b'%');
-                encoded.extend(hex(&[*byte], is_upper));
-            }
-        }
-    }
-    encoded
-}
-
-fn hex(value: &[u8], is_upper: bool) -> Vec<u8> {
-    let digits = if is_upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
-    value.iter().flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]).collect()
+    // As what a command made is searched for them: their names are told.
+    all.extend(forms::parts(value).into_iter().flat_map(forms::forms));
+    all.retain(|form| characters(form) >= MIN);
 }
 
 #[cfg(test)]

@@ -189,6 +189,29 @@ impl Private {
     }
 }
 
+/// A turn with a root, for a step that runs in it: no other step does until it is dropped, of whichever
+/// process that has the same cache.
+#[derive(Debug)]
+pub struct InPlace {
+    _turn: Turn,
+}
+
+impl InPlace {
+    /// Waits while another step runs in a root, of this process or of another, and tells `waiting` so, once.
+    ///
+    /// # Errors
+    /// [`StepError::File`] if what is locked for it can't be made or opened; [`StepError::Cancelled`].
+    pub fn take(cache: &Path, root: &Path, cancel: &Cancel, waiting: &dyn Fn()) -> Result<Self, StepError> {
+        // By whichever way one comes to it.
+        let root = root.canonicalize().map_err(StepError::own("open", root, b""))?;
+        let mut key = KeyWriter::new("root-of-steps", 1);
+        key.field("root", root.as_os_str().as_encoded_bytes());
+        let [directory, version] = STEPS_DIRECTORY;
+        let path = cache.join(directory).join(version).join(key.finish().hex());
+        Ok(Self { _turn: turn(&path, cancel, waiting)? })
+    }
+}
+
 /// Waits for a turn with a directory.
 pub(super) fn turn(path: &Path, cancel: &Cancel, waiting: &dyn Fn()) -> Result<Turn, StepError> {
     Turn::alone(path, cancel, waiting).map_err(|refused| match refused {

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::cache::{STEPS_DIRECTORY, TOOLS_NAME, seal, unseal};
@@ -55,6 +55,9 @@ pub enum ToolError {
 
 type Environment = BTreeMap<OsString, OsString>;
 
+/// What a tool printed.
+type Answer = Result<Vec<u8>, ToolError>;
+
 /// Asks tools which they are, and remembers the answers for as long as their programs are the same
 /// files: a file is known by device, inode, size and both times.
 ///
@@ -66,7 +69,6 @@ pub struct Tools<'a> {
     below: Option<PathBuf>,
     variables: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
     cancel: &'a Cancel,
-    known: Mutex<BTreeMap<(String, Environment), Vec<u8>>>,
 }
 
 impl<'a> Tools<'a> {
@@ -76,7 +78,7 @@ impl<'a> Tools<'a> {
         variables: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
         cancel: &'a Cancel,
     ) -> Self {
-        Self { cache: cache.to_owned(), below: None, variables, cancel, known: Mutex::default() }
+        Self { cache: cache.to_owned(), below: None, variables, cancel }
     }
 
     /// Has answers remembered from another cache as well, which is only read.
@@ -86,21 +88,55 @@ impl<'a> Tools<'a> {
         self
     }
 
-    /// Returns what a command prints: a program's name and its arguments, between blanks. It is asked with
-    /// the variables that the step sets or lets through, and without its secrets and its home.
+    /// Returns what the tools of each step print. A tool is a program's name and its arguments, between
+    /// blanks. It is asked with the variables that the step sets or lets through, and without its secrets
+    /// and its home. At most `jobs` are asked at once, on threads of their own; whatever several steps ask
+    /// is asked once.
     ///
     /// # Errors
-    /// [`ToolError`] if it can't be run, or fails.
-    pub fn ask(&self, step: &PlannedStep, tool: &str) -> Result<Vec<u8>, ToolError> {
-        let asked = (tool.to_owned(), self.environment(step));
-        // Those that are asked for the same at once wait for one answer.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = known.get(&asked) {
-            return Ok(answer.clone());
+    /// The place of the first step that has one which can't be run, or fails, and [`ToolError`].
+    pub fn ask(&self, steps: &[PlannedStep], jobs: usize) -> Result<Vec<Vec<Vec<u8>>>, (usize, ToolError)> {
+        let mut questions: BTreeMap<(&str, Environment), OnceLock<Answer>> = BTreeMap::new();
+        for step in steps.iter().filter(|step| !step.tools.is_empty()) {
+            let environment = self.environment(step);
+            for tool in &step.tools {
+                questions.entry((tool, environment.clone())).or_default();
+            }
         }
-        let answer = self.recall_or_run(tool, &asked.1)?;
-        known.insert(asked, answer.clone());
-        Ok(answer)
+        self.ask_all(&questions, jobs);
+        let mut all = Vec::with_capacity(steps.len());
+        for (index, step) in steps.iter().enumerate() {
+            let environment = if step.tools.is_empty() { Environment::new() } else { self.environment(step) };
+            let mut answers = Vec::with_capacity(step.tools.len());
+            for tool in &step.tools {
+                let question = (tool.as_str(), environment.clone());
+                match questions.get(&question).and_then(OnceLock::get).expect("all are asked") {
+                    Ok(answer) => answers.push(answer.clone()),
+                    Err(_) => {
+                        let answer = questions.remove(&question).and_then(OnceLock::into_inner);
+                        return Err((index, answer.and_then(Result::err).expect("it is a fault")));
+                    }
+                }
+            }
+            all.push(answers);
+        }
+        Ok(all)
+    }
+
+    fn ask_all(&self, questions: &BTreeMap<(&str, Environment), OnceLock<Answer>>, jobs: usize) {
+        let left = Mutex::new(questions.iter());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let ask = || {
+            while let Some(((tool, environment), answer)) = next() {
+                answer.get_or_init(|| self.recall_or_run(tool, environment));
+            }
+        };
+        std::thread::scope(|threads| {
+            for _ in 1..jobs.min(questions.len()) {
+                threads.spawn(ask);
+            }
+            ask();
+        });
     }
 
     fn environment(&self, step: &PlannedStep) -> Environment {
@@ -113,7 +149,7 @@ impl<'a> Tools<'a> {
         all
     }
 
-    fn recall_or_run(&self, tool: &str, environment: &Environment) -> Result<Vec<u8>, ToolError> {
+    fn recall_or_run(&self, tool: &str, environment: &Environment) -> Answer {
         let failed = |source| ToolError::Process { tool: tool.to_owned(), source };
         let argv: Vec<OsString> = tool.split_whitespace().map(OsString::from).collect();
         let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
@@ -153,7 +189,7 @@ impl<'a> Tools<'a> {
         !is_at_home && read.is_ok() && start != *b"#!"
     }
 
-    fn run(&self, tool: &str, argv: Vec<OsString>, environment: &Environment) -> Result<Vec<u8>, ToolError> {
+    fn run(&self, tool: &str, argv: Vec<OsString>, environment: &Environment) -> Answer {
         let process = Process {
             argv,
             environment: environment.clone(),
@@ -259,6 +295,15 @@ mod tests {
 
         /// What a run of its own is told, where homes are `home` in here.
         fn ask(&self, step: &PlannedStep, tool: &str) -> String {
+            let answers = self.ask_all(&[PlannedStep { tools: vec![tool.to_owned()], ..step.clone() }], 1);
+            String::from_utf8(answers.unwrap().remove(0).remove(0)).unwrap()
+        }
+
+        fn ask_all(
+            &self,
+            steps: &[PlannedStep],
+            jobs: usize,
+        ) -> Result<Vec<Vec<Vec<u8>>>, (usize, ToolError)> {
             let variables = |name: &str| match name {
                 "PATH" => Some(OsString::from("/usr/bin:/bin")),
                 "HOME" => Some(self.at("home").into()),
@@ -266,8 +311,7 @@ mod tests {
                 _ => None,
             };
             let cancel = Cancel::new();
-            let tools = Tools::new(&self.at("cache"), &variables, &cancel);
-            String::from_utf8(tools.ask(step, tool).unwrap()).unwrap()
+            Tools::new(&self.at("cache"), &variables, &cancel).ask(steps, jobs)
         }
 
         fn notes(&self) -> usize {
@@ -344,5 +388,35 @@ mod tests {
         room.script("bin/version", "echo err >&2; sleep 0.1; echo out; sleep 0.1; echo end >&2");
         let path = room.at("bin:/usr/bin:/bin");
         assert_eq!(room.ask(&step(&[("PATH", &path)]), "version"), "out\nerr\nend\n");
+    }
+
+    #[test]
+    fn tools_are_asked_side_by_side_and_each_once() {
+        let room = Room::new();
+        let ran = room.at("ran").display().to_string();
+        // Each waits for the other.
+        let meet = |me: &str, other: &str| {
+            let until = format!("until test -e {ran}.{other}; do sleep 0.02; done");
+            room.script(
+                &format!("bin/{me}"),
+                &format!("echo {me} >> {ran}; touch {ran}.{me}; {until}; echo {me}"),
+            );
+        };
+        meet("one", "two");
+        meet("two", "one");
+        let path = room.at("bin:/usr/bin:/bin");
+        let with = |tools: &[&str]| PlannedStep {
+            tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
+            ..step(&[("PATH", &path)])
+        };
+        let steps = [with(&["one", "two"]), with(&[]), with(&["two"])];
+        let answers = room.ask_all(&steps, 2).unwrap();
+        assert_eq!(answers, [vec![b"one\n".to_vec(), b"two\n".to_vec()], vec![], vec![b"two\n".to_vec()]]);
+        let ran = fs::read_to_string(room.at("ran")).unwrap();
+        assert_eq!(ran.lines().count(), 2, "{ran}");
+        room.script("bin/bad", "echo no >&2; exit 3");
+        let (index, fault) =
+            room.ask_all(&[with(&["one"]), with(&["two", "bad"]), with(&["bad"])], 4).unwrap_err();
+        assert_eq!((index, fault.to_string().as_str()), (1, "the tool `bad` fails: exit code 3: no"));
     }
 }

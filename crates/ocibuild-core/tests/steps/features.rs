@@ -6,9 +6,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Mutex;
 
-use ocibuild_core::build::FinishedStep;
-use ocibuild_core::event::Event;
+use ocibuild_core::build::{BuildError, FinishedStep};
+use ocibuild_core::event::{Cancel, Event};
 use ocibuild_core::plan::plan_steps;
+use ocibuild_core::step::InPlace;
+use ocibuild_core::{Builder, Error};
 
 use crate::project::{Project, all, one, parse, path};
 
@@ -29,6 +31,68 @@ fn in_place_it_runs_in_the_root_and_leaves_there_what_it_makes() {
     // One that changes what it is made of is caught at it.
     let spec = one(&project, "date +%N > in.txt; echo > out", "inputs = [\"in.txt\"]\nin-place = true");
     assert!(all(&project.fails(&spec)).contains("its inputs changed after they were looked at"));
+}
+
+#[test]
+fn in_place_one_step_runs_at_a_time_whoever_starts_them() {
+    let project = Project::empty();
+    let spec = |name: &str| {
+        let run = "echo begin >> $RAN; sleep 0.3; echo end >> $RAN";
+        let more = "in-place = true\ninputs = []\npass-env = [{ name = \"RAN\", unkeyed = true }]";
+        format!("version = 1\n[steps.{name}]\nrun = \"{run}\"\n{more}\n")
+    };
+    // The other comes to it by a link.
+    let link = project.ran.path().join("link");
+    std::os::unix::fs::symlink(project.root.path(), &link).unwrap();
+    let ran = OsString::from(project.log());
+    let variable = |name: &str| if name == "RAN" { Some(ran.clone()) } else { path() };
+    let told = Warnings::default();
+    let run = |root: &Path, name: &str, cancel: &Cancel| {
+        let builder = Builder::new(root, project.cache.path()).environment(variable);
+        let builder = builder.observer(&told).cancel(cancel.clone());
+        let plan = plan_steps(&parse(&spec(name)), "app", &[name.to_owned()], &[], &builder).unwrap();
+        builder.run_steps(&plan, &[0]).map(drop)
+    };
+    let cancel = Cancel::new();
+    std::thread::scope(|threads| {
+        let one = threads.spawn(|| run(project.root.path(), "one", &cancel));
+        let two = threads.spawn(|| run(&link, "two", &cancel));
+        assert!(one.join().unwrap().is_ok() && two.join().unwrap().is_ok());
+    });
+    let text = fs::read_to_string(project.log()).unwrap();
+    assert_eq!(text.lines().collect::<Vec<_>>(), ["begin", "end", "begin", "end"]);
+    let told = told.0.into_inner().unwrap();
+    assert!(told.len() == 1 && told[0].contains("waits for another"), "{told:?}");
+}
+
+#[test]
+fn who_waits_for_the_checkout_can_be_stopped() {
+    let project = Project::empty();
+    let cancel = Cancel::new();
+    let taken = InPlace::take(project.cache.path(), project.root.path(), &cancel, &|| {}).unwrap();
+    let stopped = std::thread::scope(|threads| {
+        threads.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            cancel.cancel();
+        });
+        let spec = one(&project, "echo > out", "inputs = []\nin-place = true");
+        project.builder().cancel(cancel.clone()).build_spec(&parse(&spec)).map(drop)
+    });
+    assert!(matches!(stopped, Err(Error::Build(BuildError::Cancelled(_)))), "{stopped:?}");
+    drop(taken);
+    assert_eq!(project.ran().len(), 0);
+}
+
+/// What is warned of.
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl ocibuild_core::Observer for Warnings {
+    fn event(&self, event: &Event) {
+        if let Event::Warning(warning) = event {
+            self.0.lock().unwrap().push(warning.message.clone());
+        }
+    }
 }
 
 #[test]

@@ -176,6 +176,9 @@ fn what_a_command_makes_of_a_secret_is_not_kept() {
         ),
         ("mkdir out; cp \"$KEY\" out/id", "key", "out/id"),
         ("mkdir out; base64 -w0 \"$KEY\" > out/id", "key", "out/id"),
+        ("printf 'user:%s' \"$NPM_TOKEN\" | base64 -w0 > out", "token", "out"),
+        ("mkdir out; tail -n +2 \"$KEY\" | tr -d '\\n' > out/body", "key", "out/body"),
+        ("awk '{printf \"%s\\\\n\", $0}' \"$KEY\" > out", "key", "out"),
         ("mkdir out; ln -s \"$NPM_TOKEN\" out/link", "token", "out/link"),
     ];
     for (then, secret, place) in leaks {

@@ -260,6 +260,25 @@ fn in_place_two_platforms_make_nothing_in_one_place() {
 }
 
 #[test]
+fn what_is_made_in_place_is_copied_by_its_step_alone() {
+    let text = |from: &str| {
+        format!(
+            "[vars]\ngen = 'gen'\n\
+             [steps.a]\nrun = 'a'\nin-place = true\ninputs = ['src']\noutputs = ['gen/{{arch}}']\n\
+             [layers.l]\ncopy = [{{ step = 'a', from = 'gen', to = '/y' }}, {{ from = {from}, to = '/x' }}]\n\
+             [images.i]\nlayers = ['l']\nplatforms = [{TWO}]\n"
+        )
+    };
+    let faults = ["`a` makes `gen/amd64`, in place", "`a` makes `gen/arm64`, in place"];
+    assert_eq!(said(&text("'{var.gen}/{arch}'")), faults);
+    let holds = "`gen` takes along what is made in place: `gen/amd64`";
+    assert_eq!(said(&text("'{var.gen}', exclude = ['arm64']")), [holds]);
+    for fine in ["'{var.gen}', exclude = ['a{arch}', 'a*64']", "'{var.gen}/x'"] {
+        assert_eq!(planned(&text(fine), &[]).steps.len(), 2);
+    }
+}
+
+#[test]
 fn all_of_a_step_reaches_its_plan() {
     let text = "\
 [steps.a]

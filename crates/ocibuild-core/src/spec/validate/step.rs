@@ -33,9 +33,12 @@ pub(super) fn steps(spec: &Spec, log: &mut Log) {
     places::in_one_place(&in_place).into_iter().for_each(|fault| log.report(fault));
     for layer in &spec.layers {
         for (index, rule) in layer.copies.iter().enumerate() {
-            let CopyKind::From(FromRule { step: Some(step), .. }) = &rule.what else { continue };
+            let CopyKind::From(from) = &rule.what else { continue };
             let place = format!("layer `{}`, copy {}", layer.name.value, index + 1);
-            log.within(place, |log| copy(rule, step, &by_name, log));
+            log.within(place, |log| match &from.step {
+                Some(step) => copy(rule, step, &by_name, log),
+                None => taken(from, &in_place).into_iter().for_each(|fault| log.report(fault)),
+            });
         }
     }
 }
@@ -202,6 +205,16 @@ fn copy(rule: &CopyRule, step: &Located<String>, by_name: &BTreeMap<&str, (&Step
             places.outputs.iter().map(|(path, _)| path.as_str()),
         ));
     }
+}
+
+/// The fault of a copy of what is made in the root, as far as that is known for all platforms.
+fn taken(from: &FromRule, in_place: &[(&str, &Places)]) -> Option<Fault> {
+    let parse = |template: &Located<Template>| Pattern::parse(template.as_literal()?).ok();
+    let all = |templates: &[Located<Template>]| templates.iter().map(parse).collect::<Option<Vec<_>>>();
+    let path = from.path.as_literal().filter(|path| check::source(path).is_ok())?;
+    let (include, exclude) = (all(&from.include)?, all(&from.exclude)?);
+    let span = from.path.span;
+    places::Taken { path, include: &include, exclude: &exclude, span }.in_place(in_place)
 }
 
 /// The paths of a step, as far as they are known for all platforms.

@@ -1,5 +1,8 @@
-use super::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use proptest::prelude::*;
+
+use super::*;
 
 const SECRET: &str = "s3cr&t/'w rd\"\\$é";
 
