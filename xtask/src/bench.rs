@@ -55,9 +55,8 @@ fn states(root: &Path, trees: &Path, arguments: &[String]) -> Result<()> {
 
 fn steps(root: &Path, arguments: &[String]) -> Result<()> {
     let (program, rest) = program(root, arguments, &[])?;
-    build_examples(root)?;
     run(example(root, "steps").arg(program).args(rest))?;
-    run(example(root, "step_files").arg(root.join("target")))
+    run(&mut example(root, "step_files"))
 }
 
 /// The program that `--program PATH` names as the first argument, or else one that is built.
