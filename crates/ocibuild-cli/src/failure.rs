@@ -13,7 +13,7 @@ use ocibuild_core::lock::LockError;
 use ocibuild_core::plan::PlanError;
 use ocibuild_core::rebase::RebaseError;
 use ocibuild_core::registry::CredentialsError;
-use ocibuild_core::spec::{Sources, SpecError};
+use ocibuild_core::spec::{Sources, Spec, SpecError};
 use ocibuild_serve::ServeError;
 
 /// Who is to blame for a blob that isn't as it should be.
@@ -74,10 +74,10 @@ pub(crate) enum Failure {
     Lock { path: PathBuf, error: LockError },
     /// The lock can't be read or written.
     LockFile { path: PathBuf, source: io::Error },
-    /// An image was asked for that isn't in the spec.
-    UnknownImage { name: String, known: Vec<String> },
+    /// An image was asked for that isn't in the spec, though something else of that name may be.
+    UnknownImage { name: String, known: Vec<String>, other: Option<&'static str> },
     /// A step was asked for that isn't in the spec.
-    UnknownStep { name: String, known: Vec<String> },
+    UnknownStep { name: String, known: Vec<String>, other: Option<&'static str> },
     /// The cache can't be looked at or tidied up.
     Cache { error: CacheError, directory: PathBuf },
     /// Something in the cache is damaged, which was told already.
@@ -143,10 +143,22 @@ impl Failure {
     pub(crate) fn plan(error: PlanError, file: Option<&Sources>) -> Self {
         match error {
             PlanError::Spec(error) => Self::Spec { error, file: file.cloned() },
-            PlanError::UnknownImage { name, known } => Self::UnknownImage { name, known },
-            PlanError::UnknownStep { name, known } => Self::UnknownStep { name, known },
+            PlanError::UnknownImage { name, known } => Self::UnknownImage { name, known, other: None },
+            PlanError::UnknownStep { name, known } => Self::UnknownStep { name, known, other: None },
             other => Self::usage(other.to_string()),
         }
+    }
+
+    /// Notes what else the spec has by a name that isn't what it was taken for.
+    #[must_use]
+    pub(crate) fn named_in(mut self, spec: &Spec) -> Self {
+        match &mut self {
+            Self::UnknownImage { name, other, .. } | Self::UnknownStep { name, other, .. } => {
+                *other = kind_of(spec, name);
+            }
+            _ => {}
+        }
+        self
     }
 
     /// Sees to it that what was cancelled is told as that, wherever it was noticed.
@@ -162,4 +174,15 @@ impl Failure {
 
 fn is_cancelled(error: &BuildError) -> bool {
     matches!(error, BuildError::Cancelled(_) | BuildError::Blob(BlobError::Cancelled(_)))
+}
+
+/// What the spec has by this name: an image rather than a step, a step rather than a layer.
+pub(crate) fn kind_of(spec: &Spec, name: &str) -> Option<&'static str> {
+    let layer = || spec.layers.iter().any(|layer| layer.name.value == name);
+    match () {
+        () if spec.image(name).is_some() => Some("image"),
+        () if spec.step(name).is_some() => Some("step"),
+        () if layer() => Some("layer"),
+        () => None,
+    }
 }

@@ -2,9 +2,13 @@
 
 use clap::Args;
 use ocibuild_core::Builder;
+use ocibuild_core::build::FinishedStep;
+use ocibuild_core::event::Warning;
+use ocibuild_core::plan::Plan;
 
 use crate::environment;
 use crate::parse;
+use crate::progress::Reporter;
 
 /// How steps are run.
 #[derive(Debug, Clone, Args)]
@@ -33,5 +37,26 @@ impl StepFlags {
             .jobs(self.jobs.unwrap_or_default())
             .keep_going(self.keep_going)
             .check_inputs(self.check_inputs)
+    }
+
+    /// Tells of which steps nobody saw what they read, though that was asked for: nothing is found by a look
+    /// at what isn't run.
+    pub(crate) fn warn_of_unseen(&self, plan: &Plan, steps: &[FinishedStep], reporter: &Reporter) {
+        if !self.check_inputs {
+            return;
+        }
+        let has_run =
+            |index: usize| steps.iter().any(|step| step.index == index && !step.outcome.is_reused());
+        for (index, step) in plan.steps.iter().enumerate().filter(|(_, step)| step.in_place) {
+            if !has_run(index) {
+                let warning =
+                    Warning::new(format!("step `{}` was not run, so nobody saw what it reads", step.label));
+                reporter.warn(&warning.hint("`--no-cache` runs it"));
+            }
+        }
+        if !plan.steps.iter().any(|step| step.in_place) {
+            reporter
+                .warn(&Warning::new("no step here has `in-place = true`, so there are no inputs to check"));
+        }
     }
 }

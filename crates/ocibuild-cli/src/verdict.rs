@@ -119,12 +119,12 @@ pub(crate) fn of(failure: &Failure) -> Verdict {
             Verdict::new(exit::FILES, message).caused_by(source)
         }
         Failure::Told { code } => Verdict::new(*code, ""),
-        Failure::UnknownImage { name, known } => {
-            let hint = name_hint(name, known);
+        Failure::UnknownImage { name, known, other } => {
+            let hint = name_hint(name, known, *other);
             Verdict::new(exit::USAGE, format!("the spec has no image `{name}`")).hint(Some(hint))
         }
-        Failure::UnknownStep { name, known } => {
-            let hint = name_hint(name, known);
+        Failure::UnknownStep { name, known, other } => {
+            let hint = name_hint(name, known, *other);
             Verdict::new(exit::USAGE, format!("the spec has no step `{name}`")).hint(Some(hint))
         }
         Failure::Cache { error, directory } => cache(error, directory),
@@ -287,7 +287,15 @@ fn spec(error: &SpecError, file: Option<&Sources>) -> Verdict {
 
 /// What stands in the place of an image may have been meant as a directory or a file, which is what
 /// other builders take there.
-fn name_hint(name: &str, known: &[String]) -> String {
+fn name_hint(name: &str, known: &[String], other: Option<&str>) -> String {
+    match other {
+        Some("image") => return format!("it is an image: `ocibuild build {name}`"),
+        Some("step") => return format!("it is a step: `ocibuild run {name}`"),
+        Some(other) => {
+            return format!("it is a {other}; {}", name_hint(name, known, None));
+        }
+        None => {}
+    }
     let known = match known {
         [] => "it has none".to_owned(),
         known => format!("it has `{}`", known.join("`, `")),

@@ -165,8 +165,8 @@ Environment:
 Exit codes:
   0 done; 1 something else; 2 command line or spec; 3 files; 4 registry; 5 credentials; 6 cache,
   or another layer than it has (`--verify-cache`); 7 a step failed; 8 the checks found something;
-  130 interrupted. Ctrl-C stops steps with all they started, and leaves nothing half-written; a second
-  one ends at once.";
+  130 interrupted. Ctrl-C stops steps with all they started, and leaves nothing half-written;
+  a second one ends at once.";
 
 /// Builds.
 ///

@@ -2,6 +2,7 @@
 
 mod findings;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, builder::NonEmptyStringValueParser};
@@ -20,14 +21,14 @@ use crate::text::Format;
 use crate::verdict;
 use crate::{host, parse, registry};
 
-use findings::Findings;
+use findings::{Findings, Sound};
 
 /// Find what is wrong with a spec, without building it
 ///
 /// Reads `ocibuild.toml`, or the file given, with all it extends; then looks whether bases can be
-/// opened, lockfiles are there, and copies find something that can go where it is to go. All faults
-/// are told at once, each with its line. The content of files is not read: what a build does with it
-/// can still fail.
+/// opened, lockfiles are there, copies find something that can go where it is to go, and inputs of
+/// steps something at all. All faults are told at once, each with its line. The content of files is
+/// not read, and nothing is run: what a build does can still fail.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CheckArgs {
@@ -66,7 +67,7 @@ Exit codes: 0 sound; 2 the spec is faulty; 3 a file or a base is.";
 pub(crate) fn run(args: CheckArgs, options: &Options, reporter: &Reporter) -> Result<(), Failure> {
     let vars = args.var.iter().cloned().collect();
     let read = Source::find(args.file.clone(), ImageFlags::default(), &args.images, &vars);
-    let (findings, plan) = match read {
+    let (findings, sound) = match read {
         Err(Failure::Spec { error, file: Some(file) }) => (Findings::of_spec(file, error), None),
         Err(failure) => return Err(failure),
         Ok(source) => {
@@ -76,8 +77,8 @@ pub(crate) fn run(args: CheckArgs, options: &Options, reporter: &Reporter) -> Re
         }
     };
     match args.format {
-        Format::Text => findings.tell(plan.as_ref(), reporter),
-        Format::Json => findings.print(plan.as_ref()),
+        Format::Text => findings.tell(sound.as_ref(), reporter),
+        Format::Json => findings.print(sound.as_ref()),
     }
 }
 
@@ -88,7 +89,7 @@ fn look(
     file: Sources,
     options: &Options,
     reporter: &Reporter,
-) -> Result<(Findings, Option<Plan>), Failure> {
+) -> Result<(Findings, Option<Sound>), Failure> {
     let cache = options.cache_directory()?;
     let stop = Stop::on_signals()?;
     let builtins = Builtins::new(None);
@@ -106,7 +107,7 @@ fn look(
         Err(PlanError::Spec(error)) => {
             return Ok((Findings::of_spec(file, error).warn(source.spec.warnings.clone()), None));
         }
-        Err(error) => return Err(Failure::plan(error, Some(&file))),
+        Err(error) => return Err(Failure::plan(error, Some(&file)).named_in(&source.spec)),
     };
     let is_pulled = !args.lock.offline && !plan.remote_bases().is_empty();
     let builder = match is_pulled {
@@ -122,14 +123,36 @@ fn look(
         cache: cache.clone(),
         asks_caches: false,
     };
-    let faults = builder.check_plan(&plan).map_err(|error| match error {
-        Error::Root(error) => Failure::Root(error),
-        Error::Build(error) => Failure::Build(Box::new(failure(error))).settled(),
-        other => Failure::usage(other.to_string()),
-    })?;
+    let faults = |plan: &Plan| {
+        builder.check_plan(plan).map_err(|error| match error {
+            Error::Root(error) => Failure::Root(error),
+            Error::Build(error) => Failure::Build(Box::new(failure(error))).settled(),
+            other => Failure::usage(other.to_string()),
+        })
+    };
     let mut findings = Findings::new(file.clone()).warn(plan.warnings.clone());
-    for error in faults {
+    let mut all = faults(&plan)?;
+    let mut steps: BTreeSet<String> = plan.steps.iter().map(|step| step.name.clone()).collect();
+    let others = if args.images.is_empty() { others(source, &steps) } else { Vec::new() };
+    if !others.is_empty() {
+        let plan = match builder.plan_steps(&source.spec, &others, &[]) {
+            Ok(plan) => plan,
+            Err(PlanError::Spec(error)) => {
+                return Ok((Findings::of_spec(file.clone(), error).warn(plan.warnings), None));
+            }
+            Err(error) => return Err(Failure::plan(error, Some(&file))),
+        };
+        steps.extend(others);
+        all.extend(faults(&plan)?);
+    }
+    for error in all {
         findings.add(verdict::finding(&failure(error)));
     }
-    Ok((findings, Some(plan)))
+    Ok((findings, Some(Sound { plan, steps })))
+}
+
+/// The steps that no image needs, such as tests.
+fn others(source: &Source, needed: &BTreeSet<String>) -> Vec<String> {
+    let names = source.spec.steps.iter().map(|step| &step.name.value);
+    names.filter(|name| !needed.contains(*name)).cloned().collect()
 }

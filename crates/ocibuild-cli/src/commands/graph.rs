@@ -6,6 +6,7 @@ mod svg;
 mod tree;
 
 use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
+use ocibuild_core::spec::Spec;
 use serde_json::{Value, json};
 
 use crate::commands::build::{BuildFlags, Job};
@@ -91,6 +92,7 @@ fn look(
     let mut steps = StepJob::resolve(asked, options, reporter)?;
     let spec = &steps.source.spec;
     let is_step = |name: &String| spec.step(name).is_some() && spec.image(name).is_none();
+    known(spec, &names)?;
     let (asked, images): (Vec<String>, Vec<String>) = names.iter().cloned().partition(is_step);
     let mut graph = Graph::default();
     if !spec.images.is_empty() && (names.is_empty() || !images.is_empty()) {
@@ -110,6 +112,20 @@ fn look(
     }
     graph.find_critical_path();
     Ok(graph)
+}
+
+/// Makes sure that the names are those of images or steps.
+fn known(spec: &Spec, names: &[String]) -> Result<(), Failure> {
+    let is_known = |name: &&String| spec.image(name).is_some() || spec.step(name).is_some();
+    let Some(name) = names.iter().find(|name| !is_known(name)) else { return Ok(()) };
+    let list = |what: &str, names: Vec<&str>| match &names[..] {
+        [] => format!("no {what}"),
+        names => format!("{what} `{}`", names.join("`, `")),
+    };
+    let images = list("images", spec.images.iter().map(|image| &*image.name.value).collect());
+    let steps = list("steps", spec.steps.iter().map(|step| &*step.name.value).collect());
+    let failure = Failure::usage(format!("the spec has neither an image nor a step `{name}`"));
+    Err(failure.with_hint(format!("it has {images}; {steps}")))
 }
 
 fn to_json(graph: &Graph) -> Value {

@@ -129,6 +129,7 @@ fn steps_to_text(out: &mut String, steps: &[ForeseenStep]) {
         let what = match step.outlook {
             Outlook::Hit(_) => "hit",
             Outlook::Runs => "run",
+            Outlook::Depends if step.last.is_none() => "likely run",
             Outlook::Depends => "run if a need changes",
             _ => "not needed",
         };

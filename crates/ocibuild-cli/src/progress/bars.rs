@@ -186,13 +186,15 @@ impl Bars {
 
     fn add(&self, key: String, name: String, size: Option<u64>, is_timed: bool) {
         let screen = self.screen.get_or_init(MultiProgress::new);
+        // Two of one name would be seen for a moment.
+        if let Some(before) = self.running().remove(&key) {
+            before.bar.finish_and_clear();
+        }
         let bar = screen.add(ProgressBar::new(size.unwrap_or_default()));
         let is_sized = size.is_some();
         let running = Running { bar, name, is_sized, is_timed, count: 1, retries: 0, again: None };
         running.fit(columns());
-        if let Some(before) = self.running().insert(key, running) {
-            before.bar.finish_and_clear();
-        }
+        self.running().insert(key, running);
     }
 
     /// Shows a bar for a blob, or makes the one it has that of one more place.

@@ -46,6 +46,24 @@ fn a_sound_spec_is_told_in_one_line() {
 }
 
 #[test]
+fn steps_that_no_image_needs_are_looked_at_as_well() {
+    let bench = Bench::with_spec(&format!(
+        "{SPEC}\n[steps.test]\nrun = \"true\"\ninputs = [\"hello\"]\n\
+         [steps.lint]\nrun = \"true\"\ninputs = [\"src/**\"]\n"
+    ));
+    let said = bench.run(&["check"]).expect_code(3).errors();
+    assert!(said.contains("step `lint`: `src/**` selects no files"), "{said}");
+    assert!(said.contains("inputs = [\"src/**\"]"), "with its line: {said}");
+    // Who asks for an image asks for no tests.
+    bench.ok(&["check", "app"]);
+    std::fs::create_dir(bench.path("src")).unwrap();
+    bench.write("src/main", "");
+    assert_eq!(bench.ok(&["check"]).text(), "ocibuild.toml: 1 image, 1 layer, 2 steps, ok");
+    let json = bench.ok(&["check", "--format", "json"]).json();
+    assert_eq!(json["steps"], json!(["lint", "test"]));
+}
+
+#[test]
 fn all_faults_of_files_are_told_at_once() {
     let bench = Bench::with_spec(FAULTY);
     std::fs::create_dir(bench.path("empty")).unwrap();

@@ -101,6 +101,9 @@ fn a_dynamic_program_on_scratch_is_found() {
     let bench = Bench::with_spec(&spec("", "", ""));
     compile(&bench, "files/server", MAIN, &[]);
     refused(&bench, "elf-interpreter-missing", &["/app/server", "/lib64/ld-linux-x86-64.so.2"]);
+    let said = bench.run(&["build"]).errors();
+    let told = "error: ocibuild.toml:2:9: image `app`: `/app/server` can't start";
+    assert!(said.contains(told), "with the layer's line: {said}");
 }
 
 #[test]
@@ -195,6 +198,12 @@ fn a_leaked_key_is_found_and_none_of_it_is_told() {
     let body = key().lines().nth(1).unwrap()[..12].to_owned();
     let text = fs::read_to_string(bench.path("found.json")).unwrap();
     assert!(!text.contains(&body) && !bench.run(&["build", "-vv"]).errors().contains(&body));
+    // It is told where the layer is, with the line that lets it through.
+    let said = bench.run(&["build"]).errors();
+    assert!(said.contains("error: ocibuild.toml:2:9: there is a private key in `/app/tls/"), "{said}");
+    let line = said.split('`').find(|part| part.starts_with("allow = [")).unwrap();
+    bench.write("ocibuild.toml", spec("", "", &format!("[checks]\n{line}")));
+    bench.ok(&["build"]);
     // What is allowed says why.
     let allow =
         "[checks]\nallow = [{ id = \"secret-private-key\", path = \"app/tls\", reason = \"a test's\" }]";
@@ -331,6 +340,9 @@ fn findings_are_written_as_sarif() {
         assert!(place["region"]["startLine"].as_u64().unwrap() >= 1);
         assert!(result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"].is_string());
     }
+    let key = results.iter().find(|result| result["ruleId"] == "secret-private-key").unwrap();
+    let region = &key["locations"][0]["physicalLocation"]["region"];
+    assert_eq!((&region["startLine"], &region["startColumn"]), (&2.into(), &9.into()), "the layer's");
     let levels = rules.iter().map(|rule| rule["defaultConfiguration"]["level"].as_str().unwrap());
     assert!(levels.into_iter().all(|level| ["note", "warning", "error"].contains(&level)));
 }

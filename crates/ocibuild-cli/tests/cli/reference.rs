@@ -71,7 +71,7 @@ which Taplo and what is built on it understand, such as Even Better TOML for VS 
 
 ## In CI
 
-`ocibuild check --format json` prints one document, whatever it finds: `version` (1: fields may be added, none changed), `file`, `sound`, the names of `images` and `layers` (`null` where the spec can't be planned), `omitted` (faults beyond the first hundred), and `findings`, each with `severity` (`error` or `warning`), `file`, `line`, `column`, `end_line`, `end_column` (from 1, in characters; `null` where there is no place), `message` and `hint`.
+`ocibuild check --format json` prints one document, whatever it finds: `version` (1: fields may be added, none changed), `file`, `sound`, the names of `images`, `layers` and `steps` (`null` where the spec can't be planned), `omitted` (faults beyond the first hundred), and `findings`, each with `severity` (`error` or `warning`), `file`, `line`, `column`, `end_line`, `end_column` (from 1, in characters; `null` where there is no place), `message` and `hint`.
 "#;
 
 /// The tables of keys, in the order of the document: the title, and where the schema has them.

@@ -76,7 +76,16 @@ impl<'a> Checker<'a> {
                 }
             }
         }
+        self.locate(&mut all, layers);
         all
+    }
+
+    /// Says of what is in a layer where the spec has that, if it doesn't follow from anything closer.
+    fn locate(&self, findings: &mut [Finding], layers: &[FinishedLayer]) {
+        for finding in findings.iter_mut().filter(|finding| finding.span.is_none()) {
+            let layer = layers.iter().find(|layer| Some(&layer.label) == finding.layer.as_ref());
+            finding.span = layer.and_then(|layer| self.plan.checks.places.get(&layer.name)).copied();
+        }
     }
 }
 

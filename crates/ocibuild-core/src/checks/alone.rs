@@ -85,11 +85,11 @@ fn secrets(inspection: &Inspection, findings: &mut Findings<'_>) {
                 path: Some(&file.path),
                 line: hit.line,
                 message: format!("there is {title} in `/{}{line}`{begin}", file.path),
-                hint: Some(
-                    "whoever has the image has it: take it out, and let a new one take its place; if it is none, \
-                     `[checks]` has `allow`"
-                        .to_owned(),
-                ),
+                hint: Some(format!(
+                    "whoever has the image has it: take it out, and let a new one take its place; if it is none: \
+                     `allow = [{{ id = \"{}\", path = \"{}\", reason = \"…\" }}]` in `[checks]`",
+                    hit.id, file.path
+                )),
                 ..Draft::default()
             });
         }

@@ -14,6 +14,8 @@ pub struct PlannedChecks {
     pub images: BTreeMap<String, ImageLimits>,
     /// How large layers may be, by their names.
     pub layers: BTreeMap<String, Located<Size>>,
+    /// Where the spec has layers, by their names.
+    pub places: BTreeMap<String, Span>,
     /// Whether nothing is looked at.
     pub is_off: bool,
 }
@@ -47,10 +49,12 @@ impl PlannedChecks {
             (image.name.value.clone(), limits)
         };
         let layer = |layer: &crate::spec::Layer| Some((layer.name.value.clone(), layer.max_size?));
+        let place = |layer: &crate::spec::Layer| Some((layer.name.value.clone(), layer.name.span?));
         Self {
             policy: spec.checks.clone(),
             images: spec.images.iter().map(image).collect(),
             layers: spec.layers.iter().filter_map(layer).collect(),
+            places: spec.layers.iter().filter_map(place).collect(),
             is_off: false,
         }
     }

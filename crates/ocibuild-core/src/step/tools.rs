@@ -373,9 +373,10 @@ mod tests {
         let step = step(&[("A", Path::new("1"))]);
         let variables = |name: &str| (name == "PATH").then(|| OsString::from("/usr/bin:/bin"));
         let ask = |cache: &Path, below: Option<&Path>, tool: &str| {
-            let said = Tools::new(cache, &variables, &cancel).over(below).ask(&step, tool).unwrap();
+            let step = PlannedStep { tools: vec![tool.to_owned()], ..step.clone() };
+            let said = Tools::new(cache, &variables, &cancel).over(below).ask(&[step], 1).unwrap();
             let notes = |cache: &Path| fs::read_dir(cache.join("steps/v1/tools")).map_or(0, Iterator::count);
-            (String::from_utf8(said).unwrap(), notes(&own), notes(&room.at("cache")))
+            (String::from_utf8(said[0][0].clone()).unwrap(), notes(&own), notes(&room.at("cache")))
         };
         assert_eq!(ask(&below, None, "printenv A"), ("1\n".to_owned(), 0, 1));
         assert_eq!(ask(&own, Some(&below), "printenv A"), ("1\n".to_owned(), 0, 1));

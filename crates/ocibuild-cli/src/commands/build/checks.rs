@@ -92,17 +92,26 @@ pub(crate) fn told(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
 
 /// A finding as a fault, with its place.
 pub(crate) fn fault(finding: &Finding) -> Fault {
-    let message = format!("{} ({})", finding.message, finding.id);
+    // Of what a layer does in an image the spec's line tells the layer alone.
+    let image = match (finding.span, &finding.image, &finding.layer) {
+        (Some(_), Some(image), Some(_)) => format!("{}: ", in_image(image, finding)),
+        _ => String::new(),
+    };
+    let message = format!("{image}{} ({})", finding.message, finding.id);
     let fault = Fault::new(message, finding.span).within(place(finding));
     finding.hint.iter().fold(fault, Fault::hint)
 }
 
-/// Where it is found, in words.
-fn place(finding: &Finding) -> String {
-    let image = finding.image.as_ref().map(|image| match &finding.platform {
+fn in_image(image: &str, finding: &Finding) -> String {
+    match &finding.platform {
         Some(platform) => format!("image `{image}` ({platform})"),
         None => format!("image `{image}`"),
-    });
+    }
+}
+
+/// Where it is found, in words.
+fn place(finding: &Finding) -> String {
+    let image = finding.image.as_ref().map(|image| in_image(image, finding));
     let layer = finding.layer.as_ref().map(|layer| format!("layer `{layer}`"));
     image.into_iter().chain(layer).collect::<Vec<_>>().join(", ")
 }

@@ -13,7 +13,7 @@ use ocibuild_core::event::{Cancelled, Warning};
 use ocibuild_core::layer::LayerError;
 use ocibuild_core::oci::MediaType;
 use ocibuild_core::plan::Plan;
-use ocibuild_core::spec::{Fault, Located, Template, set_pair};
+use ocibuild_core::spec::{Fault, Located, Spec, Template, set_pair};
 use ocibuild_core::{BuildError, Builder, Built, Cancel, Descriptor, Digest, Error, Registry};
 
 use crate::commands::build::BuildFlags;
@@ -23,7 +23,7 @@ use crate::commands::build::outcome::Outcome;
 use crate::commands::build::results::Results;
 use crate::commands::watch::Watched;
 use crate::destination::Destinations;
-use crate::failure::{BuildFailure, Failure, Origin};
+use crate::failure::{BuildFailure, Failure, Origin, kind_of};
 use crate::lock_file::{LockFile, LockFlags};
 use crate::options::Options;
 use crate::progress::Reporter;
@@ -133,7 +133,7 @@ impl<'a> Job<'a> {
     /// [`Failure`], as the build would meet it; [`Failure::Usage`] for a layer that isn't there.
     pub(crate) fn explain(&self, names: &[String], cancel: &Cancel) -> Result<Vec<Explanation>, Failure> {
         let plan = self.planned(cancel)?;
-        let layers = numbers(&plan, names)?;
+        let layers = numbers(&plan, &self.source.spec, names)?;
         let registry = self.asking(&plan, cancel)?;
         let builder = self.connected(&plan, registry.as_ref(), cancel);
         builder.explain_plan(&plan, &layers).map_err(|error| self.build_failure(error))
@@ -239,11 +239,20 @@ impl<'a> Job<'a> {
 
     fn planned(&self, cancel: &Cancel) -> Result<Plan, Failure> {
         let file = self.source.file.as_ref();
-        let mut plan =
-            self.builder(None, cancel).plan(&self.source.spec).map_err(|error| Failure::plan(error, file))?;
+        let mut plan = self
+            .builder(None, cancel)
+            .plan(&self.source.spec)
+            .map_err(|error| Failure::plan(error, file).named_in(&self.source.spec))?;
         self.checks.apply(&mut plan.checks);
         self.caches.open_stores(&plan, &self.options, self.reporter, cancel)?;
         self.warn(&plan.warnings);
+        if plan.images.is_empty() {
+            let warning = Warning::new("the spec has no image, so there is nothing to build");
+            self.reporter.warn(&match self.source.spec.steps.is_empty() {
+                true => warning,
+                false => warning.hint("`ocibuild run` lists its steps, and runs them by their names"),
+            });
+        }
         self.reporter.expect(plan.steps.iter().map(|step| step.label.clone()));
         Ok(plan)
     }
@@ -272,6 +281,9 @@ impl<'a> Job<'a> {
             let builder = self.connected(plan, registry, cancel).on_layer(&noted);
             let built = builder.build_plan(plan);
             self.write_findings(&built, plan)?;
+            if let Ok(built) = &built {
+                self.steps.warn_of_unseen(plan, &built.steps, self.reporter);
+            }
             built.map_err(|error| self.build_failure(error))
         };
         let Some(pushed_to) = registry.filter(|_| self.push) else {
@@ -359,7 +371,7 @@ impl<'a> Job<'a> {
         let file = self.source.file.clone();
         match error {
             Error::Spec(error) => Failure::Spec { error, file },
-            Error::Plan(error) => Failure::plan(error, file.as_ref()),
+            Error::Plan(error) => Failure::plan(error, file.as_ref()).named_in(&self.source.spec),
             Error::Root(error) => Failure::Root(error),
             Error::Build(error) => {
                 let (root, cache) = (self.source.shown_root(), self.cache.clone());
@@ -489,7 +501,7 @@ impl<'a> Job<'a> {
 }
 
 /// Finds layers of a plan by their names or labels; all of the spec's where none is named.
-fn numbers(plan: &Plan, names: &[String]) -> Result<Vec<usize>, Failure> {
+fn numbers(plan: &Plan, spec: &Spec, names: &[String]) -> Result<Vec<usize>, Failure> {
     let own = || plan.own_layers().collect::<Vec<usize>>();
     let is_called = |index: &usize, name: &String| {
         let layer = &plan.layers[*index];
@@ -499,7 +511,14 @@ fn numbers(plan: &Plan, names: &[String]) -> Result<Vec<usize>, Failure> {
         let mut known: Vec<&str> = own().iter().map(|index| plan.layers[*index].name.as_str()).collect();
         known.dedup();
         let failure = Failure::usage(format!("no image has a layer `{name}`"));
-        return Err(failure.with_hint(format!("there are `{}`", known.join("`, `"))));
+        let known = format!("there are `{}`", known.join("`, `"));
+        return Err(failure.with_hint(match kind_of(spec, name) {
+            Some("step") => {
+                format!("it is a step: `ocibuild graph {name}` tells whether it would run; {known}")
+            }
+            Some("image") => format!("it is an image; {known}"),
+            _ => known,
+        }));
     }
     let is_meant = |index: &usize| names.is_empty() || names.iter().any(|name| is_called(index, name));
     Ok(own().into_iter().filter(is_meant).collect())

@@ -15,6 +15,13 @@ use crate::text::{self, count};
 /// away.
 const VERSION: u32 = 1;
 
+/// A spec that can be planned.
+pub(super) struct Sound {
+    pub(super) plan: Plan,
+    /// The names of the steps that were looked at; one for several platforms counts once.
+    pub(super) steps: BTreeSet<String>,
+}
+
 /// What is wrong with a spec, or worth a warning.
 pub(super) struct Findings {
     file: Sources,
@@ -51,12 +58,12 @@ impl Findings {
     ///
     /// # Errors
     /// [`Failure::Faulty`] if there are faults.
-    pub(super) fn tell(self, plan: Option<&Plan>, reporter: &Reporter) -> Result<(), Failure> {
+    pub(super) fn tell(self, sound: Option<&Sound>, reporter: &Reporter) -> Result<(), Failure> {
         for warning in &self.warnings {
             reporter.warn_text(&warning.render(&self.file));
         }
         if self.faults.is_empty() {
-            let what = plan.map(summary).unwrap_or_default();
+            let what = sound.map(summary).unwrap_or_default();
             return text::print(&format!("{}: {what}ok\n", self.file.name()));
         }
         let mut error = SpecError::new(self.faults);
@@ -68,7 +75,7 @@ impl Findings {
     ///
     /// # Errors
     /// [`Failure::Told`] if there are faults.
-    pub(super) fn print(self, plan: Option<&Plan>) -> Result<(), Failure> {
+    pub(super) fn print(self, sound: Option<&Sound>) -> Result<(), Failure> {
         let faults = SpecError::new(self.faults.clone()).faults;
         let finding = |(severity, fault)| self.to_json(severity, fault);
         let faults = faults.iter().map(|fault| ("error", fault));
@@ -77,8 +84,9 @@ impl Findings {
             "version": VERSION,
             "file": self.file.name(),
             "sound": self.faults.is_empty(),
-            "images": plan.map(|plan| plan.images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>()),
-            "layers": plan.map(|plan| layers(plan).into_iter().collect::<Vec<_>>()),
+            "images": sound.map(|Sound { plan, .. }| plan.images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>()),
+            "layers": sound.map(|Sound { plan, .. }| layers(plan).into_iter().collect::<Vec<_>>()),
+            "steps": sound.map(|Sound { steps, .. }| steps),
             "findings": findings.map(finding).collect::<Vec<_>>(),
             "omitted": self.omitted,
         });
@@ -111,6 +119,10 @@ fn layers(plan: &Plan) -> BTreeSet<&str> {
     plan.own_layers().map(|index| plan.layers[index].name.as_str()).collect()
 }
 
-fn summary(plan: &Plan) -> String {
-    format!("{}, {}, ", count(plan.images.len(), "image"), count(layers(plan).len(), "layer"))
+fn summary(Sound { plan, steps }: &Sound) -> String {
+    let steps = match steps.len() {
+        0 => String::new(),
+        steps => format!("{}, ", count(steps, "step")),
+    };
+    format!("{}, {}, {steps}", count(plan.images.len(), "image"), count(layers(plan).len(), "layer"))
 }

@@ -21,7 +21,7 @@ pub(super) fn to_dot(graph: &Graph) -> String {
             State::Unneeded => "gray50",
         };
         let width = if node.is_critical { ", penwidth=3" } else { "" };
-        let label = format!("{}\\n{}", escaped(&node.label), escaped(&node.told()));
+        let label = format!("{} {}\\n{}", node.kind.word(), escaped(&node.label), escaped(&node.told()));
         let _ = writeln!(
             out,
             "  \"{}\" [label=\"{label}\", shape={shape}, color={colour}{width}];",

@@ -79,6 +79,8 @@ impl Node {
                 None => "hit".to_owned(),
             },
             (Kind::Step, State::Runs) => format!("runs{last}"),
+            // What it would run on is made anew, and nothing says that it ever ran on anything.
+            (Kind::Step, State::Depends) if self.last.is_none() => "likely runs".to_owned(),
             (Kind::Step, State::Depends) => format!("runs if a need changes{last}"),
             (_, State::Unneeded) => "not needed".to_owned(),
             (Kind::Layer | Kind::Image, _) => "made".to_owned(),

@@ -89,6 +89,7 @@ impl<'a> StepJob<'a> {
             }),
         };
         let ran = steps.map_err(|error| self.failure(error))?;
+        self.asked.how.warn_of_unseen(&plan, &ran.steps, self.reporter);
         let shown = output.map(Output::finish).transpose()?;
         let told = self.caches.tell_of_steps(&builder, &plan, &ran, self.reporter);
         let told = told.map_err(|cancelled| {
@@ -116,7 +117,8 @@ impl<'a> StepJob<'a> {
     pub(crate) fn plan(&self, cancel: &Cancel) -> Result<Plan, Failure> {
         let Asked { steps, platforms, .. } = &self.asked;
         let plan = self.builder(None, cancel).plan_steps(&self.source.spec, steps, platforms);
-        let plan = plan.map_err(|error| Failure::plan(error, self.source.file.as_ref()))?;
+        let plan = plan
+            .map_err(|error| Failure::plan(error, self.source.file.as_ref()).named_in(&self.source.spec))?;
         self.caches.open_stores(&plan, &self.options, self.reporter, cancel)?;
         if let Some(file) = &self.source.file {
             plan.warnings.iter().for_each(|fault| self.reporter.warn_text(&fault.render(file)));

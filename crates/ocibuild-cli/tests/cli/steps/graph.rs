@@ -16,9 +16,9 @@ fn the_graph_says_what_would_run_and_runs_nothing() {
         str![[r#"
 image service *          made
 └─ layer app *           made
-   └─ step compile *     runs if a need changes
+   └─ step compile *     likely runs
       └─ step install *  runs
-step test                runs if a need changes
+step test                likely runs
 └─ step compile *        (above)
 
 critical path (*): step install → step compile → layer app → image service
@@ -74,10 +74,20 @@ fn a_plan_has_the_steps() {
     let text = bench.ok(&["plan"]).text();
     let rows: Vec<&str> = text.split_once("\nsteps\n").unwrap().1.lines().map(str::trim).collect();
     assert_eq!(rows[1].split_whitespace().collect::<Vec<_>>(), ["install", "run", "-", "-"]);
-    assert!(rows[2].starts_with("compile  run if a need changes"), "{text}");
+    assert!(rows[2].starts_with("compile  likely run"), "{text}");
     let json: Value = serde_json::from_slice(&bench.ok(&["plan", "--format", "json"]).stdout).unwrap();
     assert_eq!(
         (json["steps"][0]["outlook"].as_str(), json["steps"][1]["outlook"].as_str()),
         (Some("runs"), Some("depends"))
+    );
+}
+
+#[test]
+fn a_name_of_nothing_is_told_with_those_that_are() {
+    let output = project().run(&["graph", "tests"]).expect_code(2);
+    assert_eq!(
+        output.errors().trim_end(),
+        "error: the spec has neither an image nor a step `tests`\n  \
+         hint: it has images `service`; steps `install`, `compile`, `test`"
     );
 }

@@ -92,6 +92,44 @@ fn a_step_that_isnt_there_is_told_with_those_that_are() {
 }
 
 #[test]
+fn a_name_of_something_else_is_told_with_the_command_for_it() {
+    let bench = project();
+    for (words, hint) in [
+        (["run", "service"], "it is an image: `ocibuild build service`"),
+        (["run", "app"], "it is a layer; it has `install`, `compile`, `test`"),
+        (["build", "test"], "it is a step: `ocibuild run test`"),
+        (["build", "app"], "it is a layer; it has `service`"),
+        (["explain", "compile"], "it is a step: `ocibuild graph compile` tells whether it would run"),
+        (["explain", "service"], "it is an image; there are `app`"),
+    ] {
+        let said = bench.run(&words).expect_code(2).errors();
+        assert!(said.contains(&format!("hint: {hint}")), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn a_build_of_no_image_says_so() {
+    let bench = Bench::with_spec("version = 1\n[steps.test]\nrun = \"true\"\ninputs = []\n");
+    let said = bench.ok(&["build"]).errors();
+    assert!(said.contains("warning: the spec has no image"), "{said}");
+    assert!(said.contains("hint: `ocibuild run` lists its steps"), "{said}");
+}
+
+#[test]
+fn what_a_step_reads_that_is_not_run_is_not_taken_for_checked() {
+    let spec = "version = 1\n[steps.place]\nrun = \"cat hello > made\"\ninputs = [\"hello\"]\n\
+                outputs = [\"made\"]\nin-place = true\n[steps.other]\nrun = \"true\"\ninputs = []\n";
+    let bench = Bench::with_spec(spec);
+    bench.ok(&["run", "place"]);
+    let said = bench.ok(&["run", "place", "--check-inputs"]).errors();
+    assert!(said.contains("warning: step `place` was not run, so nobody saw what it reads"), "{said}");
+    assert!(said.contains("hint: `--no-cache` runs it"), "{said}");
+    let said = bench.ok(&["run", "other", "--check-inputs"]).errors();
+    assert!(said.contains("warning: no step here has `in-place = true`"), "{said}");
+    assert!(!bench.ok(&["run", "place"]).errors().contains("warning"), "nobody asked");
+}
+
+#[test]
 fn no_cache_runs_all_of_it() {
     let bench = project();
     let count = bench.tree.join("count");
