@@ -1,6 +1,7 @@
 //! One planned layer to a blob: its files gathered, written through the pipeline, and recorded.
 
 mod answer;
+mod blobs;
 mod block;
 mod budget;
 mod check;
@@ -51,6 +52,7 @@ use crate::key::Key;
 use crate::oci::Descriptor;
 use crate::plan::PlannedLayer;
 
+pub use blobs::inspect_blobs;
 pub use budget::Budget;
 pub use check::check;
 pub use contents::{Contents, contents};

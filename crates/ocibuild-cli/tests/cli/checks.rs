@@ -211,6 +211,21 @@ fn a_leaked_key_is_found_and_none_of_it_is_told() {
     bench.ok(&["build", "--no-checks"]);
 }
 
+/// `--no-checks` is of one build: what others go by is found in it all the same.
+#[test]
+fn a_layer_made_without_checks_is_judged_by_the_builds_after_it() {
+    for layer in ["", "manifests = [\"package.lock\"]"] {
+        let bench = Bench::with_spec(&spec(layer, "", ""));
+        bench.write("package.lock", "lock");
+        bench.write("files/server.pem", key());
+        bench.ok(&["build", "--no-checks"]);
+        for _ in 0..2 {
+            bench.run(&["build"]).expect_code(CHECKS);
+        }
+        bench.ok(&["build", "--no-checks"]);
+    }
+}
+
 /// What was found in a file is known while the file is, whatever becomes of the others: where its blocks
 /// are taken from the last layer, where only its digest is, where nothing is.
 #[test]
@@ -310,7 +325,7 @@ fn a_fault_of_the_image_alone_moves_no_tag() {
 #[test]
 fn findings_are_written_as_sarif() {
     let bench = Bench::with_spec(&spec("max-size = \"1B\"", "", ""));
-    bench.write("files/a b.pem", key());
+    bench.write("files/a b.pem", key() + &key());
     bench.run(&["build", "--checks-output", "a.sarif", "--checks-format", "sarif"]).expect_code(CHECKS);
     let log: Value = serde_json::from_slice(&fs::read(bench.path("a.sarif")).unwrap()).unwrap();
     assert_eq!(log["version"], "2.1.0");
@@ -319,10 +334,13 @@ fn findings_are_written_as_sarif() {
     assert_eq!(run["tool"]["driver"]["name"], "ocibuild");
     let results = run["results"].as_array().unwrap();
     assert!(results.len() >= 3, "{results:#?}");
+    let mut prints = std::collections::BTreeSet::new();
     for result in results {
         let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
         assert_eq!(rules[index]["id"], result["ruleId"]);
         assert!(["note", "warning", "error"].contains(&result["level"].as_str().unwrap()));
+        let print = result["partialFingerprints"]["finding/v2"].as_str().unwrap();
+        assert!(print.starts_with(result["ruleId"].as_str().unwrap()) && prints.insert(print), "{print}");
         assert!(!result["message"]["text"].as_str().unwrap().is_empty());
         let place = &result["locations"][0]["physicalLocation"];
         assert_eq!(place["artifactLocation"]["uri"], "ocibuild.toml");

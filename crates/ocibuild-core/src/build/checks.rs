@@ -33,7 +33,7 @@ pub(super) struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     pub(super) fn new(plan: &'a Plan, context: Context<'a>) -> Self {
-        let own = if plan.checks.inspects() { plan.own_layers().collect() } else { Vec::new() };
+        let own = if plan.checks.judges() { plan.own_layers().collect() } else { Vec::new() };
         Self { plan, own, context, found: Mutex::default() }
     }
 
@@ -63,7 +63,7 @@ impl<'a> Checker<'a> {
     /// Checks the images, whose layers are all there. Returns all that was found, layers first.
     pub(super) fn images(self, foundations: &Foundations, layers: &[FinishedLayer]) -> Vec<Finding> {
         let mut all = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
-        if !self.plan.checks.inspects() {
+        if !self.plan.checks.judges() {
             return all;
         }
         all.sort_by(|one, other| (&one.layer, &one.path).cmp(&(&other.layer, &other.path)));

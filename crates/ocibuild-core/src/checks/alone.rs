@@ -1,7 +1,7 @@
 //! What a layer shows by itself, before its bytes go anywhere.
 
 use crate::checks::finding::{Draft, Findings};
-use crate::inspect::{Inspection, Severity, rule};
+use crate::inspect::{Hit, Inspected, Inspection, Severity, rule};
 use crate::spec::{Located, Size};
 
 /// A layer that is there.
@@ -81,7 +81,7 @@ fn secrets(inspection: &Inspection, findings: &mut Findings<'_>) {
             let begin = if hit.begin.is_empty() { String::new() } else { format!(" (`{}…`)", hit.begin) };
             findings.add(Draft {
                 id: &hit.id,
-                at_most,
+                at_most: at_most.or_else(|| embedded(file, hit)),
                 path: Some(&file.path),
                 line: hit.line,
                 message: format!("there is {title} in `/{}{line}`{begin}", file.path),
@@ -94,6 +94,15 @@ fn secrets(inspection: &Inspection, findings: &mut Findings<'_>) {
             });
         }
     }
+}
+
+/// How bad a private key in a program is at most. Nobody keeps theirs in a library: what stands there is
+/// for its own tests, and anybody has it. A program may have been given a file with one.
+fn embedded(file: &Inspected, hit: &Hit) -> Option<Severity> {
+    let name = file.path.rsplit('/').next().unwrap_or_default();
+    let is_library = name.ends_with(".so") || name.contains(".so.");
+    let at_most = if is_library { Severity::Note } else { Severity::Warning };
+    (file.elf.is_some() && hit.id == "secret-private-key").then_some(at_most)
 }
 
 fn permissions(inspection: &Inspection, findings: &mut Findings<'_>) {

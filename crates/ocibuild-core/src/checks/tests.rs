@@ -287,6 +287,23 @@ fn secrets_weigh_less_where_tests_and_packages_are() {
     }
 }
 
+/// The C library's friends have keys for their self-tests inside, which anybody has.
+#[test]
+fn keys_inside_of_programs_weigh_less() {
+    let lines: String = (0..3_u8).map(|n| format!("{}\n", blake3::hash(&[n]).to_hex())).collect();
+    let key = format!("-----BEGIN {} KEY-----\n{lines}", "PRIVATE");
+    let at = |mut file: Inspected, secret: &str| {
+        file.secrets = self::file("", 0o644, secret.as_bytes()).secrets;
+        let mut inspection = Inspection::new();
+        inspection.files.push(file);
+        alone_told(&inspection, &Checks::default()).iter().map(|finding| finding.severity).collect::<Vec<_>>()
+    };
+    assert_eq!(at(file("app/key.pem", 0o644, b""), &key), [Severity::Error]);
+    assert_eq!(at(elf("usr/lib/libgnutls.so.30", None, &["libc.so.6"], &[]), &key), [Severity::Note]);
+    assert_eq!(at(elf("app/server", Some(GLIBC), &[], &[]), &key), [Severity::Warning]);
+    assert_eq!(at(elf("app/server", Some(GLIBC), &[], &[]), &token()), [Severity::Error]);
+}
+
 #[test]
 fn what_is_allowed_is_told_with_the_reason_and_fails_nothing() {
     let spec = |allow: &str| {

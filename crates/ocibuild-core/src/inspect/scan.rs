@@ -267,6 +267,30 @@ mod tests {
     }
 
     #[test]
+    fn logins_of_npm_and_keys_of_aws_are_found_as_their_tools_write_them() {
+        let password = STANDARD.encode(random(Kind::Word, 20, "npm"));
+        let login = STANDARD.encode(format!("me:{}", random(Kind::Word, 20, "npm")));
+        for text in [
+            format!(
+                "//registry.example.com/:username=me\n//registry.example.com/:_password=\"{password}\"\n"
+            ),
+            format!("_auth={login}\n"),
+            format!("//registry.example.com/:_auth = {login}\n"),
+        ] {
+            assert_eq!(found(&text), ["secret-npm-login"], "{text}");
+        }
+        let key = random(Kind::Base64, 40, "aws");
+        for text in [format!("secretAccessKey: '{key}'\n"), format!("\"SecretAccessKey\": \"{key}\",")] {
+            assert_eq!(found(&text), ["secret-aws-secret-key"], "{text}");
+        }
+        let values =
+            [":_password=${NPM_PASSWORD}", "_auth=${NPM_AUTH}", "is_auth = checkAuthorization(user)"];
+        for text in values.into_iter().chain(["secretAccessKey: process.env.AWS_SECRET_ACCESS_KEY"]) {
+            assert_eq!(found(text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
     fn what_only_looks_like_one_is_none() {
         let (begin, dashes) = ("-----BEGIN", "-----");
         let texts = [

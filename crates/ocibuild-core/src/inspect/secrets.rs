@@ -103,8 +103,10 @@ const STRIPE: &str = "a live key of Stripe";
 const SHOPIFY: &str = "a token of Shopify";
 const SQUARE: &str = "a token of Square";
 
+const NPM_LOGIN: &str = "a login of a registry of npm";
+
 /// All that are looked for. Of several with one id the first says its title.
-pub(super) const SECRETS: [Secret; 63] = [
+pub(super) const SECRETS: [Secret; 66] = [
     secret("secret-private-key", "a private key", "PRIVATE KEY", Pem),
     secret("secret-putty-key", "a private key of PuTTY", "PuTTY-User-Key-File-", Token(Word, 1, 1)),
     secret("secret-age-key", "a private key of age", "AGE-SECRET-KEY-1", Token(Upper, 58, 58)),
@@ -118,6 +120,7 @@ pub(super) const SECRETS: [Secret; 63] = [
     secret("secret-aws-access-key", AWS, "ASIA", Token(Upper, 16, 16)),
     secret("secret-aws-secret-key", "a secret key of AWS", "aws_secret_access_key", Value(Base64, 40, 40)),
     secret("secret-aws-secret-key", "a secret key of AWS", "AWS_SECRET_ACCESS_KEY", Value(Base64, 40, 40)),
+    secret("secret-aws-secret-key", "a secret key of AWS", "ecretAccessKey", Value(Base64, 40, 40)),
     secret("secret-gcp-api-key", "an API key of Google", "AIzaSy", Token(Url, 33, 33)),
     secret("secret-google-oauth", "a client secret of Google", "GOCSPX-", Token(Url, 28, 28)),
     secret("secret-azure-storage-key", "a storage key of Azure", "AccountKey", Value(Base64, 88, 88)),
@@ -130,6 +133,8 @@ pub(super) const SECRETS: [Secret; 63] = [
     secret("secret-gitlab-token", "a token of GitLab", "glpat-", Token(Dotted, 20, 64)),
     secret("secret-npm-token", "a token of npm", "npm_", Token(Word, 36, 36)),
     secret("secret-npm-token", "a token of npm", "_authToken", Value(Url, 20, 256)),
+    secret("secret-npm-login", NPM_LOGIN, "_auth", Login),
+    secret("secret-npm-login", NPM_LOGIN, ":_password", Value(Base64, 8, 4096)),
     secret("secret-pypi-token", "a token of PyPI", "pypi-AgEIcHlwaS5vcmc", Token(Url, 50, 1024)),
     secret("secret-rubygems-token", "a token of RubyGems", "rubygems_", Token(Hex, 48, 48)),
     secret("secret-docker-login", "a login of a registry", "\"auth\"", Login),

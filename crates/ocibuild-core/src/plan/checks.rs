@@ -14,7 +14,7 @@ pub struct PlannedChecks {
     pub images: BTreeMap<String, ImageLimits>,
     /// How large layers may be, by their names.
     pub layers: BTreeMap<String, Located<Size>>,
-    /// Whether nothing is looked at.
+    /// Whether nothing is made of it in this run.
     pub is_off: bool,
 }
 
@@ -55,9 +55,9 @@ impl PlannedChecks {
         }
     }
 
-    /// Tells whether files are looked at.
+    /// Tells whether images are judged.
     #[must_use]
-    pub fn inspects(&self) -> bool {
+    pub fn judges(&self) -> bool {
         !self.is_off
     }
 }
