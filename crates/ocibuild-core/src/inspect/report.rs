@@ -73,8 +73,8 @@ impl Inspected {
 #[serde(transparent)]
 pub struct Packed(String);
 
-/// The most that stands in a record, in characters: of some three thousand programs.
-const MAX_PACKED: usize = 96 << 10;
+/// The most that stands in a record, in characters: of some fifteen thousand programs.
+const MAX_PACKED: usize = 512 << 10;
 /// As far as one is unpacked, in bytes.
 const MAX_UNPACKED: u64 = 32 << 20;
 const LEVEL: i32 = 9;
@@ -91,16 +91,27 @@ impl Inspection {
     pub fn pack(&self) -> Option<Packed> {
         let json = serde_json::to_vec(self).expect("an inspection has string keys");
         let bytes = zstd::bulk::compress(&json, LEVEL).expect("memory takes it");
-        let text = STANDARD.encode(bytes);
+        let text = format!("{}.{}", self.version, STANDARD.encode(bytes));
         (text.len() <= MAX_PACKED).then_some(Packed(text))
     }
 }
 
 impl Packed {
+    /// Tells whether it is of this version, without unpacking it.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.text().is_some()
+    }
+
+    fn text(&self) -> Option<&str> {
+        let (version, text) = self.0.split_once('.')?;
+        (version.parse() == Ok(VERSION)).then_some(text)
+    }
+
     /// Unpacks it. What another version found is nothing: it may have looked for less.
     #[must_use]
     pub fn unpack(&self) -> Option<Inspection> {
-        let bytes = STANDARD.decode(&self.0).ok()?;
+        let bytes = STANDARD.decode(self.text()?).ok()?;
         let mut json = Vec::new();
         let mut decoder = zstd::stream::Decoder::new(&bytes[..]).ok()?;
         decoder.window_log_max(25).ok()?;
@@ -122,9 +133,11 @@ mod tests {
         inspection.files.push(file);
         let packed = inspection.pack().unwrap();
         assert_eq!(packed.unpack(), Some(inspection.clone()));
-        assert_eq!(Packed(packed.0[1..].to_owned()).unpack(), None);
+        assert_eq!(Packed(packed.0[..packed.0.len() / 2].to_owned()).unpack(), None);
         inspection.version += 1;
-        assert_eq!(inspection.pack().unwrap().unpack(), None, "another version looked for other things");
+        let packed = inspection.pack().unwrap();
+        assert_eq!(packed.unpack(), None, "another version looked for other things");
+        assert!(!packed.is_current() && !Packed(STANDARD.encode("the first version")).is_current());
     }
 
     #[test]

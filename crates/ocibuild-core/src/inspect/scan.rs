@@ -128,14 +128,25 @@ const INVENTED: [&[u8]; 9] = [
     b"eby8vdm02xnocqf",
 ];
 
+/// Words that stand in keys of documentation. Runs of one letter, and of letters in their order, stand
+/// in real keys as well: their numbers begin with zeros.
+const INVENTED_KEY: [&[u8]; 4] = [b"example", b"xxxxx", b"placeholder", b"redacted"];
+
 /// Tells whether this may be a secret, and isn't one that documentation shows.
 fn is_real(token: &[u8]) -> bool {
+    (token.len() < 16 || is_varied(token)) && !has_any(token, &INVENTED)
+}
+
+/// Tells whether bytes have as many different characters as a secret has.
+fn is_varied(token: &[u8]) -> bool {
     let mut seen = [false; 256];
     token.iter().for_each(|byte| seen[usize::from(*byte)] = true);
-    let different = seen.iter().filter(|seen| **seen).count();
+    seen.iter().filter(|seen| **seen).count() >= 7
+}
+
+fn has_any(token: &[u8], words: &[&[u8]]) -> bool {
     let folded = token.to_ascii_lowercase();
-    let has = |word: &&[u8]| folded.windows(word.len()).any(|part| part == *word);
-    (token.len() < 16 || different >= 7) && !INVENTED.iter().any(has)
+    words.iter().any(|word| folded.windows(word.len()).any(|part| part == *word))
 }
 
 /// A key in PEM: `-----BEGIN … PRIVATE KEY-----`, and a body. Line ends may be written `\n`, as in JSON.
@@ -152,7 +163,7 @@ fn pem(bytes: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
     let rest = &rest[..rest.len().min(REACH / 2)];
     let body = body(rest);
     // No key is shorter: one for Ed25519 has 64 characters in 48 bytes.
-    let is_key = body.len() >= 60 && is_real(&body[8..]);
+    let is_key = body.len() >= 60 && is_varied(&body[8..]) && !has_any(&body, &INVENTED_KEY);
     is_key.then(|| (start - before.len() + at, end + rest.len().min(80)))
 }
 
@@ -177,9 +188,17 @@ fn login(bytes: &[u8], end: usize) -> Option<(usize, usize)> {
     (is_text && !user.is_empty() && password.len() >= 4 && !is_shown).then_some((begin, last))
 }
 
-/// The password that a `.netrc` has.
+/// The password in a file that begins as a `.netrc` does. Whether it is one its name says, which the
+/// image gives it.
 pub(super) fn netrc(bytes: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(&bytes[..bytes.len().min(64 << 10)]).ok()?;
+    let bytes = &bytes[..bytes.len().min(64 << 10)];
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines.into_iter().find(|line| !line.is_empty() && !line.starts_with(b"#"))?;
+    let word = first.split(u8::is_ascii_whitespace).next()?;
+    if !matches!(word, b"machine" | b"default" | b"macdef") {
+        return None;
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
     let at = text.match_indices("password").map(|(at, word)| at + word.len());
     let value = |at: usize| {
         let rest = text[at..].trim_ascii_start();
@@ -197,13 +216,13 @@ mod tests {
 
     /// The ids of what is found in a text.
     fn found(text: &str) -> Vec<String> {
-        found_in("app/settings", text).into_iter().map(|hit| hit.id).collect()
+        hits(text).into_iter().map(|hit| hit.id).collect()
     }
 
-    fn found_in(path: &str, text: &str) -> Vec<Hit> {
+    fn hits(text: &str) -> Vec<Hit> {
         let read = |_, _| None;
-        let (path, bytes, size) = (path.as_bytes(), text.as_bytes(), text.len() as u64);
-        let facts = Inspector.piece(Piece { path, size, start: 0, bytes, read: &read });
+        let (bytes, size) = (text.as_bytes(), text.len() as u64);
+        let facts = Inspector.piece(Piece { size, start: 0, bytes, read: &read });
         facts.map(|facts| facts.secrets).unwrap_or_default()
     }
 
@@ -260,7 +279,7 @@ mod tests {
     #[test]
     fn what_is_told_has_four_characters_of_it() {
         for (_, sample) in samples() {
-            let hits = found_in("a", &format!("\n\n{sample}\n"));
+            let hits = hits(&format!("\n\n{sample}\n"));
             let length = if hits[0].id == "secret-private-key" { 0 } else { 4 };
             assert_eq!((hits[0].line, hits[0].begin.len()), (Some(3), length), "{sample}");
         }
@@ -294,6 +313,18 @@ mod tests {
         }
     }
 
+    /// Every key of OpenSSH without a passphrase has the same beginning, which has nine `A` in a row.
+    #[test]
+    fn keys_of_openssh_are_found() {
+        let (begin, dashes) = ("-----BEGIN OPENSSH", "-----");
+        let first = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW";
+        let body = random(Kind::Word, 140, "openssh");
+        let text = format!("{begin} PRIVATE KEY{dashes}\n{first}\n{}\n{}\n", &body[..70], &body[70..]);
+        assert_eq!(found(&text), ["secret-private-key"]);
+        let shown = text.replace(&body[..7], "EXAMPLE");
+        assert_eq!(found(&shown), [""; 0]);
+    }
+
     #[test]
     fn keys_are_found_in_json_and_with_headers() {
         let pem = pem_of("", "json");
@@ -308,11 +339,16 @@ mod tests {
     }
 
     #[test]
-    fn passwords_of_a_netrc_are_found_by_its_name() {
-        let text = "machine example.com\n  login me\n  password correct-horse\n";
-        assert_eq!(found_in("root/.netrc", text)[0].line, Some(3));
-        assert!(found_in("root/netrc.txt", text).is_empty());
-        assert!(found_in(".netrc", "password\n").is_empty());
+    fn passwords_of_a_netrc_are_found_by_its_form() {
+        let text = "# mine\n\nmachine example.com\n  login me\n  password correct-horse\n";
+        let hit = &hits(text)[0];
+        assert_eq!(
+            (hit.line, hit.is_at(b"root/.netrc"), hit.is_at(b"root/netrc.txt")),
+            (Some(5), true, false)
+        );
+        for other in ["password\n", "password correct-horse\n", "machines have no password here\n"] {
+            assert!(hits(other).is_empty(), "{other}");
+        }
     }
 
     #[test]
@@ -323,7 +359,6 @@ mod tests {
         let read = |at: u64, length: usize| Some(bytes.get(at as usize..at as usize + length)?.to_vec());
         for border in 90..160 {
             let piece = |start: usize, end: usize| Piece {
-                path: b"a",
                 size: bytes.len() as u64,
                 start: start as u64,
                 bytes: &bytes[start..end],

@@ -23,6 +23,18 @@ pub struct Hit {
     pub begin: String,
 }
 
+impl Hit {
+    /// The id of what is one in files of a certain name alone.
+    pub(super) const NETRC: &'static str = "secret-netrc-password";
+
+    /// Tells whether it is one in a file that is there in an image.
+    #[must_use]
+    pub fn is_at(&self, path: &[u8]) -> bool {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        self.id != Self::NETRC || matches!(name, b".netrc" | b"_netrc")
+    }
+}
+
 /// A kind of secret.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -52,7 +64,7 @@ pub(super) enum Form {
     Pem,
     /// Base64 of a user and a password.
     Login,
-    /// None: files of that name are looked at by themselves.
+    /// None: files that begin as one are looked at by themselves.
     Netrc,
 }
 
@@ -177,5 +189,5 @@ pub(super) const SECRETS: [Secret; 63] = [
     secret("secret-doppler-token", "a token of Doppler", "dp.pt.", Token(Word, 40, 44)),
     secret("secret-new-relic-key", "a key of New Relic", "NRAK-", Token(Upper, 27, 27)),
     secret("secret-tailscale-key", "a key of Tailscale", "tskey-", Token(Url, 25, 80)),
-    secret("secret-netrc-password", "a password in a `.netrc`", "", Netrc),
+    secret(Hit::NETRC, "a password in a `.netrc`", "", Netrc),
 ];

@@ -9,6 +9,7 @@ use crate::blob::{BlobError, Store, read_whole};
 use crate::compress::codec_id;
 use crate::digest::Digest;
 use crate::files::StatCache;
+use crate::inspect::Packed;
 use crate::key::Key;
 use crate::layer::content::{Content, Examiner};
 use crate::layer::gather::{Gathered, gather_seen};
@@ -154,7 +155,8 @@ pub(super) fn lacks_inventory(answer: &Answer, workshop: Workshop<'_>) -> bool {
 /// Of what another place has it would be, for nothing, each time.
 fn lacks_inspection(answer: &Answer, workshop: Workshop<'_>) -> bool {
     let is_here = !matches!(answer.origin, Origin::Place(_));
-    workshop.inspects && is_here && answer.record.inspection.is_none()
+    let is_known = answer.record.inspection.as_ref().is_some_and(Packed::is_current);
+    workshop.inspects && is_here && !is_known
 }
 
 /// Tells whether an inventory's bytes aren't its own, if it is small: as everything is at hand that it
