@@ -68,6 +68,7 @@ pub use make::build;
 pub use near::Nearby;
 pub use outline::{DirectoryOwner, Outline, WrittenDirectory, leads_to, may_disagree, outline};
 pub use particulars::particulars;
+pub use removal::removed_paths;
 pub use split::LARGE_FILES;
 
 /// What a layer is built from and with.

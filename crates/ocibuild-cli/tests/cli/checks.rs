@@ -14,6 +14,8 @@ use crate::bench::Bench;
 
 const CHECKS: i32 = 8;
 
+mod loaders;
+
 /// A spec of one layer with one directory, and what else is said.
 fn spec(layer: &str, image: &str, rest: &str) -> String {
     format!(
@@ -224,6 +226,110 @@ fn a_layer_made_without_checks_is_judged_by_the_builds_after_it() {
         }
         bench.ok(&["build", "--no-checks"]);
     }
+}
+
+/// Keys as people make them, of each kind and form.
+#[test]
+fn keys_that_real_programs_made_are_found() {
+    require!(tool("ssh-keygen"));
+    require!(tool("openssl"));
+    let bench = Bench::with_spec(&spec("", "", ""));
+    let directory = bench.path("files");
+    fs::create_dir(&directory).unwrap();
+    let mut names = Vec::new();
+    for kind in ["ed25519", "rsa", "ecdsa"] {
+        for (form, arguments) in
+            [("openssh", &["-N", ""][..]), ("pem", &["-N", "", "-m", "PEM"]), ("locked", &["-N", "abcde"])]
+        {
+            let name = format!("{kind}-{form}");
+            let mut command = Command::new("ssh-keygen");
+            run(command.current_dir(&directory).args(["-q", "-t", kind, "-f", &name]).args(arguments));
+            // What everybody may see is nothing to tell.
+            assert!(directory.join(format!("{name}.pub")).exists());
+            names.push(name);
+        }
+    }
+    let openssl: [(&str, &[&str]); 4] = [
+        ("pkcs8-rsa", &["genpkey", "-algorithm", "RSA"]),
+        ("pkcs8-ed25519", &["genpkey", "-algorithm", "ED25519"]),
+        ("pkcs8-ec", &["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
+        ("ec", &["ecparam", "-name", "prime256v1", "-genkey", "-noout"]),
+    ];
+    for (name, arguments) in openssl {
+        run(Command::new("openssl").current_dir(&directory).args(arguments).args(["-out", name]));
+        names.push(name.to_owned());
+    }
+    bench.run(&["build", "--checks-output", "found.json", "--checks-format", "json"]).expect_code(CHECKS);
+    let document = document(&bench);
+    let findings = document["findings"].as_array().unwrap();
+    let keys = findings.iter().filter(|finding| finding["id"] == "secret-private-key");
+    let mut found: Vec<&str> = keys.map(|finding| finding["path"].as_str().unwrap()).collect();
+    found.sort_unstable();
+    found.dedup();
+    let mut wanted: Vec<String> = names.iter().map(|name| format!("app/{name}")).collect();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+}
+
+/// What a file is the image says, wherever it was before.
+#[test]
+fn files_are_judged_by_their_places_in_the_image() {
+    let text = |to: &str| {
+        format!(
+            "version = 1\n[layers.app]\ncopy = [\n{{ from = \"vendor/e.sh\", to = \"{to}\", mode = \"755\" }},\n\
+             {{ from = \"netrc.txt\", to = \"/root/.netrc\" }}]\n[images.app]\nlayers = [\"app\"]\n\
+             workdir = \"/app\"\nentrypoint = [\"./e.sh\"]\n[checks]\nfail-on = \"never\"\n"
+        )
+    };
+    let bench = Bench::with_spec(&text("/opt/node_modules/e.sh"));
+    bench.write("vendor/e.sh", "#!/bin/sh\r\necho\r\n");
+    bench.write("netrc.txt", "machine a.example login b password hunter22\n");
+    let told = |ids: &[&str]| {
+        // The clock of the file system has to go on, for files to be known.
+        sleep(Duration::from_millis(250));
+        for _ in 0..2 {
+            let output = bench.ok(&["build", "--checks-output", "found.json", "--checks-format", "json"]);
+            assert_eq!(errors(&bench), ids, "{}", output.errors());
+        }
+    };
+    told(&["secret-netrc-password"]);
+    // The same files elsewhere: what was found in them before is still known.
+    bench.write("ocibuild.toml", text("/app/e.sh"));
+    told(&["secret-netrc-password", "script-interpreter-missing"]);
+    let said = bench.run(&["build"]).errors().to_owned();
+    assert!(said.contains("CR LF") && said.contains("`/bin/sh\\r`"), "{said}");
+    bench.write("ocibuild.toml", text("/app/e.sh").replace("/root/.netrc", "/root/netrc"));
+    told(&["script-interpreter-missing"]);
+}
+
+#[test]
+fn what_a_layer_above_replaces_is_not_judged() {
+    require!(tool("gcc"));
+    let text = "version = 1\n[layers.a]\ncopy = [{ from = \"p\", to = \"/app/p\" }]\n\
+        [layers.b]\ncopy = [{ content = \"text\", to = \"/app/p\" }]\n[images.app]\nlayers = [\"a\", \"b\"]\n";
+    let bench = Bench::with_spec(text);
+    compile(&bench, "p", MAIN, &[]);
+    accepted(&bench);
+    bench.write("ocibuild.toml", text.replace("\"/app/p\" }]\n[images", "\"/app/q\" }]\n[images"));
+    refused(&bench, "elf-interpreter-missing", &["/app/p"]);
+}
+
+#[test]
+fn packages_bring_programs_for_all_machines() {
+    require!(tool("gcc"));
+    let bench = Bench::with_spec(&spec("", ON_BASE, ""));
+    base(&bench, &GLIBC);
+    let package = "files/node_modules/argon2/prebuilds";
+    for machine in [62_u16, 183] {
+        let path = format!("{package}/linux-{machine}/argon2.node");
+        compile(&bench, &path, CALLED, &["-shared", "-nostdlib"]);
+        let mut program = fs::read(bench.path(&path)).unwrap();
+        program[18..20].copy_from_slice(&machine.to_le_bytes());
+        fs::write(bench.path(&path), program).unwrap();
+    }
+    accepted(&bench);
+    fs::remove_dir_all(bench.path(&format!("{package}/linux-62"))).unwrap();
+    refused(&bench, "elf-wrong-architecture", &["argon2", "arm64", "linux/amd64"]);
 }
 
 /// What was found in a file is known while the file is, whatever becomes of the others: where its blocks

@@ -1,7 +1,6 @@
 //! What is wrong with a build's images, found before they are handed on: each layer by itself as soon as
 //! it is there, the images once all layers are.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::build::bases::{Found, Foundations};
@@ -9,14 +8,15 @@ use crate::build::find::source;
 use crate::build::pool::aside;
 use crate::build::{Context, FinishedLayer};
 use crate::checks::{
-    self, BudgetView, ConfigView, Finding, Findings, ImageView, Item, LayerView, Place, alone, budgets,
-    config, programs,
+    self, BudgetView, ConfigView, Finding, Findings, Held, ImageView, Item, LayerView, Place, Start, alone,
+    budgets, config, programs,
 };
 use crate::inspect::Inspection;
 use crate::layer;
 use crate::oci::Config;
 use crate::plan::{
-    BaseName, Foundation, ImageLimits, Plan, PlannedImage, PlannedVariant, inherited_config, merge_configs,
+    BaseName, Foundation, ImageLimits, Plan, PlannedCopy, PlannedImage, PlannedVariant, inherited_config,
+    merge_configs,
 };
 use crate::spec::Span;
 
@@ -43,7 +43,9 @@ impl<'a> Checker<'a> {
             return true;
         }
         let policy = &self.plan.checks.policy;
-        let mut findings = Findings::new(policy, Place::default());
+        let images = self.images_with(layer.index);
+        let place = Place { images: &images, ..Place::default() };
+        let mut findings = Findings::new(policy, place);
         alone(self.view(layer), &|| biggest(&[layer], self.context), &mut findings);
         let findings = findings.finish();
         let is_sound = !checks::fails(policy, &findings);
@@ -51,12 +53,21 @@ impl<'a> Checker<'a> {
         is_sound
     }
 
+    /// The names of the images that have a layer.
+    fn images_with(&self, layer: usize) -> Vec<&'a str> {
+        let has =
+            |image: &&PlannedImage| image.variants.iter().any(|variant| variant.layers.contains(&layer));
+        self.plan.images.iter().filter(has).map(|image| image.name.as_str()).collect()
+    }
+
     fn view<'l>(&self, layer: &'l FinishedLayer) -> LayerView<'l> {
+        let lets_foreign = |copy: &PlannedCopy| copy.from().is_some_and(|from| from.allow_foreign);
         LayerView {
             label: &layer.label,
             inspection: layer.inspection.as_deref(),
             size: layer.record.blob_size(),
             max_size: self.plan.checks.layers.get(&layer.name).copied(),
+            lets_foreign: self.plan.layers[layer.index].copies.iter().any(lets_foreign),
         }
     }
 
@@ -130,13 +141,21 @@ impl Checked<'_> {
         config(view, &mut findings);
         let views: Vec<LayerView<'_>> = own.iter().map(|layer| self.checker.view(layer)).collect();
         let env = merged.env.clone().unwrap_or_default();
+        let listing = self.foundations.listing(&self.variant.foundation);
+        let removed: Vec<_> =
+            self.own().flat_map(|layer| layer::removed_paths(&plan.layers[layer.index], listing)).collect();
         let view = ImageView {
             platform: &self.variant.platform,
-            listing: self.foundations.listing(&self.variant.foundation),
+            listing,
+            removed: &removed,
             layers: &views,
             contents: &|| contents(&own, context),
             env: &env,
-            program: self.program(&merged),
+            start: Start {
+                entrypoint: merged.entrypoint.as_deref().unwrap_or_default(),
+                command: merged.cmd.as_deref().unwrap_or_default(),
+                directory: merged.working_dir.as_deref().unwrap_or_default(),
+            },
             is_static: limits.is_static,
         };
         programs(view, &mut findings);
@@ -177,13 +196,6 @@ impl Checked<'_> {
         let is_pinned = reference.digest().is_some() || self.checker.context.bases.is_pinned(name);
         (!is_pinned).then(|| (name.to_string(), *span))
     }
-
-    /// The program that is started, if a path or `PATH` leads to it.
-    fn program<'c>(&self, merged: &'c Config) -> Option<&'c str> {
-        let is_given = |words: &&Vec<String>| !words.is_empty();
-        let words = merged.entrypoint.as_ref().filter(is_given).or(merged.cmd.as_ref())?;
-        words.first().map(String::as_str)
-    }
 }
 
 /// The largest files of layers.
@@ -217,16 +229,16 @@ fn aside_each(
 }
 
 /// All that layers hold, those above over those below; none if that of one isn't known.
-fn contents(layers: &[&FinishedLayer], context: Context<'_>) -> Option<BTreeMap<Vec<u8>, Item>> {
-    let mut all = BTreeMap::new();
-    for layer in layers {
+fn contents(layers: &[&FinishedLayer], context: Context<'_>) -> Option<Held> {
+    let mut all = Held::new();
+    for (index, layer) in layers.iter().enumerate() {
         let take = |entry: layer::ListedEntry| {
             let item = match entry.target {
                 Some(target) => Item::Link(target),
                 None if entry.is_directory => Item::Directory,
                 None => Item::File,
             };
-            all.insert(entry.path, item);
+            all.insert(entry.path, (item, index));
         };
         if !aside_each(layer, context, take).unwrap_or(false) {
             return None;

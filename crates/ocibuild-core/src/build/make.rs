@@ -50,7 +50,7 @@ fn answered(plan: &Plan, answer: Answer, context: Context<'_>) -> Result<Made, B
     let mut made = Made::answered(answer);
     let is_here = made.origins.iter().all(|origin| *origin == Origin::Store);
     let record = &made.record;
-    if !plan.checks.judges() || !is_here || record.inspection.as_ref().and_then(Packed::unpack).is_some() {
+    if !plan.checks.judges() || !is_here || record.inspection.as_ref().is_some_and(Packed::is_current) {
         return Ok(made);
     }
     // The same answers other keys, for other platforms.

@@ -20,8 +20,14 @@ pub enum Item {
     Link(Vec<u8>),
 }
 
-/// Reads all that own layers hold, by path; nothing where that isn't to be had.
-pub type Contents<'a> = dyn Fn() -> Option<BTreeMap<Vec<u8>, Item>> + 'a;
+/// All that own layers hold, by path, and the place of the layer that has it.
+pub type Held = BTreeMap<Vec<u8>, (Item, usize)>;
+
+/// Reads all that own layers hold; nothing where that isn't to be had.
+pub type Contents<'a> = dyn Fn() -> Option<Held> + 'a;
+
+/// What is taken away from the base: a path with all below it, or, if so, only what is below.
+pub type Removed = (Vec<u8>, bool);
 
 /// As many links lead on from one path.
 const MAX_LINKS: usize = 40;
@@ -29,6 +35,8 @@ const MAX_LINKS: usize = 40;
 /// The file system of an image.
 pub(super) struct Root<'a> {
     listing: &'a Listing,
+    /// What is taken away from that.
+    removed: &'a [Removed],
     /// What own layers have, as far as it was found in them.
     found: BTreeMap<Vec<u8>, Item>,
     /// The directories that these are in.
@@ -36,7 +44,18 @@ pub(super) struct Root<'a> {
     /// Programs and libraries of own layers.
     pub(super) programs: BTreeMap<Vec<u8>, &'a Elf>,
     contents: &'a Contents<'a>,
-    all: OnceCell<Option<BTreeMap<Vec<u8>, Item>>>,
+    all: OnceCell<Option<Held>>,
+    /// Where the libraries are that own programs need, by their names.
+    libraries: OnceCell<BTreeMap<Vec<u8>, Anywhere>>,
+}
+
+/// Where files of a name are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Anywhere {
+    /// Whether the base has one.
+    pub(super) is_in_base: bool,
+    /// Those in own layers.
+    pub(super) own: Vec<Vec<u8>>,
 }
 
 /// What came of looking something up.
@@ -52,7 +71,7 @@ pub(super) enum Lookup {
 
 impl<'a> Root<'a> {
     pub(super) fn new(
-        listing: &'a Listing,
+        (listing, removed): (&'a Listing, &'a [Removed]),
         layers: impl Iterator<Item = &'a Inspection>,
         contents: &'a Contents<'a>,
     ) -> Self {
@@ -70,7 +89,8 @@ impl<'a> Root<'a> {
         for path in found.keys() {
             directories.extend(above(path).map(<[u8]>::to_vec));
         }
-        Self { listing, found, directories, programs, contents, all: OnceCell::new() }
+        let (all, libraries) = (OnceCell::new(), OnceCell::new());
+        Self { listing, removed, found, directories, programs, contents, all, libraries }
     }
 
     /// Looks for a file by an absolute path, links followed.
@@ -81,33 +101,72 @@ impl<'a> Root<'a> {
     /// Looks for the first of these files. All are looked for where that is quick, before any is where
     /// it isn't.
     pub(super) fn first(&self, paths: &[String]) -> Lookup {
-        let mut paths = paths.iter().map(String::as_bytes);
-        if let Some(path) = paths.clone().find_map(|path| self.resolve(path, &|path| self.quick(path))) {
-            return Lookup::There(path);
+        match self.first_that(paths, &|_| true) {
+            Ok((_, path)) => Lookup::There(path),
+            Err(lookup) => lookup,
         }
-        let Some(all) = self.all() else { return Lookup::Unknown };
-        let found = paths.find_map(|path| self.resolve(path, &|path| self.whole(all, path)));
-        found.map_or(Lookup::Missing, Lookup::There)
     }
 
-    /// Looks for a file of this name anywhere; returns whether it is one of the base.
-    pub(super) fn anywhere(&self, name: &[u8]) -> Option<(Vec<u8>, bool)> {
-        let is_it = |path: &[u8]| last(path) == name;
-        let own = self.all().and_then(|all| {
-            all.iter()
-                .find(|(path, item)| is_it(path) && **item != Item::Directory)
-                .map(|(path, _)| path.clone())
-        });
-        let own = own.or_else(|| self.found.keys().find(|path| is_it(path)).cloned());
-        let base = || {
-            let is_file = |kind| !matches!(kind, ListedKind::Directory);
-            let mut all = self.listing.entries(b"");
-            all.find(|(path, listed)| is_it(path) && is_file(listed.kind)).map(|(path, _)| (path, true))
+    /// Looks for the first of these files that fits. Returns its place among them, and its path, links
+    /// followed.
+    ///
+    /// # Errors
+    /// Whether there is none, or nobody knows.
+    pub(super) fn first_that(
+        &self,
+        paths: &[String],
+        fits: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<(usize, Vec<u8>), Lookup> {
+        let look = |at: &dyn Fn(&[u8]) -> Option<Item>| {
+            let found = |(index, path): (usize, &String)| Some((index, self.resolve(path.as_bytes(), at)?));
+            paths.iter().enumerate().filter_map(found).find(|(_, path)| fits(path))
         };
-        base().or_else(|| own.map(|path| (path, false)))
+        if let Some(found) = look(&|path| self.quick(path)) {
+            return Ok(found);
+        }
+        let all = self.all().ok_or(Lookup::Unknown)?;
+        look(&|path| self.whole(all, path)).ok_or(Lookup::Missing)
     }
 
-    fn all(&self) -> Option<&BTreeMap<Vec<u8>, Item>> {
+    /// Tells whether an own layer has a file or link of this path.
+    pub(super) fn is_own(&self, path: &[u8]) -> bool {
+        self.all().is_none_or(|all| all.contains_key(path))
+    }
+
+    /// Tells whether what a layer has at a path isn't replaced by one above it.
+    pub(super) fn is_still(&self, path: &[u8], layer: usize) -> bool {
+        let held = self.all().and_then(|all| all.get(path));
+        held.is_none_or(|(item, by)| *item == Item::File && *by == layer)
+    }
+
+    /// Tells where libraries are that have the name of one which an own program needs.
+    pub(super) fn anywhere(&self, name: &[u8]) -> Anywhere {
+        self.libraries.get_or_init(|| self.libraries()).get(name).cloned().unwrap_or_default()
+    }
+
+    /// All that is there is gone through once, whatever is looked for.
+    fn libraries(&self) -> BTreeMap<Vec<u8>, Anywhere> {
+        let needed = self.programs.values().flat_map(|elf| &elf.needed);
+        let wanted = needed.map(|name| (last(name.as_bytes()).to_vec(), Anywhere::default()));
+        let mut wanted: BTreeMap<Vec<u8>, Anywhere> = wanted.collect();
+        let all = self.all().into_iter().flatten();
+        let all = all.filter(|(_, (item, _))| *item != Item::Directory).map(|(path, _)| path);
+        for path in self.found.keys().chain(all) {
+            if let Some(anywhere) = wanted.get_mut(last(path)).filter(|known| !known.own.contains(path)) {
+                anywhere.own.push(path.clone());
+            }
+        }
+        for (path, listed) in self.listing.entries(b"") {
+            let is_file = !matches!(listed.kind, ListedKind::Directory);
+            if let Some(anywhere) = wanted.get_mut(last(&path)).filter(|_| is_file && !self.is_removed(&path))
+            {
+                anywhere.is_in_base = true;
+            }
+        }
+        wanted
+    }
+
+    fn all(&self) -> Option<&Held> {
         self.all.get_or_init(|| (self.contents)()).as_ref()
     }
 
@@ -119,9 +178,9 @@ impl<'a> Root<'a> {
             .or_else(|| self.directories.contains(path).then_some(Item::Directory))
     }
 
-    fn whole(&self, all: &BTreeMap<Vec<u8>, Item>, path: &[u8]) -> Option<Item> {
+    fn whole(&self, all: &Held, path: &[u8]) -> Option<Item> {
         // A directory of ours over a link of the base leads where that does.
-        match (all.get(path), self.base(path)) {
+        match (all.get(path).map(|(item, _)| item), self.base(path)) {
             (Some(Item::Directory), Some(base)) => Some(base),
             (Some(own), _) => Some(own.clone()),
             (None, base) => base,
@@ -129,10 +188,18 @@ impl<'a> Root<'a> {
     }
 
     fn base(&self, path: &[u8]) -> Option<Item> {
-        Some(match self.listing.get(path)?.kind {
+        Some(match self.listing.get(path).filter(|_| !self.is_removed(path))?.kind {
             ListedKind::Directory => Item::Directory,
             ListedKind::Symlink { target } => Item::Link(target.to_vec()),
             _ => Item::File,
+        })
+    }
+
+    fn is_removed(&self, path: &[u8]) -> bool {
+        self.removed.iter().any(|(removed, is_content_only)| match path.strip_prefix(&removed[..]) {
+            Some([]) => !is_content_only,
+            Some(rest) => rest.starts_with(b"/") || removed.is_empty(),
+            None => false,
         })
     }
 

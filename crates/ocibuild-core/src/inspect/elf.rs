@@ -28,6 +28,9 @@ pub struct Elf {
     /// Where its libraries are looked for first, `$ORIGIN` as written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub search: Vec<String>,
+    /// Whether that is the old `RPATH`, which holds for what its libraries need as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_rpath: bool,
 }
 
 /// The most program headers that are looked at; programs have about a dozen.
@@ -160,7 +163,9 @@ fn take_dynamic(
     elf.needed = of(DT_NEEDED).take(MAX_NEEDED).filter_map(|(_, at)| string(*at)).collect();
     elf.soname = value(DT_SONAME).and_then(string);
     // The loader passes over the old one where there is the new one.
-    let search = value(DT_RUNPATH).or_else(|| value(DT_RPATH)).and_then(string);
+    let (new, old) = (value(DT_RUNPATH), value(DT_RPATH));
+    elf.is_rpath = new.is_none() && old.is_some();
+    let search = new.or(old).and_then(string);
     let search = search.iter().flat_map(|search| search.split(':'));
     elf.search = search.filter(|path| !path.is_empty()).map(str::to_owned).collect();
     Some(())

@@ -23,6 +23,25 @@ pub struct Hit {
     pub begin: String,
 }
 
+impl Hit {
+    /// The ids of what is one in files of certain names alone.
+    pub(super) const NETRC: &'static str = "secret-netrc-password";
+    pub(super) const PYPIRC: &'static str = "secret-pypirc-password";
+    pub(super) const GIT: &'static str = "secret-git-password";
+
+    /// Tells whether it is one in a file that is there in an image.
+    #[must_use]
+    pub fn is_at(&self, path: &[u8]) -> bool {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        match &*self.id {
+            Self::NETRC => matches!(name, b".netrc" | b"_netrc"),
+            Self::PYPIRC => name == b".pypirc",
+            Self::GIT => name == b".git-credentials" || path.ends_with(b"/git/credentials"),
+            _ => true,
+        }
+    }
+}
+
 /// A kind of secret.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -52,8 +71,8 @@ pub(super) enum Form {
     Pem,
     /// Base64 of a user and a password.
     Login,
-    /// None: files of that name are looked at by themselves.
-    Netrc,
+    /// None: files that begin as one are looked at by themselves.
+    Named,
 }
 
 /// The characters that a token has.
@@ -89,7 +108,7 @@ impl Kind {
     }
 }
 
-use Form::{After, Inner, Login, Netrc, Numbered, Pem, Token, Value};
+use Form::{After, Inner, Login, Named, Numbered, Pem, Token, Value};
 use Kind::{Base64, Dotted, Hex, Path, Upper, Url, Word};
 
 const fn secret(id: &'static str, title: &'static str, anchor: &'static str, form: Form) -> Secret {
@@ -106,7 +125,7 @@ const SQUARE: &str = "a token of Square";
 const NPM_LOGIN: &str = "a login of a registry of npm";
 
 /// All that are looked for. Of several with one id the first says its title.
-pub(super) const SECRETS: [Secret; 66] = [
+pub(super) const SECRETS: [Secret; 68] = [
     secret("secret-private-key", "a private key", "PRIVATE KEY", Pem),
     secret("secret-putty-key", "a private key of PuTTY", "PuTTY-User-Key-File-", Token(Word, 1, 1)),
     secret("secret-age-key", "a private key of age", "AGE-SECRET-KEY-1", Token(Upper, 58, 58)),
@@ -182,5 +201,7 @@ pub(super) const SECRETS: [Secret; 66] = [
     secret("secret-doppler-token", "a token of Doppler", "dp.pt.", Token(Word, 40, 44)),
     secret("secret-new-relic-key", "a key of New Relic", "NRAK-", Token(Upper, 27, 27)),
     secret("secret-tailscale-key", "a key of Tailscale", "tskey-", Token(Url, 25, 80)),
-    secret("secret-netrc-password", "a password in a `.netrc`", "", Netrc),
+    secret(Hit::NETRC, "a password in a `.netrc`", "", Named),
+    secret(Hit::PYPIRC, "a password in a `.pypirc`", "", Named),
+    secret(Hit::GIT, "a password in a `.git-credentials`", "", Named),
 ];

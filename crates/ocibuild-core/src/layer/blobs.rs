@@ -58,7 +58,7 @@ impl Files<'_> {
             tar::EntryKind::Symlink { target } => EntryKind::Symlink(target.as_slice().into()),
             tar::EntryKind::Hardlink { target } => EntryKind::Hardlink(base::clean(target).into()),
             tar::EntryKind::Regular => {
-                let found = self.look(&path, entry.size, content).map_err(tar::ReadError::Read)?;
+                let found = self.look(entry.size, content).map_err(tar::ReadError::Read)?;
                 self.found.extend(found.map(|found| (self.entries.len(), found)));
                 EntryKind::File { source: FileSource::Bytes([].into()), size: entry.size }
             }
@@ -71,26 +71,20 @@ impl Files<'_> {
     }
 
     /// Looks at a file.
-    fn look(
-        &mut self,
-        path: &[u8],
-        size: u64,
-        content: &mut dyn Read,
-    ) -> io::Result<Option<(FileFacts, ContentDigest)>> {
+    fn look(&mut self, size: u64, content: &mut dyn Read) -> io::Result<Option<(FileFacts, ContentDigest)>> {
         if size > WHOLE {
-            return self.look_aside(path, size, content);
+            return self.look_aside(size, content);
         }
         self.buffer.clear();
         content.read_to_end(&mut self.buffer)?;
         let bytes = &self.buffer[..];
-        let facts = Inspector.piece(Piece { path, size, start: 0, bytes, read: &|_, _| None });
+        let facts = Inspector.piece(Piece { size, start: 0, bytes, read: &|_, _| None });
         Ok(facts.map(|facts| (facts, ContentDigest::of(size, ChunkDigest::all(bytes)))))
     }
 
     /// Looks at a large file, of which a program says things anywhere.
     fn look_aside(
         &mut self,
-        path: &[u8],
         size: u64,
         content: &mut dyn Read,
     ) -> io::Result<Option<(FileFacts, ContentDigest)>> {
@@ -106,7 +100,7 @@ impl Files<'_> {
             self.buffer.resize((size - start).min(PIECE) as usize, 0);
             file.read_exact_at(&mut self.buffer, start)?;
             let bytes = &self.buffer[..];
-            if let Some(found) = Inspector.piece(Piece { path, size, start, bytes, read: &read }) {
+            if let Some(found) = Inspector.piece(Piece { size, start, bytes, read: &read }) {
                 facts.get_or_insert_default().add(found);
             }
             chunks.extend(ChunkDigest::all(bytes));
