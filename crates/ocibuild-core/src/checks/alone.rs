@@ -82,7 +82,12 @@ pub fn alone<'a>(layer: LayerView<'a>, biggest: &Biggest<'_>, findings: &mut Fin
 
 fn secrets(inspection: &Inspection, findings: &mut Findings<'_>) {
     for file in &inspection.files {
-        let at_most = is_harmless(&file.path).then_some(Severity::Note);
+        // Libraries that encrypt have keys of their own to test themselves with.
+        let is_library = file.elf.as_ref().is_some_and(|elf| elf.soname.is_some());
+        let at_most = match is_harmless(&file.path) {
+            true => Some(Severity::Note),
+            false => is_library.then_some(Severity::Warning),
+        };
         for hit in file.secrets.iter().filter(|hit| hit.is_at(file.path.as_bytes())) {
             let title = rule(&hit.id).map_or("a secret", |rule| rule.title);
             let line = hit.line.map(|line| format!(":{line}")).unwrap_or_default();
