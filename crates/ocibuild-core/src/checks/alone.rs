@@ -115,10 +115,9 @@ fn secrets(inspection: &Inspection, findings: &mut Findings<'_>) {
 /// How bad a private key in a program is at most. Nobody keeps theirs in a library: what stands there is
 /// for its own tests, and anybody has it. A program may have been given a file with one.
 fn embedded(file: &Inspected, hit: &Hit) -> Option<Severity> {
-    let name = file.path.rsplit('/').next().unwrap_or_default();
-    let is_library = name.ends_with(".so") || name.contains(".so.");
-    let at_most = if is_library { Severity::Note } else { Severity::Warning };
-    (file.elf.is_some() && hit.id == "secret-private-key").then_some(at_most)
+    let elf = file.elf.as_ref().filter(|_| hit.id == "secret-private-key")?;
+    let is_library = elf.soname.is_some() || file.path.ends_with(".so");
+    Some(if is_library { Severity::Note } else { Severity::Warning })
 }
 
 fn permissions(inspection: &Inspection, findings: &mut Findings<'_>) {

@@ -155,7 +155,7 @@ impl<'a> Judge<'a> {
         if let Some(demand) = self.view.is_static.filter(|demand| demand.value) {
             self.not_static(file, elf, demand, findings);
         }
-        if self.is_foreign(elf) {
+        if self.is_foreign(elf) || self.is_spare(file, elf) {
             if self.is_started(file) {
                 self.architecture(file, elf, findings);
             }
@@ -209,6 +209,12 @@ impl<'a> Judge<'a> {
         machine(elf).is_some_and(|machine| {
             own != machine && !matches!((own, machine), ("amd64", "386") | ("arm64", "arm"))
         })
+    }
+
+    /// Tells whether a package brought a program of 32 bits, with those of 64, that nothing starts.
+    fn is_spare(&self, file: &Inspected, elf: &Elf) -> bool {
+        let is_own = machine(elf).is_none_or(|machine| machine == self.view.platform.architecture.as_str());
+        !is_own && is_brought(file) && !self.is_started(file)
     }
 
     fn architecture(&self, file: &Inspected, elf: &Elf, findings: &mut Findings<'_>) {
@@ -346,7 +352,9 @@ impl<'a> Judge<'a> {
 
     /// Judges a library that no program was seen to load: who loads it may have loaded what it needs.
     fn library(&self, file: &Inspected, findings: &mut Findings<'_>) {
-        let is_judged = |elf: &&Elf| !self.loaded.contains(file.path.as_bytes()) && !self.is_foreign(elf);
+        let is_judged = |elf: &&Elf| {
+            !self.loaded.contains(file.path.as_bytes()) && !self.is_foreign(elf) && !self.is_spare(file, elf)
+        };
         let Some(elf) = file.elf.as_deref().filter(is_judged) else { return };
         let wanted = Libc::of_needed(elf);
         let stands_in = || self.root.first(&loader::of_glibc()) != Lookup::Missing;

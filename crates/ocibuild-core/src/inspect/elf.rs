@@ -53,6 +53,9 @@ const DT_RPATH: u64 = 15;
 const DT_RUNPATH: u64 = 29;
 const EM_BPF: u16 = 247;
 
+/// What Linux runs, by `EI_OSABI`: what is for nobody in particular, for GNU, and for ARM's.
+const SYSTEMS: [u8; 3] = [0, 3, 97];
+
 /// Reads bytes of a file from an offset: all that are asked for, or none.
 pub(super) type ReadAt<'a> = dyn Fn(u64, usize) -> Option<Vec<u8>> + 'a;
 
@@ -97,6 +100,8 @@ pub(super) fn parse(size: u64, read: &ReadAt<'_>) -> Option<Elf> {
         }
         _ => return None,
     };
+    // What packages bring for other systems names other libraries.
+    head.get(7).filter(|system| SYSTEMS.contains(system))?;
     let machine = form.half(&head, 18).filter(|machine| *machine != EM_BPF)?;
     let segments = segments(form, &head, read)?;
     let mut elf = Elf { machine, is_64: form.is_64, ..Elf::default() };
@@ -265,7 +270,9 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_no_program_is_none() {
-        for bytes in [&b""[..], b"\x7fELF", b"\x7fELF\x03\x01", b"#!/bin/sh\n", &[0x7f; 64]] {
+        let mut freebsd = made(62, None, &["libthr.so.3"], "");
+        freebsd[7] = 9;
+        for bytes in [&freebsd[..], b"", b"\x7fELF", b"\x7fELF\x03\x01", b"#!/bin/sh\n", &[0x7f; 64]] {
             assert_eq!(parsed(bytes), None);
         }
     }

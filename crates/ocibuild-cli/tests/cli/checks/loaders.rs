@@ -109,16 +109,22 @@ fn starts(bench: &Bench, libc: &[(&str, &Path)], root: &str, environment: &str) 
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(file, to).unwrap();
     }
-    let mut command = Command::new("chroot");
+    // `$ORIGIN` is known by `/proc`, which containers have.
+    let script = "mount --bind /proc \"$1/proc\" || exit 99; exec chroot \"$1\" /app/p";
+    let proc = bench.path(&format!("{root}/proc"));
+    fs::create_dir(&proc).unwrap();
+    let mut command = Command::new("unshare");
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     if !environment.is_empty() {
         command.env("LD_LIBRARY_PATH", environment);
     }
-    let output = run_any(command.arg(bench.path(root)).arg("/app/p"));
+    let output = run_any(command.args(["--mount", "sh", "-c", script, "sh"]).arg(bench.path(root)));
+    assert_ne!(output.code, Some(99), "{}", output.errors());
+    fs::remove_dir(proc).unwrap();
     for (path, _) in libc {
         fs::remove_file(bench.path(&format!("{root}{path}"))).unwrap();
     }
-    output.status.success()
+    output.code == Some(0)
 }
 
 /// Builds an image of each case, and demands that something is told of those that don't start.
@@ -155,7 +161,7 @@ fn as_the_loader_says(libc: &[(&str, &Path)], cases: &[Case<'_>]) {
     };
     let all: Vec<String> = (0..cases.len()).map(|number| format!("c{number}")).collect();
     let sound: Vec<String> = all.into_iter().filter(|name| !told(name)).collect();
-    assert_eq!(sound, expected, "{:#?}", document["findings"]);
+    assert_eq!(sound, expected);
     assert!(expected.len() > 3 && expected.len() < cases.len() - 3, "both are there: {expected:?}");
 }
 
