@@ -295,7 +295,7 @@ fn what_a_layer_above_replaces_is_not_judged() {
     let bench = Bench::with_spec(text);
     compile(&bench, "p", MAIN, &[]);
     accepted(&bench);
-    fs::remove_file(bench.path("app.oci")).unwrap();
+    fs::remove_dir_all(bench.path("app.oci")).unwrap();
     bench.write("ocibuild.toml", text.replace("\"/app/p\" }]\n[images", "\"/app/q\" }]\n[images"));
     refused(&bench, "elf-interpreter-missing", &["/app/p"]);
 }
@@ -314,7 +314,7 @@ fn packages_bring_programs_for_all_machines() {
         fs::write(bench.path(&path), program).unwrap();
     }
     accepted(&bench);
-    fs::remove_file(bench.path("app.oci")).unwrap();
+    fs::remove_dir_all(bench.path("app.oci")).unwrap();
     fs::remove_dir_all(bench.path(&format!("{package}/linux-62"))).unwrap();
     refused(&bench, "elf-wrong-architecture", &["argon2", "arm64", "linux/amd64"]);
 }
