@@ -359,7 +359,7 @@ impl<'a> Judge<'a> {
         let wanted = Libc::of_needed(elf);
         let stands_in = || self.root.first(&loader::of_glibc()) != Lookup::Missing;
         // Package managers bring one for each C library there is.
-        if wanted.is_some_and(|libc| !self.has(libc) && !(libc == Libc::Glibc && stands_in())) {
+        if wanted.is_some_and(|libc| !(self.has(libc) || libc == Libc::Glibc && stands_in())) {
             let libc = wanted.map_or("", Libc::name);
             return findings.add(Draft {
                 id: "elf-wrong-libc",
