@@ -202,6 +202,6 @@ pub(super) const SECRETS: [Secret; 68] = [
     secret("secret-new-relic-key", "a key of New Relic", "NRAK-", Token(Upper, 27, 27)),
     secret("secret-tailscale-key", "a key of Tailscale", "tskey-", Token(Url, 25, 80)),
     secret(Hit::NETRC, "a password in a `.netrc`", "", Named),
-    secret(Hit::PYPIRC, "a password in a `.pypirc`", "", Named),
-    secret(Hit::GIT, "a password in a `.git-credentials`", "", Named),
+    secret(Hit::PYPIRC, "a password for PyPI or its like", "", Named),
+    secret(Hit::GIT, "a password that git keeps", "", Named),
 ];
