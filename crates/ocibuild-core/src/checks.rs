@@ -6,19 +6,23 @@
 //! brought, and what only a test may use weighs less.
 
 mod alone;
+mod brought;
 mod budget;
 mod config;
 mod finding;
+mod libraries;
 mod loader;
 mod programs;
 mod root;
+mod started;
 
 pub use alone::{Biggest, LayerView, alone};
 pub use budget::{BudgetView, budgets};
 pub use config::{ConfigView, config};
 pub use finding::{Finding, Findings, Place, fails};
 pub use programs::{ImageView, programs};
-pub use root::{Contents, Item};
+pub use root::{Contents, Held, Item, Removed};
+pub use started::Start;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! One planned layer to a blob: its files gathered, written through the pipeline, and recorded.
 
 mod answer;
+mod blobs;
 mod block;
 mod budget;
 mod check;
@@ -51,6 +52,7 @@ use crate::key::Key;
 use crate::oci::Descriptor;
 use crate::plan::PlannedLayer;
 
+pub use blobs::inspect_blobs;
 pub use budget::Budget;
 pub use check::check;
 pub use contents::{Contents, contents};
@@ -66,6 +68,7 @@ pub use make::build;
 pub use near::Nearby;
 pub use outline::{DirectoryOwner, Outline, WrittenDirectory, leads_to, may_disagree, outline};
 pub use particulars::particulars;
+pub use removal::removed_paths;
 pub use split::LARGE_FILES;
 
 /// What a layer is built from and with.

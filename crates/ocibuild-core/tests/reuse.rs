@@ -813,3 +813,39 @@ fn what_a_layer_below_writes_is_not_taken_away() {
         }
     }
 }
+
+/// A key in PEM that nobody has; it isn't in the sources, where others' scanners would find it.
+fn private_key() -> String {
+    let body: String =
+        (0..4).map(|n: u32| format!("{}\n", blake3::hash(&n.to_le_bytes()).to_hex())).collect();
+    format!("-----BEGIN {0} KEY-----\n{body}-----END {0} KEY-----\n", "PRIVATE")
+}
+
+/// A layer may have been recorded by a version that looked for less. Known by its key, none of its files
+/// is read; its blob is, once.
+#[test]
+fn a_layer_known_by_its_key_that_nobody_looked_at_is_looked_at_once() {
+    let cache = tempfile::tempdir().unwrap();
+    let records = LocalRecords::new(cache.path());
+    let tree = tree().file("modules/key.pem", private_key());
+    let build = || build_image(&tree, &image(locked()), &Setup::new(cache.path()));
+    let found = |built: &Built| -> Vec<String> {
+        let ids = built.findings.iter().map(|finding| finding.id.clone());
+        ids.filter(|id| id.starts_with("secret-") || id == "contents-unknown").collect()
+    };
+    let built = build();
+    assert_eq!(found(&built), ["secret-private-key"]);
+    let layer = &built.layers[0];
+    let keys: Vec<Key> = layer.manifest_keys.iter().copied().chain(layer.record.content).collect();
+    assert_eq!(keys.len(), 2);
+    for key in &keys {
+        let mut record = records.get(key).unwrap().unwrap();
+        record.inspection = None;
+        records.put(&record).unwrap();
+    }
+    let again = build();
+    assert_eq!((outcomes(&again), found(&again)), (vec![LayerOutcome::Reused], found(&built)));
+    for key in &keys {
+        assert!(records.get(key).unwrap().unwrap().inspection.is_some(), "it is known from now on");
+    }
+}

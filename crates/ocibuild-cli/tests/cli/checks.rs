@@ -16,6 +16,8 @@ use crate::bench::Bench;
 
 const CHECKS: i32 = 8;
 
+mod loaders;
+
 /// A spec of one layer with one directory, and what else is said.
 fn spec(layer: &str, image: &str, rest: &str) -> String {
     format!(
@@ -222,6 +224,127 @@ fn a_leaked_key_is_found_and_none_of_it_is_told() {
     bench.ok(&["build", "--no-checks"]);
 }
 
+/// `--no-checks` is of one build: what others go by is found in it all the same.
+#[test]
+fn a_layer_made_without_checks_is_judged_by_the_builds_after_it() {
+    for layer in ["", "manifests = [\"package.lock\"]"] {
+        let bench = Bench::with_spec(&spec(layer, "", ""));
+        bench.write("package.lock", "lock");
+        bench.write("files/server.pem", key());
+        bench.ok(&["build", "--no-checks"]);
+        for _ in 0..2 {
+            bench.run(&["build"]).expect_code(CHECKS);
+        }
+        bench.ok(&["build", "--no-checks"]);
+    }
+}
+
+/// Keys as people make them, of each kind and form.
+#[test]
+fn keys_that_real_programs_made_are_found() {
+    require!(tool("ssh-keygen"));
+    require!(tool("openssl"));
+    let bench = Bench::with_spec(&spec("", "", ""));
+    let directory = bench.path("files");
+    fs::create_dir(&directory).unwrap();
+    let mut names = Vec::new();
+    for kind in ["ed25519", "rsa", "ecdsa"] {
+        for (form, arguments) in
+            [("openssh", &["-N", ""][..]), ("pem", &["-N", "", "-m", "PEM"]), ("locked", &["-N", "abcde"])]
+        {
+            let name = format!("{kind}-{form}");
+            let mut command = Command::new("ssh-keygen");
+            run(command.current_dir(&directory).args(["-q", "-t", kind, "-f", &name]).args(arguments));
+            // What everybody may see is nothing to tell.
+            assert!(directory.join(format!("{name}.pub")).exists());
+            names.push(name);
+        }
+    }
+    let openssl: [(&str, &[&str]); 4] = [
+        ("pkcs8-rsa", &["genpkey", "-algorithm", "RSA"]),
+        ("pkcs8-ed25519", &["genpkey", "-algorithm", "ED25519"]),
+        ("pkcs8-ec", &["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
+        ("ec", &["ecparam", "-name", "prime256v1", "-genkey", "-noout"]),
+    ];
+    for (name, arguments) in openssl {
+        run(Command::new("openssl").current_dir(&directory).args(arguments).args(["-out", name]));
+        names.push(name.to_owned());
+    }
+    bench.run(&["build", "--checks-output", "found.json", "--checks-format", "json"]).expect_code(CHECKS);
+    let document = document(&bench);
+    let findings = document["findings"].as_array().unwrap();
+    let keys = findings.iter().filter(|finding| finding["id"] == "secret-private-key");
+    let mut found: Vec<&str> = keys.map(|finding| finding["path"].as_str().unwrap()).collect();
+    found.sort_unstable();
+    found.dedup();
+    let mut wanted: Vec<String> = names.iter().map(|name| format!("app/{name}")).collect();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+}
+
+/// What a file is the image says, wherever it was before.
+#[test]
+fn files_are_judged_by_their_places_in_the_image() {
+    let text = |to: &str| {
+        format!(
+            "version = 1\n[layers.app]\ncopy = [\n{{ from = \"vendor/e.sh\", to = \"{to}\", mode = \"755\" }},\n\
+             {{ from = \"netrc.txt\", to = \"/root/.netrc\" }}]\n[images.app]\nlayers = [\"app\"]\n\
+             workdir = \"/app\"\nentrypoint = [\"./e.sh\"]\n[checks]\nfail-on = \"never\"\n"
+        )
+    };
+    let bench = Bench::with_spec(&text("/opt/node_modules/e.sh"));
+    bench.write("vendor/e.sh", "#!/bin/sh\r\necho\r\n");
+    bench.write("netrc.txt", "machine a.example login b password hunter22\n");
+    let told = |ids: &[&str]| {
+        // The clock of the file system has to go on, for files to be known.
+        sleep(Duration::from_millis(250));
+        for _ in 0..2 {
+            let output = bench.ok(&["build", "--checks-output", "found.json", "--checks-format", "json"]);
+            assert_eq!(errors(&bench), ids, "{}", output.errors());
+        }
+    };
+    told(&["secret-netrc-password"]);
+    // The same files elsewhere: what was found in them before is still known.
+    bench.write("ocibuild.toml", text("/app/e.sh"));
+    told(&["secret-netrc-password", "script-interpreter-missing"]);
+    let said = bench.run(&["build"]).errors().to_owned();
+    assert!(said.contains("CR LF") && said.contains("`/bin/sh\\r`"), "{said}");
+    bench.write("ocibuild.toml", text("/app/e.sh").replace("/root/.netrc", "/root/netrc"));
+    told(&["script-interpreter-missing"]);
+}
+
+#[test]
+fn what_a_layer_above_replaces_is_not_judged() {
+    require!(tool("gcc"));
+    let text = "version = 1\n[layers.a]\ncopy = [{ from = \"p\", to = \"/app/p\" }]\n\
+        [layers.b]\ncopy = [{ content = \"text\", to = \"/app/p\" }]\n[images.app]\nlayers = [\"a\", \"b\"]\n";
+    let bench = Bench::with_spec(text);
+    compile(&bench, "p", MAIN, &[]);
+    accepted(&bench);
+    fs::remove_dir_all(bench.path("app.oci")).unwrap();
+    bench.write("ocibuild.toml", text.replace("\"/app/p\" }]\n[images", "\"/app/q\" }]\n[images"));
+    refused(&bench, "elf-interpreter-missing", &["/app/p"]);
+}
+
+#[test]
+fn packages_bring_programs_for_all_machines() {
+    require!(tool("gcc"));
+    let bench = Bench::with_spec(&spec("", ON_BASE, ""));
+    base(&bench, &GLIBC);
+    let package = "files/node_modules/argon2/prebuilds";
+    for machine in [62_u16, 183] {
+        let path = format!("{package}/linux-{machine}/argon2.node");
+        compile(&bench, &path, CALLED, &["-shared", "-nostdlib"]);
+        let mut program = fs::read(bench.path(&path)).unwrap();
+        program[18..20].copy_from_slice(&machine.to_le_bytes());
+        fs::write(bench.path(&path), program).unwrap();
+    }
+    accepted(&bench);
+    fs::remove_dir_all(bench.path("app.oci")).unwrap();
+    fs::remove_dir_all(bench.path(&format!("{package}/linux-62"))).unwrap();
+    refused(&bench, "elf-wrong-architecture", &["argon2", "arm64", "linux/amd64"]);
+}
+
 /// What was found in a file is known while the file is, whatever becomes of the others: where its blocks
 /// are taken from the last layer, where only its digest is, where nothing is.
 #[test]
@@ -321,7 +444,7 @@ fn a_fault_of_the_image_alone_moves_no_tag() {
 #[test]
 fn findings_are_written_as_sarif() {
     let bench = Bench::with_spec(&spec("max-size = \"1B\"", "", ""));
-    bench.write("files/a b.pem", key());
+    bench.write("files/a b.pem", key() + &key());
     bench.run(&["build", "--checks-output", "a.sarif", "--checks-format", "sarif"]).expect_code(CHECKS);
     let log: Value = serde_json::from_slice(&fs::read(bench.path("a.sarif")).unwrap()).unwrap();
     assert_eq!(log["version"], "2.1.0");
@@ -330,10 +453,13 @@ fn findings_are_written_as_sarif() {
     assert_eq!(run["tool"]["driver"]["name"], "ocibuild");
     let results = run["results"].as_array().unwrap();
     assert!(results.len() >= 3, "{results:#?}");
+    let mut prints = std::collections::BTreeSet::new();
     for result in results {
         let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
         assert_eq!(rules[index]["id"], result["ruleId"]);
         assert!(["note", "warning", "error"].contains(&result["level"].as_str().unwrap()));
+        let print = result["partialFingerprints"]["finding/v2"].as_str().unwrap();
+        assert!(print.starts_with(result["ruleId"].as_str().unwrap()) && prints.insert(print), "{print}");
         assert!(!result["message"]["text"].as_str().unwrap().is_empty());
         let place = &result["locations"][0]["physicalLocation"];
         assert_eq!(place["artifactLocation"]["uri"], "ocibuild.toml");

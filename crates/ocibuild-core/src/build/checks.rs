@@ -9,14 +9,15 @@ use crate::build::lookups::Lookups;
 use crate::build::pool::aside;
 use crate::build::{Context, FinishedLayer};
 use crate::checks::{
-    self, BudgetView, ConfigView, Finding, Findings, ImageView, LayerView, Place, alone, budgets, config,
-    programs,
+    self, BudgetView, ConfigView, Finding, Findings, ImageView, LayerView, Place, Start, alone, budgets,
+    config, programs,
 };
 use crate::inspect::Inspection;
 use crate::layer;
 use crate::oci::Config;
 use crate::plan::{
-    BaseName, Foundation, ImageLimits, Plan, PlannedImage, PlannedVariant, inherited_config, merge_configs,
+    BaseName, Foundation, ImageLimits, Plan, PlannedCopy, PlannedImage, PlannedVariant, inherited_config,
+    merge_configs,
 };
 use crate::spec::Span;
 
@@ -33,7 +34,7 @@ pub(super) struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     pub(super) fn new(plan: &'a Plan, context: Context<'a>) -> Self {
-        let own = if plan.checks.inspects() { plan.own_layers().collect() } else { Vec::new() };
+        let own = if plan.checks.judges() { plan.own_layers().collect() } else { Vec::new() };
         Self { plan, own, context, found: Mutex::default() }
     }
 
@@ -43,7 +44,9 @@ impl<'a> Checker<'a> {
             return true;
         }
         let policy = &self.plan.checks.policy;
-        let mut findings = Findings::new(policy, Place::default());
+        let images = self.images_with(layer.index);
+        let place = Place { images: &images, ..Place::default() };
+        let mut findings = Findings::new(policy, place);
         alone(self.view(layer), &|| biggest(&[layer], self.context), &mut findings);
         let findings = findings.finish();
         let is_sound = !checks::fails(policy, &findings);
@@ -51,19 +54,28 @@ impl<'a> Checker<'a> {
         is_sound
     }
 
+    /// The names of the images that have a layer.
+    fn images_with(&self, layer: usize) -> Vec<&'a str> {
+        let has =
+            |image: &&PlannedImage| image.variants.iter().any(|variant| variant.layers.contains(&layer));
+        self.plan.images.iter().filter(has).map(|image| image.name.as_str()).collect()
+    }
+
     fn view<'l>(&self, layer: &'l FinishedLayer) -> LayerView<'l> {
+        let lets_foreign = |copy: &PlannedCopy| copy.from().is_some_and(|from| from.allow_foreign);
         LayerView {
             label: &layer.label,
             inspection: layer.inspection.as_deref(),
             size: layer.record.blob_size(),
             max_size: self.plan.checks.layers.get(&layer.name).copied(),
+            lets_foreign: self.plan.layers[layer.index].copies.iter().any(lets_foreign),
         }
     }
 
     /// Checks the images, whose layers are all there. Returns all that was found, layers first.
     pub(super) fn images(self, foundations: &Foundations, layers: &[FinishedLayer]) -> Vec<Finding> {
         let mut all = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
-        if !self.plan.checks.inspects() {
+        if !self.plan.checks.judges() {
             return all;
         }
         all.sort_by(|one, other| (&one.layer, &one.path).cmp(&(&other.layer, &other.path)));
@@ -140,13 +152,21 @@ impl Checked<'_> {
         let views: Vec<LayerView<'_>> = own.iter().map(|layer| self.checker.view(layer)).collect();
         let env = merged.env.clone().unwrap_or_default();
         let lookups = Lookups::new(&own, context);
+        let listing = self.foundations.listing(&self.variant.foundation);
+        let removed: Vec<_> =
+            self.own().flat_map(|layer| layer::removed_paths(&plan.layers[layer.index], listing)).collect();
         let view = ImageView {
             platform: &self.variant.platform,
-            listing: self.foundations.listing(&self.variant.foundation),
+            listing,
+            removed: &removed,
             layers: &views,
             contents: &lookups,
             env: &env,
-            program: self.program(&merged),
+            start: Start {
+                entrypoint: merged.entrypoint.as_deref().unwrap_or_default(),
+                command: merged.cmd.as_deref().unwrap_or_default(),
+                directory: merged.working_dir.as_deref().unwrap_or_default(),
+            },
             is_static: limits.is_static,
         };
         programs(view, &mut findings);
@@ -187,13 +207,6 @@ impl Checked<'_> {
         };
         let is_pinned = reference.digest().is_some() || self.checker.context.bases.is_pinned(name);
         (!is_pinned).then(|| (name.to_string(), *span))
-    }
-
-    /// The program that is started, if a path or `PATH` leads to it.
-    fn program<'c>(&self, merged: &'c Config) -> Option<&'c str> {
-        let is_given = |words: &&Vec<String>| !words.is_empty();
-        let words = merged.entrypoint.as_ref().filter(is_given).or(merged.cmd.as_ref())?;
-        words.first().map(String::as_str)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::build::checks::aside_each;
 use crate::build::find::known;
 use crate::build::{Context, FinishedLayer};
 use crate::cache::Record;
-use crate::checks::{Contents, Item};
+use crate::checks::{Contents, Held, Item};
 use crate::key::{Key, KeyWriter};
 use crate::layer::ListedEntry;
 use crate::oci::{Descriptor, MediaType};
@@ -29,8 +29,8 @@ const LEVEL: i32 = 3;
 /// What was asked, with the answers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Answers {
-    at: BTreeMap<String, Option<Noted>>,
-    named: BTreeMap<String, Option<String>>,
+    at: BTreeMap<String, Option<(Noted, usize)>>,
+    named: BTreeMap<String, Vec<String>>,
 }
 
 /// An [`Item`] as it is kept.
@@ -68,7 +68,9 @@ pub(super) struct Lookups<'a> {
     /// None where nothing can be kept.
     key: Option<Key>,
     answers: OnceCell<RefCell<Answers>>,
-    all: OnceCell<Option<BTreeMap<Vec<u8>, Item>>>,
+    all: OnceCell<Option<Held>>,
+    /// Paths of files and links among these, by their last names.
+    names: OnceCell<BTreeMap<Vec<u8>, Vec<Vec<u8>>>>,
     has_more: Cell<bool>,
 }
 
@@ -77,12 +79,12 @@ impl<'a> Lookups<'a> {
         let digest = |layer: &&FinishedLayer| Some(layer.record.inventory.as_ref()?.digest.to_string());
         let inventories: Option<Vec<String>> = layers.iter().map(digest).collect();
         let key = inventories.map(|inventories| {
-            let mut writer = KeyWriter::new("lookup", 1);
+            let mut writer = KeyWriter::new("lookup", 2);
             writer.list("inventory", &inventories);
             writer.finish()
         });
-        let (answers, all, has_more) = (OnceCell::new(), OnceCell::new(), Cell::new(false));
-        Self { layers, context, key, answers, all, has_more }
+        let (answers, all, names) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { layers, context, key, answers, all, names, has_more: Cell::new(false) }
     }
 
     fn answers(&self) -> &RefCell<Answers> {
@@ -115,19 +117,31 @@ impl<'a> Lookups<'a> {
         }
     }
 
-    fn all(&self) -> &Option<BTreeMap<Vec<u8>, Item>> {
+    fn all(&self) -> &Option<Held> {
         self.all.get_or_init(|| contents(self.layers, self.context))
+    }
+
+    /// Those that are asked for by their names may be many, so all are put in order once.
+    fn names(&self, all: &Held) -> &BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
+        self.names.get_or_init(|| {
+            let mut names: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+            for (path, _) in all.iter().filter(|(_, (item, _))| *item != Item::Directory) {
+                let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                names.entry(name.to_vec()).or_default().push(path.clone());
+            }
+            names
+        })
     }
 }
 
 impl Contents for Lookups<'_> {
-    fn at(&self, path: &[u8]) -> Option<Option<Item>> {
+    fn at(&self, path: &[u8]) -> Option<Option<(Item, usize)>> {
         let text = std::str::from_utf8(path).ok();
         if let Some(known) = text.and_then(|text| self.answers().borrow().at.get(text).cloned()) {
-            return Some(known.map(Noted::item));
+            return Some(known.map(|(noted, layer)| (noted.item(), layer)));
         }
         let found = self.all().at(path)?;
-        let noted = found.as_ref().map(Noted::of);
+        let noted = found.as_ref().map(|(item, layer)| Some((Noted::of(item)?, *layer)));
         if let Some(text) = text.filter(|_| !matches!(noted, Some(None))) {
             self.answers().borrow_mut().at.insert(text.to_owned(), noted.flatten());
             self.has_more.set(true);
@@ -135,13 +149,13 @@ impl Contents for Lookups<'_> {
         Some(found)
     }
 
-    fn named(&self, name: &[u8]) -> Option<Option<Vec<u8>>> {
+    fn named(&self, name: &[u8]) -> Option<Vec<Vec<u8>>> {
         let text = std::str::from_utf8(name).ok();
         if let Some(known) = text.and_then(|text| self.answers().borrow().named.get(text).cloned()) {
-            return Some(known.map(String::into_bytes));
+            return Some(known.into_iter().map(String::into_bytes).collect());
         }
-        let found = self.all().named(name)?;
-        let noted = found.clone().map(String::from_utf8).transpose();
+        let found = self.names(self.all().as_ref()?).get(name).cloned().unwrap_or_default();
+        let noted: Result<Vec<String>, _> = found.iter().cloned().map(String::from_utf8).collect();
         if let (Some(text), Ok(noted)) = (text, noted) {
             self.answers().borrow_mut().named.insert(text.to_owned(), noted);
             self.has_more.set(true);
@@ -167,16 +181,16 @@ fn record(key: Key, packed: &[u8]) -> Record {
 }
 
 /// All that layers hold, those above over those below; none if that of one isn't known.
-fn contents(layers: &[&FinishedLayer], context: Context<'_>) -> Option<BTreeMap<Vec<u8>, Item>> {
-    let mut all = BTreeMap::new();
-    for layer in layers {
+fn contents(layers: &[&FinishedLayer], context: Context<'_>) -> Option<Held> {
+    let mut all = Held::new();
+    for (index, layer) in layers.iter().enumerate() {
         let take = |entry: ListedEntry| {
             let item = match entry.target {
                 Some(target) => Item::Link(target),
                 None if entry.is_directory => Item::Directory,
                 None => Item::File,
             };
-            all.insert(entry.path, item);
+            all.insert(entry.path, (item, index));
         };
         if !aside_each(layer, context, take).unwrap_or(false) {
             return None;

@@ -6,12 +6,13 @@ use std::time::Instant;
 use crate::base::Listing;
 use crate::build::checks;
 use crate::build::error::layer_fault;
-use crate::build::find::{asking, chain, last_of, may_answer};
+use crate::build::find::{asking, chain, known, last_of, may_answer};
 use crate::build::resolve::Decision;
 use crate::build::{BuildError, Context, FinishedLayer, past, verify};
 use crate::cache::{Record, RecordStore};
 use crate::event::{Event, LayerOutcome, Warning};
-use crate::layer::{self, Made, ManifestKeys, Origin, Workshop};
+use crate::inspect::Packed;
+use crate::layer::{self, Answer, Made, ManifestKeys, Origin, Workshop};
 use crate::plan::{Plan, PlannedLayer};
 
 /// Makes a layer, unless something answers for it. Whether its inventory is wanted stands beside the
@@ -26,7 +27,7 @@ pub(super) fn make(
     let start = Instant::now();
     let (made, keys) = match decision {
         decision if context.verifies => verify::make(plan, index, listing, decision, context)?,
-        Decision { keys, reused: Some(answer) } => (Made::answered(answer), keys),
+        Decision { keys, reused: Some(answer) } => (answered(plan, answer, context)?, keys),
         Decision { keys, reused: None } => build_layer(plan, index, (listing, is_listed), keys, context)?,
     };
     let finished = finish(&plan.layers[index], index, made, (&keys, start), context);
@@ -41,6 +42,36 @@ pub(super) fn make(
         });
     }
     Ok(finished)
+}
+
+/// Takes an answer by key, which comes without a look at files. Where nobody knows what these say, as it
+/// was made by an earlier version, its blobs are looked at, once.
+fn answered(plan: &Plan, answer: Answer, context: Context<'_>) -> Result<Made, BuildError> {
+    let mut made = Made::answered(answer);
+    let is_here = made.origins.iter().all(|origin| *origin == Origin::Store);
+    let record = &made.record;
+    if !plan.checks.judges() || !is_here || record.inspection.as_ref().is_some_and(Packed::is_current) {
+        return Ok(made);
+    }
+    // The same answers other keys, for other platforms.
+    let content = record.content.filter(|content| *content != record.key);
+    let same = content.zip(context.records).and_then(|(key, records)| known(records, &key, context.observer));
+    let same = same.filter(|same| same.layers == record.layers).and_then(|same| same.inspection);
+    let inspection = match same.as_ref().and_then(Packed::unpack) {
+        Some(inspection) => Some(inspection),
+        // Blobs that can't be read are found out by whoever needs them.
+        None => layer::inspect_blobs(record, context.store, context.cancel).ok(),
+    };
+    context.cancel.check()?;
+    if let Some(inspection) = inspection {
+        made.record.inspection = inspection.pack();
+        made.inspection = Some(inspection);
+        let keys = std::iter::once(made.record.key).chain(content);
+        if let Some(records) = context.records {
+            keep(keys.map(|key| made.record.under(key)), context, records);
+        }
+    }
+    Ok(made)
 }
 
 fn finish(

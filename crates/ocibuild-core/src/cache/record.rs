@@ -140,11 +140,12 @@ impl Record {
     #[must_use]
     pub fn says_all_of(&self, other: &Self, with_blobs: bool) -> bool {
         let digest = |record: &Self| record.inventory.as_ref().map(|inventory| inventory.digest);
+        let is_inspected = |record: &Self| record.inspection.as_ref().is_some_and(Packed::is_current);
         if other.is_listing() {
             return self.is_listing() && digest(self) == digest(other);
         }
         let knows = (!with_blobs || other.inventory.is_none() || self.inventory.is_some())
-            && (other.inspection.is_none() || self.inspection.is_some());
+            && (!is_inspected(other) || is_inspected(self));
         // Which lockfiles went into it is known to who made it, and to none who was answered.
         knows
             && (self.content, &self.layers, &self.machines) == (other.content, &other.layers, &other.machines)

@@ -1,7 +1,7 @@
 //! What a layer shows by itself, before its bytes go anywhere.
 
 use crate::checks::finding::{Draft, Findings};
-use crate::inspect::{Inspection, Severity, rule};
+use crate::inspect::{Hit, Inspected, Inspection, Severity, rule};
 use crate::spec::{Located, Size};
 
 /// A layer that is there.
@@ -15,13 +15,15 @@ pub struct LayerView<'a> {
     pub size: u64,
     /// How many it may have.
     pub max_size: Option<Located<Size>>,
+    /// Whether a copy of it lets programs for other machines through.
+    pub lets_foreign: bool,
 }
 
 /// The largest paths of layers, with their sizes in bytes: what is told of what is too large.
 pub type Biggest<'a> = dyn Fn() -> Vec<(String, u64)> + 'a;
 
 /// Where things that look like secrets are mostly somebody's tests or documentation.
-const HARMLESS: [&str; 16] = [
+const HARMLESS: [&str; 18] = [
     "node_modules",
     "site-packages",
     "dist-packages",
@@ -38,11 +40,17 @@ const HARMLESS: [&str; 16] = [
     "doc",
     "docs",
     "spec",
+    "bench",
+    "benches",
 ];
 
 /// Tells whether a path leads into tests, documentation, or what a package manager installed.
 fn is_harmless(path: &str) -> bool {
-    path.split('/').any(|name| HARMLESS.contains(&name)) || path.starts_with("usr/share/")
+    let name = path.rsplit('/').next().unwrap_or_default();
+    path.split('/').any(|name| HARMLESS.contains(&name))
+        || path.starts_with("usr/share/")
+        || name.starts_with("README")
+        || name.ends_with(".md")
 }
 
 /// Judges a layer by itself.
@@ -51,6 +59,14 @@ pub fn alone<'a>(layer: LayerView<'a>, biggest: &Biggest<'_>, findings: &mut Fin
     if let Some(inspection) = layer.inspection {
         secrets(inspection, findings);
         permissions(inspection, findings);
+        if inspection.is_partial {
+            findings.add(Draft {
+                id: "contents-unknown",
+                message: format!("layer `{}` has more programs than are kept in mind", layer.label),
+                hint: Some("of some it isn't known whether they start; several layers have room".to_owned()),
+                ..Draft::default()
+            });
+        }
     } else {
         findings.add(Draft {
             id: "contents-unknown",
@@ -75,13 +91,13 @@ pub fn alone<'a>(layer: LayerView<'a>, biggest: &Biggest<'_>, findings: &mut Fin
 fn secrets(inspection: &Inspection, findings: &mut Findings<'_>) {
     for file in &inspection.files {
         let at_most = is_harmless(&file.path).then_some(Severity::Note);
-        for hit in &file.secrets {
+        for hit in file.secrets.iter().filter(|hit| hit.is_at(file.path.as_bytes())) {
             let title = rule(&hit.id).map_or("a secret", |rule| rule.title);
             let line = hit.line.map(|line| format!(":{line}")).unwrap_or_default();
             let begin = if hit.begin.is_empty() { String::new() } else { format!(" (`{}…`)", hit.begin) };
             findings.add(Draft {
                 id: &hit.id,
-                at_most,
+                at_most: at_most.or_else(|| embedded(file, hit)),
                 path: Some(&file.path),
                 line: hit.line,
                 message: format!("there is {title} in `/{}{line}`{begin}", file.path),
@@ -94,6 +110,14 @@ fn secrets(inspection: &Inspection, findings: &mut Findings<'_>) {
             });
         }
     }
+}
+
+/// How bad a private key in a program is at most. Nobody keeps theirs in a library: what stands there is
+/// for its own tests, and anybody has it. A program may have been given a file with one.
+fn embedded(file: &Inspected, hit: &Hit) -> Option<Severity> {
+    let elf = file.elf.as_ref().filter(|_| hit.id == "secret-private-key")?;
+    let is_library = elf.soname.is_some() || file.path.ends_with(".so");
+    Some(if is_library { Severity::Note } else { Severity::Warning })
 }
 
 fn permissions(inspection: &Inspection, findings: &mut Findings<'_>) {

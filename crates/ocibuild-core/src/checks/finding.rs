@@ -51,6 +51,8 @@ pub struct Place<'a> {
     pub platform: Option<&'a str>,
     /// The layer's label.
     pub layer: Option<&'a str>,
+    /// Of a layer that is judged by itself, the images that have it.
+    pub images: &'a [&'a str],
 }
 
 /// Tells whether a build fails for what was found.
@@ -73,6 +75,8 @@ pub(super) struct Draft<'a> {
     pub(super) id: &'a str,
     /// It is no worse than this, whatever the policy says of its kind.
     pub(super) at_most: Option<Severity>,
+    /// It is so bad, unless the policy says something of its kind.
+    pub(super) by_default: Option<Severity>,
     pub(super) path: Option<&'a str>,
     pub(super) line: Option<u64>,
     pub(super) message: String,
@@ -94,9 +98,10 @@ impl<'a> Findings<'a> {
 
     pub(super) fn add(&mut self, draft: Draft<'_>) {
         let Some(severity) = self.policy.severity(draft.id) else { return };
+        let severity = draft.by_default.filter(|_| !self.policy.says(draft.id)).unwrap_or(severity);
         let severity = draft.at_most.map_or(severity, |most| severity.min(most));
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        let Place { image, platform, layer } = self.place;
+        let Place { image, platform, layer, .. } = self.place;
         let mut finding = Finding {
             id: draft.id.to_owned(),
             severity,
@@ -123,11 +128,29 @@ impl<'a> Findings<'a> {
                 .path
                 .as_ref()
                 .is_none_or(|pattern| path.is_some_and(|path| pattern.covers(path.as_bytes())));
-            let is_in =
-                allowed.image.as_ref().is_none_or(|image| finding.image.as_ref() == Some(&image.value));
-            is_meant && is_there && is_in
+            is_meant && is_there
         };
-        self.policy.allow.iter().find(fits).map(|allowed| allowed.reason.value.clone())
+        let fitting: Vec<&crate::spec::Allowed> = self.policy.allow.iter().filter(fits).collect();
+        let of = |image: Option<&str>| {
+            let is_in = |allowed: &&&crate::spec::Allowed| {
+                allowed.image.as_ref().is_none_or(|named| Some(&*named.value) == image)
+            };
+            fitting.iter().find(is_in).map(|allowed| allowed.reason.value.clone())
+        };
+        // What a layer shows by itself is in all images that have it.
+        let images = self.place.images;
+        let reasons: Option<Vec<String>> = images.iter().map(|image| of(Some(image))).collect();
+        of(finding.image.as_deref()).or_else(|| reasons?.into_iter().next())
+    }
+
+    /// How much was found.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Forgets what was found last.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.all.truncate(length);
     }
 
     /// Returns what was found.

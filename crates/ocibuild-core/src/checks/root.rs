@@ -3,7 +3,7 @@
 //! What own layers hold is looked up in what was found in them, as far as that goes; only what isn't
 //! there, and isn't in the base, makes their whole contents be read.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{ListedKind, Listing};
@@ -22,25 +22,31 @@ pub enum Item {
 
 /// What own layers hold, those above over those below. Where that isn't to be had, nothing is answered.
 pub trait Contents {
-    /// Says what is at a path, without a leading `/`; links aren't followed.
-    fn at(&self, path: &[u8]) -> Option<Option<Item>>;
+    /// Says what is at a path, without a leading `/`, and the place of the layer that has it; links aren't
+    /// followed.
+    fn at(&self, path: &[u8]) -> Option<Option<(Item, usize)>>;
 
-    /// Finds the first path, in byte order, of a file or link of this name.
-    fn named(&self, name: &[u8]) -> Option<Option<Vec<u8>>>;
+    /// Finds files and links of this name, by their paths.
+    fn named(&self, name: &[u8]) -> Option<Vec<Vec<u8>>>;
 }
 
 /// All of it, by path.
-impl Contents for Option<BTreeMap<Vec<u8>, Item>> {
-    fn at(&self, path: &[u8]) -> Option<Option<Item>> {
+pub type Held = BTreeMap<Vec<u8>, (Item, usize)>;
+
+impl Contents for Option<Held> {
+    fn at(&self, path: &[u8]) -> Option<Option<(Item, usize)>> {
         Some(self.as_ref()?.get(path).cloned())
     }
 
-    fn named(&self, name: &[u8]) -> Option<Option<Vec<u8>>> {
-        let mut all = self.as_ref()?.iter();
-        let found = all.find(|(path, item)| last(path) == name && **item != Item::Directory);
-        Some(found.map(|(path, _)| path.clone()))
+    fn named(&self, name: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let named =
+            |(path, (item, _)): &(&Vec<u8>, &(Item, usize))| last(path) == name && *item != Item::Directory;
+        Some(self.as_ref()?.iter().filter(named).map(|(path, _)| path.clone()).collect())
     }
 }
+
+/// What is taken away from the base: a path with all below it, or, if so, only what is below.
+pub type Removed = (Vec<u8>, bool);
 
 /// As many links lead on from one path.
 const MAX_LINKS: usize = 40;
@@ -48,6 +54,8 @@ const MAX_LINKS: usize = 40;
 /// The file system of an image.
 pub(super) struct Root<'a> {
     listing: &'a Listing,
+    /// What is taken away from that.
+    removed: &'a [Removed],
     /// What own layers have, as far as it was found in them.
     found: BTreeMap<Vec<u8>, Item>,
     /// The directories that these are in.
@@ -55,6 +63,18 @@ pub(super) struct Root<'a> {
     /// Programs and libraries of own layers.
     pub(super) programs: BTreeMap<Vec<u8>, &'a Elf>,
     contents: &'a dyn Contents,
+    /// Where the libraries are that own programs need, by their names, as far as that is known without
+    /// asking for all that own layers hold.
+    libraries: OnceCell<BTreeMap<Vec<u8>, Anywhere>>,
+}
+
+/// Where files of a name are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Anywhere {
+    /// Whether the base has one.
+    pub(super) is_in_base: bool,
+    /// Those in own layers.
+    pub(super) own: Vec<Vec<u8>>,
 }
 
 /// What came of looking something up.
@@ -70,7 +90,7 @@ pub(super) enum Lookup {
 
 impl<'a> Root<'a> {
     pub(super) fn new(
-        listing: &'a Listing,
+        (listing, removed): (&'a Listing, &'a [Removed]),
         layers: impl Iterator<Item = &'a Inspection>,
         contents: &'a dyn Contents,
     ) -> Self {
@@ -88,7 +108,8 @@ impl<'a> Root<'a> {
         for path in found.keys() {
             directories.extend(above(path).map(<[u8]>::to_vec));
         }
-        Self { listing, found, directories, programs, contents }
+        let libraries = OnceCell::new();
+        Self { listing, removed, found, directories, programs, contents, libraries }
     }
 
     /// Looks for a file by an absolute path, links followed.
@@ -99,35 +120,84 @@ impl<'a> Root<'a> {
     /// Looks for the first of these files. All are looked for where that is quick, before any is where
     /// it isn't.
     pub(super) fn first(&self, paths: &[String]) -> Lookup {
-        let mut paths = paths.iter().map(String::as_bytes);
-        if let Some(path) = paths.clone().find_map(|path| self.resolve(path, &|path| self.quick(path))) {
-            return Lookup::There(path);
+        match self.first_that(paths, &|_| true) {
+            Ok((_, path)) => Lookup::There(path),
+            Err(lookup) => lookup,
+        }
+    }
+
+    /// Looks for the first of these files that fits. Returns its place among them, and its path, links
+    /// followed.
+    ///
+    /// # Errors
+    /// Whether there is none, or nobody knows.
+    pub(super) fn first_that(
+        &self,
+        paths: &[String],
+        fits: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<(usize, Vec<u8>), Lookup> {
+        let look = |at: &dyn Fn(&[u8]) -> Option<Item>| {
+            let found = |(index, path): (usize, &String)| Some((index, self.resolve(path.as_bytes(), at)?));
+            paths.iter().enumerate().filter_map(found).find(|(_, path)| fits(path))
+        };
+        if let Some(found) = look(&|path| self.quick(path)) {
+            return Ok(found);
         }
         let is_known = Cell::new(true);
         let whole = |path: &[u8]| match self.contents.at(path) {
-            Some(own) => self.whole(own, path),
+            Some(own) => self.whole(own.map(|(item, _)| item), path),
             None => {
                 is_known.set(false);
                 None
             }
         };
-        match paths.find_map(|path| self.resolve(path, &whole)) {
-            _ if !is_known.get() => Lookup::Unknown,
-            found => found.map_or(Lookup::Missing, Lookup::There),
+        match look(&whole) {
+            _ if !is_known.get() => Err(Lookup::Unknown),
+            found => found.ok_or(Lookup::Missing),
         }
     }
 
-    /// Looks for a file of this name anywhere; returns whether it is one of the base.
-    pub(super) fn anywhere(&self, name: &[u8]) -> Option<(Vec<u8>, bool)> {
-        let is_it = |path: &[u8]| last(path) == name;
-        let base = || {
-            let is_file = |kind| !matches!(kind, ListedKind::Directory);
-            let mut all = self.listing.entries(b"");
-            all.find(|(path, listed)| is_it(path) && is_file(listed.kind)).map(|(path, _)| (path, true))
-        };
-        let found = || self.found.keys().find(|path| is_it(path)).cloned();
-        let own = || self.contents.named(name).flatten().or_else(found);
-        base().or_else(|| Some((own()?, false)))
+    /// Tells whether an own layer has a file or link of this path.
+    pub(super) fn is_own(&self, path: &[u8]) -> bool {
+        self.contents.at(path).is_none_or(|held| held.is_some())
+    }
+
+    /// Tells whether what a layer has at a path isn't replaced by one above it.
+    pub(super) fn is_still(&self, path: &[u8], layer: usize) -> bool {
+        let held = self.contents.at(path).flatten();
+        held.is_none_or(|(item, by)| item == Item::File && by == layer)
+    }
+
+    /// Tells where libraries are that have the name of one which an own program needs.
+    pub(super) fn anywhere(&self, name: &[u8]) -> Anywhere {
+        let known = self.libraries.get_or_init(|| self.libraries()).get(name);
+        let mut anywhere = known.cloned().unwrap_or_default();
+        for path in self.contents.named(name).unwrap_or_default() {
+            if !anywhere.own.contains(&path) {
+                anywhere.own.push(path);
+            }
+        }
+        anywhere
+    }
+
+    /// All that is known is gone through once, whatever is looked for.
+    fn libraries(&self) -> BTreeMap<Vec<u8>, Anywhere> {
+        let needed = self.programs.values().flat_map(|elf| &elf.needed);
+        let wanted = needed.map(|name| (last(name.as_bytes()).to_vec(), Anywhere::default()));
+        let mut wanted: BTreeMap<Vec<u8>, Anywhere> = wanted.collect();
+        for path in self.found.keys() {
+            if let Some(anywhere) = wanted.get_mut(last(path)) {
+                anywhere.own.push(path.clone());
+            }
+        }
+        for (path, listed) in self.listing.entries(b"") {
+            let is_file = !matches!(listed.kind, ListedKind::Directory);
+            if let Some(anywhere) = wanted.get_mut(last(&path)).filter(|_| is_file && !self.is_removed(&path))
+            {
+                anywhere.is_in_base = true;
+            }
+        }
+        wanted
     }
 
     fn quick(&self, path: &[u8]) -> Option<Item> {
@@ -147,10 +217,18 @@ impl<'a> Root<'a> {
     }
 
     fn base(&self, path: &[u8]) -> Option<Item> {
-        Some(match self.listing.get(path)?.kind {
+        Some(match self.listing.get(path).filter(|_| !self.is_removed(path))?.kind {
             ListedKind::Directory => Item::Directory,
             ListedKind::Symlink { target } => Item::Link(target.to_vec()),
             _ => Item::File,
+        })
+    }
+
+    fn is_removed(&self, path: &[u8]) -> bool {
+        self.removed.iter().any(|(removed, is_content_only)| match path.strip_prefix(&removed[..]) {
+            Some([]) => !is_content_only,
+            Some(rest) => rest.starts_with(b"/") || removed.is_empty(),
+            None => false,
         })
     }
 

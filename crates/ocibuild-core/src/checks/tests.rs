@@ -11,8 +11,9 @@ use crate::spec::Checks;
 /// A file that has these bytes, looked at as a build would.
 fn file(path: &str, mode: u32, bytes: &[u8]) -> Inspected {
     let read = |_: u64, _: usize| None;
-    let piece = Piece { path: path.as_bytes(), size: bytes.len() as u64, start: 0, bytes, read: &read };
-    Inspected::new(path.to_owned(), mode, String::new(), Inspector.piece(piece).unwrap_or_default())
+    let piece = Piece { size: bytes.len() as u64, start: 0, bytes, read: &read };
+    let facts = Inspector.piece(piece).and_then(|facts| facts.at(path.as_bytes()));
+    Inspected::new(path.to_owned(), mode, String::new(), facts.unwrap_or_default())
 }
 
 fn elf(path: &str, interpreter: Option<&str>, needed: &[&str], search: &[&str]) -> Inspected {
@@ -24,6 +25,7 @@ fn elf(path: &str, interpreter: Option<&str>, needed: &[&str], search: &[&str]) 
         needed: owned(needed),
         soname: None,
         search: owned(search),
+        is_rpath: false,
     };
     let mode = if interpreter.is_some() { 0o755 } else { 0o644 };
     let facts = FileFacts { elf: Some(Box::new(elf)), ..FileFacts::default() };
@@ -39,7 +41,9 @@ struct Image {
     base: Vec<(&'static str, Option<&'static str>)>,
     layer: Inspection,
     env: Vec<String>,
-    program: Option<&'static str>,
+    command: Vec<String>,
+    directory: &'static str,
+    removed: Vec<Removed>,
     /// What is in the layer beside what was found in it; nothing that isn't known.
     others: Option<Vec<(&'static str, Item)>>,
 }
@@ -79,7 +83,7 @@ impl Image {
     }
 
     fn starts(self, program: &'static str) -> Self {
-        Self { program: Some(program), ..self }
+        Self { command: program.split(' ').map(str::to_owned).collect(), ..self }
     }
 
     fn listing(&self) -> Listing {
@@ -96,8 +100,14 @@ impl Image {
 
     fn findings(&self) -> Vec<Finding> {
         let (policy, platform, listing) = (Checks::default(), Platform::linux_amd64(), self.listing());
-        let layers = [LayerView { label: "app", inspection: Some(&self.layer), size: 0, max_size: None }];
-        let contents = || -> Option<BTreeMap<Vec<u8>, Item>> {
+        let layers = [LayerView {
+            label: "app",
+            inspection: Some(&self.layer),
+            size: 0,
+            max_size: None,
+            lets_foreign: false,
+        }];
+        let contents = || -> Option<Held> {
             let mut all: BTreeMap<Vec<u8>, Item> = BTreeMap::new();
             for file in &self.layer.files {
                 all.insert(file.path.clone().into_bytes(), Item::File);
@@ -118,16 +128,17 @@ impl Image {
             for path in above {
                 all.entry(path).or_insert(Item::Directory);
             }
-            Some(all)
+            Some(all.into_iter().map(|(path, item)| (path, (item, 0))).collect())
         };
         let mut findings = Findings::new(&policy, Place::default());
         let view = ImageView {
             platform: &platform,
             listing: &listing,
+            removed: &self.removed,
             layers: &layers,
             contents: &contents(),
             env: &self.env,
-            program: self.program,
+            start: Start { entrypoint: &[], command: &self.command, directory: self.directory },
             is_static: None,
         };
         programs(view, &mut findings);
@@ -198,9 +209,9 @@ fn libraries_are_found_where_loaders_look() {
     for (search, path) in [
         (&["${ORIGIN}/../lib"][..], "app/lib/liba.so.1"),
         (&["/opt/vendored"], "opt/vendored/liba.so.1"),
-        (&[], "usr/local/lib/liba.so.1"),
         (&[], "usr/lib/x86_64-linux-gnu/liba.so.1"),
         (&["$ORIGIN/../$LIB"], "app/lib64/liba.so.1"),
+        (&["$ORIGIN/../$LIB"], "app/lib/x86_64-linux-gnu/liba.so.1"),
     ] {
         assert_eq!(Image::on_glibc().with(app(search)).with(liba(path)).told(), [], "{path}");
     }
@@ -214,8 +225,12 @@ fn libraries_are_found_where_loaders_look() {
     let env = vec!["LD_LIBRARY_PATH=/x:/app/lib".to_owned()];
     assert_eq!(Image { env, ..image }.told(), []);
     // One that is somewhere else may be found in a way that isn't known.
-    let image = Image::on_glibc().with(app(&[])).with(liba("app/lib/liba.so.1"));
-    assert_eq!(image.told(), one("elf-library-missing", Severity::Warning));
+    for path in ["app/lib/liba.so.1", "usr/local/lib/liba.so.1"] {
+        let image = || Image::on_glibc().with(app(&[])).with(liba(path));
+        assert_eq!(image().told(), one("elf-library-missing", Severity::Warning), "{path}");
+        let cache = ("etc/ld.so.cache", Item::File);
+        assert_eq!(Image { others: Some(vec![cache]), ..image() }.told(), [], "nobody reads that: {path}");
+    }
 }
 
 #[test]
@@ -234,9 +249,103 @@ fn what_nothing_starts_weighs_less() {
 fn a_program_for_another_machine_is_found_where_it_is_started() {
     let mut foreign = elf("app/server", None, &[], &[]);
     foreign.elf.as_mut().unwrap().machine = 183;
+    foreign.mode = 0o755;
     assert_eq!(Image::default().with(foreign.clone()).told(), [], "a build knows of what nobody starts");
     let image = Image::default().with(foreign).starts("/app/server");
     assert_eq!(image.told(), one("elf-wrong-architecture", Severity::Note));
+}
+
+#[test]
+fn packages_bring_programs_for_all_machines_or_the_wrong_one() {
+    let brought = |path: &str, machine: u16| {
+        let mut file = elf(path, None, &["libc.so.6"], &[]);
+        file.elf.as_mut().unwrap().machine = machine;
+        file
+    };
+    let foreign = || brought("app/node_modules/bcrypt/prebuilds/linux-arm64/bcrypt.node", 183);
+    let own = brought("app/node_modules/bcrypt/prebuilds/linux-x64/bcrypt.node", 62);
+    let other = brought("app/node_modules/argon2/build/argon2.node", 62);
+    assert_eq!(Image::on_glibc().with(foreign()).with(own).told(), []);
+    // Installed on a machine of another kind: none of its programs is any use.
+    let wrong = one("elf-wrong-architecture", Severity::Error);
+    assert_eq!(Image::on_glibc().with(foreign()).with(other).told(), wrong);
+}
+
+#[test]
+fn musl_knows_its_own_libraries_without_files() {
+    let names = ["libc.so.6", "libm.so.6", "libpthread.so.0", "librt.so.1", "libdl.so.2", "libutil.so.1"];
+    let alpine = || elf("app/server", Some(MUSL), &["libc.musl-x86_64.so.1"], &[]);
+    let mut image = Image { base: vec![("lib/ld-musl-x86_64.so.1", None)], ..Image::default() };
+    assert_eq!(image.with(alpine()).told(), []);
+    // gcompat starts programs for glibc there.
+    image = Image::on_musl();
+    image.base.push(("lib/ld-linux-x86-64.so.2", None));
+    image.base.push(("lib64/ld-linux-x86-64.so.2", Some("../lib/ld-linux-x86-64.so.2")));
+    assert_eq!(image.with(elf("app/server", Some(GLIBC), &names, &[])).told(), []);
+    let needs = |name| Image::on_musl().with(elf("app/server", Some(MUSL), &[name], &[]));
+    for (name, is_found) in [("libm.so", true), ("libmagic.so.1", false), ("librtmp.so.1", false)] {
+        assert_eq!(needs(name).told().is_empty(), is_found, "{name}");
+    }
+    let in_triple = needs("liba.so").with(elf("usr/lib/x86_64-linux-gnu/liba.so", None, &[], &[]));
+    assert_eq!(in_triple.told(), one("elf-library-missing", Severity::Warning), "it doesn't look there");
+    let local = needs("liba.so").with(elf("usr/local/lib/liba.so", None, &[], &[]));
+    assert_eq!(local.told(), []);
+}
+
+#[test]
+fn a_library_for_another_machine_is_none() {
+    let mut other = elf("usr/lib/liba.so.1", None, &[], &[]);
+    let small = other.elf.as_mut().unwrap();
+    (small.machine, small.is_64) = (3, false);
+    let app = elf("app/server", Some(GLIBC), &["liba.so.1", "libc.so.6"], &[]);
+    let image = || Image::on_glibc().with(app.clone()).with(other.clone());
+    assert_eq!(image().told(), one("elf-library-missing", Severity::Error));
+    let fits = elf("usr/lib/x86_64-linux-gnu/liba.so.1", None, &[], &[]);
+    assert_eq!(image().with(fits).told(), []);
+}
+
+#[test]
+fn libraries_inherit_rpath_and_not_runpath() {
+    let image = |is_rpath: bool, is_musl: bool| {
+        let libc = if is_musl { "libc.so" } else { "libc.so.6" };
+        let interpreter = if is_musl { MUSL } else { GLIBC };
+        let mut app = elf("app/server", Some(interpreter), &["liba.so", libc], &["$ORIGIN/lib"]);
+        app.elf.as_mut().unwrap().is_rpath = is_rpath;
+        let on = if is_musl { Image::on_musl() } else { Image::on_glibc() };
+        on.with(app).with(elf("app/lib/liba.so", None, &["libb.so", libc], &[])).with(elf(
+            "app/lib/libb.so",
+            None,
+            &[libc],
+            &[],
+        ))
+    };
+    assert_eq!(image(false, false).told(), one("elf-library-missing", Severity::Warning));
+    for (is_rpath, is_musl) in [(true, false), (false, true), (true, true)] {
+        assert_eq!(image(is_rpath, is_musl).told(), [], "{is_rpath} {is_musl}");
+    }
+}
+
+#[test]
+fn what_is_taken_from_the_base_is_gone() {
+    let image = Image::on_glibc().with(elf("app/server", Some(GLIBC), &["libc.so.6"], &[]));
+    let removed = vec![(b"usr/lib/x86_64-linux-gnu/libc.so.6".to_vec(), false)];
+    assert_eq!(Image { removed, ..image }.told(), one("elf-library-missing", Severity::Error));
+}
+
+#[test]
+fn what_is_started_is_known_by_any_name() {
+    let script = || file("app/x.sh", 0o755, b"#!/bin/nothing\n");
+    let missing = one("script-interpreter-missing", Severity::Error);
+    let at = |directory, command| {
+        let image = Image::on_glibc().with(script()).starts(command);
+        Image { directory, ..image }.told()
+    };
+    assert_eq!(at("/app", "./x.sh"), missing);
+    assert_eq!(at("/", "app/x.sh"), missing);
+    assert_eq!(at("", "/sbin/tini -g -- /app/x.sh"), missing);
+    assert_eq!(at("", "python3 /app/x.sh"), one("script-interpreter-missing", Severity::Note));
+    let plain = Image::on_glibc().with(file("app/run", 0o644, b"#!/usr/bin/python3\n")).starts("/app/run");
+    assert_eq!(plain.told(), one("program-not-executable", Severity::Error));
 }
 
 #[test]
@@ -263,10 +372,53 @@ fn scripts_need_what_runs_them() {
 
 /// What a layer shows by itself.
 fn alone_told(inspection: &Inspection, policy: &Checks) -> Vec<Finding> {
-    let layer = LayerView { label: "app", inspection: Some(inspection), size: 0, max_size: None };
+    let layer = LayerView {
+        label: "app",
+        inspection: Some(inspection),
+        size: 0,
+        max_size: None,
+        lets_foreign: false,
+    };
     let mut findings = Findings::new(policy, Place::default());
     alone(layer, &Vec::new, &mut findings);
     findings.finish()
+}
+
+/// The same, of a layer that images have.
+fn alone_in(images: &[&str], inspection: &Inspection, policy: &Checks) -> Vec<Finding> {
+    let layer = LayerView {
+        label: "app",
+        inspection: Some(inspection),
+        size: 0,
+        max_size: None,
+        lets_foreign: false,
+    };
+    let mut findings = Findings::new(policy, Place { images, ..Place::default() });
+    alone(layer, &Vec::new, &mut findings);
+    findings.finish()
+}
+
+#[test]
+fn what_is_allowed_in_all_images_of_a_layer_is_allowed_in_it() {
+    let text = "version = 1\n[checks]\nallow = [{ id = 'secrets', image = 'a', reason = 'r' }]\n\
+        [layers.a]\ncopy = [{ content = '', to = '/a' }]\n[images.a]\nlayers = ['a']\n[images.b]\nlayers = ['a']\n";
+    let policy = crate::spec::Spec::parse(text, &BTreeMap::new()).unwrap().checks;
+    let mut inspection = Inspection::new();
+    inspection.files.push(file("app/.env", 0o644, token().as_bytes()));
+    for (images, is_allowed) in [(&["a"][..], true), (&["a", "b"], false), (&["b"], false), (&[], false)] {
+        let findings = alone_in(images, &inspection, &policy);
+        assert_eq!(findings[0].allowed.is_some(), is_allowed, "{images:?}");
+    }
+}
+
+#[test]
+fn a_password_is_one_in_a_netrc() {
+    let told = |path: &str| {
+        let mut inspection = Inspection::new();
+        inspection.files.push(file(path, 0o600, b"machine a.example login b password hunter22\n"));
+        alone_told(&inspection, &Checks::default()).len()
+    };
+    assert_eq!((told("root/.netrc"), told("root/netrc.txt")), (1, 0));
 }
 
 /// A token that is made up, and stands in no source as it is.
@@ -282,9 +434,30 @@ fn secrets_weigh_less_where_tests_and_packages_are() {
         alone_told(&inspection, &Checks::default()).iter().map(|finding| finding.severity).collect::<Vec<_>>()
     };
     assert_eq!(at("app/.env"), [Severity::Error]);
-    for path in ["app/node_modules/x/a.js", "app/test/a.js", "usr/share/doc/x"] {
+    for path in
+        ["app/node_modules/x/a.js", "app/test/a.js", "usr/share/doc/x", "app/README.md", "a/benches/x"]
+    {
         assert_eq!(at(path), [Severity::Note], "{path}");
     }
+}
+
+/// Libraries of cryptography have keys for their self-tests inside, which anybody has.
+#[test]
+fn keys_inside_of_programs_weigh_less() {
+    let lines: String = (0..3_u8).map(|n| format!("{}\n", blake3::hash(&[n]).to_hex())).collect();
+    let key = format!("-----BEGIN {} KEY-----\n{lines}", "PRIVATE");
+    let at = |mut file: Inspected, secret: &str| {
+        file.secrets = self::file("", 0o644, secret.as_bytes()).secrets;
+        let mut inspection = Inspection::new();
+        inspection.files.push(file);
+        alone_told(&inspection, &Checks::default()).iter().map(|finding| finding.severity).collect::<Vec<_>>()
+    };
+    assert_eq!(at(file("app/key.pem", 0o644, b""), &key), [Severity::Error]);
+    let mut library = elf("usr/lib/libgnutls.so.30", None, &["libc.so.6"], &[]);
+    library.elf.as_mut().unwrap().soname = Some("libgnutls.so.30".to_owned());
+    assert_eq!(at(library, &key), [Severity::Note]);
+    assert_eq!(at(elf("app/server", Some(GLIBC), &[], &[]), &key), [Severity::Warning]);
+    assert_eq!(at(elf("app/server", Some(GLIBC), &[], &[]), &token()), [Severity::Error]);
 }
 
 #[test]

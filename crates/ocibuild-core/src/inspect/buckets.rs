@@ -19,14 +19,14 @@ const BUCKETS: [&[&str]; 16] = [
     &["sntrys_", "sk-ant-", "xoxb-", "xoxp-"],
     &["PuTTY-User-Key-File-", " SG.", "=SG.", "sq0atp-"],
     &["client-key-data", "\"hf_", " hf_", "=hf_"],
-    &["\"auth\"", "AGE-SECRET-KEY-1", ":AAE", "_authToken"],
+    &["\"auth\"", "AGE-SECRET-KEY-1", "_authToken", "_auth"],
     &["ghs_", "AIzaSy", "AWS_SECRET_ACCESS_KEY", "AKIA"],
     &["dapi", "hooks.slack.com/services/T", "dop_v1_", "gho_"],
     &["glpat-", "dckr_pat_", "glsa_", "T3BlbkFJ"],
     &["shpss_", "shpat_", "xapp-", ":AAF"],
-    &["sk_live_", "rk_live_", ".atlasv1.", ":AAG"],
-    &["tskey-", "HRKU-", "rubygems_"],
-    &["AccountKey", "'hf_", "ASIA"],
+    &["k_live_", ".atlasv1.", ":AAG", ":AAE"],
+    &["tskey-", "HRKU-", "rubygems_", ":_password"],
+    &["AccountKey", "'hf_", "ASIA", "ecretAccessKey"],
 ];
 
 /// When a secret's anchor is handed to the search. One that isn't listed comes last, and costs some speed.
@@ -49,5 +49,18 @@ mod tests {
         turns.sort_unstable();
         let all: Vec<usize> = (0..turns.len()).collect();
         assert_eq!(turns, all, "an anchor is missing, is there twice, or a bucket is too full");
+        assert!(turns.len() <= 64, "with more the search has no vectors");
+    }
+
+    #[test]
+    fn what_goes_on_is_found_before_what_it_begins_with() {
+        for short in &SECRETS {
+            let longer = SECRETS.iter().filter(|other| other.anchor.len() > short.anchor.len());
+            for long in
+                longer.filter(|long| !short.anchor.is_empty() && long.anchor.starts_with(short.anchor))
+            {
+                assert!(turn(long) < turn(short), "{} hides {}", short.anchor, long.anchor);
+            }
+        }
     }
 }

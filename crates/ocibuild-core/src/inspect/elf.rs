@@ -28,6 +28,9 @@ pub struct Elf {
     /// Where its libraries are looked for first, `$ORIGIN` as written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub search: Vec<String>,
+    /// Whether that is the old `RPATH`, which holds for what its libraries need as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_rpath: bool,
 }
 
 /// The most program headers that are looked at; programs have about a dozen.
@@ -49,6 +52,9 @@ const DT_SONAME: u64 = 14;
 const DT_RPATH: u64 = 15;
 const DT_RUNPATH: u64 = 29;
 const EM_BPF: u16 = 247;
+
+/// What Linux runs, by `EI_OSABI`: what is for nobody in particular, for GNU, and for ARM's.
+const SYSTEMS: [u8; 3] = [0, 3, 97];
 
 /// Reads bytes of a file from an offset: all that are asked for, or none.
 pub(super) type ReadAt<'a> = dyn Fn(u64, usize) -> Option<Vec<u8>> + 'a;
@@ -94,6 +100,8 @@ pub(super) fn parse(size: u64, read: &ReadAt<'_>) -> Option<Elf> {
         }
         _ => return None,
     };
+    // What packages bring for other systems names other libraries.
+    head.get(7).filter(|system| SYSTEMS.contains(system))?;
     let machine = form.half(&head, 18).filter(|machine| *machine != EM_BPF)?;
     let segments = segments(form, &head, read)?;
     let mut elf = Elf { machine, is_64: form.is_64, ..Elf::default() };
@@ -160,7 +168,9 @@ fn take_dynamic(
     elf.needed = of(DT_NEEDED).take(MAX_NEEDED).filter_map(|(_, at)| string(*at)).collect();
     elf.soname = value(DT_SONAME).and_then(string);
     // The loader passes over the old one where there is the new one.
-    let search = value(DT_RUNPATH).or_else(|| value(DT_RPATH)).and_then(string);
+    let (new, old) = (value(DT_RUNPATH), value(DT_RPATH));
+    elf.is_rpath = new.is_none() && old.is_some();
+    let search = new.or(old).and_then(string);
     let search = search.iter().flat_map(|search| search.split(':'));
     elf.search = search.filter(|path| !path.is_empty()).map(str::to_owned).collect();
     Some(())
@@ -260,7 +270,9 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_no_program_is_none() {
-        for bytes in [&b""[..], b"\x7fELF", b"\x7fELF\x03\x01", b"#!/bin/sh\n", &[0x7f; 64]] {
+        let mut freebsd = made(62, None, &["libthr.so.3"], "");
+        freebsd[7] = 9;
+        for bytes in [&freebsd[..], b"", b"\x7fELF", b"\x7fELF\x03\x01", b"#!/bin/sh\n", &[0x7f; 64]] {
             assert_eq!(parsed(bytes), None);
         }
     }

@@ -1,7 +1,8 @@
 //! One file looked at, piece by piece as it is read.
 
 use crate::inspect::elf::{self, Elf};
-use crate::inspect::scan::{Found, MAX_HITS, REACH, begin_of, netrc, scan};
+use crate::inspect::logins::login;
+use crate::inspect::scan::{Found, MAX_HITS, REACH, scan};
 use crate::inspect::script::{self, Script};
 use crate::inspect::secrets::Hit;
 
@@ -23,8 +24,6 @@ pub type Reader<'a> = dyn Fn(u64, usize) -> Option<Vec<u8>> + 'a;
 /// A piece of a file. All pieces together are the whole file, each byte in one of them.
 #[derive(Clone, Copy)]
 pub struct Piece<'a> {
-    /// Where the file is, on the host if it is from there.
-    pub path: &'a [u8],
     /// The file's size.
     pub size: u64,
     /// Where the piece begins.
@@ -55,7 +54,7 @@ impl Inspector {
         let mut facts = FileFacts::default();
         if piece.start == 0 {
             facts.elf = program(piece).map(Box::new);
-            facts.script = script::parse(piece.bytes).filter(|_| !is_foreign(piece.path)).map(Box::new);
+            facts.script = script::parse(piece.bytes).map(Box::new);
         }
         facts.secrets = secrets(piece);
         Some(facts).filter(|facts| *facts != FileFacts::default())
@@ -81,13 +80,8 @@ fn secrets(piece: Piece<'_>) -> Vec<Hit> {
     let mut found: Vec<Found> = Vec::new();
     scan(piece.bytes, 0, &mut found);
     let mut hits: Vec<Hit> = found.iter().map(|found| found.hit(piece.bytes, piece.start)).collect();
-    if piece.start == 0 && matches!(name(piece.path), b".netrc" | b"_netrc") {
-        hits.extend(netrc(piece.bytes).map(|at| Hit {
-            id: "secret-netrc-password".to_owned(),
-            offset: at as u64,
-            line: Some(1 + piece.bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64),
-            begin: begin_of(&piece.bytes[at..]),
-        }));
+    if piece.start == 0 {
+        hits.extend(login(piece.bytes));
     }
     hits.extend(across(piece));
     hits.sort();
@@ -112,11 +106,23 @@ fn across(piece: Piece<'_>) -> Vec<Hit> {
     hits.map(|found| Hit { line: None, ..found.hit(&seam, start) }).collect()
 }
 
-fn name(path: &[u8]) -> &[u8] {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-}
-
 impl FileFacts {
+    /// Tells whether there is nothing to say of it but that it is a script, which matters in some places
+    /// only.
+    #[must_use]
+    pub fn is_script_alone(&self) -> bool {
+        self.script.is_some() && self.elf.is_none() && self.secrets.is_empty()
+    }
+
+    /// Returns what is kept of a file that is there in an image; nothing where it is nothing. Scripts of
+    /// others are passed over.
+    #[must_use]
+    pub fn at(&self, path: &[u8]) -> Option<Self> {
+        let mut facts = self.clone();
+        facts.script = facts.script.filter(|_| !is_foreign(path));
+        Some(facts).filter(|facts| *facts != Self::default())
+    }
+
     /// Adds what another piece of the same file says.
     pub fn add(&mut self, other: Self) {
         self.elf = self.elf.take().or(other.elf);

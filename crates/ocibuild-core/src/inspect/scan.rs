@@ -60,7 +60,9 @@ impl Found {
             offset: start + self.begin as u64,
             line,
             begin: match self.secret.form {
-                Form::Pem => String::new(),
+                // The first characters of a password say nothing but that.
+                Form::Pem | Form::Login => String::new(),
+                _ if self.secret.id.ends_with("-login") => String::new(),
                 _ => begin_of(&bytes[self.begin..]),
             },
         }
@@ -68,7 +70,7 @@ impl Found {
 }
 
 /// The first four characters of a secret.
-pub(super) fn begin_of(bytes: &[u8]) -> String {
+fn begin_of(bytes: &[u8]) -> String {
     bytes.iter().take(4).map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '.' }).collect()
 }
 
@@ -103,7 +105,7 @@ fn around(secret: &Secret, bytes: &[u8], start: usize, end: usize) -> Option<(us
         }
         Form::Pem => pem(bytes, start, end),
         Form::Login => login(bytes, end),
-        Form::Netrc => None,
+        Form::Named => None,
     }
 }
 
@@ -138,14 +140,25 @@ const INVENTED: [&[u8]; 9] = [
     b"eby8vdm02xnocqf",
 ];
 
+/// Words that stand in keys of documentation. Runs of one letter, and of letters in their order, stand
+/// in real keys as well: their numbers begin with zeros.
+const INVENTED_KEY: [&[u8]; 4] = [b"example", b"xxxxx", b"placeholder", b"redacted"];
+
 /// Tells whether this may be a secret, and isn't one that documentation shows.
 fn is_real(token: &[u8]) -> bool {
+    (token.len() < 16 || is_varied(token)) && !has_any(token, &INVENTED)
+}
+
+/// Tells whether bytes have as many different characters as a secret has.
+fn is_varied(token: &[u8]) -> bool {
     let mut seen = [false; 256];
     token.iter().for_each(|byte| seen[usize::from(*byte)] = true);
-    let different = seen.iter().filter(|seen| **seen).count();
+    seen.iter().filter(|seen| **seen).count() >= 7
+}
+
+fn has_any(token: &[u8], words: &[&[u8]]) -> bool {
     let folded = token.to_ascii_lowercase();
-    let has = |word: &&[u8]| folded.windows(word.len()).any(|part| part == *word);
-    (token.len() < 16 || different >= 7) && !INVENTED.iter().any(has)
+    words.iter().any(|word| folded.windows(word.len()).any(|part| part == *word))
 }
 
 /// A key in PEM: `-----BEGIN … PRIVATE KEY-----`, and a body. Line ends may be written `\n`, as in JSON.
@@ -162,7 +175,7 @@ fn pem(bytes: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
     let rest = &rest[..rest.len().min(REACH / 2)];
     let body = body(rest);
     // No key is shorter: one for Ed25519 has 64 characters in 48 bytes.
-    let is_key = body.len() >= 60 && is_real(&body[8..]);
+    let is_key = body.len() >= 60 && is_varied(&body[8..]) && !has_any(&body, &INVENTED_KEY);
     is_key.then(|| (start - before.len() + at, end + rest.len().min(80)))
 }
 
@@ -187,19 +200,6 @@ fn login(bytes: &[u8], end: usize) -> Option<(usize, usize)> {
     (is_text && !user.is_empty() && password.len() >= 4 && !is_shown).then_some((begin, last))
 }
 
-/// The password that a `.netrc` has.
-pub(super) fn netrc(bytes: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(&bytes[..bytes.len().min(64 << 10)]).ok()?;
-    let at = text.match_indices("password").map(|(at, word)| at + word.len());
-    let value = |at: usize| {
-        let rest = text[at..].trim_ascii_start();
-        let is_word = text[at..].starts_with(|byte: char| byte.is_ascii_whitespace());
-        let length = rest.split_ascii_whitespace().next().map_or(0, str::len);
-        (is_word && length >= 4).then(|| text.len() - rest.len())
-    };
-    at.into_iter().find_map(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,13 +207,13 @@ mod tests {
 
     /// The ids of what is found in a text.
     fn found(text: &str) -> Vec<String> {
-        found_in("app/settings", text).into_iter().map(|hit| hit.id).collect()
+        hits(text).into_iter().map(|hit| hit.id).collect()
     }
 
-    fn found_in(path: &str, text: &str) -> Vec<Hit> {
+    fn hits(text: &str) -> Vec<Hit> {
         let read = |_, _| None;
-        let (path, bytes, size) = (path.as_bytes(), text.as_bytes(), text.len() as u64);
-        let facts = Inspector.piece(Piece { path, size, start: 0, bytes, read: &read });
+        let (bytes, size) = (text.as_bytes(), text.len() as u64);
+        let facts = Inspector.piece(Piece { size, start: 0, bytes, read: &read });
         facts.map(|facts| facts.secrets).unwrap_or_default()
     }
 
@@ -243,7 +243,7 @@ mod tests {
                         STANDARD.encode(format!("robot:{}", random(Kind::Word, 20, &seed)))
                     )
                 }
-                Form::Netrc => return None,
+                Form::Named => return None,
             };
             Some((secret, text))
         };
@@ -270,9 +270,34 @@ mod tests {
     #[test]
     fn what_is_told_has_four_characters_of_it() {
         for (_, sample) in samples() {
-            let hits = found_in("a", &format!("\n\n{sample}\n"));
-            let length = if hits[0].id == "secret-private-key" { 0 } else { 4 };
+            let hits = hits(&format!("\n\n{sample}\n"));
+            let id = &hits[0].id;
+            let length = if id == "secret-private-key" || id.ends_with("-login") { 0 } else { 4 };
             assert_eq!((hits[0].line, hits[0].begin.len()), (Some(3), length), "{sample}");
+        }
+    }
+
+    #[test]
+    fn logins_of_npm_and_keys_of_aws_are_found_as_their_tools_write_them() {
+        let password = STANDARD.encode(random(Kind::Word, 20, "npm"));
+        let login = STANDARD.encode(format!("me:{}", random(Kind::Word, 20, "npm")));
+        for text in [
+            format!(
+                "//registry.example.com/:username=me\n//registry.example.com/:_password=\"{password}\"\n"
+            ),
+            format!("_auth={login}\n"),
+            format!("//registry.example.com/:_auth = {login}\n"),
+        ] {
+            assert_eq!(found(&text), ["secret-npm-login"], "{text}");
+        }
+        let key = random(Kind::Base64, 40, "aws");
+        for text in [format!("secretAccessKey: '{key}'\n"), format!("\"SecretAccessKey\": \"{key}\",")] {
+            assert_eq!(found(&text), ["secret-aws-secret-key"], "{text}");
+        }
+        let values =
+            [":_password=${NPM_PASSWORD}", "_auth=${NPM_AUTH}", "is_auth = checkAuthorization(user)"];
+        for text in values.into_iter().chain(["secretAccessKey: process.env.AWS_SECRET_ACCESS_KEY"]) {
+            assert_eq!(found(text), [""; 0], "{text}");
         }
     }
 
@@ -304,6 +329,18 @@ mod tests {
         }
     }
 
+    /// Every key of OpenSSH without a passphrase has the same beginning, which has nine `A` in a row.
+    #[test]
+    fn keys_of_openssh_are_found() {
+        let (begin, dashes) = ("-----BEGIN OPENSSH", "-----");
+        let first = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW";
+        let body = random(Kind::Word, 140, "openssh");
+        let text = format!("{begin} PRIVATE KEY{dashes}\n{first}\n{}\n{}\n", &body[..70], &body[70..]);
+        assert_eq!(found(&text), ["secret-private-key"]);
+        let shown = text.replace(&body[..7], "EXAMPLE");
+        assert_eq!(found(&shown), [""; 0]);
+    }
+
     #[test]
     fn keys_are_found_in_json_and_with_headers() {
         let pem = pem_of("", "json");
@@ -318,11 +355,16 @@ mod tests {
     }
 
     #[test]
-    fn passwords_of_a_netrc_are_found_by_its_name() {
-        let text = "machine example.com\n  login me\n  password correct-horse\n";
-        assert_eq!(found_in("root/.netrc", text)[0].line, Some(3));
-        assert!(found_in("root/netrc.txt", text).is_empty());
-        assert!(found_in(".netrc", "password\n").is_empty());
+    fn passwords_of_a_netrc_are_found_by_its_form() {
+        let text = "# mine\n\nmachine example.com\n  login me\n  password correct-horse\n";
+        let hit = &hits(text)[0];
+        assert_eq!(
+            (hit.line, hit.is_at(b"root/.netrc"), hit.is_at(b"root/netrc.txt")),
+            (Some(5), true, false)
+        );
+        for other in ["password\n", "password correct-horse\n", "machines have no password here\n"] {
+            assert!(hits(other).is_empty(), "{other}");
+        }
     }
 
     #[test]
@@ -333,7 +375,6 @@ mod tests {
         let read = |at: u64, length: usize| Some(bytes.get(at as usize..at as usize + length)?.to_vec());
         for border in 90..160 {
             let piece = |start: usize, end: usize| Piece {
-                path: b"a",
                 size: bytes.len() as u64,
                 start: start as u64,
                 bytes: &bytes[start..end],

@@ -23,6 +23,25 @@ pub struct Hit {
     pub begin: String,
 }
 
+impl Hit {
+    /// The ids of what is one in files of certain names alone.
+    pub(super) const NETRC: &'static str = "secret-netrc-password";
+    pub(super) const PYPIRC: &'static str = "secret-pypirc-password";
+    pub(super) const GIT: &'static str = "secret-git-password";
+
+    /// Tells whether it is one in a file that is there in an image.
+    #[must_use]
+    pub fn is_at(&self, path: &[u8]) -> bool {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        match &*self.id {
+            Self::NETRC => matches!(name, b".netrc" | b"_netrc"),
+            Self::PYPIRC => name == b".pypirc",
+            Self::GIT => name == b".git-credentials" || path.ends_with(b"/git/credentials"),
+            _ => true,
+        }
+    }
+}
+
 /// A kind of secret.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -52,8 +71,8 @@ pub(super) enum Form {
     Pem,
     /// Base64 of a user and a password.
     Login,
-    /// None: files of that name are looked at by themselves.
-    Netrc,
+    /// None: files that begin as one are looked at by themselves.
+    Named,
 }
 
 /// The characters that a token has.
@@ -89,7 +108,7 @@ impl Kind {
     }
 }
 
-use Form::{After, Inner, Login, Netrc, Numbered, Pem, Token, Value};
+use Form::{After, Inner, Login, Named, Numbered, Pem, Token, Value};
 use Kind::{Base64, Dotted, Hex, Path, Upper, Url, Word};
 
 const fn secret(id: &'static str, title: &'static str, anchor: &'static str, form: Form) -> Secret {
@@ -103,8 +122,10 @@ const STRIPE: &str = "a live key of Stripe";
 const SHOPIFY: &str = "a token of Shopify";
 const SQUARE: &str = "a token of Square";
 
+const NPM_LOGIN: &str = "a login of a registry of npm";
+
 /// All that are looked for. Of several with one id the first says its title.
-pub(super) const SECRETS: [Secret; 63] = [
+pub(super) const SECRETS: [Secret; 67] = [
     secret("secret-private-key", "a private key", "PRIVATE KEY", Pem),
     secret("secret-putty-key", "a private key of PuTTY", "PuTTY-User-Key-File-", Token(Word, 1, 1)),
     secret("secret-age-key", "a private key of age", "AGE-SECRET-KEY-1", Token(Upper, 58, 58)),
@@ -118,6 +139,7 @@ pub(super) const SECRETS: [Secret; 63] = [
     secret("secret-aws-access-key", AWS, "ASIA", Token(Upper, 16, 16)),
     secret("secret-aws-secret-key", "a secret key of AWS", "aws_secret_access_key", Value(Base64, 40, 40)),
     secret("secret-aws-secret-key", "a secret key of AWS", "AWS_SECRET_ACCESS_KEY", Value(Base64, 40, 40)),
+    secret("secret-aws-secret-key", "a secret key of AWS", "ecretAccessKey", Value(Base64, 40, 40)),
     secret("secret-gcp-api-key", "an API key of Google", "AIzaSy", Token(Url, 33, 33)),
     secret("secret-google-oauth", "a client secret of Google", "GOCSPX-", Token(Url, 28, 28)),
     secret("secret-azure-storage-key", "a storage key of Azure", "AccountKey", Value(Base64, 88, 88)),
@@ -130,6 +152,8 @@ pub(super) const SECRETS: [Secret; 63] = [
     secret("secret-gitlab-token", "a token of GitLab", "glpat-", Token(Dotted, 20, 64)),
     secret("secret-npm-token", "a token of npm", "npm_", Token(Word, 36, 36)),
     secret("secret-npm-token", "a token of npm", "_authToken", Value(Url, 20, 256)),
+    secret("secret-npm-login", NPM_LOGIN, "_auth", Login),
+    secret("secret-npm-login", NPM_LOGIN, ":_password", Value(Base64, 8, 4096)),
     secret("secret-pypi-token", "a token of PyPI", "pypi-AgEIcHlwaS5vcmc", Token(Url, 50, 1024)),
     secret("secret-rubygems-token", "a token of RubyGems", "rubygems_", Token(Hex, 48, 48)),
     secret("secret-docker-login", "a login of a registry", "\"auth\"", Login),
@@ -148,8 +172,8 @@ pub(super) const SECRETS: [Secret; 63] = [
     secret("secret-telegram-token", "a token of a Telegram bot", ":AAF", Numbered(Url, 32, 32)),
     secret("secret-telegram-token", "a token of a Telegram bot", ":AAG", Numbered(Url, 32, 32)),
     secret("secret-telegram-token", "a token of a Telegram bot", ":AAH", Numbered(Url, 32, 32)),
-    secret("secret-stripe-key", STRIPE, "sk_live_", Token(Word, 24, 247)),
-    secret("secret-stripe-key", STRIPE, "rk_live_", Token(Word, 24, 247)),
+    // `sk_live_` and `rk_live_`.
+    secret("secret-stripe-key", STRIPE, "k_live_", Inner(Word, 24, 247)),
     secret("secret-square-token", SQUARE, "sq0atp-", Token(Url, 22, 22)),
     secret("secret-square-token", SQUARE, "sq0csp-", Token(Url, 43, 43)),
     secret("secret-shopify-token", SHOPIFY, "shpat_", Token(Hex, 32, 32)),
@@ -177,5 +201,7 @@ pub(super) const SECRETS: [Secret; 63] = [
     secret("secret-doppler-token", "a token of Doppler", "dp.pt.", Token(Word, 40, 44)),
     secret("secret-new-relic-key", "a key of New Relic", "NRAK-", Token(Upper, 27, 27)),
     secret("secret-tailscale-key", "a key of Tailscale", "tskey-", Token(Url, 25, 80)),
-    secret("secret-netrc-password", "a password in a `.netrc`", "", Netrc),
+    secret(Hit::NETRC, "a password in a `.netrc`", "", Named),
+    secret(Hit::PYPIRC, "a password for PyPI or its like", "", Named),
+    secret(Hit::GIT, "a password that git keeps", "", Named),
 ];

@@ -9,6 +9,7 @@ use crate::blob::{BlobError, Store, read_whole};
 use crate::compress::codec_id;
 use crate::digest::Digest;
 use crate::files::StatCache;
+use crate::inspect::Packed;
 use crate::key::Key;
 use crate::layer::content::{Content, Examiner};
 use crate::layer::gather::{Gathered, gather_seen};
@@ -150,11 +151,11 @@ pub(super) fn lacks_inventory(answer: &Answer, workshop: Workshop<'_>) -> bool {
     }
 }
 
-/// Tells whether nobody looked at the files of a layer that is in the store: that is made up for once.
-/// Of what another place has it would be, for nothing, each time.
+/// Tells whether nobody looked at the files of a layer: that is made up for, as they are at hand. Of what
+/// is in the store it is once; what another place has says nothing of it each time, so each time those
+/// files are read that have something to say.
 fn lacks_inspection(answer: &Answer, workshop: Workshop<'_>) -> bool {
-    let is_here = !matches!(answer.origin, Origin::Place(_));
-    workshop.inspects && is_here && answer.record.inspection.is_none()
+    workshop.inspects && !answer.record.inspection.as_ref().is_some_and(Packed::is_current)
 }
 
 /// Tells whether an inventory's bytes aren't its own, if it is small: as everything is at hand that it

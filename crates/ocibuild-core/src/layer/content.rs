@@ -136,11 +136,7 @@ impl Examiner<'_> {
         for file in hashed.chunk_by(|one: &Hashed, other| one.0 == other.0) {
             let (index, _, facts) = file[0];
             let content = ContentDigest::of(self.entries[index].size(), file.iter().map(|run| run.1));
-            let look = match (self.inspects, findings.contains_key(&index)) {
-                (false, _) => Look::Unknown,
-                (true, false) => Look::Plain,
-                (true, true) => Look::Telling,
-            };
+            let look = if self.inspects { Look::at(findings.get(&index)) } else { Look::Unknown };
             known[index] = Some((content, Facts { look, ..facts }));
         }
         self.learn(&hashed, known);
@@ -225,8 +221,9 @@ impl Examiner<'_> {
             part.lines.ends.push(part.lines.bytes.len());
             let (EntryKind::File { source, .. }, Some((_, facts))) = (&entry.kind, known) else { continue };
             let is_ours = matches!(source, FileSource::Tree { allow_foreign: false, .. });
-            if let Some(machine) = facts.machine.filter(|_| is_ours) {
-                self.inputs.check_machine(entry, machine)?;
+            if let Some(machine) = facts.machine.filter(|_| is_ours)
+                && self.inputs.check_machine(entry, machine)?
+            {
                 part.machines.insert(machine);
             }
             if facts.pyc.is_some_and(|checked| pyc::is_stale(&entry.path, entry.mtime, checked)) {

@@ -25,6 +25,8 @@ const IS_TELLING: u8 = 8;
 /// The version of what it was looked at for; 0 if it wasn't.
 const LOOK_SHIFT: u32 = 4;
 const LOOK: u8 = 7;
+/// Of what is telling, that it is a script and nothing else.
+const IS_SCRIPT: u8 = 1 << 7;
 
 /// Versions have three bits, and 0 is none.
 const _: () = assert!(inspect::VERSION >= 1 && inspect::VERSION <= LOOK);
@@ -45,6 +47,7 @@ impl Facts {
         let look = match (bits >> LOOK_SHIFT & LOOK == inspect::VERSION, bits & IS_TELLING != 0) {
             (false, _) => Look::Unknown,
             (true, false) => Look::Plain,
+            (true, true) if bits & IS_SCRIPT != 0 => Look::Script,
             (true, true) => Look::Telling,
         };
         Self { machine: machine::numbered(machine), pyc: (bits & IS_CHECKED != 0).then_some(time), look }
@@ -58,6 +61,7 @@ impl Facts {
         let look = match self.look {
             Look::Unknown => 0,
             Look::Plain => inspect::VERSION << LOOK_SHIFT,
+            Look::Script => inspect::VERSION << LOOK_SHIFT | IS_TELLING | IS_SCRIPT,
             Look::Telling => inspect::VERSION << LOOK_SHIFT | IS_TELLING,
         };
         let [a, b, c, d] = time.unwrap_or_default().to_le_bytes();
@@ -104,7 +108,7 @@ mod tests {
         for machine in machines {
             for pyc in times {
                 for bits in [0, HAS_NO_CAPABILITY] {
-                    for look in [Look::Unknown, Look::Plain, Look::Telling] {
+                    for look in [Look::Unknown, Look::Plain, Look::Script, Look::Telling] {
                         let facts = Facts { machine, pyc, look };
                         assert_eq!(Facts::from_notes(facts.notes(bits)), facts);
                         assert_eq!(facts.notes(bits)[1] & HAS_NO_CAPABILITY, bits);

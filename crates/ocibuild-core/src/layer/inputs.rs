@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::files::{Entry, EntryKind, FileSource, FileTree, Metadata, display};
+use crate::inspect::is_foreign;
 use crate::layer::{LayerError, machine};
 use crate::plan::PlannedLayer;
 use crate::spec::Span;
@@ -35,16 +36,19 @@ impl Inputs<'_> {
         Ok(())
     }
 
-    /// Makes sure that a program runs on all platforms of the layer.
-    pub(super) fn check_machine(&self, entry: &Entry, machine: &str) -> Result<(), LayerError> {
+    /// Makes sure that a program runs on all platforms of the layer, and tells whether it does. What
+    /// package managers bring may be for others: whether they brought one that fits is seen when all is
+    /// there.
+    pub(super) fn check_machine(&self, entry: &Entry, machine: &str) -> Result<bool, LayerError> {
         match self.layer.platforms.iter().find(|platform| !machine::runs(platform, machine)) {
+            Some(_) if is_foreign(&entry.path) => Ok(false),
             Some(platform) => Err(LayerError::Foreign {
                 path: display(&entry.path),
                 machine: machine::describe(platform, machine),
                 platform: platform.to_string(),
                 span: self.span(entry),
             }),
-            None => Ok(()),
+            None => Ok(true),
         }
     }
 

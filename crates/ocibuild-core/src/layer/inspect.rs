@@ -11,7 +11,7 @@ use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::digest::to_hex;
 use crate::files::{Entry, EntryKind, FileSource, display};
-use crate::inspect::{FileFacts, Inspected, Inspection, Inspector, Piece};
+use crate::inspect::{FileFacts, Inspected, Inspection, Inspector, Piece, is_foreign};
 use crate::layer::content::Content;
 use crate::layer::inputs::Inputs;
 use crate::layer::inventory::ContentDigest;
@@ -28,8 +28,21 @@ pub(super) enum Look {
     Unknown,
     /// There is nothing to say of it.
     Plain,
-    /// There is something.
+    /// It is a script, which matters in some places only.
+    Script,
+    /// There is something else.
     Telling,
+}
+
+impl Look {
+    /// Of a file that was looked at, by what was found.
+    pub(super) fn at(found: Option<&FileFacts>) -> Self {
+        match found {
+            None => Self::Plain,
+            Some(found) if found.is_script_alone() => Self::Script,
+            Some(_) => Self::Telling,
+        }
+    }
 }
 
 /// As much of a file is read at once.
@@ -46,7 +59,7 @@ const STICKY: u32 = 0o1000;
 pub(super) fn looks(content: &Content) -> Vec<Look> {
     let mut looks = vec![Look::Plain; content.contents.len()];
     content.unread.iter().for_each(|(index, look)| looks[*index] = *look);
-    content.findings.keys().for_each(|index| looks[*index] = Look::Telling);
+    content.findings.iter().for_each(|(index, found)| looks[*index] = Look::at(Some(found)));
     looks
 }
 
@@ -64,11 +77,7 @@ pub(super) fn look(inputs: Inputs<'_>, entry: &Entry, start: u64, bytes: &[u8]) 
             Some(out)
         }
     };
-    let path = match source {
-        FileSource::Bytes(_) => &entry.path,
-        FileSource::Tree { path, .. } => path,
-    };
-    Inspector.piece(Piece { path, size: *size, start, bytes, read: &read })
+    Inspector.piece(Piece { size: *size, start, bytes, read: &read })
 }
 
 /// Adds what was found in a piece.
@@ -94,8 +103,11 @@ pub(super) fn complete(
         .collect();
     let mut unread = Vec::new();
     for (index, look) in &content.unread {
+        if *look == Look::Script && is_foreign(&entries[*index].path) {
+            continue;
+        }
         let last = content.contents[*index].and_then(|content| known.get(&*name(content)));
-        match last.filter(|_| *look == Look::Telling) {
+        match last.filter(|_| *look != Look::Unknown) {
             Some(last) => add(&mut findings, [(*index, last.facts())]),
             None => unread.push(*index),
         }
@@ -133,7 +145,7 @@ fn read(inputs: Inputs<'_>, entry: &Entry, workshop: Workshop<'_>) -> Result<Opt
     Ok(facts)
 }
 
-/// Puts together what was found.
+/// Puts together what was found, as far as it can be kept.
 pub(super) fn gather(
     entries: &[&Entry],
     content: &dyn Fn(usize) -> Option<ContentDigest>,
@@ -142,9 +154,10 @@ pub(super) fn gather(
     let mut inspection = Inspection::new();
     let mut findings = findings.iter().peekable();
     for (index, entry) in entries.iter().enumerate() {
-        if let Some((_, facts)) = findings.next_if(|(of, _)| **of == index) {
+        let facts = findings.next_if(|(of, _)| **of == index).and_then(|(_, facts)| facts.at(&entry.path));
+        if let Some(facts) = facts {
             let content = content(index).map(name).unwrap_or_default();
-            let file = Inspected::new(display(&entry.path), entry.mode, content, facts.clone());
+            let file = Inspected::new(display(&entry.path), entry.mode, content, facts);
             inspection.files.push(file);
         }
         match &entry.kind {
@@ -158,7 +171,7 @@ pub(super) fn gather(
             EntryKind::Symlink(_) | EntryKind::Hardlink(_) => {}
         }
     }
-    inspection
+    inspection.trimmed()
 }
 
 fn take_mode(inspection: &mut Inspection, entry: &Entry) {

@@ -439,16 +439,15 @@ impl<'a> Pipeline<'a> {
             if let Some(keys) = &mut state.keys {
                 keys.add(index, inventory.last_line());
             }
-            let is_telling = state.findings.contains_key(&index);
-            if let Some(content) = content.filter(|_| is_telling) {
-                state.names.insert(index, content);
-            }
+            let found = state.findings.get(&index);
             let look = match self.looks {
                 Some(looks) => looks[index],
                 None if !self.inspects => Look::Unknown,
-                None if is_telling => Look::Telling,
-                None => Look::Plain,
+                None => Look::at(found),
             };
+            if let Some(content) = content.filter(|_| found.is_some()) {
+                state.names.insert(index, content);
+            }
             let facts = Facts { look, ..std::mem::take(&mut state.facts) };
             self.learn(entry, content.zip(Some(facts)));
         }
@@ -512,8 +511,9 @@ impl<'a> Pipeline<'a> {
         }
         if range.start == 0 {
             let facts = Facts::of(content);
-            if let (false, Some(machine)) = (allow_foreign, facts.machine) {
-                self.inputs.check_machine(entry, machine)?;
+            if let (false, Some(machine)) = (allow_foreign, facts.machine)
+                && self.inputs.check_machine(entry, machine)?
+            {
                 rendered.machines.insert(machine);
             }
             if facts.pyc.is_some_and(|checked| pyc::is_stale(&entry.path, entry.mtime, checked)) {

@@ -52,6 +52,14 @@ pub(super) fn whiteouts(layer: &PlannedLayer, listing: &Listing) -> Result<Vec<E
     Ok(entries)
 }
 
+/// Returns the paths that a layer takes away, and whether of each only what lies below goes; none of a
+/// layer that can't be made.
+#[must_use]
+pub fn removed_paths(layer: &PlannedLayer, listing: &Listing) -> Vec<(Vec<u8>, bool)> {
+    let removed = removed(layer, listing).unwrap_or_default();
+    removed.into_iter().map(|removed| (removed.path, removed.content_only)).collect()
+}
+
 /// Adds a layer's whiteouts to its other entries.
 ///
 /// They come before all else in their directory, as the specification advises: an unpacker that

@@ -14,6 +14,7 @@ use crate::oci::Platform;
 use crate::plan::{BuiltinBase, Surroundings, plan};
 use crate::spec::{ImageSpec, LayerSpec, Pyc, Spec};
 
+mod blobs;
 mod ignored;
 mod owners;
 mod places;
@@ -486,7 +487,16 @@ fn build_planned(
     latest: Option<i64>,
 ) -> Result<(Record, Vec<String>), LayerError> {
     let directory = tempfile::tempdir().unwrap();
-    let (store, budget, cancel) = (Store::new(directory.path()), Budget::default(), Cancel::new());
+    build_into(&Store::new(directory.path()), tree, layer, latest)
+}
+
+fn build_into(
+    store: &Store,
+    tree: &dyn FileTree,
+    layer: &PlannedLayer,
+    latest: Option<i64>,
+) -> Result<(Record, Vec<String>), LayerError> {
+    let (budget, cancel) = (Budget::default(), Cancel::new());
     let warnings = Mutex::new(Vec::new());
     let observer = |event: &Event| {
         if let Event::Warning(warning) = event {
@@ -497,7 +507,7 @@ fn build_planned(
     let workshop = Workshop {
         tree,
         skip: &[],
-        store: &store,
+        store,
         budget: &budget,
         observer: &observer,
         cancel: &cancel,

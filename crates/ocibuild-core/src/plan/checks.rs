@@ -16,7 +16,7 @@ pub struct PlannedChecks {
     pub layers: BTreeMap<String, Located<Size>>,
     /// Where the spec has layers, by their names.
     pub places: BTreeMap<String, Span>,
-    /// Whether nothing is looked at.
+    /// Whether nothing is made of it in this run.
     pub is_off: bool,
 }
 
@@ -59,9 +59,9 @@ impl PlannedChecks {
         }
     }
 
-    /// Tells whether files are looked at.
+    /// Tells whether images are judged.
     #[must_use]
-    pub fn inspects(&self) -> bool {
+    pub fn judges(&self) -> bool {
         !self.is_off
     }
 }

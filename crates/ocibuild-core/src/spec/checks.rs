@@ -71,6 +71,12 @@ impl Checks {
         }
     }
 
+    /// Tells whether it is said how bad a finding is, by its id or its group.
+    pub(crate) fn says(&self, id: &str) -> bool {
+        let group = rule(id).map(|rule| rule.group);
+        self.severity.contains_key(id) || group.is_some_and(|group| self.severity.contains_key(group))
+    }
+
     /// Tells whether a build fails for findings of a severity.
     #[must_use]
     pub fn fails(&self, severity: Severity) -> bool {

@@ -1,5 +1,7 @@
 //! Findings as [SARIF 2.1.0](https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html).
 
+use std::collections::BTreeMap;
+
 use ocibuild_core::checks::Finding;
 use ocibuild_core::inspect::{RULES, Rule};
 use ocibuild_core::spec::Sources;
@@ -10,7 +12,9 @@ const SCHEMA: &str =
 
 /// Makes the log of one run.
 pub(super) fn log(findings: &[Finding], sources: Option<&Sources>) -> Value {
-    let results: Vec<Value> = findings.iter().map(|finding| result(finding, sources)).collect();
+    let mut prints = BTreeMap::new();
+    let result = |finding| result(finding, fingerprint(finding, &mut prints), sources);
+    let results: Vec<Value> = findings.iter().map(result).collect();
     json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -36,14 +40,14 @@ fn rule(rule: &Rule) -> Value {
     })
 }
 
-fn result(finding: &Finding, sources: Option<&Sources>) -> Value {
+fn result(finding: &Finding, fingerprint: String, sources: Option<&Sources>) -> Value {
     let hint = finding.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
     let mut value = json!({
         "ruleId": finding.id,
         "level": finding.severity.name(),
         "message": { "text": format!("{}{hint}", finding.message) },
         "locations": [location(finding, sources)],
-        "partialFingerprints": { "place/v1": name(finding) },
+        "partialFingerprints": { "finding/v2": fingerprint },
     });
     if let Some(index) = RULES.iter().position(|rule| rule.id == finding.id) {
         value["ruleIndex"] = json!(index);
@@ -76,6 +80,17 @@ fn name(finding: &Finding) -> String {
     let parts = [&finding.image, &finding.platform, &finding.layer, &finding.path];
     let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
     if parts.is_empty() { finding.id.clone() } else { parts.join(":") }
+}
+
+/// What a viewer knows a finding by from one run to the next: what it is and what it is in. Where that is
+/// the same of several, they are counted, as their lines change with what stands before them.
+fn fingerprint(finding: &Finding, prints: &mut BTreeMap<String, u32>) -> String {
+    let Finding { image, platform, layer, path, .. } = finding;
+    let parts = [("image", image), ("platform", platform), ("layer", layer), ("path", path)];
+    let parts = parts.into_iter().filter_map(|(name, part)| Some(format!(":{name}={}", part.as_ref()?)));
+    let print = format!("{}{}", finding.id, parts.collect::<String>());
+    let count = prints.entry(print.clone()).and_modify(|count| *count += 1).or_insert(1);
+    if *count == 1 { print } else { format!("{print}#{count}") }
 }
 
 /// A path as a relative or absolute reference.
