@@ -116,7 +116,7 @@ fn step(root: &Path, cache: &Path) -> Fallible<(f64, f64)> {
     let spec = Spec::parse(SPEC, &std::collections::BTreeMap::new())?;
     let plan = builder.plan_steps(&spec, &["move".to_owned()], &[])?;
     let (whole, made) = timed(|| Ok(builder.run_steps(&plan, &[0])?))?;
-    let Record { layers, tar_size, .. } = &made[0].record;
+    let Record { layers, tar_size, .. } = &made.steps[0].record;
     let store = ocibuild_core::blob::Store::new(cache);
     let unpack = || {
         let blob = store.fetch(&layers[0].descriptor)?.open(0)?;
@@ -137,7 +137,8 @@ fn wanted(tree: &DiskTree) -> Fallible<Vec<Wanted<'_>>> {
             }
             let content = fs::read(tree.path().join(std::str::from_utf8(&path)?))?;
             let digest = *blake3::hash(&content).as_bytes();
-            let what = WantedKind::File { tree, source: path.clone(), seen, digest, mode: 0o644 };
+            let what =
+                WantedKind::File { tree, source: path.clone(), seen, digest, mode: 0o644, capability: None };
             all.push(Wanted { path, what });
         }
     }
