@@ -71,7 +71,11 @@ pub fn alone<'a>(layer: LayerView<'a>, biggest: &Biggest<'_>, findings: &mut Fin
         findings.add(Draft {
             id: "contents-unknown",
             message: format!("nobody looked at the files of layer `{}`, which is reused", layer.label),
-            hint: Some("a build with `--no-cache` or `--verify-cache` does".to_owned()),
+            hint: Some(
+                "a build with `--no-cache` or `--verify-cache` does; what was found is kept in cache \
+                 repositories (`--cache-to`), not in images"
+                    .to_owned(),
+            ),
             ..Draft::default()
         });
     }
