@@ -110,7 +110,9 @@ impl Case<'_> {
             let workers: Vec<_> = (0..WORKERS).map(worker).collect();
             workers.into_iter().map(|worker| worker.join().unwrap()).sum()
         });
-        assert!(killed + WORKERS >= moments.len(), "{killed} of {}", moments.len());
+        // Where all is made anew, other paths may take some calls more or fewer.
+        let fewer = if self.is_made_anew { moments.len() / 10 } else { 0 };
+        assert!(killed + WORKERS + fewer >= moments.len(), "{killed} of {}", moments.len());
         println!("{}: {all} calls, killed at {killed}, {:.0?}", self.name, start.elapsed());
         for (moment, count) in summary(&whole.changes) {
             println!("  {count:3} {moment}");
