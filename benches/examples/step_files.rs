@@ -17,7 +17,7 @@ use ocibuild_core::cache::Record;
 use ocibuild_core::event::Cancel;
 use ocibuild_core::files::{DiskTree, FileKind, FileTree as _};
 use ocibuild_core::key::{Key, KeyWriter};
-use ocibuild_core::step::{Adoption, OutputTrees, Private, Wanted, WantedKind, remove_beneath};
+use ocibuild_core::step::{OutputTrees, Private, Wanted, WantedKind, remove_beneath};
 use ocibuild_core::{Builder, Spec};
 
 type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -96,7 +96,7 @@ fn round(directory: &Path, root: &Path) -> Fallible<[f64; ROWS.len()]> {
     assert_eq!(synced.written, 0, "it was right");
     let (key, work) = (key("taken over"), private.work());
     let trees = || OutputTrees::new(&cache);
-    let adopt = || Ok(trees().adopt(&key, &work, &[b"tree"], Adoption::Move, &cancel)?);
+    let adopt = || Ok(trees().adopt(&key, &work, &[b"tree"], &cancel)?);
     let (taken_over, _) = timed(adopt)?;
     let (found, tree) = timed(|| Ok(trees().find(&key, &cancel)?))?;
     assert!(tree.is_some(), "it lies there");

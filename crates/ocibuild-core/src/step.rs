@@ -32,7 +32,7 @@ pub use error::{StepError, UnpackError};
 pub use key::{Circumstances, declared_key, own_key, realised_key};
 pub use log::Log;
 pub use mask::MaskError;
-pub use outputs::{Adoption, OutputTree, OutputTrees, remove_beneath};
+pub use outputs::{OutputTree, OutputTrees, remove_beneath};
 pub use private::{InPlace, Private};
 pub use process::{Ending, ProcessError};
 pub use sandbox::SandboxError;

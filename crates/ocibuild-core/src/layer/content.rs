@@ -221,10 +221,8 @@ impl Examiner<'_> {
             part.lines.ends.push(part.lines.bytes.len());
             let (EntryKind::File { source, .. }, Some((_, facts))) = (&entry.kind, known) else { continue };
             let is_ours = matches!(source, FileSource::Tree { allow_foreign: false, .. });
-            if let Some(machine) = facts.machine.filter(|_| is_ours)
-                && self.inputs.check_machine(entry, machine)?
-            {
-                part.machines.insert(machine);
+            if let Some(machine) = facts.machine.filter(|_| is_ours) {
+                part.machines.insert(self.inputs.check_machine(entry, machine)?);
             }
             if facts.pyc.is_some_and(|checked| pyc::is_stale(&entry.path, entry.mtime, checked)) {
                 part.stale_pyc += 1;

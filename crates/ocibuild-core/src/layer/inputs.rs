@@ -36,19 +36,23 @@ impl Inputs<'_> {
         Ok(())
     }
 
-    /// Makes sure that a program runs on all platforms of the layer, and tells whether it does. What
-    /// package managers bring may be for others: whether they brought one that fits is seen when all is
-    /// there.
-    pub(super) fn check_machine(&self, entry: &Entry, machine: &str) -> Result<bool, LayerError> {
+    /// Makes sure that a program runs on all platforms of the layer, and returns the machine that it counts
+    /// for. What package managers bring may be for others: whether they brought one that fits is seen when
+    /// all is there.
+    pub(super) fn check_machine(
+        &self,
+        entry: &Entry,
+        machine: &'static str,
+    ) -> Result<&'static str, LayerError> {
         match self.layer.platforms.iter().find(|platform| !machine::runs(platform, machine)) {
-            Some(_) if is_foreign(&entry.path) => Ok(false),
+            Some(_) if is_foreign(&entry.path) => Ok(machine::BROUGHT),
             Some(platform) => Err(LayerError::Foreign {
                 path: display(&entry.path),
                 machine: machine::describe(platform, machine),
                 platform: platform.to_string(),
                 span: self.span(entry),
             }),
-            None => Ok(true),
+            None => Ok(machine),
         }
     }
 

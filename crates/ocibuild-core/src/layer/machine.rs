@@ -28,6 +28,10 @@ const MACHINES: &[(u16, u8, bool, &str)] = &[
 const MACH_O: (&str, u8) = ("mach-o", 255);
 const PE: (&str, u8) = ("pe", 254);
 
+/// What stands for programs for whichever machines, of which some package manager brought one or more for
+/// machines that the layer isn't for: that there are programs, which follow from the host.
+pub(super) const BROUGHT: &str = "brought";
+
 /// Where a file in PE form says where its header is, behind the program for DOS.
 const PE_OFFSET: usize = 0x3c;
 
@@ -103,7 +107,7 @@ const WITHOUT_ELF: [&str; 7] = ["windows", "darwin", "ios", "plan9", "aix", "js"
 /// Programs of other forms are nobody's fault. A Windows program in an image for Linux may be none of
 /// Windows at all: .NET's libraries have that form everywhere.
 pub(super) fn runs(platform: &Platform, machine: &str) -> bool {
-    if [MACH_O.0, PE.0].contains(&machine) {
+    if [MACH_O.0, PE.0, BROUGHT].contains(&machine) {
         return true;
     }
     let own = platform.architecture.as_str();

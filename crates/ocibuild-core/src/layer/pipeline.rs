@@ -511,10 +511,8 @@ impl<'a> Pipeline<'a> {
         }
         if range.start == 0 {
             let facts = Facts::of(content);
-            if let (false, Some(machine)) = (allow_foreign, facts.machine)
-                && self.inputs.check_machine(entry, machine)?
-            {
-                rendered.machines.insert(machine);
+            if let (false, Some(machine)) = (allow_foreign, facts.machine) {
+                rendered.machines.insert(self.inputs.check_machine(entry, machine)?);
             }
             if facts.pyc.is_some_and(|checked| pyc::is_stale(&entry.path, entry.mtime, checked)) {
                 rendered.stale_pyc += 1;

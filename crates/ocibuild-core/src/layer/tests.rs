@@ -596,6 +596,9 @@ fn programs_for_another_machine_are_refused_unless_they_are_let_through() {
     assert!(record.machines.is_empty());
     let error = built(&tree, layer().copy("arm", "/a").allow_foreign().copy("arm", "/b")).unwrap_err();
     assert!(matches!(error, LayerError::Foreign { .. }));
+    // What packages brought is judged when all is there; but the layer has programs, which follow from the host.
+    let (record, _) = built(&tree, layer().copy("arm", "/app/node_modules/addon")).unwrap();
+    assert!(!record.machines.is_empty() && suits(&record, &planned(layer())));
 }
 
 #[test]

@@ -24,8 +24,9 @@ pub const DIFF_ID: &str = "vnd.ocibuild.layer.diff-id";
 pub const PART: &str = "vnd.ocibuild.layer.part";
 /// Of a part of a layer of several blobs: the key of what that part alone holds, in hexadecimal digits.
 pub const PART_KEY: &str = "vnd.ocibuild.layer.part.key.v1";
-/// The machines that programs in a layer are for, by Go's names, separated by spaces, and `mach-o` or
-/// `pe` for programs of other systems; a layer without programs doesn't say so.
+/// The machines that programs in a layer are for, by Go's names, separated by spaces, `mach-o` or `pe` for
+/// programs of other systems, and `brought` for what packages have for machines that the layer isn't for;
+/// a layer without programs doesn't say so.
 pub const MACHINES: &str = "vnd.ocibuild.layer.machines";
 
 /// What a manifest says that is a cache: of which version.

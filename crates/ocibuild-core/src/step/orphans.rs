@@ -9,6 +9,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub(super) fn end(directory: &Path, traits: &Traits) -> io::Result<()> {
     }
     let mut clean = 0;
     for _ in 0..TRIES {
-        let left = left(traits);
+        let left: Vec<Pid> = left(traits).into_iter().filter(|process| sees(*process, directory)).collect();
         clean = if left.is_empty() { clean + 1 } else { 0 };
         if clean == CLEAN {
             return fs::remove_file(directory.join(MARK));
@@ -73,6 +74,15 @@ pub(super) fn end(directory: &Path, traits: &Traits) -> io::Result<()> {
         thread::sleep(PAUSE);
     }
     Err(io::Error::other("what a command left running there does not end"))
+}
+
+/// Tells whether a process has this very directory at its path. One in another container may have another
+/// there, for a run of the same spec.
+fn sees(process: Pid, directory: &Path) -> bool {
+    let relative = directory.strip_prefix("/").unwrap_or(directory);
+    let seen = Path::new("/proc").join(process.as_raw_nonzero().to_string()).join("root").join(relative);
+    let id = |path: &Path| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    id(directory).is_some_and(|ours| id(&seen) == Some(ours))
 }
 
 /// The processes that have one of a step's traits; none where the system doesn't tell.

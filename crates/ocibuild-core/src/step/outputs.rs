@@ -82,15 +82,6 @@ impl OutputTree {
     }
 }
 
-/// How a step's outputs come to lie in a cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Adoption {
-    /// They are moved there: nothing of them is left.
-    Move,
-    /// They are copied: they are somebody's own.
-    Copy,
-}
-
 impl OutputTrees {
     /// Names those of a cache. Nothing is read or made yet.
     #[must_use]
@@ -140,8 +131,8 @@ impl OutputTrees {
         self.look(&directory, turn, cancel)
     }
 
-    /// Takes over what a step made: its outputs, by their paths in the directory that it ran in. If that is
-    /// there already, they are left alone.
+    /// Takes over what a step made: its outputs, by their paths in the directory that it ran in, out of which
+    /// they are moved. If that is there already, they are left alone.
     ///
     /// # Errors
     /// [`StepError::NotMade`] if an output isn't there, or only through a link; others if something can't
@@ -151,13 +142,12 @@ impl OutputTrees {
         key: &Key,
         from: &Path,
         outputs: &[&[u8]],
-        how: Adoption,
         cancel: &Cancel,
     ) -> Result<OutputTree, StepError> {
         if let Some(tree) = self.find(key, cancel)? {
             return Ok(tree);
         }
-        self.make(key, cancel, |tree| adopt::adopt(tree, from, outputs, how, cancel))
+        self.make(key, cancel, |tree| adopt::adopt(tree, from, outputs, cancel))
     }
 
     /// Makes a tree under another name, and gives it its own when it is whole.

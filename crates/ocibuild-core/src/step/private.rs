@@ -4,9 +4,11 @@
 //! is known of the files in `work/`. What commands leave in them is hostile as far as it goes: anything of
 //! any kind under any name.
 
+use std::fs::{self, TryLockError};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode};
 
@@ -14,12 +16,16 @@ use crate::cache::{NoTurn, STEPS_DIRECTORY, Turn};
 use crate::event::Cancel;
 use crate::files::{FileKind, directory_beneath, each_name, empty, metadata, open_directory, remove_at};
 use crate::key::KeyWriter;
+use crate::own::Locked;
 use crate::step::orphans::{self, Mark, Traits};
 use crate::step::{Shared, StepError, Synced, Wanted, copy, state, sync};
 
 const WORK: &str = "work";
 const HOME: &str = "home";
 const TEMPORARY: &str = "tmp";
+
+/// How often one looks whether a root is free.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A step's private directory, until it is dropped: nobody else has it meanwhile.
 #[derive(Debug)]
@@ -190,25 +196,29 @@ impl Private {
 }
 
 /// A turn with a root, for a step that runs in it: no other step does until it is dropped, of whichever
-/// process that has the same cache.
+/// process. It is a lock on the directory itself, whichever cache there is; nothing is written there. Where
+/// a file system knows no locks, everybody has their turn at once.
 #[derive(Debug)]
 pub struct InPlace {
-    _turn: Turn,
+    _root: Locked,
 }
 
 impl InPlace {
     /// Waits while another step runs in a root, of this process or of another, and tells `waiting` so, once.
     ///
     /// # Errors
-    /// [`StepError::File`] if what is locked for it can't be made or opened; [`StepError::Cancelled`].
-    pub fn take(cache: &Path, root: &Path, cancel: &Cancel, waiting: &dyn Fn()) -> Result<Self, StepError> {
-        // By whichever way one comes to it.
-        let root = root.canonicalize().map_err(StepError::own("open", root, b""))?;
-        let mut key = KeyWriter::new("root-of-steps", 1);
-        key.field("root", root.as_os_str().as_encoded_bytes());
-        let [directory, version] = STEPS_DIRECTORY;
-        let path = cache.join(directory).join(version).join(key.finish().hex());
-        Ok(Self { _turn: turn(&path, cancel, waiting)? })
+    /// [`StepError::File`] if it can't be opened; [`StepError::Cancelled`].
+    pub fn take(root: &Path, cancel: &Cancel, waiting: &dyn Fn()) -> Result<Self, StepError> {
+        let directory = fs::File::open(root).map_err(StepError::own("open", root, b""))?;
+        let mut has_told = false;
+        while let Err(TryLockError::WouldBlock) = directory.try_lock() {
+            if !std::mem::replace(&mut has_told, true) {
+                waiting();
+            }
+            cancel.check()?;
+            std::thread::sleep(PAUSE);
+        }
+        Ok(Self { _root: Locked::new(directory) })
     }
 }
 

@@ -41,22 +41,23 @@ fn in_place_one_step_runs_at_a_time_whoever_starts_them() {
         let more = "in-place = true\ninputs = []\npass-env = [{ name = \"RAN\", unkeyed = true }]";
         format!("version = 1\n[steps.{name}]\nrun = \"{run}\"\n{more}\n")
     };
-    // The other comes to it by a link.
+    // The other comes to it by a link, and with another cache.
+    let other = tempfile::tempdir().unwrap();
     let link = project.ran.path().join("link");
     std::os::unix::fs::symlink(project.root.path(), &link).unwrap();
     let ran = OsString::from(project.log());
     let variable = |name: &str| if name == "RAN" { Some(ran.clone()) } else { path() };
     let told = Warnings::default();
-    let run = |root: &Path, name: &str, cancel: &Cancel| {
-        let builder = Builder::new(root, project.cache.path()).environment(variable);
+    let run = |root: &Path, cache: &Path, name: &str, cancel: &Cancel| {
+        let builder = Builder::new(root, cache).environment(variable);
         let builder = builder.observer(&told).cancel(cancel.clone());
         let plan = plan_steps(&parse(&spec(name)), "app", &[name.to_owned()], &[], &builder).unwrap();
         builder.run_steps(&plan, &[0]).map(drop)
     };
     let cancel = Cancel::new();
     std::thread::scope(|threads| {
-        let one = threads.spawn(|| run(project.root.path(), "one", &cancel));
-        let two = threads.spawn(|| run(&link, "two", &cancel));
+        let one = threads.spawn(|| run(project.root.path(), project.cache.path(), "one", &cancel));
+        let two = threads.spawn(|| run(&link, other.path(), "two", &cancel));
         assert!(one.join().unwrap().is_ok() && two.join().unwrap().is_ok());
     });
     let text = fs::read_to_string(project.log()).unwrap();
@@ -69,7 +70,7 @@ fn in_place_one_step_runs_at_a_time_whoever_starts_them() {
 fn who_waits_for_the_checkout_can_be_stopped() {
     let project = Project::empty();
     let cancel = Cancel::new();
-    let taken = InPlace::take(project.cache.path(), project.root.path(), &cancel, &|| {}).unwrap();
+    let taken = InPlace::take(project.root.path(), &cancel, &|| {}).unwrap();
     let stopped = std::thread::scope(|threads| {
         threads.spawn(|| {
             std::thread::sleep(std::time::Duration::from_millis(100));

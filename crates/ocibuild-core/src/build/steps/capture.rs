@@ -6,16 +6,16 @@ use std::path::Path;
 use crate::base::Listing;
 use crate::build::Context;
 use crate::build::find::asking;
-use crate::build::steps::progress::{Progress, tree_key};
+use crate::build::steps::progress::{Lost, Progress, tree_key};
 use crate::build::steps::run::{Captured, Stopped};
 use crate::build::steps::{StepFault, read};
 use crate::cache::Record;
 use crate::digest::DiffId;
 use crate::event::Event;
 use crate::files::{DiskTree, FileKind, FileTree as _, display};
-use crate::layer::{self, Made, ManifestKeys, Workshop};
+use crate::layer::{self, Made, ManifestKeys, Origin, Workshop};
 use crate::plan::PlannedStep;
-use crate::step::{Adoption, OutputTree, Private, Run};
+use crate::step::{OutputTree, Private, Run};
 
 impl Progress<'_> {
     /// Writes what the step made into the store, and takes it out of the step's directory.
@@ -78,9 +78,14 @@ impl Progress<'_> {
     ) -> Result<OutputTree, Stopped> {
         self.hold_against_records(index, record)?;
         let context = self.context;
-        // What is made in place is the user's.
-        let how = if self.plan.steps[index].in_place { Adoption::Copy } else { Adoption::Move };
-        let adopt = || self.trees.adopt(&tree_key(record), work, paths, how, context.cancel);
+        if self.plan.steps[index].in_place {
+            // What is in the checkout is the user's, and may be another thing by now than what was written.
+            return self.unpack(record, Origin::Store).map_err(|lost| match lost {
+                Lost::Gone(fault) => Stopped::Build(fault.into()),
+                Lost::Unfit(fault) => Stopped::Fault(fault.into()),
+            });
+        }
+        let adopt = || self.trees.adopt(&tree_key(record), work, paths, context.cancel);
         Ok(context.pool.install(adopt).map_err(|fault| Stopped::Build(fault.into()))??)
     }
 
@@ -103,10 +108,10 @@ impl Progress<'_> {
 
     /// Takes what was written for a step that failed after all out of the store, unless it is also what
     /// something else made: what isn't new was there before, and what is recorded by now others made as well.
+    /// Where records aren't looked at nobody knows which it is, so it stays.
     fn discard(&self, made: &Made) {
-        let is_known = |record: &Record| {
-            self.context.records.is_some_and(|records| !matches!(records.get(&record.key), Ok(None)))
-        };
+        let Some(records) = self.context.records else { return };
+        let is_known = |record: &Record| !matches!(records.get(&record.key), Ok(None));
         for record in made.new.iter().filter(|record| !is_known(record)) {
             let layers = record.layers.iter().map(|layer| &layer.descriptor);
             for blob in layers.chain(&record.inventory) {

@@ -67,14 +67,14 @@ pub(in crate::build) struct Progress<'a> {
     pub(super) trees: OutputTrees,
     pub(super) host: step::Host<'a>,
     states: Vec<Mutex<State>>,
-    /// Held by whoever brings back what a step made, or makes it again: one at a time. Taken after that of
-    /// a step which needs it, and never while a state is held.
+    /// Held by whoever makes a step, brings back what it made, or makes it again: one at a time. Taken after
+    /// that of a step which needs it, and never while a state is held.
     making: Vec<Mutex<()>>,
 }
 
 /// Why what a step made can't be brought back.
 #[derive(Debug, thiserror::Error)]
-enum Lost {
+pub(super) enum Lost {
     /// Its blob can't be had.
     #[error(transparent)]
     Gone(#[from] BlobError),
@@ -169,7 +169,12 @@ impl<'a> Progress<'a> {
     /// Makes a step finished whose needs are: by a record of what they made, or by running it.
     pub(super) fn make(&self, index: usize) -> Fallible<()> {
         let start = Instant::now();
-        if self.is_realised(index)? { Ok(()) } else { self.run_once(index, start) }
+        let _making = self.making[index].lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody may have needed it before its turn.
+        if self.finished(index).is_some() || self.is_realised(index)? {
+            return Ok(());
+        }
+        self.run_once(index, start)
     }
 
     /// Asks for a step by what its needs made, which is known. Tells whether something answers.
@@ -332,19 +337,18 @@ impl<'a> Progress<'a> {
 
     fn bring_back(&self, finished: &FinishedStep) -> Result<OutputTree, Lost> {
         let start = Instant::now();
-        let blob = &finished.record.layers[0].descriptor;
-        let all = source(&[finished.origin], self.context);
-        let unreadable = |source| BlobError::Read { digest: blob.digest, source };
-        let bytes = all.fetch(blob)?.open(0).map_err(unreadable)?;
-        let tree = self.trees.extract(
-            &tree_key(&finished.record),
-            bytes,
-            finished.record.tar_size,
-            self.context.cancel,
-        )?;
-        let (step, size) = (finished.label.clone(), blob.size);
+        let tree = self.unpack(&finished.record, finished.origin)?;
+        let (step, size) = (finished.label.clone(), finished.record.layers[0].descriptor.size);
         self.context.observer.event(&Event::StepRestored { step, size, elapsed: start.elapsed() });
         Ok(tree)
+    }
+
+    /// Unpacks the blob of what a step made.
+    pub(super) fn unpack(&self, record: &Record, origin: Origin) -> Result<OutputTree, Lost> {
+        let blob = &record.layers[0].descriptor;
+        let unreadable = |source| BlobError::Read { digest: blob.digest, source };
+        let bytes = source(&[origin], self.context).fetch(blob)?.open(0).map_err(unreadable)?;
+        Ok(self.trees.extract(&tree_key(record), bytes, record.tar_size, self.context.cancel)?)
     }
 
     /// What a place says that its blob holds is no evidence: from when the bytes are here on, the step is

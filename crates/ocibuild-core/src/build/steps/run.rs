@@ -89,9 +89,9 @@ impl Progress<'_> {
         let mut private =
             Private::open(&self.directory(step), cancel, &|| self.waits(step, "its directory"))?;
         // Before what is shared: whoever has the root waits for that alone.
-        let (cache, root) = (self.place.cache, self.place.root);
+        let root = self.place.root;
         let waits = || self.waits(step, "the directory it runs in");
-        let _root = step.in_place.then(|| InPlace::take(cache, root, cancel, &waits)).transpose()?;
+        let _root = step.in_place.then(|| InPlace::take(root, cancel, &waits)).transpose()?;
         let own = step.cache_dirs.iter().map(|directory| directory.path.as_str());
         let (shared, kept): (Vec<&str>, Vec<&str>) = own.partition(|path| path.starts_with("~/"));
         let shared = Shared::take(self.place.cache, &shared, cancel, &|path| self.waits(step, path))?;

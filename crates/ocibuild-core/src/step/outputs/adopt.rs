@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, RenameFlags};
 
+use super::DIRECTORY_MODE;
 use super::list::walk;
-use super::{Adoption, DIRECTORY_MODE};
 use crate::event::Cancel;
 use crate::files::{
     DiskTree, FileId, FileKind, FileTree as _, Metadata, directory_beneath, display, metadata,
@@ -21,19 +21,14 @@ use crate::step::error::joined;
 use crate::step::sync::{check_path, each};
 
 /// Takes outputs by their paths in a directory over into a tree, which is empty.
-pub(super) fn adopt(
-    tree: &Path,
-    from: &Path,
-    outputs: &[&[u8]],
-    how: Adoption,
-    cancel: &Cancel,
-) -> Result<(), StepError> {
+pub(super) fn adopt(tree: &Path, from: &Path, outputs: &[&[u8]], cancel: &Cancel) -> Result<(), StepError> {
     let source = DiskTree::open(from).map_err(|error| StepError::within(from, error))?;
     let from = open_directory(from).map_err(StepError::own("open", from, b""))?;
-    let adopting = Adopting { source: &source, from, tree, how, cancel };
+    let adopting = Adopting { source: &source, from, tree, cancel };
     outputs.iter().try_for_each(|path| adopting.take(path))?;
-    even(tree).map_err(StepError::own("set the modes in", tree, b""))?;
-    adopting.part()
+    // First, as modes are of all names of a file.
+    adopting.part()?;
+    even(tree).map_err(StepError::own("set the modes in", tree, b""))
 }
 
 /// Gives all that is in a directory the modes that it has when it is unpacked: of files it is kept whether
@@ -61,7 +56,6 @@ struct Adopting<'a> {
     source: &'a DiskTree,
     from: OwnedFd,
     tree: &'a Path,
-    how: Adoption,
     cancel: &'a Cancel,
 }
 
@@ -78,14 +72,11 @@ impl Adopting<'_> {
         };
         let seen = self.source.metadata(path).map_err(not_made)?;
         let parents = self.parents(path).map_err(StepError::own("make", self.tree, path))?;
-        if self.how == Adoption::Move {
-            match self.rename(path, &seen, &parents) {
-                // Another file system, as where a directory of the step is a mounted one.
-                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
-                result => return result.map_err(StepError::own("move", self.source.path(), path)),
-            }
+        match self.rename(path, &seen, &parents) {
+            // Another file system, as where a directory of the step is a mounted one.
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.copy(path),
+            result => result.map_err(StepError::own("move", self.source.path(), path)),
         }
-        self.copy(path)
     }
 
     /// Makes the directories that an output lies in.

@@ -37,9 +37,9 @@ impl Room {
         fs::write(self.at("report"), "report").unwrap();
     }
 
-    fn adopt(&self, trees: &OutputTrees, name: &str, how: Adoption) -> Result<OutputTree, StepError> {
+    fn adopt(&self, trees: &OutputTrees, name: &str) -> Result<OutputTree, StepError> {
         let outputs: [&[u8]; 2] = [b"build/dist", b"report"];
-        trees.adopt(&key(name), &self.at(""), &outputs, how, &Cancel::new())
+        trees.adopt(&key(name), &self.at(""), &outputs, &Cancel::new())
     }
 
     fn trees(&self) -> OutputTrees {
@@ -73,7 +73,7 @@ fn what_a_step_made_is_moved_and_found() {
     room.make();
     let inode = room.at("build/dist/program").metadata().unwrap().ino();
     let trees = room.trees();
-    let tree = room.adopt(&trees, "a", Adoption::Move).unwrap();
+    let tree = room.adopt(&trees, "a").unwrap();
     assert_made(&tree);
     assert_eq!(tree.path().join("build/dist/program").metadata().unwrap().ino(), inode);
     assert!(!room.at("build/dist").exists() && !room.at("report").exists() && room.at("build/left").exists());
@@ -81,21 +81,9 @@ fn what_a_step_made_is_moved_and_found() {
     assert!(room.find("b").is_none());
     // What is there already stays, and what was made again is left.
     room.make();
-    assert_made(&room.adopt(&room.trees(), "a", Adoption::Move).unwrap());
+    assert_made(&room.adopt(&room.trees(), "a").unwrap());
     assert!(room.at("report").exists());
     assert_eq!(room.names(), 1);
-}
-
-#[test]
-fn what_is_somebodys_own_is_copied() {
-    let room = Room::new();
-    room.make();
-    fs::set_permissions(room.at("build/dist/sub"), fs::Permissions::from_mode(0o555)).unwrap();
-    let tree = room.adopt(&room.trees(), "a", Adoption::Copy).unwrap();
-    assert_made(&tree);
-    assert!(room.at("build/dist/program").exists() && room.at("report").exists());
-    fs::write(room.at("report"), "edited").unwrap();
-    assert_made(&room.find("a").unwrap());
 }
 
 #[test]
@@ -118,13 +106,13 @@ fn what_does_not_look_as_it_did_is_gone() {
     for (at, tampering) in tamperings.iter().enumerate() {
         let room = Room::new();
         room.make();
-        let path = room.adopt(&room.trees(), "a", Adoption::Move).unwrap().path().to_owned();
+        let path = room.adopt(&room.trees(), "a").unwrap().path().to_owned();
         assert!(room.find("a").is_some());
         tampering(&path);
         assert!(room.find("a").is_none(), "tampering {at}");
         assert_eq!(room.names(), 0, "tampering {at}");
         room.make();
-        assert_made(&room.adopt(&room.trees(), "a", Adoption::Move).unwrap());
+        assert_made(&room.adopt(&room.trees(), "a").unwrap());
     }
 }
 
@@ -132,11 +120,11 @@ fn what_does_not_look_as_it_did_is_gone() {
 fn what_is_damaged_and_in_use_makes_room_and_stays_for_who_uses_it() {
     let room = Room::new();
     room.make();
-    let held = room.adopt(&room.trees(), "a", Adoption::Move).unwrap();
+    let held = room.adopt(&room.trees(), "a").unwrap();
     fs::write(held.path().join("report"), "REPORT").unwrap();
     assert!(room.find("a").is_none());
     room.make();
-    assert_made(&room.adopt(&room.trees(), "a", Adoption::Move).unwrap());
+    assert_made(&room.adopt(&room.trees(), "a").unwrap());
     assert_eq!(held.tree().metadata(b"build/dist/program").unwrap().size, 7);
     assert_eq!(room.names(), 2);
 }
@@ -147,11 +135,13 @@ fn files_with_names_elsewhere_get_a_content_of_their_own() {
     room.make();
     let store = room.0.path().join("store");
     fs::hard_link(room.at("build/dist/program"), &store).unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o700)).unwrap();
     fs::hard_link(room.at("report"), room.at("build/dist/report")).unwrap();
     fs::set_permissions(room.at("build/dist"), fs::Permissions::from_mode(0o555)).unwrap();
-    let tree = room.adopt(&room.trees(), "a", Adoption::Move).unwrap();
+    let tree = room.adopt(&room.trees(), "a").unwrap();
     let seen = |path: &str| tree.path().join(path).metadata().unwrap();
     assert_eq!(seen("build/dist/program").nlink(), 1);
+    assert_eq!(store.metadata().unwrap().mode() & 0o7777, 0o700, "it is somebody else's");
     assert_eq!(seen("build/dist").mode() & 0o7777, 0o755, "modes are those that it is unpacked with");
     // Two names within the outputs are no concern of others.
     assert_eq!(seen("report").ino(), seen("build/dist/report").ino());
@@ -167,13 +157,13 @@ fn an_output_that_was_not_made_is_told() {
     symlink("build", room.at("via")).unwrap();
     let trees = room.trees();
     for output in [&b"none"[..], b"build/none", b"report/x", b"via/dist"] {
-        let outputs: [&[u8]; 2] = [b"report", output];
-        let result = trees.adopt(&key("a"), &room.at(""), &outputs, Adoption::Copy, &Cancel::new());
+        let outputs: [&[u8]; 2] = [output, b"report"];
+        let result = trees.adopt(&key("a"), &room.at(""), &outputs, &Cancel::new());
         assert!(matches!(result, Err(StepError::NotMade { .. })), "{}", display(output));
         assert_eq!(room.names(), 0);
     }
     for output in [&b".."[..], b"/etc", b"a/../../b", b""] {
-        let result = trees.adopt(&key("a"), &room.at(""), &[output], Adoption::Move, &Cancel::new());
+        let result = trees.adopt(&key("a"), &room.at(""), &[output], &Cancel::new());
         assert!(matches!(result, Err(StepError::Path { .. })), "{}", display(output));
     }
     assert!(trees.find(&key("a"), &Cancel::new()).unwrap().is_none());
@@ -186,7 +176,7 @@ fn several_that_make_one_have_one() {
     let made = std::thread::scope(|scope| {
         let adopt = |room| {
             let trees = OutputTrees::new(cache.path());
-            Room::adopt(room, &trees, "a", Adoption::Move).unwrap()
+            Room::adopt(room, &trees, "a").unwrap()
         };
         let threads: Vec<_> = rooms.iter().map(|room| scope.spawn(move || adopt(room))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
@@ -200,7 +190,7 @@ fn several_that_make_one_have_one() {
 fn what_is_used_is_not_taken_away() {
     let room = Room::new();
     room.make();
-    let tree = room.adopt(&room.trees(), "a", Adoption::Move).unwrap();
+    let tree = room.adopt(&room.trees(), "a").unwrap();
     let directory = tree.path().parent().unwrap().to_owned();
     assert!(Turn::try_alone(&directory).is_none());
     drop(tree);
@@ -229,7 +219,9 @@ fn a_program_keeps_its_capabilities_where_it_is_copied() {
         return;
     }
     set.unwrap();
-    let tree = room.adopt(&room.trees(), "a", Adoption::Copy).unwrap();
+    // A name elsewhere, so that the tree gets a file of its own.
+    fs::hard_link(&program, room.at("elsewhere")).unwrap();
+    let tree = room.adopt(&room.trees(), "a").unwrap();
     let mut kept = [0; 64];
     let size = rustix::fs::getxattr(tree.path().join("build/dist/program"), CAPABILITY, &mut kept).unwrap();
     assert_eq!(kept[..size], value);
