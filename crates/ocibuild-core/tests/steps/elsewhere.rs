@@ -2,6 +2,7 @@
 #![cfg(feature = "registry")]
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ocibuild_core::build::RanSteps;
@@ -66,7 +67,10 @@ struct Shared<'a> {
 
 impl<'a> Shared<'a> {
     fn new(project: &'a Project, host: &str) -> Self {
-        let name = format!("{host}/steps{}", std::process::id());
+        // Debian's is that of all tests.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{host}/steps{}-{count}", std::process::id());
         let named = |path: &str| format!("{name}/{path}").parse().unwrap();
         Self { project, image: named("app:main"), cache: named("cache:steps") }
     }
@@ -251,7 +255,7 @@ fn what_one_place_answers_a_run_with_is_passed_on_to_another() {
         let project = Project::new();
         let shared = Shared::new(&project, &host);
         shared.fill();
-        let other: Reference = format!("{host}/steps{}/other:steps", std::process::id()).parse().unwrap();
+        let other = shared.image.to_string().replace("app:main", "other:steps").parse().unwrap();
         project.write("src/index.ts", "let a = 4\n");
         shared.run("compile", &shared.cache, Some(&other));
         assert_eq!(project.ran(), ["compile"], "{host}");
