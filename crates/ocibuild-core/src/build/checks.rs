@@ -1,6 +1,7 @@
 //! What is wrong with a build's images, found before they are handed on: each layer by itself as soon as
 //! it is there, the images once all layers are.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use crate::build::bases::{Found, Foundations};
@@ -79,14 +80,11 @@ impl<'a> Checker<'a> {
             return all;
         }
         all.sort_by(|one, other| (&one.layer, &one.path).cmp(&(&other.layer, &other.path)));
+        let mut known: HashSet<Finding> = all.iter().cloned().collect();
         for image in &self.plan.images {
             let of = |variant| Checked { checker: &self, foundations, layers, image, variant }.findings();
             let found: Vec<Vec<Finding>> = image.variants.iter().map(of).collect();
-            for finding in merged(image, found) {
-                if !all.contains(&finding) {
-                    all.push(finding);
-                }
-            }
+            all.extend(merged(image, &found).into_iter().filter(|finding| known.insert(finding.clone())));
         }
         self.locate(&mut all, layers);
         all
@@ -102,19 +100,24 @@ impl<'a> Checker<'a> {
 }
 
 /// What holds of all platforms is told once.
-fn merged(image: &PlannedImage, found: Vec<Vec<Finding>>) -> Vec<Finding> {
-    let has = |findings: &Vec<Finding>, one: &Finding| {
-        findings
-            .iter()
-            .any(|other| (&other.id, &other.path, &other.message) == (&one.id, &one.path, &one.message))
-    };
-    let mut merged: Vec<Finding> = Vec::new();
-    for (variant, findings) in image.variants.iter().zip(&found) {
+fn merged(image: &PlannedImage, found: &[Vec<Finding>]) -> Vec<Finding> {
+    let platforms = image.variants.iter().map(|variant| variant.platform.to_string());
+    merged_of(&platforms.collect::<Vec<_>>(), found)
+}
+
+/// The same, by the names of the platforms. Thousands of programs may lack the same loader.
+fn merged_of(platforms: &[String], found: &[Vec<Finding>]) -> Vec<Finding> {
+    fn what(one: &Finding) -> (&str, Option<&str>, &str) {
+        (&one.id, one.path.as_deref(), &one.message)
+    }
+    let told: Vec<HashSet<_>> = found.iter().map(|findings| findings.iter().map(what).collect()).collect();
+    let (mut merged, mut known) = (Vec::new(), HashSet::new());
+    for (platform, findings) in platforms.iter().zip(found) {
         for finding in findings {
-            let is_everywhere = found.iter().all(|findings| has(findings, finding));
-            let platform = (!is_everywhere).then(|| variant.platform.to_string());
+            let is_everywhere = told.iter().all(|told| told.contains(&what(finding)));
+            let platform = (!is_everywhere).then(|| platform.clone());
             let finding = Finding { platform, ..finding.clone() };
-            if !merged.contains(&finding) {
+            if known.insert(finding.clone()) {
                 merged.push(finding);
             }
         }
@@ -243,4 +246,40 @@ pub(super) fn aside_each(
 /// Returns what was found in a layer's files, by who made it or by its record.
 pub(super) fn inspection(made: Option<Inspection>, record: &crate::cache::Record) -> Option<Inspection> {
     made.or_else(|| record.inspection.as_ref()?.unpack())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::Severity;
+
+    fn lacks_loader(index: usize) -> Finding {
+        Finding {
+            id: "elf-interpreter-missing".to_owned(),
+            severity: Severity::Error,
+            image: Some("app".to_owned()),
+            platform: None,
+            layer: Some("app".to_owned()),
+            path: Some(format!("opt/bin/{index:05}")),
+            line: None,
+            message: "can't start".to_owned(),
+            hint: None,
+            allowed: None,
+            span: None,
+        }
+    }
+
+    #[test]
+    fn what_all_platforms_have_is_told_once_however_much_it_is() {
+        let platforms = ["linux/amd64".to_owned(), "linux/arm64".to_owned()];
+        let many: Vec<Finding> = (0..20_000).map(lacks_loader).collect();
+        assert_eq!(merged_of(&platforms, &[many.clone(), many.clone()]), many);
+        // Twice told by one, and not at all by the other.
+        let merged = merged_of(
+            &platforms,
+            &[many[..1].to_vec(), vec![many[0].clone(), many[1].clone(), many[1].clone()]],
+        );
+        let of_arm = Finding { platform: Some(platforms[1].clone()), ..many[1].clone() };
+        assert_eq!(merged, [many[0].clone(), of_arm]);
+    }
 }

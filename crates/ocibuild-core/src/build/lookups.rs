@@ -22,6 +22,8 @@ use crate::oci::{Descriptor, MediaType};
 
 /// The most that is kept, in bytes. Beyond, all is read each time.
 const MAX_PACKED: usize = 512 << 10;
+/// The most answers that are noted: nobody asks as much but by what is made for it.
+const MAX_ANSWERS: usize = 1 << 17;
 /// As far as it is unpacked, in bytes.
 const MAX_UNPACKED: usize = 16 << 20;
 const LEVEL: i32 = 3;
@@ -143,8 +145,11 @@ impl Contents for Lookups<'_> {
         let found = self.all().at(path)?;
         let noted = found.as_ref().map(|(item, layer)| Some((Noted::of(item)?, *layer)));
         if let Some(text) = text.filter(|_| !matches!(noted, Some(None))) {
-            self.answers().borrow_mut().at.insert(text.to_owned(), noted.flatten());
-            self.has_more.set(true);
+            let mut answers = self.answers().borrow_mut();
+            if answers.at.len() < MAX_ANSWERS {
+                answers.at.insert(text.to_owned(), noted.flatten());
+                self.has_more.set(true);
+            }
         }
         Some(found)
     }

@@ -6,7 +6,7 @@ use crate::inspect::Severity;
 use crate::spec::{Checks, Span};
 
 /// Something that was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
     /// Which rule it breaks: see [`RULES`](crate::inspect::RULES).

@@ -1,5 +1,6 @@
 //! Which libraries a program's loader wouldn't find.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use crate::checks::loader::{Loaded, Loader};
@@ -32,9 +33,41 @@ pub(super) struct Found {
     pub(super) loaded: Vec<Vec<u8>>,
 }
 
+/// How much is looked up yet, about in names of paths: packages bring what makes a search endless. What
+/// isn't looked for is taken to be found.
+pub(super) struct Effort {
+    of_image: Cell<usize>,
+    of_program: Cell<usize>,
+}
+
+impl Effort {
+    /// A program with hundreds of libraries takes some ten thousand.
+    const PROGRAM: usize = 1 << 20;
+    const IMAGE: usize = 1 << 24;
+
+    pub(super) fn new() -> Self {
+        Self { of_image: Cell::new(Self::IMAGE), of_program: Cell::new(0) }
+    }
+
+    fn begin(&self) {
+        self.of_program.set(Self::PROGRAM);
+    }
+
+    /// Tells whether so much may be done. Once it may not, nothing more is for this program.
+    fn spend(&self, effort: usize) -> bool {
+        let of = |left: &Cell<usize>| {
+            let rest = left.get().checked_sub(effort);
+            left.set(rest.unwrap_or(0));
+            rest.is_some()
+        };
+        of(&self.of_program) && of(&self.of_image)
+    }
+}
+
 /// How the libraries of a program are looked for.
 pub(super) struct Search<'a> {
     pub(super) root: &'a Root<'a>,
+    pub(super) effort: &'a Effort,
     pub(super) loader: Loader,
     /// The directories of `LD_LIBRARY_PATH`.
     pub(super) environment: &'a [String],
@@ -50,7 +83,8 @@ impl Search<'_> {
     pub(super) fn all(&self, path: &str, elf: &Elf) -> Found {
         let mut loaded = vec![Loaded { path: path.as_bytes().to_vec(), elf, by: None }];
         let (mut seen, mut found, mut at) = (BTreeSet::<&str>::new(), Found::default(), 0);
-        while at < loaded.len() {
+        self.effort.begin();
+        while at < loaded.len() && self.effort.spend(Loader::effort(&loaded, at)) {
             let (elf, directories) = (loaded[at].elf, self.loader.directories(&loaded, at, self.environment));
             for name in elf.needed.iter().filter(|name| !self.loader.has(name)) {
                 if !seen.insert(name) {
@@ -76,10 +110,17 @@ impl Search<'_> {
 
     /// Looks for a library. Returns the path by which it was found, and that of the file.
     fn library(&self, name: &str, by: &Elf, directories: &[String]) -> Result<(Vec<u8>, Vec<u8>), Lookup> {
+        if !self.effort.spend(directories.len()) {
+            return Err(Lookup::Unknown);
+        }
         let paths: Vec<String> = match name.contains('/') {
             true => vec![(self.absolute)(name)],
             false => directories.iter().map(|path| format!("{}/{name}", (self.absolute)(path))).collect(),
         };
+        let names = |path: &String| 1 + path.bytes().filter(|byte| *byte == b'/').count();
+        if !self.effort.spend(paths.iter().map(names).sum()) {
+            return Err(Lookup::Unknown);
+        }
         let is_kin = |path: &[u8]| self.is_kin(path, by);
         // glibc passes over what is for another machine; musl takes the first there is, and fails.
         let is_musl = self.loader == Loader::Musl;
@@ -100,7 +141,7 @@ impl Search<'_> {
     fn missing(&self, name: &str, by: &Loaded<'_>) -> Option<Missing> {
         let anywhere = self.root.anywhere(last(name.as_bytes()));
         // The base's own configuration may lead its loader there.
-        if anywhere.is_in_base {
+        if anywhere.is_in_base || !self.effort.spend(anywhere.own.len()) {
             return None;
         }
         let (kin, foreign): (Vec<_>, Vec<_>) =
@@ -112,5 +153,26 @@ impl Search<'_> {
             (None, None) => Instead::Nothing,
         };
         Some(Missing { name: name.to_owned(), by: by.path.clone(), instead })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effort_ends_for_a_program_and_for_an_image() {
+        let effort = Effort::new();
+        assert!(!effort.spend(1), "nothing has begun");
+        effort.begin();
+        assert!(effort.spend(Effort::PROGRAM) && !effort.spend(1));
+        effort.begin();
+        assert!(!effort.spend(Effort::PROGRAM + 1) && !effort.spend(1), "what is too much ends it");
+        let runs = |_: &i32| {
+            effort.begin();
+            effort.spend(Effort::PROGRAM)
+        };
+        let programs = 1 + (0..100).take_while(runs).count();
+        assert_eq!(programs, Effort::IMAGE / Effort::PROGRAM);
     }
 }

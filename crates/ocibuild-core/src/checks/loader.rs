@@ -2,6 +2,8 @@
 //! [ld.so(8)](https://man7.org/linux/man-pages/man8/ld.so.8.html) has it, musl's as
 //! [its differences from glibc](https://wiki.musl-libc.org/functional-differences-from-glibc.html) do.
 
+use std::collections::BTreeSet;
+
 use crate::checks::root::{Lookup, Root};
 use crate::inspect::Elf;
 
@@ -128,6 +130,9 @@ impl Kin {
     }
 }
 
+/// No path is longer, in bytes.
+const MAX_PATH: usize = 4096;
+
 /// A program or library that was loaded.
 pub(super) struct Loaded<'a> {
     /// Its path, without a leading `/`, as it was looked for.
@@ -160,7 +165,16 @@ impl Loader {
             Self::Unknown => chain().flat_map(own).chain(environment).collect(),
         };
         all.extend(self.everybodys(one.elf));
+        // Libraries of one package all name the same ones.
+        let mut seen = BTreeSet::new();
+        all.retain(|path| seen.insert(path.clone()));
         all
+    }
+
+    /// What it costs to name these directories.
+    pub(super) fn effort(loaded: &[Loaded<'_>], at: usize) -> usize {
+        let chain = std::iter::successors(Some(&loaded[at]), |one| one.by.map(|by| &loaded[by]));
+        chain.map(|one| 1 + one.elf.search.len()).sum()
     }
 
     /// The directories that are looked in for everybody.
@@ -183,7 +197,8 @@ impl Loader {
         let path = String::from_utf8_lossy(&one.path);
         let origin = path.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("/{directory}"));
         let expanded = |path: &String| path.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin);
-        let mut all: Vec<String> = one.elf.search.iter().map(expanded).collect();
+        let is_path = |path: &&String| path.matches("ORIGIN").count() * origin.len() <= MAX_PATH;
+        let mut all: Vec<String> = one.elf.search.iter().filter(is_path).map(expanded).collect();
         if *self == Self::Musl {
             // It knows no other word, and then follows none of the paths.
             let is_known = all.iter().all(|path| !path.contains('$'));

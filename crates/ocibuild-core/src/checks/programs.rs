@@ -7,7 +7,7 @@ use crate::base::Listing;
 use crate::checks::alone::LayerView;
 use crate::checks::brought::Brought;
 use crate::checks::finding::{Draft, Findings};
-use crate::checks::libraries::{Instead, Missing, Search};
+use crate::checks::libraries::{Effort, Instead, Missing, Search};
 use crate::checks::loader::{self, Kin, Libc, Loader, machine};
 use crate::checks::root::{Contents, Lookup, Removed, Root, last};
 use crate::checks::started::{Start, Ways};
@@ -94,6 +94,7 @@ struct Judge<'a> {
     view: ImageView<'a>,
     /// Libraries of own layers that a program was seen to load.
     loaded: BTreeSet<Vec<u8>>,
+    effort: Effort,
     has: [OnceCell<Option<Vec<u8>>>; 2],
 }
 
@@ -107,7 +108,7 @@ impl<'a> Judge<'a> {
         let libraries = libraries.filter(|path| !path.is_empty()).map(str::to_owned).collect();
         let ways = Ways { start: view.start, search };
         let (started, loaded, has) = (Vec::new(), BTreeSet::new(), [OnceCell::new(), OnceCell::new()]);
-        Self { root, ways, libraries, started, view, loaded, has }
+        Self { root, ways, libraries, started, view, loaded, effort: Effort::new(), has }
     }
 
     /// Where the image has a C library, if it has it.
@@ -193,6 +194,7 @@ impl<'a> Judge<'a> {
         let is_musl = loader == Loader::Musl;
         Search {
             root: &self.root,
+            effort: &self.effort,
             loader,
             environment: &self.libraries,
             absolute: Box::new(|path| self.ways.absolute(path)),

@@ -172,8 +172,10 @@ impl<'a> Root<'a> {
     pub(super) fn anywhere(&self, name: &[u8]) -> Anywhere {
         let known = self.libraries.get_or_init(|| self.libraries()).get(name);
         let mut anywhere = known.cloned().unwrap_or_default();
+        // These are in their order.
+        let known = anywhere.own.len();
         for path in self.contents.named(name).unwrap_or_default() {
-            if !anywhere.own.contains(&path) {
+            if anywhere.own[..known].binary_search(&path).is_err() {
                 anywhere.own.push(path);
             }
         }

@@ -486,3 +486,23 @@ fn what_is_allowed_is_told_with_the_reason_and_fails_nothing() {
         assert_eq!(fails(&policy, &findings), !is_allowed, "{allow}");
     }
 }
+
+/// A program on musl with libraries that need each other in a row; the last needs one that isn't there.
+/// Each names directories of its own, in which those that it loads are looked for as well.
+fn chain(libraries: usize, directories: usize) -> Image {
+    let program = elf("app/server", Some(MUSL), &["lib0.so"], &["$ORIGIN"]);
+    (0..libraries).fold(Image::on_musl().with(program), |image, index| {
+        let next =
+            if index + 1 < libraries { format!("lib{}.so", index + 1) } else { "nowhere.so".to_owned() };
+        let own: Vec<String> = (0..directories).map(|number| format!("/opt/{index}/{number}")).collect();
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        image.with(elf(&format!("app/lib{index}.so"), None, &[&next], &own))
+    })
+}
+
+#[test]
+fn a_search_without_end_is_ended_and_the_rest_is_taken_to_be_found() {
+    assert_eq!(chain(20, 20).told(), one("elf-library-missing", Severity::Error));
+    // That the last one lacks something it shows by itself.
+    assert_eq!(chain(100, 1000).told(), one("elf-library-missing", Severity::Warning));
+}

@@ -4,6 +4,8 @@
 //! [the generic ABI](https://gabi.xinuos.com/elf/07-pheader.html) has them; section headers may be
 //! missing and are never looked at. Nothing a file says of sizes is believed.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// What a program or library asks of the file system.
@@ -41,6 +43,9 @@ const MAX_STRINGS: u64 = 16 << 20;
 /// The longest string, and the most of a kind.
 const MAX_STRING: usize = 4096;
 const MAX_NEEDED: usize = 1024;
+/// The longest name a file has, in bytes; and the most of all names, however often one string is named.
+const MAX_NAME: usize = 255;
+const MAX_NAMES: usize = 64 << 10;
 
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
@@ -165,15 +170,29 @@ fn take_dynamic(
     let strings = read(start, usize::try_from(length).ok()?)?;
     let string = |at: u64| text(&strings, usize::try_from(at).ok()?);
     let of = |wanted: u64| entries.iter().filter(move |(tag, _)| *tag == wanted);
-    elf.needed = of(DT_NEEDED).take(MAX_NEEDED).filter_map(|(_, at)| string(*at)).collect();
+    elf.needed = bounded(of(DT_NEEDED).take(MAX_NEEDED).filter_map(|(_, at)| string(*at)));
     elf.soname = value(DT_SONAME).and_then(string);
     // The loader passes over the old one where there is the new one.
     let (new, old) = (value(DT_RUNPATH), value(DT_RPATH));
     elf.is_rpath = new.is_none() && old.is_some();
     let search = new.or(old).and_then(string);
     let search = search.iter().flat_map(|search| search.split(':'));
-    elf.search = search.filter(|path| !path.is_empty()).map(str::to_owned).collect();
+    elf.search = bounded(search.filter(|path| !path.is_empty()).map(str::to_owned));
     Some(())
+}
+
+/// What may be the name or the path of a file, each once: a small file can name one string a thousand
+/// times, and be there a thousand times.
+fn bounded(names: impl Iterator<Item = String>) -> Vec<String> {
+    let (mut seen, mut left) = (BTreeSet::new(), MAX_NAMES);
+    let fits = |name: &String| name.contains('/') || name.len() <= MAX_NAME;
+    let is_new = |name: &String| seen.insert(name.clone());
+    let has_room = |name: &String| {
+        let rest = left.checked_sub(name.len());
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    names.filter(fits).filter(is_new).take_while(has_room).collect()
 }
 
 /// The string at a place, up to its zero.
@@ -266,6 +285,24 @@ pub(crate) mod tests {
             assert!(std::path::Path::new(interpreter).exists(), "{interpreter}");
             assert!(elf.needed.iter().any(|name| name.starts_with("libc")), "{:?}", elf.needed);
         }
+    }
+
+    #[test]
+    fn names_are_bounded_however_often_they_are_named() {
+        let needed = |names: &[String]| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            parsed(&made(62, None, &names, "/a:/b:/a:/a")).unwrap()
+        };
+        let elf = needed(&vec!["libc.so.6".to_owned(); 1000]);
+        assert_eq!((elf.needed, elf.search), (vec!["libc.so.6".to_owned()], vec!["/a".into(), "/b".into()]));
+        // No file has such a name; a path may be as long.
+        let long = "x".repeat(MAX_NAME + 1);
+        let path = format!("/opt/{long}/liba.so");
+        assert_eq!(needed(&[long, path.clone(), "libb.so".to_owned()]).needed, [path, "libb.so".to_owned()]);
+        let many: Vec<String> = (0..1000).map(|index| format!("/{index:04}/{}", "y".repeat(3000))).collect();
+        let kept = needed(&many).needed;
+        assert!(kept.iter().map(String::len).sum::<usize>() <= MAX_NAMES);
+        assert_eq!(kept, many[..MAX_NAMES / 3006]);
     }
 
     #[test]

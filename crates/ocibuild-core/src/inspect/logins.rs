@@ -21,7 +21,9 @@ pub(super) fn login(bytes: &[u8]) -> Option<Hit> {
         _ if word.starts_with(b"https://") || word.starts_with(b"http://") => (Hit::GIT, git),
         _ => return None,
     };
-    let at = find(std::str::from_utf8(bytes).ok()?)?;
+    // All that is looked for is ASCII. What isn't, such as a comment in Latin-1, keeps its places.
+    let plain = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { '?' };
+    let at = find(&bytes.iter().map(plain).collect::<String>())?;
     let line = Some(1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64);
     Some(Hit { id: id.to_owned(), offset: at as u64, line, begin: String::new() })
 }
@@ -93,6 +95,20 @@ mod tests {
         ] {
             assert_eq!(told(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn passwords_are_found_beside_bytes_that_are_no_text() {
+        let found = |bytes: &[u8]| login(bytes).map(|hit| (hit.offset, hit.line));
+        let latin1 = b"# M\xfcller's\nmachine a.example login m\xfcller password h\xfcnter2\n";
+        assert_eq!(found(latin1), Some((51, Some(2))));
+        assert_eq!(found(b"[pypi]\n; \xe9\npassword: hunter2\n"), Some((21, Some(3))));
+        assert_eq!(found(b"https://m\xe9:hunter2@a.example\n"), Some((11, Some(1))));
+        // A character that is cut in two where reading ends.
+        let mut long = b"machine a.example password hunter2\n#".to_vec();
+        long.resize(MOST - 1, b' ');
+        long.extend("ü\n".as_bytes());
+        assert_eq!(found(&long), Some((27, Some(1))));
     }
 
     #[test]
